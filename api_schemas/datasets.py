@@ -1,0 +1,167 @@
+"""Datasets: what the two runs read, and which positions and tokens have names."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from api_schemas.frozen import Count, Frozen
+
+ExampleCount = Annotated[int, Field(ge=1, examples=[800])]
+Seed = Annotated[int, Field(ge=0, lt=2**63, examples=[0])]
+TokenId = Annotated[int, Field(ge=0)]
+Prompt = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class _Swappable(Frozen):
+    swap: Annotated[bool, Field(examples=[False])] = False
+    """Whether the two runs change places: denoising instead of noising."""
+
+
+class IoiDataset(_Swappable):
+    """Indirect-object prompts (Wang et al. 2022). Roles `IO S1 S1+1 S2 end`; answers `IO S`."""
+
+    kind: Literal["ioi"]
+    """Always `ioi`."""
+    examples: ExampleCount
+    """Number of prompts."""
+    seed: Seed = 0
+    """The same seed gives the same prompts on every machine."""
+    prompt_type: Annotated[Literal["mixed", "ABBA", "BABA"], Field(examples=["mixed"])] = "mixed"
+    """Order of the names: IO first (`ABBA`), subject first (`BABA`), or half of each."""
+    new: Annotated[Literal["abc", "swapped"], Field(examples=["abc"])] = "abc"
+    """`abc`: every name replaced by an unrelated one; `swapped`: IO and S exchanged."""
+    prepend_bos: Annotated[bool, Field(examples=[False])] = False
+    """Whether each prompt starts with the tokenizer's beginning-of-text token; positions then count it."""
+
+
+class StringsInPrompts(Frozen):
+    """A role found by its text: one string per example, the text of one token or of several (the last one counts)."""
+
+    strings: Annotated[list[Prompt], Field(min_length=1, examples=[[" Mary", " John"]])]
+    """One string per example, found in its orig prompt's tokens."""
+    occurrence: Annotated[int | None, Field(examples=[1])] = None
+    """Which occurrence, 0-based, negative from the end; absent: the string must occur exactly once."""
+
+
+PromptRole = (
+    Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    | Annotated[list[Prompt], Field(min_length=1)]
+    | StringsInPrompts
+)
+"""One position per example, one string per example, or strings with an occurrence."""
+
+
+class PromptsDataset(_Swappable):
+    """Prompts as text, tokenised by the service."""
+
+    kind: Literal["prompts"]
+    """Always `prompts`."""
+    orig: Annotated[list[Prompt], Field(min_length=1, examples=[["When Mary and John went out, John thanked"]])]
+    """Prompts of the run being patched."""
+    new: Annotated[list[Prompt], Field(min_length=1, examples=[["When Anna and Paul went out, Mark thanked"]])]
+    """Prompts of the run the patch comes from; each as many tokens as its orig."""
+    roles: Annotated[dict[Name, PromptRole], Field(examples=[{"end": [7]}])] = {}
+    """Named positions."""
+    answers: Annotated[dict[Name, list[Prompt]], Field(examples=[{"IO": [" Mary"]}])] = {}
+    """Named answers: one single-token string per example."""
+    prepend_bos: Annotated[bool, Field(examples=[False])] = False
+    """Whether each prompt starts with the tokenizer's beginning-of-text token; positions then count it."""
+
+
+class TokensDataset(_Swappable):
+    """Prompts as token ids."""
+
+    kind: Literal["tokens"]
+    """Always `tokens`."""
+    orig: Annotated[list[Annotated[list[TokenId], Field(min_length=1)]], Field(min_length=1, examples=[[[5, 9, 2]]])]
+    """Token ids of the run being patched."""
+    new: Annotated[list[Annotated[list[TokenId], Field(min_length=1)]], Field(min_length=1, examples=[[[6, 9, 2]]])]
+    """Token ids of the run the patch comes from."""
+    roles: Annotated[dict[Name, list[Annotated[int, Field(ge=0)]]], Field(examples=[{"end": [2]}])] = {}
+    """Named positions: one per example."""
+    answers: Annotated[dict[Name, list[TokenId]], Field(examples=[{"IO": [5]}])] = {}
+    """Named answers: one token id per example."""
+
+
+class SlotOccurrence(Frozen):
+    """A role at one of a slot's places in the template."""
+
+    slot: Annotated[Name, Field(examples=["B"])]
+    """Name of the slot."""
+    occurrence: Annotated[int, Field(examples=[1])] = 0
+    """Which of the slot's places, 0-based, negative from the end."""
+    offset: Annotated[int, Field(examples=[0])] = 0
+    """Added to the position of the slot's last token."""
+
+
+class TemplatesDataset(_Swappable):
+    """Prompts drawn from templates with slots, so that a published dataset can be reproduced from its own lists."""
+
+    kind: Literal["templates"]
+    """Always `templates`."""
+    templates: Annotated[
+        list[Prompt], Field(min_length=1, examples=[["When [A] and [B] went to the [PLACE], [B] gave a [OBJECT] to"]])
+    ]
+    """Templates; a slot is a name in brackets."""
+    slots: Annotated[dict[Name, Annotated[list[Prompt], Field(min_length=1)]], Field(examples=[{"A": ["Mary", "Tom"]}])]
+    """Fillers of each slot. Slots that share a list of fillers are drawn without repeating one."""
+    new: Annotated[dict[Name, Literal["redraw"] | Name], Field(min_length=1, examples=[{"A": "redraw", "B": "redraw"}])]
+    """How `new` differs: `redraw` a slot (a filler that neither run uses), or give it another's filler (its name)."""
+    roles: Annotated[
+        dict[Name, Name | SlotOccurrence | Annotated[int, Field()]],
+        Field(examples=[{"IO": "A", "S2": {"slot": "B", "occurrence": 1}, "end": -1}]),
+    ] = {}
+    """Named positions: a slot (its first place), one of its places, or a position (negative from the end)."""
+    answers: Annotated[dict[Name, Name], Field(examples=[{"IO": "A", "S": "B"}])] = {}
+    """Named answers: the slot whose orig filler, with a leading space, is the answer token."""
+    examples: ExampleCount
+    """Number of prompts."""
+    seed: Seed = 0
+    """The same seed gives the same prompts on every machine."""
+    prepend_bos: Annotated[bool, Field(examples=[False])] = False
+    """Whether each prompt starts with the tokenizer's beginning-of-text token; positions then count it."""
+
+
+Dataset = Annotated[IoiDataset | PromptsDataset | TokensDataset | TemplatesDataset, Field(discriminator="kind")]
+
+IOI_ROLES = ("IO", "S1", "S1+1", "S2", "end")
+IOI_ANSWERS = ("IO", "S")
+
+
+class ResolvedDataset(Frozen):
+    """A dataset as workers receive it: integers only, right-padding not included, `swap` already applied."""
+
+    orig: Annotated[list[list[int]], Field(examples=[[[5, 9, 2]]])]
+    """Token ids per example, unpadded."""
+    new: Annotated[list[list[int]], Field(examples=[[[6, 9, 2]]])]
+    """Token ids per example, each as long as its orig."""
+    roles: Annotated[dict[str, list[int]], Field(examples=[{"end": [2]}])]
+    """One position per example."""
+    answers: Annotated[dict[str, list[int]], Field(examples=[{"IO": [5]}])]
+    """One token id per example."""
+    start: Count = 0
+    """Index of the first example in the whole dataset (a shard is a slice of it)."""
+
+    def __len__(self) -> int:
+        return len(self.orig)
+
+    def slice(self, start: int, stop: int) -> "ResolvedDataset":
+        """Examples ``start`` to ``stop - 1``."""
+        return ResolvedDataset(
+            orig=self.orig[start:stop],
+            new=self.new[start:stop],
+            roles={role: places[start:stop] for role, places in self.roles.items()},
+            answers={answer: ids[start:stop] for answer, ids in self.answers.items()},
+            start=self.start + start,
+        )
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest prompt."""
+        return max(map(len, self.orig))
+
+
+def default_kind(kind: str) -> Any:
+    """A before-validator's body: fill in the default kind of a discriminated union."""
+    return lambda data: {"kind": kind, **data} if isinstance(data, dict) else data

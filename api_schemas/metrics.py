@@ -1,0 +1,133 @@
+"""Metrics: the number read from each final patched run."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from api_schemas.frozen import Frozen
+from api_schemas.nodes import Index, PositionRef
+
+AnswerName = Annotated[str, Field(min_length=1, max_length=64, examples=["IO"])]
+Normalize = Literal["none", "noising", "denoising"]
+
+
+class Head(Frozen):
+    """One attention head, 0-based."""
+
+    layer: Annotated[Index, Field(examples=[10])]
+    """Layer."""
+    head: Annotated[Index, Field(examples=[7])]
+    """Head."""
+
+
+class _Metric(Frozen):
+    normalize: Annotated[Normalize, Field(examples=["none"])] = "none"
+    """`noising`: (patched - orig) / (orig - new); `denoising`: (patched - orig) / (new - orig); dataset means."""
+
+
+class Attention(_Metric):
+    """Attention probability of a head from `query` to `key`."""
+
+    kind: Literal["attention"]
+    """Always `attention`."""
+    query: Annotated[PositionRef, Field(examples=["end"])]
+    """Where the head looks from."""
+    key: Annotated[PositionRef, Field(examples=["IO"])]
+    """Where it looks."""
+    head: Head | None = None
+    """The head; by default the single receiver's, in a sweep of receivers each cell's own."""
+
+
+class AttentionDiff(_Metric):
+    """Attention from `query` to `key` minus attention from `query` to `minus_key`."""
+
+    kind: Literal["attention_diff"]
+    """Always `attention_diff`."""
+    query: Annotated[PositionRef, Field(examples=["end"])]
+    """Where the head looks from."""
+    key: Annotated[PositionRef, Field(examples=["IO"])]
+    """Where it looks; counted positive."""
+    minus_key: Annotated[PositionRef, Field(examples=["S1"])]
+    """Counted negative."""
+    head: Head | None = None
+    """The head; by default the single receiver's, in a sweep of receivers each cell's own."""
+
+
+class LogitDiff(_Metric):
+    """Logit of one answer minus logit of another."""
+
+    kind: Literal["logit_diff"]
+    """Always `logit_diff`."""
+    answer: AnswerName
+    """Answer counted positive."""
+    minus_answer: AnswerName
+    """Answer counted negative."""
+    position: Annotated[PositionRef, Field(examples=["end"])] = "end"
+    """Where the logits are read."""
+
+
+class Logit(_Metric):
+    """Logit of one answer (of the centred unembedding, where the model was so processed)."""
+
+    kind: Literal["logit"]
+    """Always `logit`."""
+    answer: AnswerName
+    """The answer."""
+    position: Annotated[PositionRef, Field(examples=["end"])] = "end"
+    """Where the logit is read."""
+
+
+class Prob(_Metric):
+    """Probability of one answer."""
+
+    kind: Literal["prob"]
+    """Always `prob`."""
+    answer: AnswerName
+    """The answer."""
+    position: Annotated[PositionRef, Field(examples=["end"])] = "end"
+    """Where the probability is read."""
+
+
+class LogProb(_Metric):
+    """Log-probability of one answer, in nats."""
+
+    kind: Literal["log_prob"]
+    """Always `log_prob`."""
+    answer: AnswerName
+    """The answer."""
+    position: Annotated[PositionRef, Field(examples=["end"])] = "end"
+    """Where the log-probability is read."""
+
+
+class Kl(_Metric):
+    """KL(patched || orig) of the next-token distributions, in nats; 0 means that nothing changed."""
+
+    kind: Literal["kl"]
+    """Always `kl`."""
+    position: Annotated[PositionRef, Field(examples=["end"])] = "end"
+    """Where the distributions are read."""
+
+
+class Loss(_Metric):
+    """Next-token cross-entropy in nats, mean over an example's predicted positions."""
+
+    kind: Literal["loss"]
+    """Always `loss`."""
+
+
+Metric = Annotated[
+    Attention | AttentionDiff | LogitDiff | Logit | Prob | LogProb | Kl | Loss, Field(discriminator="kind")
+]
+ATTENTION_METRICS = (Attention, AttentionDiff)
+ANSWER_METRICS = (LogitDiff, Logit, Prob, LogProb)
+UNITS = {
+    "attention": "probability",
+    "attention_diff": "probability",
+    "logit_diff": "nats",
+    "logit": "nats",
+    "prob": "probability",
+    "log_prob": "nats",
+    "kl": "nats",
+    "loss": "nats",
+}
+NORMALIZED_UNIT = "fraction"

@@ -1,0 +1,182 @@
+"""Nodes of the computation graph: the ends of a patched path, and the order in which a forward pass meets them."""
+
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from api_schemas.frozen import Frozen
+
+SENDER_HOOKS = ("z", "attn_out", "mlp_out", "post", "resid_pre", "resid_mid", "resid_post", "embed", "pos_embed")
+RECEIVER_HOOKS = ("q", "k", "v", "pattern", "pre", "resid_pre", "resid_mid", "resid_post")
+NODE_HOOKS = tuple(dict.fromkeys(SENDER_HOOKS + RECEIVER_HOOKS))
+HEAD_HOOKS = frozenset({"z", "q", "k", "v", "pattern"})
+NEURON_HOOKS = frozenset({"pre", "post"})
+RESIDUAL_HOOKS = frozenset({"resid_pre", "resid_mid", "resid_post"})
+EMBEDDING_HOOKS = frozenset({"embed", "pos_embed"})
+
+Hook = Literal[
+    "z", "attn_out", "mlp_out", "post", "resid_pre", "resid_mid", "resid_post", "embed", "pos_embed",
+    "q", "k", "v", "pattern", "pre",
+]  # fmt: skip
+Index = Annotated[int, Field(ge=0)]
+PositionRef = Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1)]
+"""One position of every example: a 0-based token index, or the name of a role."""
+Positions = PositionRef | list[PositionRef] | list[list[Annotated[int, Field(ge=0)]]]
+"""An index, a role, a list of these (the same for every example), or one list of indices per example."""
+
+_BLOCK_NAME = re.compile(r"blocks\.(\d+)\.(?:attn\.|mlp\.)?hook_(\w+)")
+_HOOK_PREFIX = {
+    "z": "attn.",
+    "q": "attn.",
+    "k": "attn.",
+    "v": "attn.",
+    "pattern": "attn.",
+    "pre": "mlp.",
+    "post": "mlp.",
+}
+_STAGE = {"resid_pre": 0, "q": 1, "k": 1, "v": 1, "pattern": 1, "z": 2, "attn_out": 2, "resid_mid": 3}
+_STAGE |= {"pre": 4, "post": 5, "mlp_out": 5, "resid_post": 6}
+_STAGES_PER_LAYER = 6  # resid_post of a layer is resid_pre of the next
+
+
+def hook_name(hook: str, layer: int | None) -> str:
+    """The hook's full name as TransformerLens spells it, such as ``blocks.9.attn.hook_z``."""
+    if hook in EMBEDDING_HOOKS:
+        return f"hook_{hook}"
+    return f"blocks.{layer}.{_HOOK_PREFIX.get(hook, '')}hook_{hook}"
+
+
+def _split_full_name(data: Any) -> Any:
+    """Accept a full TransformerLens hook name in place of the short hook and the layer."""
+    if not isinstance(data, dict) or not isinstance(data.get("hook"), str):
+        return data
+    name = data["hook"]
+    if name in ("hook_embed", "hook_pos_embed"):
+        return {**data, "hook": name.removeprefix("hook_")}
+    match = _BLOCK_NAME.fullmatch(name)
+    if match is None or hook_name(match[2], int(match[1])) != name:
+        return data
+    layer = int(match[1])
+    if data.get("layer", layer) != layer:
+        raise ValueError(f"layer {data['layer']} contradicts the hook name {name!r}")
+    return {**data, "hook": match[2], "layer": layer}
+
+
+class Node(Frozen):
+    """One activation, or all of a layer's when neither head nor neuron is given."""
+
+    hook: Annotated[Hook, Field(examples=["z"])]
+    """Where the node sits; a full TransformerLens name such as `blocks.9.attn.hook_z` is accepted too."""
+    layer: Annotated[Index | None, Field(examples=[9])] = None
+    """0-based layer; absent for `embed` and `pos_embed` only."""
+    head: Annotated[Index | None, Field(examples=[6])] = None
+    """0-based head, with `z q k v pattern` only; absent means every head of the layer."""
+    neuron: Annotated[Index | None, Field(examples=[None])] = None
+    """0-based MLP neuron, with `pre post` only; absent means every neuron of the layer."""
+    positions: Annotated[Positions | None, Field(examples=[None])] = None
+    """Positions of this node only; by default those of the patch."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_full_names(cls, data: Any) -> Any:
+        return _split_full_name(data)
+
+    @model_validator(mode="after")
+    def _indices_fit_the_hook(self) -> "Node":
+        if self.hook in EMBEDDING_HOOKS and self.layer is not None:
+            raise ValueError(f"layer {self.layer} does not go with hook {self.hook!r}: embeddings have no layer")
+        if self.hook not in EMBEDDING_HOOKS and self.layer is None:
+            raise ValueError(f"hook {self.hook!r} needs a layer")
+        if self.head is not None and self.hook not in HEAD_HOOKS:
+            raise ValueError(f"head {self.head} does not go with hook {self.hook!r}: it goes with z, q, k, v, pattern")
+        if self.neuron is not None and self.hook not in NEURON_HOOKS:
+            raise ValueError(f"neuron {self.neuron} does not go with hook {self.hook!r}: it goes with pre, post")
+        return self
+
+    @property
+    def hook_name(self) -> str:
+        return hook_name(self.hook, self.layer)
+
+    @property
+    def time(self) -> int:
+        """Place in the order of a forward pass; a sender reaches a receiver only if its time is smaller."""
+        return -1 if self.layer is None else self.layer * _STAGES_PER_LAYER + _STAGE[self.hook]
+
+    def covers(self, other: "Node") -> bool:
+        """Whether what this node writes includes what the other writes, at the same point of the residual stream."""
+        if self.layer != other.layer:
+            return False
+        if self.hook == other.hook:
+            return self.head in (None, other.head) and self.neuron in (None, other.neuron)
+        return (self.hook, other.hook) in (("attn_out", "z"), ("mlp_out", "post"))
+
+    def __str__(self) -> str:
+        index = self.head if self.head is not None else self.neuron
+        place = "" if self.layer is None else f" {self.layer}" + ("" if index is None else f".{index}")
+        return f"{self.hook}{place}"
+
+
+def reaches(sender: Node, receivers: Iterable[Node]) -> bool:
+    """Whether a path leads from the sender to at least one of the receivers."""
+    return any(sender.time < receiver.time for receiver in receivers)
+
+
+def overlap(first: Node, second: Node) -> bool:
+    """Whether patching both as senders would count one edge twice (ENGINE.md: a residual point replaces all before)."""
+    if first.covers(second) or second.covers(first):
+        return True
+    earlier, later = sorted((first, second), key=lambda node: node.time)
+    return later.hook in RESIDUAL_HOOKS and earlier.time <= later.time
+
+
+class Sweep(Frozen):
+    """A grid of nodes, one result per cell."""
+
+    hook: Annotated[Hook | Annotated[list[Hook], Field(min_length=1)], Field(examples=["z"])]
+    """One hook, or several, which then form the first axis; all must take the same indices."""
+    layers: Annotated[Literal["all"] | Annotated[list[Index], Field(min_length=1)], Field(examples=["all"])] = "all"
+    """Layers of the grid."""
+    heads: Annotated[
+        Literal["all", "joint"] | Annotated[list[Index], Field(min_length=1)] | None, Field(examples=["all"])
+    ] = None
+    """Heads of the grid, with `z q k v pattern`: all (the default), a list, or `joint`: a layer's heads as one node."""
+    neurons: Annotated[
+        Literal["all", "joint"] | Annotated[list[Index], Field(min_length=1)] | None, Field(examples=[None])
+    ] = None
+    """Neurons of the grid, with `pre post`: all, a list, or `joint` (the default)."""
+    positions: Annotated[
+        Literal["each"] | Annotated[list[PositionRef], Field(min_length=1)] | None, Field(examples=[None])
+    ] = None
+    """`each` token position, or a list of positions and roles, one cell per entry; absent: all positions together."""
+
+    @model_validator(mode="after")
+    def _indices_fit_the_hooks(self) -> "Sweep":
+        takes_heads = {hook in HEAD_HOOKS for hook in self.hooks}
+        takes_neurons = {hook in NEURON_HOOKS for hook in self.hooks}
+        if any(hook in EMBEDDING_HOOKS for hook in self.hooks):
+            raise ValueError("embed and pos_embed have no layers to sweep: give them as nodes")
+        if len(set(self.hooks)) != len(self.hooks):
+            raise ValueError(f"hook {self.hook} names a hook twice")
+        if len(takes_heads) > 1 and self.heads not in (None, "joint"):
+            raise ValueError(f"hooks {self.hooks} do not all have heads: sweep them apart, or with heads 'joint'")
+        if self.heads is not None and True not in takes_heads:
+            raise ValueError(f"heads do not go with hook {self.hook!r}: they go with z, q, k, v, pattern")
+        if self.neurons is not None and takes_neurons != {True}:
+            raise ValueError(f"neurons do not go with hook {self.hook!r}: they go with pre, post")
+        return self
+
+    @property
+    def hooks(self) -> tuple[Hook, ...]:
+        return tuple(self.hook) if isinstance(self.hook, list) else (self.hook,)
+
+
+class SweepOf(Frozen):
+    """The wrapper that tells a sweep from a list of nodes."""
+
+    sweep: Sweep
+    """The grid."""
+
+
+NodeList = Annotated[list[Node], Field(min_length=1)]

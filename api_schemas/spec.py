@@ -1,0 +1,246 @@
+"""JobSpec: everything a client says about one experiment."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+
+from api_schemas.datasets import Dataset, default_kind
+from api_schemas.frozen import Flag, Frozen
+from api_schemas.metrics import ATTENTION_METRICS, Metric
+from api_schemas.nodes import (
+    RECEIVER_HOOKS,
+    SENDER_HOOKS,
+    Node,
+    NodeList,
+    Positions,
+    SweepOf,
+    overlap,
+)
+
+ModelName = Annotated[str, Field(min_length=1, max_length=128, examples=["gpt2-small"])]
+Source = Literal["new", "zero", "mean"]
+
+
+class ModelSpec(Frozen):
+    """A model of the server's registry and how its weights are processed, as TransformerLens defines the flags."""
+
+    name: ModelName
+    """Key of the registry: `demo`, `gpt2-small`, `gpt2-medium`, ... or a local checkpoint the operator registered."""
+    fold_ln: Flag = True
+    """Fold LayerNorm's scale and bias into the weights that follow."""
+    center_writing_weights: Flag = True
+    """Subtract the mean over d_model of every weight that writes to the residual stream."""
+    center_unembed: Flag = True
+    """Subtract the mean over the vocabulary of the unembedding."""
+    refactor_factored_attn_matrices: Flag = True
+    """Rotate each head's factored matrices to a canonical basis."""
+    fold_value_biases: Flag = True
+    """Move value biases into the output bias."""
+
+
+def _allowed(nodes: "list[Node] | SweepOf", hooks: tuple[str, ...], end: str) -> None:
+    used = nodes.sweep.hooks if isinstance(nodes, SweepOf) else [node.hook for node in nodes]
+    for hook in used:
+        if hook not in hooks:
+            raise ValueError(f"hook {hook!r} cannot be a {end}: a {end} is one of {', '.join(hooks)}")
+
+
+def _apart(nodes: "list[Node] | SweepOf", verdict: Any, end: str) -> None:
+    if isinstance(nodes, SweepOf):
+        return
+    for later, node in enumerate(nodes):
+        for earlier in nodes[:later]:
+            if verdict(earlier, node):
+                raise ValueError(f"{end} {earlier} and {node} overlap: the same edge would be counted twice")
+
+
+def _same(first: Node, second: Node) -> bool:
+    return first.covers(second) or second.covers(first)
+
+
+class PathPatch(Frozen):
+    """Replace only the edges from the senders to the receivers by their value from the source."""
+
+    kind: Literal["path"] = "path"
+    """Always `path`."""
+    senders: Annotated[NodeList | SweepOf, Field(examples=[[{"hook": "z", "layer": 9, "head": 6}]])]
+    """Nodes whose output is patched, together; or a sweep, one result per cell."""
+    receivers: Annotated[NodeList | SweepOf, Field(examples=[[{"hook": "q", "layer": 10, "head": 7}]])]
+    """Nodes whose input changes, together; or a sweep, one result per cell."""
+    positions: Annotated[Positions | None, Field(examples=["end"])] = None
+    """Where the edges are patched: absent (all), an index, a role, a list of these, or a list per example."""
+    direct_includes_mlps: Flag = False
+    """False: skip connections only. True: the IOI paper's algorithm, all heads frozen to orig and MLPs recomputed."""
+    receiver_update: Annotated[Literal["add", "overwrite"] | None, Field(examples=["add"])] = None
+    """`add` the change to the receiver's live input (default without MLPs), or `overwrite` it (default with)."""
+    source: Annotated[Source, Field(examples=["new"])] = "new"
+    """What the senders become: their value in new, zero, or their mean over the dataset's new runs, per position."""
+
+    @model_validator(mode="after")
+    def _ends_are_possible(self) -> "PathPatch":
+        _allowed(self.senders, SENDER_HOOKS, "sender")
+        _allowed(self.receivers, RECEIVER_HOOKS, "receiver")
+        _apart(self.senders, overlap, "senders")
+        _apart(self.receivers, _same, "receivers")
+        return self
+
+    @property
+    def update(self) -> Literal["add", "overwrite"]:
+        """The receiver update with its default filled in."""
+        return self.receiver_update or ("overwrite" if self.direct_includes_mlps else "add")
+
+
+class ActivationPatch(Frozen):
+    """Replace whole activations by their value from the source; everything later is recomputed."""
+
+    kind: Literal["activation"]
+    """Always `activation`."""
+    nodes: Annotated[NodeList | SweepOf, Field(examples=[[{"hook": "resid_pre", "layer": 3}]])]
+    """Nodes that are patched, together; or a sweep, one result per cell."""
+    positions: Annotated[Positions | None, Field(examples=["end"])] = None
+    """Where they are patched: absent (all), an index, a role, a list of these, or a list per example."""
+    source: Annotated[Source, Field(examples=["new"])] = "new"
+    """What the nodes become: their value in new, zero, or their mean over the dataset's new runs, per position."""
+
+    @model_validator(mode="after")
+    def _nodes_are_apart(self) -> "ActivationPatch":
+        _apart(self.nodes, _same, "nodes")
+        return self
+
+
+Patch = Annotated[
+    Annotated[PathPatch | ActivationPatch, Field(discriminator="kind")], BeforeValidator(default_kind("path"))
+]
+
+
+class TopCells(Frozen):
+    """Keep only the cells of largest absolute effect."""
+
+    top: Annotated[int, Field(ge=1, le=100_000, examples=[50])]
+    """How many cells to keep."""
+
+
+class Output(Frozen):
+    """What the result holds."""
+
+    per_example: Annotated[bool | None, Field(examples=[True])] = None
+    """One number per example; by default true for one cell, false for a sweep (then mean, sd and sem per cell)."""
+    decimals: Annotated[int | None, Field(ge=0, le=15, examples=[6])] = None
+    """Round the result's numbers; absent: full float32 precision."""
+    reduce: Annotated[Literal["mean"] | TopCells | None, Field(examples=[{"top": 50}])] = None
+    """`mean` over the examples, or the `top` k cells with their coordinates."""
+
+
+class Webhook(Frozen):
+    """Where to announce the job's end."""
+
+    url: Annotated[str, Field(min_length=1, max_length=2048, examples=["https://lab.example.org/hooks/pathpatch"])]
+    """Receives one signed POST (Standard Webhooks) when the job ends."""
+
+
+FOUNDING_EXPERIMENT = {
+    "model": {"name": "gpt2-small"},
+    "dataset": {"kind": "ioi", "examples": 800, "seed": 0},
+    "patch": {
+        "senders": [
+            {"hook": "z", "layer": 9, "head": 6},
+            {"hook": "z", "layer": 9, "head": 9},
+            {"hook": "z", "layer": 10, "head": 10},
+        ],
+        "receivers": [{"hook": "q", "layer": 10, "head": 7}],
+        "direct_includes_mlps": False,
+    },
+    "metric": {"kind": "attention_diff", "query": "end", "key": "IO", "minus_key": "S1"},
+    "output": {"per_example": True},
+    "tags": {"experiment": "negative-name-movers"},
+}
+
+
+class JobSpec(Frozen):
+    """One experiment."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [FOUNDING_EXPERIMENT]})
+
+    model: ModelSpec
+    """The model."""
+    dataset: Dataset
+    """The prompts of both runs."""
+    patch: Patch
+    """What is patched."""
+    metric: Metric | None = None
+    """What is measured."""
+    metrics: Annotated[list[Metric] | None, Field(min_length=1, max_length=16)] = None
+    """Several metrics of the same run, instead of `metric`; the result then has one block per metric."""
+    output: Output = Output()
+    """What the result holds."""
+    method: Annotated[Literal["exact", "attribution"], Field(examples=["exact"])] = "exact"
+    """`attribution` estimates every edge from one gradient (first order), for a quick look."""
+    verify: Annotated[int | None, Field(ge=1, le=10_000, examples=[20])] = None
+    """With `attribution`: how many cells of largest estimated effect are recomputed exactly."""
+    dtype: Annotated[Literal["float32", "tf32", "bfloat16"], Field(examples=["float32"])] = "float32"
+    """Arithmetic of the run; float32 is exact to float error, the others are faster on a GPU and report how far off."""
+    priority: Annotated[Literal["high", "normal", "low"], Field(examples=["normal"])] = "normal"
+    """Which jobs run first; fair between jobs and keys within one priority."""
+    expires_after_s: Annotated[float | None, Field(gt=0, le=30 * 86400, examples=[3600.0])] = None
+    """Give up if the job has not ended this many seconds after it was created."""
+    use_cache: Flag = True
+    """Whether an equal spec's earlier result may answer."""
+    webhook: Webhook | None = None
+    """Where to announce the job's end."""
+    tags: Annotated[
+        dict[
+            Annotated[str, Field(min_length=1, max_length=64)],
+            Annotated[str, Field(max_length=256)],
+        ],
+        Field(max_length=32, examples=[{"experiment": "negative-name-movers"}]),
+    ] = {}
+    """Free labels, to find the job again."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "JobSpec":
+        if (self.metric is None) == (self.metrics is None):
+            raise ValueError("give either metric or metrics, exactly one of them")
+        if self.verify is not None and self.method != "attribution":
+            raise ValueError("verify goes with method 'attribution' only: the exact method needs no verification")
+        if self.method == "attribution" and isinstance(self.patch, ActivationPatch):
+            raise ValueError("method 'attribution' goes with patch kind 'path' only")
+        for metric in self.all_metrics:
+            if isinstance(metric, ATTENTION_METRICS) and metric.head is None:
+                self._receivers_name_the_head(metric.kind)
+        return self
+
+    def _receivers_name_the_head(self, kind: str) -> None:
+        """An attention metric without a head reads the single receiver's, or each cell's own in a sweep."""
+        if isinstance(self.patch, ActivationPatch):
+            raise ValueError(
+                f"metric {kind!r} needs a head, such as {{'layer': 10, 'head': 7}}, in activation patching"
+            )
+        receivers = self.patch.receivers
+        if isinstance(receivers, SweepOf):
+            sweep = receivers.sweep
+            if not set(sweep.hooks) <= {"q", "k", "v", "pattern"} or sweep.heads == "joint":
+                raise ValueError(f"metric {kind!r} needs a head: the swept receivers are not single heads")
+        elif len(receivers) != 1 or receivers[0].head is None:
+            raise ValueError(f"metric {kind!r} needs a head: there is not exactly one receiver head to default to")
+
+    @property
+    def all_metrics(self) -> list[Metric]:
+        """The metrics, whether one or several were given."""
+        return self.metrics if self.metrics is not None else [self.metric]  # type: ignore[list-item]
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether the result has a grid of cells."""
+        ends = (
+            [self.patch.nodes]
+            if isinstance(self.patch, ActivationPatch)
+            else [self.patch.senders, self.patch.receivers]
+        )
+        return any(isinstance(end, SweepOf) for end in ends)
+
+    @property
+    def per_example(self) -> bool:
+        """Whether the result keeps the example axis."""
+        if self.output.reduce is not None:
+            return False
+        return not self.is_sweep if self.output.per_example is None else self.output.per_example
