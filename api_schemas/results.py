@@ -71,7 +71,7 @@ class MetricBlock(Frozen):
     shape: Annotated[list[int], Field(examples=[[800]])]
     """Lengths of the axes."""
     coordinates: Annotated[dict[str, list[Any]], Field(examples=[{"example": [0, 1]}])]
-    """Value at each index of each axis; with `reduce: top` the axis is `cell`; former axes then have one entry per cell."""
+    """Value at each index of each axis; with `reduce: top` the one axis is `cell`, former axes list its coordinates."""
     patched: NestedNumbers
     """The metric of the patched runs; means over the examples where there is no `example` axis."""
     patched_sd: NestedNumbers = None

@@ -138,7 +138,7 @@ class Webhook(Frozen):
     """Receives one signed POST (Standard Webhooks) when the job ends."""
 
 
-FOUNDING_EXPERIMENT = {
+FOUNDING_EXPERIMENT: dict[str, Any] = {
     "model": {"name": "gpt2-small"},
     "dataset": {"kind": "ioi", "examples": 800, "seed": 0},
     "patch": {
