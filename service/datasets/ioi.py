@@ -1,0 +1,165 @@
+"""Prompts of the indirect-object-identification task (IOI), with their counterparts, as token ids.
+
+A prompt names one person once (the indirect object, IO) and another twice (the subject, S1 then S2), and stops right
+before the indirect object's name is due: "When Mary and John arrived at the cafe that evening, John handed a cup to".
+
+Source: Wang et al. 2022, arXiv:2211.00593, sections 2 and 3 (the task, and the ABC counterparts); the wording is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Literal, NamedTuple
+
+from tokenizers import Tokenizer
+
+from service.datasets.ioi_words import NAMES, OBJECTS, PLACES, TEMPLATES
+
+PromptType = Literal["mixed", "ABBA", "BABA"]
+NewKind = Literal["abc", "swapped"]
+
+FEWEST_NAMES = 10
+"""Below this, few name pairs are left, and examples are hardly independent of one another."""
+
+
+class TooFewNames(ValueError):
+    """Hardly any of our names is a single token of this tokenizer, so the task cannot be posed in it."""
+
+    def __init__(self, single_token_names: Sequence[str]) -> None:
+        found = f" ({', '.join(single_token_names)})" if single_token_names else ""
+        super().__init__(
+            f"The ioi dataset needs at least {FEWEST_NAMES} names that are single tokens with a leading space; "
+            f"this model's tokenizer has {len(single_token_names)} of our {len(NAMES)}{found}."
+        )
+
+
+@dataclass(frozen=True)
+class IoiPrompts:
+    """IOI examples, one list entry each. Token ids are unpadded; an example's orig and new have equal length."""
+
+    orig_texts: list[str]
+    new_texts: list[str]
+    orig: list[list[int]]
+    new: list[list[int]]
+    roles: dict[str, list[int]]
+    """``IO S1 S1+1 S2 end``: positions in the orig prompt, a prepended BOS token counted."""
+    answers: dict[str, list[int]]
+    """``IO S``: the names' token ids in the orig prompt, for ``abc`` and ``swapped`` alike."""
+
+
+class _Draw(NamedTuple):
+    """One example in words, before tokens. ``orig_names`` and ``new_names`` fill the slots in order of appearance."""
+
+    template: str
+    place: str
+    object: str
+    io: str
+    s: str
+    orig_names: tuple[str, str, str]
+    new_names: tuple[str, str, str]
+
+    def orig_text(self) -> str:
+        return self._text(self.orig_names)
+
+    def new_text(self) -> str:
+        return self._text(self.new_names)
+
+    def _text(self, names: tuple[str, str, str]) -> str:
+        first, second, third = names
+        return self.template.format(first=first, second=second, third=third, place=self.place, object=self.object)
+
+
+def draw_ioi(
+    tokenizer: Tokenizer,
+    examples: int,
+    seed: int,
+    prompt_type: PromptType = "mixed",
+    new: NewKind = "abc",
+    prepend_bos_id: int | None = None,
+) -> IoiPrompts:
+    """Draw IOI prompts and their counterparts.
+
+    Each example has a random generator of its own, so a longer draw begins with the shorter one of the same seed, and
+    ``prompt_type`` and ``new`` change nothing else about an example.
+
+    Args:
+        prompt_type: ``mixed`` alternates, beginning with ABBA.
+        new: ``abc`` puts three further names, all different, in the three name slots. ``swapped`` exchanges who is IO
+            and who S by naming the other person third: ABBA becomes BABA, and the right answer is then S's name.
+        prepend_bos_id: Put before every prompt; positions count it.
+
+    Raises:
+        TooFewNames: Fewer than ten of our names are single tokens of ``tokenizer``.
+    """
+    name_tokens = single_token_names(tokenizer)
+    if len(name_tokens) < FEWEST_NAMES:
+        raise TooFewNames(list(name_tokens))
+    names = list(name_tokens)
+    draws = [
+        _draw_example(f"{seed}:{example}", names, _order(prompt_type, example), new) for example in range(examples)
+    ]
+    orig_texts = [draw.orig_text() for draw in draws]
+    new_texts = [draw.new_text() for draw in draws]
+    orig = _encode(tokenizer, orig_texts, prepend_bos_id)
+    answers = {
+        "IO": [name_tokens[draw.io] for draw in draws],
+        "S": [name_tokens[draw.s] for draw in draws],
+    }
+    return IoiPrompts(
+        orig_texts=orig_texts,
+        new_texts=new_texts,
+        orig=orig,
+        new=_encode(tokenizer, new_texts, prepend_bos_id),
+        roles=_roles(orig, answers),
+        answers=answers,
+    )
+
+
+def single_token_names(tokenizer: Tokenizer) -> dict[str, int]:
+    """Those of our names that are one token with a leading space, in fixed order, with that token's id.
+
+    The token must also decode to the name: a tokenizer with an unknown token encodes every stranger as one token.
+    """
+    encoded = {name: tokenizer.encode(f" {name}", add_special_tokens=False).ids for name in NAMES}
+    return {name: ids[0] for name, ids in encoded.items() if len(ids) == 1 and tokenizer.decode(ids).strip() == name}
+
+
+def _order(prompt_type: PromptType, example: int) -> Literal["ABBA", "BABA"]:
+    if prompt_type == "mixed":
+        return "ABBA" if example % 2 == 0 else "BABA"
+    return prompt_type
+
+
+def _draw_example(random_seed: str, names: list[str], order: Literal["ABBA", "BABA"], new: NewKind) -> _Draw:
+    """Draw one example. Everything is drawn whatever the order and counterpart, so that they change nothing else."""
+    random = Random(random_seed)  # a string seed goes through SHA-512: the same on every machine and hash seed
+    template, place, thing = (words[random.randrange(len(words))] for words in (TEMPLATES, PLACES, OBJECTS))
+    io, s, *others = _distinct(random, names, 5)
+    orig_names = (io, s, s) if order == "ABBA" else (s, io, s)
+    new_names = (orig_names[0], orig_names[1], io) if new == "swapped" else (others[0], others[1], others[2])
+    return _Draw(template, place, thing, io, s, orig_names, new_names)
+
+
+def _distinct(random: Random, names: list[str], count: int) -> list[str]:
+    """``count`` different names. Not ``random.sample``, whose draws Python does not promise to keep."""
+    left = list(names)
+    return [left.pop(random.randrange(len(left))) for _ in range(count)]
+
+
+def _encode(tokenizer: Tokenizer, texts: list[str], prepend_bos_id: int | None) -> list[list[int]]:
+    bos = [] if prepend_bos_id is None else [prepend_bos_id]
+    return [bos + tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
+
+
+def _roles(orig: list[list[int]], answers: dict[str, list[int]]) -> dict[str, list[int]]:
+    """Find the names by their tokens: IO stands once in a prompt, S twice, and no other word is a name."""
+    s1_pos = [prompt.index(s) for prompt, s in zip(orig, answers["S"], strict=True)]
+    return {
+        "IO": [prompt.index(io) for prompt, io in zip(orig, answers["IO"], strict=True)],
+        "S1": s1_pos,
+        "S1+1": [pos + 1 for pos in s1_pos],
+        "S2": [prompt.index(s, pos + 1) for prompt, s, pos in zip(orig, answers["S"], s1_pos, strict=True)],
+        "end": [len(prompt) - 1 for prompt in orig],
+    }
