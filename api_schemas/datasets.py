@@ -62,7 +62,7 @@ class PromptsDataset(_Swappable):
     new: Annotated[list[Prompt], Field(min_length=1, examples=[["When Anna and Paul went out, Mark thanked"]])]
     """Prompts of the run the patch comes from; each as many tokens as its orig."""
     roles: Annotated[dict[Name, PromptRole], Field(examples=[{"end": [7]}])] = {}
-    """Named positions."""
+    """Named positions: a list of positions or of strings, one per example, or `strings` with an `occurrence`."""
     answers: Annotated[dict[Name, list[Prompt]], Field(examples=[{"IO": [" Mary"]}])] = {}
     """Named answers: one single-token string per example."""
     prepend_bos: Annotated[bool, Field(examples=[False])] = False

@@ -63,27 +63,52 @@ def _indices(choice: str | list[int] | None, size: int) -> list[int] | None:
     return choice if isinstance(choice, list) else None
 
 
-def _sweep_end(sweep: Sweep, shape: ModelShape, prefix: str, longest: int) -> End:
+@dataclass(frozen=True)
+class _Choices:
+    """What a sweep varies; None where it does not."""
+
+    layers: list[int]
+    heads: list[int] | None
+    neurons: list[int] | None
+    positions: list[PositionRef] | None
+
+    @classmethod
+    def of(cls, sweep: Sweep, shape: ModelShape, longest: int) -> "_Choices":
+        head_choice = (sweep.heads or "all") if set(sweep.hooks) <= HEAD_HOOKS else None
+        neurons = _indices(sweep.neurons, shape.d_mlp) if set(sweep.hooks) <= NEURON_HOOKS else None
+        positions: list[PositionRef] | None = list(range(longest)) if sweep.positions == "each" else sweep.positions
+        return cls(
+            _indices(sweep.layers, shape.n_layers) or [], _indices(head_choice, shape.n_heads), neurons, positions
+        )
+
+
+def _sweep_axes(sweep: Sweep, shape: ModelShape, prefix: str, longest: int) -> list[Axis]:
     """Axes in the order hook, layer, head or neuron, position; a hook axis only where a list of hooks was given."""
-    head_choice = (sweep.heads or "all") if set(sweep.hooks) <= HEAD_HOOKS else None
-    heads = _indices(head_choice, shape.n_heads)
-    neurons = _indices(sweep.neurons, shape.d_mlp) if set(sweep.hooks) <= NEURON_HOOKS else None
-    positions: list[PositionRef] | None = list(range(longest)) if sweep.positions == "each" else sweep.positions
-    layers = _indices(sweep.layers, shape.n_layers) or []
+    chosen = _Choices.of(sweep, shape, longest)
     values: list[tuple[str, list[Coordinate] | None]] = [
         ("hook", list(sweep.hooks) if isinstance(sweep.hook, list) else None),
-        ("layer", list(layers)),
-        ("head", None if heads is None else list(heads)),
-        ("neuron", None if neurons is None else list(neurons)),
-        ("position", None if positions is None else list(positions)),
+        ("layer", list(chosen.layers)),
+        ("head", None if chosen.heads is None else list(chosen.heads)),
+        ("neuron", None if chosen.neurons is None else list(chosen.neurons)),
+        ("position", None if chosen.positions is None else list(chosen.positions)),
     ]
-    axes = [Axis(prefix + name, coordinates) for name, coordinates in values if coordinates is not None]
-    places = product(sweep.hooks, layers, heads or [None], neurons or [None], positions or [None])  # type: ignore[list-item]
+    return [Axis(prefix + name, coordinates) for name, coordinates in values if coordinates is not None]
+
+
+def _sweep_end(sweep: Sweep, shape: ModelShape, prefix: str, longest: int) -> End:
+    chosen = _Choices.of(sweep, shape, longest)
+    places = product(
+        sweep.hooks,
+        chosen.layers,
+        chosen.heads or [None],  # type: ignore[list-item]
+        chosen.neurons or [None],  # type: ignore[list-item]
+        chosen.positions or [None],  # type: ignore[list-item]
+    )
     cells = [
-        [Node(hook=hook, layer=layer, head=head, neuron=neuron, positions=position)]
+        [Node.model_construct(hook=hook, layer=layer, head=head, neuron=neuron, positions=position)]
         for hook, layer, head, neuron, position in places
-    ]
-    return End(axes, cells)
+    ]  # not validated again: there can be 200 000
+    return End(_sweep_axes(sweep, shape, prefix, longest), cells)
 
 
 def _end(nodes: list[Node] | SweepOf, shape: ModelShape, prefix: str, longest: int) -> End:
@@ -124,10 +149,32 @@ def grid_of(patch: PathPatch | ActivationPatch, shape: ModelShape, longest: int)
     return Grid(_end(patch.senders, shape, "sender_", longest), _end(patch.receivers, shape, "receiver_", longest))
 
 
+def axes_of(patch: PathPatch | ActivationPatch, shape: ModelShape, longest: int) -> list[Axis]:
+    """The axes of ``grid_of``, without building its cells."""
+    if isinstance(patch, ActivationPatch):
+        ends: list[tuple[list[Node] | SweepOf, str]] = [(patch.nodes, "")]
+    else:
+        ends = [(patch.senders, "sender_"), (patch.receivers, "receiver_")]
+    swept = [(end.sweep, prefix) for end, prefix in ends if isinstance(end, SweepOf)]
+    return [axis for sweep, prefix in swept for axis in _sweep_axes(sweep, shape, prefix, longest)]
+
+
+def _times(nodes: list[Node] | SweepOf, shape: ModelShape) -> list[int]:
+    if not isinstance(nodes, SweepOf):
+        return [node.time for node in nodes]
+    sweep = nodes.sweep
+    return [
+        Node(hook=hook, layer=layer).time
+        for hook in sweep.hooks
+        for layer in _indices(sweep.layers, shape.n_layers) or []
+    ]
+
+
 def unreachable_senders(patch: PathPatch | ActivationPatch, shape: ModelShape, longest: int) -> list[Node]:
     """Senders from which no path leads to any receiver of the patch."""
-    grid = grid_of(patch, shape, longest)
-    if grid.receivers is None:
+    if isinstance(patch, ActivationPatch):
         return []
-    last = max(node.time for cell in grid.receivers.cells for node in cell)
-    return [node for cell in grid.senders.cells for node in cell if node.time >= last]
+    last = max(_times(patch.receivers, shape))
+    if max(_times(patch.senders, shape)) < last:
+        return []
+    return [node for cell in _end(patch.senders, shape, "", longest).cells for node in cell if node.time >= last]

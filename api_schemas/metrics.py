@@ -31,9 +31,9 @@ class Attention(_Metric):
     kind: Literal["attention"]
     """Always `attention`."""
     query: Annotated[PositionRef, Field(examples=["end"])]
-    """Where the head looks from."""
+    """Where the head looks from: a role or a 0-based position."""
     key: Annotated[PositionRef, Field(examples=["IO"])]
-    """Where it looks."""
+    """Where it looks: a role or a 0-based position."""
     head: Head | None = None
     """The head; by default the single receiver's, in a sweep of receivers each cell's own."""
 
@@ -44,11 +44,11 @@ class AttentionDiff(_Metric):
     kind: Literal["attention_diff"]
     """Always `attention_diff`."""
     query: Annotated[PositionRef, Field(examples=["end"])]
-    """Where the head looks from."""
+    """Where the head looks from: a role or a 0-based position."""
     key: Annotated[PositionRef, Field(examples=["IO"])]
-    """Where it looks; counted positive."""
+    """Where it looks, counted positive: a role or a 0-based position."""
     minus_key: Annotated[PositionRef, Field(examples=["S1"])]
-    """Counted negative."""
+    """Where it looks, counted negative: a role or a 0-based position."""
     head: Head | None = None
     """The head; by default the single receiver's, in a sweep of receivers each cell's own."""
 
@@ -63,7 +63,7 @@ class LogitDiff(_Metric):
     minus_answer: AnswerName
     """Answer counted negative."""
     position: Annotated[PositionRef, Field(examples=["end"])] = "end"
-    """Where the logits are read."""
+    """Where the logits are read: a role or a 0-based position."""
 
 
 class Logit(_Metric):
@@ -74,7 +74,7 @@ class Logit(_Metric):
     answer: AnswerName
     """The answer."""
     position: Annotated[PositionRef, Field(examples=["end"])] = "end"
-    """Where the logit is read."""
+    """Where the logit is read: a role or a 0-based position."""
 
 
 class Prob(_Metric):
@@ -85,7 +85,7 @@ class Prob(_Metric):
     answer: AnswerName
     """The answer."""
     position: Annotated[PositionRef, Field(examples=["end"])] = "end"
-    """Where the probability is read."""
+    """Where the probability is read: a role or a 0-based position."""
 
 
 class LogProb(_Metric):
@@ -96,7 +96,7 @@ class LogProb(_Metric):
     answer: AnswerName
     """The answer."""
     position: Annotated[PositionRef, Field(examples=["end"])] = "end"
-    """Where the log-probability is read."""
+    """Where the log-probability is read: a role or a 0-based position."""
 
 
 class Kl(_Metric):
@@ -105,7 +105,7 @@ class Kl(_Metric):
     kind: Literal["kl"]
     """Always `kl`."""
     position: Annotated[PositionRef, Field(examples=["end"])] = "end"
-    """Where the distributions are read."""
+    """Where the distributions are read: a role or a 0-based position."""
 
 
 class Loss(_Metric):

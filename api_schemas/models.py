@@ -1,5 +1,7 @@
 """Models of the registry: their shape, and where they may come from."""
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -93,6 +95,16 @@ def parse_registry(local_models: str) -> dict[str, ModelOrigin]:
     return registry
 
 
+REVISION_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "*.safetensors")
+"""Files of a local checkpoint (glob patterns) whose content is its revision; of a hub model it is the commit."""
+
+
+def local_revision(digests: Mapping[str, str]) -> str:
+    """The revision of a local checkpoint, from the SHA-256 (hex) of each of its ``REVISION_FILES`` by file name."""
+    lines = "".join(f"{name} {digest}\n" for name, digest in sorted(digests.items()))
+    return f"local-{hashlib.sha256(lines.encode()).hexdigest()[:40]}"
+
+
 class ModelInfo(Frozen):
     """One model as clients see it."""
 
@@ -112,3 +124,23 @@ class ModelInfo(Frozen):
     """Longest prompt accepted."""
     workers: Annotated[list[str], Field(examples=[["worker-1"]])] = []
     """Workers that hold it now."""
+
+
+GELU_NEW = frozenset({"gelu_new", "gelu_pytorch_tanh"})
+"""Names that transformers gives to GPT-2's activation function."""
+
+
+def unsupported_architecture(config: dict[str, Any]) -> str | None:
+    """Why the model of a Hugging Face ``config.json`` cannot be run here, in words; None where it can."""
+    architectures = config.get("architectures") or ["GPT2LMHeadModel"]
+    if config.get("model_type") != "gpt2" or not set(architectures) <= {"GPT2LMHeadModel", "GPT2Model"}:
+        return (
+            f"its architecture is {', '.join(architectures)} ({config.get('model_type')}), and only GPT-2's can be run"
+        )
+    if config.get("activation_function", "gelu_new") not in GELU_NEW:
+        return f"its activation_function is {config['activation_function']!r}, and GPT-2's is 'gelu_new'"
+    if not config.get("scale_attn_weights", True) or config.get("scale_attn_by_inverse_layer_idx", False):
+        return "its attention scores are not scaled by 1/sqrt(d_head), as GPT-2's are"
+    if config.get("add_cross_attention", False):
+        return "it has cross-attention, which GPT-2 has not"
+    return None

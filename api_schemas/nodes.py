@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from api_schemas.errors import Misfit
 from api_schemas.frozen import Frozen
 
 SENDER_HOOKS = ("z", "attn_out", "mlp_out", "post", "resid_pre", "resid_mid", "resid_post", "embed", "pos_embed")
@@ -60,7 +61,9 @@ def _split_full_name(data: Any) -> Any:
         return data
     layer = int(match[1])
     if data.get("layer", layer) != layer:
-        raise ValueError(f"layer {data['layer']} contradicts the hook name {name!r}")
+        raise Misfit(
+            (("layer",), f"layer {data['layer']} contradicts the hook name {name!r}, which is of layer {layer}")
+        )
     return {**data, "hook": match[2], "layer": layer}
 
 
@@ -85,14 +88,20 @@ class Node(Frozen):
 
     @model_validator(mode="after")
     def _indices_fit_the_hook(self) -> "Node":
+        problems: list[tuple[tuple[str | int, ...], str]] = []
         if self.hook in EMBEDDING_HOOKS and self.layer is not None:
-            raise ValueError(f"layer {self.layer} does not go with hook {self.hook!r}: embeddings have no layer")
+            sentence = f"layer {self.layer} does not go with hook {self.hook!r}: embeddings have no layer"
+            problems.append((("layer",), sentence))
         if self.hook not in EMBEDDING_HOOKS and self.layer is None:
-            raise ValueError(f"hook {self.hook!r} needs a layer")
+            problems.append((("layer",), f"hook {self.hook!r} needs a layer"))
         if self.head is not None and self.hook not in HEAD_HOOKS:
-            raise ValueError(f"head {self.head} does not go with hook {self.hook!r}: it goes with z, q, k, v, pattern")
+            sentence = f"head {self.head} does not go with hook {self.hook!r}: it goes with z, q, k, v, pattern"
+            problems.append((("head",), sentence))
         if self.neuron is not None and self.hook not in NEURON_HOOKS:
-            raise ValueError(f"neuron {self.neuron} does not go with hook {self.hook!r}: it goes with pre, post")
+            sentence = f"neuron {self.neuron} does not go with hook {self.hook!r}: it goes with pre, post"
+            problems.append((("neuron",), sentence))
+        if problems:
+            raise Misfit(*problems)
         return self
 
     @property
@@ -131,6 +140,46 @@ def overlap(first: Node, second: Node) -> bool:
     return later.hook in RESIDUAL_HOOKS and earlier.time <= later.time
 
 
+_WRITERS = {"z": "attn_out", "post": "mlp_out"}
+
+
+def _edges(node: Node) -> list[tuple[str, int | None]]:
+    """What a node writes or reads, with its layer: two nodes clash if they share one, and its head or neuron."""
+    if node.hook in RESIDUAL_HOOKS:
+        return [("residual", node.time)]
+    hooks = ("q", "k") if node.hook == "pattern" else (_WRITERS.get(node.hook, node.hook),)
+    return [(hook, node.layer) for hook in hooks]
+
+
+def clashes(nodes: list[Node]) -> list[tuple[int, int]]:
+    """Pairs of indices (earlier, later) of nodes that include one another; at most one per later node."""
+    found: list[tuple[int, int]] = []
+    seen: dict[tuple[str, int | None], dict[int | None, int]] = {}
+    for later, node in enumerate(nodes):
+        unit = node.head if node.head is not None else node.neuron
+        earlier: int | None = None
+        for edge in _edges(node):
+            units = seen.setdefault(edge, {})
+            same = next(iter(units.values()), None) if unit is None else units.get(unit, units.get(None))
+            earlier = same if earlier is None else earlier
+            units.setdefault(unit, later)
+        if earlier is not None:
+            found.append((earlier, later))
+    return found
+
+
+def overlaps(senders: list[Node]) -> list[tuple[int, int]]:
+    """Pairs of indices (earlier, later) of senders that ``overlap``; at most one per later node, in linear time."""
+    found = {later: earlier for earlier, later in clashes(senders)}
+    residual = [index for index, node in enumerate(senders) if node.hook in RESIDUAL_HOOKS]
+    if residual:
+        last = max(residual, key=lambda index: senders[index].time)
+        for index, node in enumerate(senders):
+            if index != last and node.time <= senders[last].time:
+                found.setdefault(max(index, last), min(index, last))
+    return sorted((earlier, later) for later, earlier in found.items())
+
+
 class Sweep(Frozen):
     """A grid of nodes, one result per cell."""
 
@@ -155,16 +204,22 @@ class Sweep(Frozen):
     def _indices_fit_the_hooks(self) -> "Sweep":
         takes_heads = {hook in HEAD_HOOKS for hook in self.hooks}
         takes_neurons = {hook in NEURON_HOOKS for hook in self.hooks}
+        problems: list[tuple[tuple[str | int, ...], str]] = []
         if any(hook in EMBEDDING_HOOKS for hook in self.hooks):
-            raise ValueError("embed and pos_embed have no layers to sweep: give them as nodes")
+            problems.append((("hook",), "embed and pos_embed have no layers to sweep: give them as nodes"))
         if len(set(self.hooks)) != len(self.hooks):
-            raise ValueError(f"hook {self.hook} names a hook twice")
+            problems.append((("hook",), f"{', '.join(self.hooks)}: a hook is named twice"))
         if len(takes_heads) > 1 and self.heads not in (None, "joint"):
-            raise ValueError(f"hooks {self.hooks} do not all have heads: sweep them apart, or with heads 'joint'")
+            sentence = f"{', '.join(self.hooks)} do not all have heads: sweep them apart, or with heads 'joint'"
+            problems.append((("heads",), sentence))
         if self.heads is not None and True not in takes_heads:
-            raise ValueError(f"heads do not go with hook {self.hook!r}: they go with z, q, k, v, pattern")
+            sentence = f"heads do not go with {', '.join(self.hooks)}: they go with z, q, k, v, pattern"
+            problems.append((("heads",), sentence))
         if self.neurons is not None and takes_neurons != {True}:
-            raise ValueError(f"neurons do not go with hook {self.hook!r}: they go with pre, post")
+            sentence = f"neurons do not go with {', '.join(self.hooks)}: they go with pre, post"
+            problems.append((("neurons",), sentence))
+        if problems:
+            raise Misfit(*problems)
         return self
 
     @property

@@ -1,20 +1,24 @@
 """JobSpec: everything a client says about one experiment."""
 
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from api_schemas.datasets import Dataset, default_kind
+from api_schemas.errors import Misfit
 from api_schemas.frozen import Flag, Frozen
 from api_schemas.metrics import ATTENTION_METRICS, Metric
 from api_schemas.nodes import (
+    HEAD_HOOKS,
     RECEIVER_HOOKS,
     SENDER_HOOKS,
     Node,
     NodeList,
     Positions,
     SweepOf,
-    overlap,
+    clashes,
+    overlaps,
 )
 
 ModelName = Annotated[str, Field(min_length=1, max_length=128, examples=["gpt2-small"])]
@@ -38,24 +42,38 @@ class ModelSpec(Frozen):
     """Move value biases into the output bias."""
 
 
-def _allowed(nodes: "list[Node] | SweepOf", hooks: tuple[str, ...], end: str) -> None:
-    used = nodes.sweep.hooks if isinstance(nodes, SweepOf) else [node.hook for node in nodes]
-    for hook in used:
+Problems = Iterator[tuple[tuple[str | int, ...], str]]
+
+
+def _allowed(nodes: "list[Node] | SweepOf", hooks: tuple[str, ...], field: str) -> Problems:
+    end = field.removesuffix("s")
+    used: list[tuple[str, tuple[str | int, ...]]]
+    if isinstance(nodes, SweepOf):
+        listed = isinstance(nodes.sweep.hook, list)
+        used = [
+            (hook, ("sweep", "hook", i) if listed else ("sweep", "hook")) for i, hook in enumerate(nodes.sweep.hooks)
+        ]
+    else:
+        used = [(node.hook, (index, "hook")) for index, node in enumerate(nodes)]
+    for hook, place in used:
         if hook not in hooks:
-            raise ValueError(f"hook {hook!r} cannot be a {end}: a {end} is one of {', '.join(hooks)}")
+            yield (field, *place), f"hook {hook!r} cannot be a {end}: a {end} is one of {', '.join(hooks)}"
 
 
-def _apart(nodes: "list[Node] | SweepOf", verdict: Any, end: str) -> None:
+def _apart(
+    nodes: "list[Node] | SweepOf", pairs: "Callable[[list[Node]], list[tuple[int, int]]]", field: str
+) -> Problems:
     if isinstance(nodes, SweepOf):
         return
-    for later, node in enumerate(nodes):
-        for earlier in nodes[:later]:
-            if verdict(earlier, node):
-                raise ValueError(f"{end} {earlier} and {node} overlap: the same edge would be counted twice")
+    for earlier, later in pairs(nodes):
+        sentence = f"{field} {nodes[earlier]} and {nodes[later]} overlap: the same edge would be counted twice"
+        yield (field, later), sentence
 
 
-def _same(first: Node, second: Node) -> bool:
-    return first.covers(second) or second.covers(first)
+def _refuse(*problems: Problems) -> None:
+    found = [problem for part in problems for problem in part]
+    if found:
+        raise Misfit(*found)
 
 
 class PathPatch(Frozen):
@@ -78,10 +96,12 @@ class PathPatch(Frozen):
 
     @model_validator(mode="after")
     def _ends_are_possible(self) -> "PathPatch":
-        _allowed(self.senders, SENDER_HOOKS, "sender")
-        _allowed(self.receivers, RECEIVER_HOOKS, "receiver")
-        _apart(self.senders, overlap, "senders")
-        _apart(self.receivers, _same, "receivers")
+        _refuse(
+            _allowed(self.senders, SENDER_HOOKS, "senders"),
+            _allowed(self.receivers, RECEIVER_HOOKS, "receivers"),
+            _apart(self.senders, overlaps, "senders"),
+            _apart(self.receivers, clashes, "receivers"),
+        )
         return self
 
     @property
@@ -104,7 +124,7 @@ class ActivationPatch(Frozen):
 
     @model_validator(mode="after")
     def _nodes_are_apart(self) -> "ActivationPatch":
-        _apart(self.nodes, _same, "nodes")
+        _refuse(_apart(self.nodes, clashes, "nodes"))
         return self
 
 
@@ -198,30 +218,36 @@ class JobSpec(Frozen):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "JobSpec":
-        if (self.metric is None) == (self.metrics is None):
-            raise ValueError("give either metric or metrics, exactly one of them")
-        if self.verify is not None and self.method != "attribution":
-            raise ValueError("verify goes with method 'attribution' only: the exact method needs no verification")
-        if self.method == "attribution" and isinstance(self.patch, ActivationPatch):
-            raise ValueError("method 'attribution' goes with patch kind 'path' only")
-        for metric in self.all_metrics:
-            if isinstance(metric, ATTENTION_METRICS) and metric.head is None:
-                self._receivers_name_the_head(metric.kind)
+        _refuse(self._misfits())
         return self
 
-    def _receivers_name_the_head(self, kind: str) -> None:
-        """An attention metric without a head reads the single receiver's, or each cell's own in a sweep."""
+    def _misfits(self) -> Problems:
+        if self.metric is None and self.metrics is None:
+            yield ("metric",), "metric is missing: give either metric or metrics, exactly one of them"
+            return
+        if self.metric is not None and self.metrics is not None:
+            yield ("metrics",), "both are given: give either metric or metrics, exactly one of them"
+        if self.verify is not None and self.method != "attribution":
+            yield ("verify",), "verify goes with method 'attribution' only: the exact method needs no verification"
+        if self.method == "attribution" and isinstance(self.patch, ActivationPatch):
+            yield ("method",), "method 'attribution' goes with patch kind 'path' only"
+        for index, metric in enumerate(self.all_metrics):
+            lacks = self._why_no_head() if isinstance(metric, ATTENTION_METRICS) and metric.head is None else None
+            if lacks:
+                place: tuple[str | int, ...] = ("metric",) if self.metrics is None else ("metrics", index)
+                example = '{"layer": 10, "head": 7}'
+                yield (*place, "head"), f"metric {metric.kind!r} needs a head, such as {example}: {lacks}"
+
+    def _why_no_head(self) -> str | None:
+        """Why no head can be taken from the receivers: the single one's, or in a sweep each cell's own."""
         if isinstance(self.patch, ActivationPatch):
-            raise ValueError(
-                f"metric {kind!r} needs a head, such as {{'layer': 10, 'head': 7}}, in activation patching"
-            )
+            return "activation patching has no receiver to take it from"
         receivers = self.patch.receivers
         if isinstance(receivers, SweepOf):
-            sweep = receivers.sweep
-            if not set(sweep.hooks) <= {"q", "k", "v", "pattern"} or sweep.heads == "joint":
-                raise ValueError(f"metric {kind!r} needs a head: the swept receivers are not single heads")
-        elif len(receivers) != 1 or receivers[0].head is None:
-            raise ValueError(f"metric {kind!r} needs a head: there is not exactly one receiver head to default to")
+            single = set(receivers.sweep.hooks) <= HEAD_HOOKS and receivers.sweep.heads != "joint"
+            return None if single else "the swept receivers are not single heads"
+        single = len(receivers) == 1 and receivers[0].head is not None
+        return None if single else "there is not exactly one receiver head to take it from"
 
     @property
     def all_metrics(self) -> list[Metric]:
