@@ -1,0 +1,98 @@
+"""One subscription per process tells any number of waiting requests that their job has changed."""
+
+import asyncio
+import contextlib
+import logging
+from collections import defaultdict
+from collections.abc import AsyncIterator
+
+from redis.exceptions import RedisError
+
+from job_store.store import AsyncJobStore
+
+log = logging.getLogger(__name__)
+CHANNEL = "pp:changes"
+
+
+class Watch:
+    """Notices changes of one job from the moment it was made."""
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Event()
+
+    def notice(self) -> None:
+        """Something changed."""
+        self._changed.set()
+
+    async def changed(self, timeout_s: float) -> bool:
+        """Wait for a change since the last call; False when there was none in time. It may be one already seen."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._changed.wait()
+        except TimeoutError:
+            return False
+        self._changed.clear()
+        return True
+
+
+class ChangeFeed:
+    """Fans one pub/sub connection out to all watches; after a lost connection it wakes them all."""
+
+    def __init__(self, store: AsyncJobStore) -> None:
+        self._store = store
+        self._watches: dict[str, set[Watch]] = defaultdict(set)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start to listen, in the background; the store need not answer yet."""
+        self._task = asyncio.create_task(self._listen_forever())
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    @contextlib.asynccontextmanager
+    async def watch(self, job_id: str) -> AsyncIterator[Watch]:
+        """A watch on a job: open it, then read the job, then wait, and no change is missed."""
+        watch = Watch()
+        self._watches[job_id].add(watch)
+        try:
+            yield watch
+        finally:
+            self._watches[job_id].discard(watch)
+            if not self._watches[job_id]:
+                del self._watches[job_id]
+
+    def _wake(self, job_id: str) -> None:
+        for watch in self._watches.get(job_id, ()):
+            watch.notice()
+
+    def _wake_all(self) -> None:
+        for job_id in list(self._watches):
+            self._wake(job_id)
+
+    async def _listen_forever(self) -> None:
+        while True:
+            try:
+                await self._listen()
+            except (RedisError, OSError) as error:
+                log.warning("the feed of changes was interrupted: %s", type(error).__name__)
+            self._wake_all()
+            await asyncio.sleep(0.5)
+
+    async def _listen(self) -> None:
+        """Read until the connection breaks. A read that times out pings, so that a half-open connection is found."""
+        async with self._store.client.pubsub() as subscription:
+            await subscription.subscribe(CHANNEL)
+            self._wake_all()
+            quiet = 0
+            while quiet < 3:
+                message = await subscription.get_message(timeout=5.0)
+                quiet = 0 if message is not None else quiet + 1
+                if message is None:
+                    await subscription.ping()
+                elif message["type"] == "message":
+                    self._wake(message["data"].decode())

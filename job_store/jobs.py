@@ -1,0 +1,161 @@
+"""Steps on jobs that exist: read, list, cancel, delete, follow, fetch the result."""
+
+import json
+from typing import Any
+
+from api_schemas.errors import JobNotCancellable, JobStillRunning, UnknownBatch, UnknownJob
+from api_schemas.jobs import JobStatus
+from job_store.records import (
+    BatchRecord,
+    EventPage,
+    JobRecord,
+    Page,
+    StoredEvent,
+    StoredResult,
+    pairs,
+    read_record,
+)
+from job_store.script import Step
+
+EVERYONE = "*"
+
+
+def get(job_id: str, owner: str | None = None) -> Step[JobRecord]:
+    """One job.
+
+    Raises:
+        UnknownJob: None such, or another owner's.
+    """
+
+    def read(reply: list[Any] | None) -> JobRecord:
+        if not reply:
+            raise UnknownJob(job_id)
+        return read_record(pairs(reply[0]), int(reply[1]), int(reply[2]))
+
+    return Step("get", (job_id, owner or ""), read)
+
+
+def list_jobs(
+    owner: str | None,
+    *,
+    limit: int = 20,
+    after: str | None = None,
+    status: JobStatus | None = None,
+    model: str | None = None,
+    tag: tuple[str, str] | None = None,
+) -> Step[Page]:
+    """One page of an owner's jobs, or of everyone's, newest first.
+
+    Args:
+        after: Id of the last job of the page before; it may have been deleted meanwhile.
+    """
+    filters = [
+        *([f"status:{status}"] if status else []),
+        *([f"model:{model}"] if model else []),
+        *([f"tag:{tag[0]}={tag[1]}"] if tag else []),
+    ]
+
+    def read(reply: list[Any]) -> Page:
+        found = [read_record(pairs(fields), int(position), int(now_ms)) for fields, position, now_ms in reply]
+        return Page(tuple(found[:limit]), has_more=len(found) > limit)
+
+    return Step("list_jobs", (owner or EVERYONE, limit, after or "", *filters), read)
+
+
+def cancel(job_id: str, owner: str | None = None) -> Step[JobStatus]:
+    """Stop a job: its state is then ``cancelled``, or ``cancelling`` until its running shards have stopped.
+
+    Raises:
+        UnknownJob: None such, or another owner's.
+        JobNotCancellable: It has succeeded or failed.
+    """
+
+    def read(reply: bytes) -> JobStatus:
+        status: Any = reply.decode()
+        if status == "unknown":
+            raise UnknownJob(job_id)
+        if status in ("succeeded", "failed"):
+            raise JobNotCancellable(job_id, status)
+        return status  # type: ignore[no-any-return]
+
+    return Step("cancel", (job_id, owner or ""), read)
+
+
+def delete(job_id: str, owner: str | None = None) -> Step[None]:
+    """Erase a job that is queued or has ended: record, events and result.
+
+    Raises:
+        UnknownJob: None such, or another owner's.
+        JobStillRunning: It is running or being cancelled.
+    """
+
+    def read(reply: bytes) -> None:
+        status = reply.decode()
+        if status == "unknown":
+            raise UnknownJob(job_id)
+        if status != "erased":
+            raise JobStillRunning(job_id, status)
+
+    return Step("delete", (job_id, owner or ""), read, repeatable=False)
+
+
+def _read_event(entry: list[Any]) -> StoredEvent:
+    fields = pairs(entry[1])
+    return StoredEvent(entry[0].decode(), fields["type"].decode(), int(fields["at"]), json.loads(fields["data"]))
+
+
+def events(job_id: str, owner: str | None = None, after: str = "0", limit: int = 100) -> Step[EventPage]:
+    """Events later than ``after``, oldest first.
+
+    Raises:
+        UnknownJob: None such, or another owner's.
+    """
+
+    def read(reply: list[Any] | None) -> EventPage:
+        if not reply:
+            raise UnknownJob(job_id)
+        found = [_read_event(entry) for entry in reply[0]]
+        return EventPage(tuple(found[:limit]), has_more=len(found) > limit, is_done=bool(reply[1]))
+
+    return Step("events", (job_id, owner or "", after, limit), read)
+
+
+def result(job_id: str, owner: str | None = None) -> Step[StoredResult | None]:
+    """A job's result; None while there is none, and once it has expired.
+
+    Raises:
+        UnknownJob: None such, or another owner's.
+    """
+
+    def read(reply: list[Any]) -> StoredResult | None:
+        if reply[0] == b"unknown":
+            raise UnknownJob(job_id)
+        return StoredResult(reply[1], reply[2]) if reply[0] == b"found" else None
+
+    return Step("result", (job_id, owner or ""), read)
+
+
+def batch(batch_id: str, owner: str | None = None) -> Step[BatchRecord]:
+    """A batch and the states of its jobs.
+
+    Raises:
+        UnknownBatch: None such, or another owner's.
+    """
+    return Step("batch", (batch_id, owner or ""), lambda reply: _read_batch(batch_id, reply))
+
+
+def cancel_batch(batch_id: str, owner: str | None = None) -> Step[BatchRecord]:
+    """Cancel those jobs of a batch that have not ended.
+
+    Raises:
+        UnknownBatch: None such, or another owner's.
+    """
+    return Step("cancel_batch", (batch_id, owner or ""), lambda reply: _read_batch(batch_id, reply))
+
+
+def _read_batch(batch_id: str, reply: list[Any] | None) -> BatchRecord:
+    if not reply:
+        raise UnknownBatch(batch_id)
+    owner, created_ms, states = reply
+    jobs: Any = tuple((job_id.decode(), status.decode()) for job_id, status in zip(*[iter(states)] * 2, strict=True))
+    return BatchRecord(batch_id, owner.decode(), int(created_ms), jobs)

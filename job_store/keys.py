@@ -1,0 +1,124 @@
+"""API keys: their secrets' digests, scopes, limits and use."""
+
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from job_store.ids import new_key_id
+from job_store.records import Limits, pairs, whole
+from job_store.script import Step
+
+SCOPES = ("read", "submit", "admin")
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """One key, without its secret."""
+
+    id: str
+    name: str
+    scopes: tuple[str, ...]
+    limits: Limits
+    created_ms: int
+    sha256: str
+    expires_ms: int | None = None
+    last_used_ms: int | None = None
+    revoked: bool = False
+
+    def is_valid(self, now_ms: int) -> bool:
+        """Whether it opens anything."""
+        return not self.revoked and (self.expires_ms is None or now_ms < self.expires_ms)
+
+
+@dataclass(frozen=True)
+class RateState:
+    """How much of a rate limit is left."""
+
+    limit: int
+    remaining: int
+    reset_s: float
+    """Seconds until all of it is back."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What an owner has used of its limits."""
+
+    submits: RateState | None
+    compute_s_today: float
+
+
+def new_secret() -> str:
+    """A secret of 256 random bits."""
+    return f"pp_{secrets.token_urlsafe(32)}"
+
+
+def sha256_of(secret: str) -> str:
+    """What is stored of a secret. It has 256 random bits, so a plain digest cannot be searched."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _read_key(flat: list[bytes]) -> ApiKey:
+    fields = pairs(flat)
+    description = json.loads(fields["description"])
+    return ApiKey(
+        id=fields["id"].decode(),
+        name=fields["name"].decode(),
+        scopes=tuple(description["scopes"]),
+        limits=Limits(**description["limits"]),
+        created_ms=int(fields["created"]),
+        sha256=fields["sha256"].decode(),
+        expires_ms=whole(fields.get("expires")),
+        last_used_ms=whole(fields.get("last_used")),
+        revoked="revoked" in fields,
+    )
+
+
+def create_key(
+    name: str, sha256: str, *, scopes: Sequence[str], limits: Limits, expires_ms: int | None = None
+) -> Step[ApiKey]:
+    """Register a key by its secret's digest."""
+    description = json.dumps({"scopes": list(scopes), "limits": limits.to_dict()})
+    arguments = (new_key_id(), sha256, name, description, "" if expires_ms is None else expires_ms)
+    return Step("create_key", arguments, _read_key)
+
+
+def find_key(sha256: str) -> Step[ApiKey | None]:
+    """The key of a secret's digest, whether still valid or not; notes its use."""
+
+    def read(flat: list[bytes] | None) -> ApiKey | None:
+        key = _read_key(flat) if flat else None
+        return key if key and hmac.compare_digest(key.sha256, sha256) else None
+
+    return Step("find_key", (sha256,), read)
+
+
+def list_keys() -> Step[tuple[ApiKey, ...]]:
+    """Every key, oldest first, revoked ones too."""
+    return Step("list_keys", (), lambda reply: tuple(_read_key(flat) for flat in reply))
+
+
+def revoke_key(id_or_name: str) -> Step[int]:
+    """Revoke the keys of that id or name; says how many."""
+    return Step("revoke_key", (id_or_name,), int)
+
+
+def count_keys() -> Step[int]:
+    """Number of keys that are valid now."""
+    return Step("count_keys", (), int)
+
+
+def usage(owner: str, limits: Limits) -> Step[Usage]:
+    """What an owner has used of its limits."""
+    limit = limits.submits_per_minute
+
+    def read(reply: list[Any]) -> Usage:
+        tokens = float(reply[0])
+        submits = None if limit is None else RateState(limit, int(tokens), (limit - tokens) * 60 / limit)
+        return Usage(submits, float(reply[1]))
+
+    return Step("usage", (owner, limit or 0), read)

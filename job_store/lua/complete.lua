@@ -1,0 +1,18 @@
+-- deny-oom
+-- ARGV: job, phase, fence, head, arrays. Ends the last assembly: the job has succeeded.
+local id, slot = ARGV[1], ARGV[2] .. '/' .. ASSEMBLE
+local job = read_job(id)
+if not job or not holds(id, slot, ARGV[3]) then return {'lost'} end
+charge(job, slot)
+free(job, slot)
+if job.status == 'cancelling' then
+  settle(job)
+  return {'cancelled'}
+end
+local result, cache, bytes = 'pp:result:' .. id, call('HGET', job_key(id), 'cache'), #ARGV[4] + #ARGV[5]
+call('HSET', result, 'head', ARGV[4], 'arrays', ARGV[5], 'bytes', bytes, 'cache', cache)
+call('SADD', result .. ':jobs', id)
+call('SET', cache, id)
+call('HSET', job_key(id), 'result', id, 'result_bytes', bytes)
+end_job(job, 'succeeded')
+return {'stored', nudges(job.model)}

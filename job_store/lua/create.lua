@@ -1,0 +1,129 @@
+-- deny-oom
+-- One or many jobs, all or none: first every check, then the writes.
+-- ARGV: owner, settings JSON, then per job: id, header JSON, spec JSON, facts JSON, number of shards, the shards.
+local owner, settings = ARGV[1], cjson.decode(ARGV[2])
+local limits = settings.limits
+
+local function answer(kind, ids, batch, cached, models)
+  local wanted = {}
+  for model, _ in pairs(models) do
+    wanted[#wanted + 1] = model
+    wanted[#wanted + 1] = nudges(model)
+  end
+  return {kind, ids, batch or '', cached, wanted}
+end
+
+local function cached_flags(ids)
+  local flags = {}
+  for i, id in ipairs(ids) do flags[i] = tonumber(call('HGET', job_key(id), 'cached') or 0) end
+  return flags
+end
+
+local idempotency = settings.idempotency and ('pp:idempotency:' .. owner .. '|' .. settings.idempotency.key)
+if idempotency then
+  local known = call('HMGET', idempotency, 'body', 'jobs', 'batch')
+  if known[1] and known[1] ~= settings.idempotency.body then return {'reused'} end
+  if known[2] then
+    local ids = cjson.decode(known[2])
+    return answer('replayed', ids, known[3], cached_flags(ids), {})
+  end
+end
+
+local jobs, at = {}, 3
+while ARGV[at] do
+  local job = cjson.decode(ARGV[at + 1])
+  job.id, job.spec, job.facts, job.shards, job.first = ARGV[at], ARGV[at + 2], ARGV[at + 3], tonumber(ARGV[at + 4]), at + 5
+  at = job.first + job.shards
+  jobs[#jobs + 1] = job
+end
+
+local ids, models = {}, {}
+for i, job in ipairs(jobs) do ids[i] = job.id end
+if call('EXISTS', job_key(ids[1])) == 1 then return answer('created', ids, settings.batch, cached_flags(ids), {}) end
+
+local fresh = 0
+for _, job in ipairs(jobs) do
+  job.cache = 'pp:cache:' .. owner .. '|' .. job.spec_sha256
+  job.result = job.use_cache and call('GET', job.cache) or nil
+  if not job.result then
+    if job.shards == 0 then return {'cache_gone'} end
+    fresh = fresh + 1
+  end
+end
+
+local function over(name, allowed, used, retry_ms) return {'quota', name, tostring(allowed), tostring(used), retry_ms} end
+
+if limits.queued_jobs and fresh > 0 then
+  local used = call('ZCARD', index_key(owner, 'status:queued')) + fresh
+  if used > limits.queued_jobs then return over('queued_jobs', limits.queued_jobs, used, 5000) end
+end
+if limits.compute_s_per_day and fresh > 0 then
+  local used = tonumber(call('GET', 'pp:compute:' .. owner .. '|' .. math.floor(NOW / 86400000)) or 0)
+  if used >= limits.compute_s_per_day then
+    return over('compute_s_per_day', limits.compute_s_per_day, used, 86400000 - NOW % 86400000)
+  end
+end
+if limits.submits_per_minute then
+  local bucket = call('HMGET', 'pp:submits:' .. owner, 'tokens', 'at')
+  local rate = limits.submits_per_minute / 60000
+  local tokens = tonumber(bucket[1] or limits.submits_per_minute) + math.max(0, NOW - tonumber(bucket[2] or NOW)) * rate
+  tokens = math.min(tokens, limits.submits_per_minute)
+  if tokens < #jobs then
+    local used = limits.submits_per_minute - math.floor(tokens) + #jobs
+    return over('submits_per_minute', limits.submits_per_minute, used, math.ceil((#jobs - tokens) / rate))
+  end
+  call('HSET', 'pp:submits:' .. owner, 'tokens', tokens - #jobs, 'at', NOW)
+  call('EXPIRE', 'pp:submits:' .. owner, 120)
+end
+
+local function write_record(job)
+  local key = job_key(job.id)
+  call('HSET', key, 'id', job.id, 'owner', owner, 'model', job.model, 'priority', job.priority, 'status', 'queued',
+    'version', 0, 'spec', job.spec, 'facts', job.facts, 'tags', job.tags, 'trace', job.trace, 'created', NOW, 'phase', 0,
+    'phases', 1, 'next', 0, 'shards', job.shards, 'done', 0, 'attempt', 0, 'cached', 0, 'cache', job.cache,
+    'retention', settings.result_ms, 'record_retention', settings.record_ms)
+  if settings.batch then call('HSET', key, 'batch', settings.batch) end
+  if job.webhook_url then call('HSET', key, 'webhook_url', job.webhook_url) end
+  add_to_indexes(job.id)
+  count('jobs_created')
+  event(job.id, 'status', {status = 'queued'})
+  for _, warning in ipairs(job.warnings) do event(job.id, 'warning', {message = warning}) end
+end
+
+local function answer_from_cache(job)
+  local result = 'pp:result:' .. job.result
+  call('SADD', result .. ':jobs', job.id)
+  call('HSET', job_key(job.id), 'cached', 1, 'result', job.result, 'result_bytes', call('HGET', result, 'bytes'),
+    'started', NOW, 'shards', 1, 'done', 1, 'next', 1)
+  count('jobs_cached')
+  end_job(read_job(job.id), 'succeeded')
+end
+
+local function queue(job)
+  for shard = 0, job.shards - 1 do call('HSET', job_key(job.id) .. ':inputs', shard, ARGV[job.first + shard]) end
+  call('HINCRBY', 'pp:claimable', job.model, job.shards)
+  call('SADD', 'pp:models', job.model)
+  call('ZADD', 'pp:waiting:' .. job.model, NOW, job.id)
+  if job.expires_after_ms then
+    call('HSET', job_key(job.id), 'deadline', NOW + job.expires_after_ms)
+    call('ZADD', 'pp:deadlines', NOW + job.expires_after_ms, job.id)
+  end
+  enter_ready(read_job(job.id))
+  models[job.model] = true
+end
+
+for _, job in ipairs(jobs) do
+  write_record(job)
+  if job.result then answer_from_cache(job) else queue(job) end
+end
+if limits.running_shards then call('HSET', 'pp:limits', owner, limits.running_shards) else call('HDEL', 'pp:limits', owner) end
+if settings.batch then
+  local key = 'pp:batch:' .. settings.batch
+  call('HSET', key, 'owner', owner, 'created', NOW, 'jobs', cjson.encode(ids))
+  call('PEXPIRE', key, settings.record_ms + 30 * 86400000)
+end
+if idempotency then
+  call('HSET', idempotency, 'body', settings.idempotency.body, 'jobs', cjson.encode(ids), 'batch', settings.batch or '')
+  call('PEXPIRE', idempotency, 86400000)
+end
+return answer('created', ids, settings.batch, cached_flags(ids), models)

@@ -1,0 +1,3 @@
+-- no-writes
+-- ARGV: job. The devices that took part.
+return call('SMEMBERS', job_key(ARGV[1]) .. ':devices')

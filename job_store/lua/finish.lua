@@ -1,0 +1,26 @@
+-- deny-oom
+-- ARGV: job, phase, shard, fence, output, device, phases, flops, worker, lease ms.
+-- Stores the shard's output and counts it; the last one of a phase gets the phase's assembly, already claimed.
+local id, shard = ARGV[1], ARGV[3]
+local slot, job = ARGV[2] .. '/' .. shard, read_job(id)
+if not job or not holds(id, slot, ARGV[4]) then return {'lost'} end
+local key = job_key(id)
+local seconds = charge(job, slot)
+free(job, slot)
+if job.status == 'cancelling' then
+  settle(job)
+  return {'cancelled'}
+end
+call('HSET', key .. ':out:' .. job.phase, shard, ARGV[5])
+call('SADD', key .. ':devices', ARGV[6])
+call('HSET', key, 'phases', ARGV[7])
+local done = call('HINCRBY', key, 'done', 1)
+event(id, 'progress', {done = done, total = job.shards * ARGV[7]})
+count('shards_done')
+if seconds > 0 and tonumber(ARGV[8]) > 0 then
+  local known, rate = call('HGET', 'pp:rates:' .. job.model, ARGV[6]), ARGV[8] / seconds
+  call('HSET', 'pp:rates:' .. job.model, ARGV[6], known and (0.8 * known + 0.2 * rate) or rate)
+end
+if call('HLEN', key .. ':out:' .. job.phase) < job.shards then return {'stored', nudges(job.model)} end
+local fence, attempt = take(job, ASSEMBLE, ARGV[9], tonumber(ARGV[10]))
+return {'assemble', nudges(job.model), fence, attempt}

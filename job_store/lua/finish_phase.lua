@@ -1,0 +1,18 @@
+-- deny-oom
+-- ARGV: job, phase, fence, carry. Ends a phase's assembly: its output becomes the input of the next phase's shards.
+local id, slot = ARGV[1], ARGV[2] .. '/' .. ASSEMBLE
+local job = read_job(id)
+if not job or not holds(id, slot, ARGV[3]) then return {'lost'} end
+charge(job, slot)
+free(job, slot)
+if job.status == 'cancelling' then
+  settle(job)
+  return {'cancelled'}
+end
+call('SET', job_key(id) .. ':carry', ARGV[4])
+call('UNLINK', job_key(id) .. ':out:' .. job.phase)
+call('HINCRBY', job_key(id), 'phase', 1)
+call('HSET', job_key(id), 'next', 0)
+call('HINCRBY', 'pp:claimable', job.model, job.shards)
+enter_ready(job)
+return {'stored', nudges(job.model)}

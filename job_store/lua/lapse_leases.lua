@@ -1,0 +1,9 @@
+-- allow-oom
+-- ARGV: limit. Takes shards from workers that stopped answering: back to the queue, or the job's end.
+local lapsed = call('ZRANGEBYSCORE', 'pp:leases', '-inf', NOW, 'LIMIT', 0, ARGV[1])
+for _, member in ipairs(lapsed) do
+  local id, slot = string.match(member, '^(.*)|(.*)$')
+  local job = read_job(id)
+  if job then lose(job, slot, string.match(slot, '/(.*)$')) else call('ZREM', 'pp:leases', member) end
+end
+return lapsed

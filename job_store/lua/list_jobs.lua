@@ -1,0 +1,27 @@
+-- no-writes
+-- ARGV: scope, limit, after, then index kinds that all must hold. Newest first, from the smallest index.
+local scope, limit, after = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local chosen, others, smallest = 'all', {}, nil
+for i = 4, #ARGV do
+  local size = call('ZCARD', index_key(scope, ARGV[i]))
+  others[#others + 1] = ARGV[i]
+  if not smallest or size < smallest then chosen, smallest = ARGV[i], size end
+end
+
+local function fits(id)
+  for _, kind in ipairs(others) do
+    if kind ~= chosen and not call('ZSCORE', index_key(scope, kind), id) then return false end
+  end
+  return true
+end
+
+local found, from = {}, after == '' and '+' or ('(' .. after)
+while #found <= limit do
+  local ids = call('ZRANGE', index_key(scope, chosen), from, '-', 'BYLEX', 'REV', 'LIMIT', 0, 200)
+  if #ids == 0 then break end
+  for _, id in ipairs(ids) do
+    if #found <= limit and fits(id) then found[#found + 1] = describe(read_job(id)) end
+  end
+  from = '(' .. ids[#ids]
+end
+return found

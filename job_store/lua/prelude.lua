@@ -1,0 +1,267 @@
+-- What every step shares. A job is the hash pp:job:<id>; a shard is a slot "<phase>/<shard>", and shard -1 assembles its phase.
+-- Invariant: a job is in its ready sets exactly while it is queued or running and has a claimable shard.
+local MAX_ATTEMPTS = 3
+local MAX_NUDGES = 32
+local ASSEMBLE = '-1'
+local PRIORITIES = {'high', 'normal', 'low'}
+local TERMINAL = {succeeded = true, failed = true, cancelled = true, expired = true}
+local call = redis.call
+
+local function now_ms()
+  local time = call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+local NOW = now_ms()
+
+local function job_key(id) return 'pp:job:' .. id end
+local function index_key(scope, kind) return 'pp:index:' .. scope .. '|' .. kind end
+local function ready_key(model, priority) return 'pp:ready:' .. model .. '|' .. priority end
+local function owner_ready_key(model, priority, owner) return ready_key(model, priority) .. '|' .. owner end
+local function lease_member(id, slot) return id .. '|' .. slot end
+local function attempts_of(id, slot) return tonumber(call('HGET', job_key(id) .. ':shards', 'attempt:' .. slot) or 0) end
+local function count(name, by) call('HINCRBYFLOAT', 'pp:totals', name, by or 1) end
+
+local function read_job(id)
+  local names = {'status', 'owner', 'model', 'priority', 'phase', 'next', 'shards'}
+  local values = call('HMGET', job_key(id), unpack(names))
+  if not values[1] then return nil end
+  local job = {id = id}
+  for i, name in ipairs(names) do job[name] = values[i] end
+  job.next, job.shards = tonumber(job.next), tonumber(job.shards)
+  return job
+end
+
+local function visible(id, owner)
+  local job = read_job(id)
+  if job and (owner == '' or job.owner == owner) then return job end
+  return nil
+end
+
+-- Events, versions, indexes
+
+local function event(id, kind, data)
+  call('HINCRBY', job_key(id), 'version', 1)
+  call('XADD', job_key(id) .. ':events', '*', 'type', kind, 'at', NOW, 'data', cjson.encode(data))
+  call('PUBLISH', 'pp:changes', id)
+end
+
+local function index_kinds(id)
+  local values = call('HMGET', job_key(id), 'owner', 'model', 'status', 'tags')
+  local kinds = {'all', 'model:' .. values[2], 'status:' .. values[3]}
+  for name, value in pairs(cjson.decode(values[4])) do kinds[#kinds + 1] = 'tag:' .. name .. '=' .. value end
+  return values[1], kinds
+end
+
+local function add_to_indexes(id)
+  local owner, kinds = index_kinds(id)
+  for _, kind in ipairs(kinds) do
+    call('ZADD', index_key(owner, kind), 0, id)
+    call('ZADD', index_key('*', kind), 0, id)
+  end
+end
+
+local function drop_from_indexes(id)
+  local owner, kinds = index_kinds(id)
+  for _, kind in ipairs(kinds) do
+    call('ZREM', index_key(owner, kind), id)
+    call('ZREM', index_key('*', kind), id)
+  end
+end
+
+local function set_status(job, status)
+  for _, scope in ipairs({job.owner, '*'}) do
+    call('ZREM', index_key(scope, 'status:' .. job.status), job.id)
+    call('ZADD', index_key(scope, 'status:' .. status), 0, job.id)
+  end
+  if job.status == 'queued' then call('ZREM', 'pp:waiting:' .. job.model, job.id) end
+  call('HSET', job_key(job.id), 'status', status)
+  job.status = status
+end
+
+-- Order of work: owners of a priority take turns, then the jobs of an owner take turns
+
+local function next_turn() return call('INCR', 'pp:turn') end
+
+local function claimable(job) return call('LLEN', job_key(job.id) .. ':retry') + job.shards - job.next end
+
+local function enter_ready(job)
+  local owners = ready_key(job.model, job.priority)
+  call('ZADD', owner_ready_key(job.model, job.priority, job.owner), 'NX', next_turn(), job.id)
+  call('ZADD', owners, 'NX', next_turn(), job.owner)
+end
+
+local function leave_ready(job)
+  local jobs = owner_ready_key(job.model, job.priority, job.owner)
+  call('ZREM', jobs, job.id)
+  if call('ZCARD', jobs) == 0 then call('ZREM', ready_key(job.model, job.priority), job.owner) end
+end
+
+local function withdraw(job)
+  call('HINCRBY', 'pp:claimable', job.model, 0 - claimable(job))
+  call('DEL', job_key(job.id) .. ':retry')
+  call('HSET', job_key(job.id), 'next', job.shards)
+  job.next = job.shards
+  leave_ready(job)
+end
+
+local function requeue(job, shard, push)
+  call(push or 'RPUSH', job_key(job.id) .. ':retry', shard)
+  call('HINCRBY', 'pp:claimable', job.model, 1)
+  enter_ready(job)
+end
+
+local function nudges(model)
+  local wanted = math.min(tonumber(call('HGET', 'pp:claimable', model) or 0), MAX_NUDGES)
+  return math.max(0, wanted - call('LLEN', 'patch.' .. model))
+end
+
+-- Leases
+
+local function holds(id, slot, fence)
+  return call('SISMEMBER', job_key(id) .. ':running', slot) == 1
+    and call('HGET', job_key(id) .. ':shards', 'fence:' .. slot) == fence
+end
+
+local function take(job, shard, worker, lease_ms)
+  local slot, key = job.phase .. '/' .. shard, job_key(job.id) .. ':shards'
+  local fence = call('INCR', 'pp:fence')
+  local attempt = call('HINCRBY', key, 'attempt:' .. slot, 1)
+  call('HSET', key, 'fence:' .. slot, fence, 'worker:' .. slot, worker, 'claimed:' .. slot, NOW)
+  call('SADD', job_key(job.id) .. ':running', slot)
+  call('SADD', 'pp:running:' .. job.owner, lease_member(job.id, slot))
+  call('ZADD', 'pp:leases', NOW + lease_ms, lease_member(job.id, slot))
+  if attempt > tonumber(call('HGET', job_key(job.id), 'attempt')) then
+    call('HSET', job_key(job.id), 'attempt', attempt)
+  end
+  return fence, attempt
+end
+
+local function free(job, slot)
+  call('SREM', job_key(job.id) .. ':running', slot)
+  call('SREM', 'pp:running:' .. job.owner, lease_member(job.id, slot))
+  call('ZREM', 'pp:leases', lease_member(job.id, slot))
+end
+
+local function charge(job, slot)
+  local seconds = math.max(0, NOW - tonumber(call('HGET', job_key(job.id) .. ':shards', 'claimed:' .. slot))) / 1000
+  local key = 'pp:compute:' .. job.owner .. '|' .. math.floor(NOW / 86400000)
+  call('INCRBYFLOAT', key, seconds)
+  call('EXPIRE', key, 172800)
+  count('shard_seconds', seconds)
+  return seconds
+end
+
+-- Ends
+
+local function drop_work(job)
+  local key = job_key(job.id)
+  for _, slot in ipairs(call('SMEMBERS', key .. ':running')) do free(job, slot) end
+  for phase = 0, tonumber(job.phase) do call('UNLINK', key .. ':out:' .. phase) end
+  call('UNLINK', key .. ':inputs', key .. ':retry', key .. ':shards', key .. ':running', key .. ':carry', key .. ':devices')
+end
+
+local function end_job(job, status, code, detail)
+  local key = job_key(job.id)
+  withdraw(job)
+  drop_work(job)
+  set_status(job, status)
+  call('ZREM', 'pp:deadlines', job.id)
+  call('HSET', key, 'finished', NOW)
+  local data = {status = status}
+  if code then
+    call('HSET', key, 'error_code', code, 'error_detail', detail)
+    data.error = {code = code, detail = detail}
+  end
+  event(job.id, 'status', data)
+  local kept = call('HMGET', key, 'retention', 'webhook_url')
+  call('ZADD', 'pp:retention', NOW + kept[1], job.id)
+  if kept[2] then
+    call('HSET', 'pp:hook:' .. job.id, 'url', kept[2], 'attempt', 0, 'created', NOW)
+    call('ZADD', 'pp:hooks', NOW, job.id)
+  end
+  count('jobs_' .. status)
+end
+
+local function settle(job)
+  if job.status == 'cancelling' and call('SCARD', job_key(job.id) .. ':running') == 0 then end_job(job, 'cancelled') end
+end
+
+local function lose(job, slot, shard)
+  free(job, slot)
+  count('shards_lost')
+  if job.status == 'cancelling' then return settle(job) end
+  if attempts_of(job.id, slot) < MAX_ATTEMPTS then return requeue(job, shard) end
+  local what = shard == ASSEMBLE and 'The assembly' or ('Shard ' .. shard)
+  local detail = what .. ' of phase ' .. job.phase .. ' was started ' .. MAX_ATTEMPTS
+    .. ' times, and each time its worker stopped answering before the end.'
+  end_job(job, 'failed', 'worker_lost', detail)
+end
+
+local function drop_result(id)
+  local result = call('HGET', job_key(id), 'result')
+  if not result then return end
+  local key = 'pp:result:' .. result
+  call('SREM', key .. ':jobs', id)
+  if call('SCARD', key .. ':jobs') > 0 then return end
+  local cache = call('HGET', key, 'cache')
+  if cache and call('GET', cache) == result then call('DEL', cache) end
+  call('UNLINK', key)
+end
+
+local function erase(id)
+  drop_result(id)
+  drop_from_indexes(id)
+  call('ZREM', 'pp:retention', id)
+  call('UNLINK', job_key(id), job_key(id) .. ':events')
+end
+
+-- Reading
+
+local function jobs_ahead(job)
+  local ahead = 0
+  for _, priority in ipairs(PRIORITIES) do
+    local owners = call('ZRANGE', ready_key(job.model, priority), 0, -1)
+    local mine = priority == job.priority
+    local rank = mine and (call('ZRANK', owner_ready_key(job.model, priority, job.owner), job.id) or 0)
+    local before = 1
+    for _, owner in ipairs(owners) do
+      if mine and owner == job.owner then
+        before = 0
+      else
+        local jobs = call('ZCARD', owner_ready_key(job.model, priority, owner))
+        ahead = ahead + (mine and math.min(jobs, rank + before) or jobs)
+      end
+    end
+    if mine then return ahead + rank end
+  end
+end
+
+local function describe(job)
+  return {call('HGETALL', job_key(job.id)), job.status == 'queued' and jobs_ahead(job) or -1, NOW}
+end
+
+local function read_batch(id, owner)
+  local batch = call('HMGET', 'pp:batch:' .. id, 'owner', 'created', 'jobs')
+  if not batch[1] or (owner ~= '' and owner ~= batch[1]) then return nil end
+  return batch
+end
+
+local function describe_batch(batch)
+  local states = {}
+  for _, id in ipairs(cjson.decode(batch[3])) do
+    local status = call('HGET', job_key(id), 'status')
+    if status then
+      states[#states + 1] = id
+      states[#states + 1] = status
+    end
+  end
+  return {batch[1], batch[2], states}
+end
+
+local function cancel(job)
+  if job.status ~= 'queued' and job.status ~= 'running' then return end
+  if call('SCARD', job_key(job.id) .. ':running') == 0 then return end_job(job, 'cancelled') end
+  withdraw(job)
+  set_status(job, 'cancelling')
+  event(job.id, 'status', {status = 'cancelling'})
+end

@@ -1,0 +1,10 @@
+-- allow-oom
+-- ARGV: limit. Ends jobs that were being cancelled and have no running shard any more.
+local ids = call('ZRANGE', index_key('*', 'status:cancelling'), 0, ARGV[1] - 1)
+local settled = {}
+for _, id in ipairs(ids) do
+  local job = read_job(id)
+  settle(job)
+  if job.status == 'cancelled' then settled[#settled + 1] = id end
+end
+return settled

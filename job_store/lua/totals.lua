@@ -1,0 +1,2 @@
+-- no-writes
+return call('HGETALL', 'pp:totals')

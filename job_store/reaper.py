@@ -1,0 +1,105 @@
+"""The reaper: whatever a crash left undone is put right within seconds, by one leader among the service processes."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from api_schemas.errors import PathPatchingError
+from job_store.script import Step
+from job_store.store import AsyncJobStore
+
+log = logging.getLogger(__name__)
+
+Nudge = Callable[[str, int], Awaitable[None]]
+"""Publishes that many messages to a model's queue."""
+
+
+def lead(candidate: str, ttl_s: float) -> Step[bool]:
+    """Take or keep the lead for ``ttl_s``."""
+    return Step("lead", (candidate, round(ttl_s * 1000)), bool)
+
+
+def _names(reply: list[Any]) -> tuple[str, ...]:
+    return tuple(name.decode() for name in reply)
+
+
+def lapse_leases(limit: int = 200) -> Step[tuple[str, ...]]:
+    """Take shards from workers that stopped answering: back to the queue, or after the last attempt the job's end."""
+    return Step("lapse_leases", (limit,), _names)
+
+
+def expire_jobs(limit: int = 200) -> Step[tuple[str, ...]]:
+    """End jobs past their deadline."""
+    return Step("expire_jobs", (limit,), _names)
+
+
+def settle_cancelled(limit: int = 200) -> Step[tuple[str, ...]]:
+    """End jobs that were being cancelled and have no running shard."""
+    return Step("settle_cancelled", (limit,), _names)
+
+
+def erase_old(limit: int = 100) -> Step[tuple[str, ...]]:
+    """Erase results past their retention, and later the records that told so."""
+    return Step("erase_old", (limit,), _names)
+
+
+def starved() -> Step[dict[str, int]]:
+    """Models with claimable shards and no message in their queue, and how many messages to publish."""
+
+    def read(reply: list[Any]) -> dict[str, int]:
+        return {model.decode(): int(number) for model, number in zip(reply[::2], reply[1::2], strict=True)}
+
+    return Step("starved", (), read)
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What one sweep put right."""
+
+    lapsed: tuple[str, ...]
+    expired: tuple[str, ...]
+    settled: tuple[str, ...]
+    erased: tuple[str, ...]
+    nudged: dict[str, int]
+
+
+class Reaper:
+    """Sweeps every ``period_s`` while it leads; several services may each run one."""
+
+    def __init__(self, store: AsyncJobStore, nudge: Nudge, period_s: float = 2.0) -> None:
+        self._store = store
+        self._nudge = nudge
+        self._period_s = period_s
+        self._name = secrets.token_hex(8)
+
+    async def sweep(self) -> Swept | None:
+        """One round; None where another process leads."""
+        run = self._store.run
+        if not await run(lead(self._name, 3 * self._period_s)):
+            return None
+        swept = Swept(
+            lapsed=await run(lapse_leases()),
+            expired=await run(expire_jobs()),
+            settled=await run(settle_cancelled()),
+            erased=await run(erase_old()),
+            nudged=await run(starved()),
+        )
+        for model, number in swept.nudged.items():
+            await self._nudge(model, number)
+        if swept.lapsed:
+            log.warning("leases lapsed: %s", ", ".join(swept.lapsed))
+        return swept
+
+    async def run_forever(self) -> None:
+        """Sweep until cancelled; a store that does not answer is waited for."""
+        while True:
+            try:
+                await self.sweep()
+            except PathPatchingError as error:
+                log.warning("the reaper waits: %s", error)
+            except Exception:
+                log.exception("a sweep of the reaper failed")
+            await asyncio.sleep(self._period_s)

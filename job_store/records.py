@@ -1,0 +1,248 @@
+"""What goes into the store and what comes out. Times ``*_ms`` are Unix milliseconds of the store's clock."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from api_schemas.datasets import ResolvedDataset
+from api_schemas.jobs import TERMINAL, JobStatus
+from api_schemas.spec import JobSpec
+
+Pairs = dict[str, bytes]
+
+
+def when(ms: int) -> datetime:
+    """A time of the store as a UTC datetime."""
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def pairs(flat: list[bytes]) -> Pairs:
+    """A reply of alternating names and values, as a dict."""
+    return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
+
+
+def text(value: bytes | None) -> str | None:
+    """An optional value as text."""
+    return None if value is None else value.decode()
+
+
+def whole(value: bytes | None) -> int | None:
+    """An optional value as a whole number."""
+    return None if value is None else int(float(value))
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """What the worker needs to know of a job beside its spec and its shard."""
+
+    longest: int
+    """Tokens of the whole dataset's longest prompt."""
+    examples: int
+    """Examples of the whole dataset."""
+    flops_per_shard: float
+    """Estimated work of one shard."""
+    dataset_sha256: str
+    spec_sha256: str
+    revision: str
+    """Of the model."""
+    warnings: tuple[str, ...] = ()
+    """Found when the spec was checked; they become events of the job."""
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "JobFacts":
+        fields = json.loads(content)
+        return cls(**{**fields, "warnings": tuple(fields["warnings"])})
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job to create; without shards it can only be answered from an earlier result."""
+
+    id: str
+    spec: JobSpec
+    facts: JobFacts
+    shards: tuple[ResolvedDataset, ...]
+    trace: dict[str, str] = field(default_factory=dict)
+    """Trace context, passed on to the worker."""
+    webhook_url: str | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an API key may use; None is unlimited."""
+
+    queued_jobs: int | None = None
+    running_shards: int | None = None
+    submits_per_minute: int | None = None
+    compute_s_per_day: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The limits that are set."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long a job is kept after its end."""
+
+    result_s: float = 30 * 86400
+    """Its result."""
+    record_s: float = 60 * 86400
+    """Its record, which then tells that there was a result."""
+
+
+@dataclass(frozen=True)
+class Idempotency:
+    """A client's name for a request, and the digest of its body."""
+
+    key: str
+    body_sha256: str
+
+
+@dataclass(frozen=True)
+class Created:
+    """The jobs that a request made, now or when it came first."""
+
+    job_ids: tuple[str, ...]
+    batch_id: str | None
+    replayed: bool
+    """Whether an earlier request with the same idempotency key made them."""
+    cached: tuple[bool, ...]
+    """Per job, whether an earlier result answered."""
+    nudges: dict[str, int]
+    """Per model, how many messages to publish now."""
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """One job as it is now."""
+
+    id: str
+    owner: str
+    status: JobStatus
+    version: int
+    """Changes whenever anything of the job does."""
+    model: str
+    priority: str
+    spec_json: bytes
+    tags: dict[str, str]
+    facts: JobFacts
+    created_ms: int
+    done: int
+    """Shards done, over all phases."""
+    total: int
+    """Shards in all."""
+    attempt: int
+    """Largest number of starts that any shard needed."""
+    cached: bool
+    now_ms: int
+    """When this was read."""
+    batch_id: str | None = None
+    started_ms: int | None = None
+    finished_ms: int | None = None
+    expires_ms: int | None = None
+    """The job's deadline."""
+    position: int | None = None
+    """Jobs ahead, while queued."""
+    error_code: str | None = None
+    error_detail: str | None = None
+    result_bytes: int = 0
+    result_expired: bool = False
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the state is terminal."""
+        return self.status in TERMINAL
+
+    @cached_property
+    def spec(self) -> JobSpec:
+        """The spec, parsed."""
+        return JobSpec.model_validate_json(self.spec_json)
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds left at the rate so far; None before the first shard is done, and after the end."""
+        if self.is_done or not self.done or self.started_ms is None:
+            return None
+        return (self.now_ms - self.started_ms) / 1000 / self.done * max(0, self.total - self.done)
+
+
+def read_record(fields: Pairs, position: int, now_ms: int) -> JobRecord:
+    """A record from the fields of its hash."""
+    return JobRecord(
+        id=fields["id"].decode(),
+        owner=fields["owner"].decode(),
+        status=fields["status"].decode(),  # type: ignore[arg-type]
+        version=int(fields["version"]),
+        model=fields["model"].decode(),
+        priority=fields["priority"].decode(),
+        spec_json=fields["spec"],
+        tags=json.loads(fields["tags"]),
+        facts=JobFacts.from_json(fields["facts"]),
+        created_ms=int(fields["created"]),
+        done=int(fields["done"]),
+        total=int(fields["shards"]) * int(fields["phases"]),
+        attempt=int(fields["attempt"]),
+        cached=fields["cached"] == b"1",
+        now_ms=now_ms,
+        batch_id=text(fields.get("batch")),
+        started_ms=whole(fields.get("started")),
+        finished_ms=whole(fields.get("finished")),
+        expires_ms=whole(fields.get("deadline")),
+        position=None if position < 0 else position,
+        error_code=text(fields.get("error_code")),
+        error_detail=text(fields.get("error_detail")),
+        result_bytes=whole(fields.get("result_bytes")) or 0,
+        result_expired="result_expired" in fields,
+    )
+
+
+@dataclass(frozen=True)
+class Page:
+    """Part of a list, newest first."""
+
+    records: tuple[JobRecord, ...]
+    has_more: bool
+
+
+@dataclass(frozen=True)
+class StoredEvent:
+    """One thing that happened to a job."""
+
+    id: str
+    type: str
+    created_ms: int
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class EventPage:
+    """Part of a job's events, oldest first."""
+
+    events: tuple[StoredEvent, ...]
+    has_more: bool
+    is_done: bool
+    """Whether the job has ended: then nothing follows the last event."""
+
+
+@dataclass(frozen=True)
+class StoredResult:
+    """A result as the worker left it: JSON without numbers, and the numbers as safetensors."""
+
+    head: bytes
+    arrays: bytes
+
+
+@dataclass(frozen=True)
+class BatchRecord:
+    """Jobs submitted together, with their states; erased ones are left out."""
+
+    id: str
+    owner: str
+    created_ms: int
+    jobs: tuple[tuple[str, JobStatus], ...]

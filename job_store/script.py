@@ -1,0 +1,48 @@
+"""One atomic step on the store, described without doing it: a Lua script, its arguments, and how to read the reply."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+Argument = bytes | str | int | float
+
+
+@dataclass(frozen=True)
+class Script:
+    """Lua source as the server receives it, and the digest that the server knows it by."""
+
+    source: str
+    sha1: str
+
+
+@cache
+def load_script(name: str) -> Script:
+    """The script ``lua/<name>.lua`` behind the shared prelude; its first line states the script's flags."""
+    folder = files("job_store") / "lua"
+    flags, _, body = (folder / f"{name}.lua").read_text().partition("\n")
+    wanted = flags.removeprefix("-- ").replace("deny-oom", "").strip()
+    header = f"#!lua flags={wanted}" if wanted else "#!lua"
+    source = f"{header}\n{(folder / 'prelude.lua').read_text()}\n{body}"
+    return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+@dataclass(frozen=True)
+class Step(Generic[T]):
+    """A call of one script; a store runs it.
+
+    ``repeatable`` says that running it twice is as good as once, so that it may be sent again after a lost connection.
+    """
+
+    name: str
+    arguments: tuple[Argument, ...]
+    read: Callable[[Any], T]
+    repeatable: bool = True
+
+    @property
+    def script(self) -> Script:
+        """The script to run."""
+        return load_script(self.name)

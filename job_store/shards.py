@@ -1,0 +1,179 @@
+"""Steps of a worker: claim a shard, keep it, hand in what came of it. All under the claim's fence."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from api_schemas.datasets import ResolvedDataset
+from api_schemas.spec import JobSpec
+from job_store.records import JobFacts
+from job_store.script import Argument, Step
+
+ASSEMBLE = -1
+"""Stands for the step that puts a phase's outputs together."""
+
+Held = Literal["held", "cancelled", "lost"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One shard (or a phase's assembly) that a worker holds under a lease."""
+
+    job_id: str
+    phase: int
+    """Index into the phases of the job's spec."""
+    shard: int
+    fence: int
+    """Whoever claims the shard later has a larger one, and this one is worth nothing then."""
+    attempt: int
+    shards: int
+    """Shards of each phase."""
+    spec_json: bytes
+    facts: JobFacts
+    trace: dict[str, str]
+    input_json: bytes
+    """The shard's examples; empty for an assembly."""
+    carry: bytes
+    """What the phase before left for this one, as safetensors; empty in the first."""
+    nudges: int = 0
+    """How many messages to publish for the model, so that other workers claim what else there is."""
+
+    @property
+    def is_assembly(self) -> bool:
+        """Whether this is the step that puts the phase's outputs together."""
+        return self.shard == ASSEMBLE
+
+    @property
+    def name(self) -> str:
+        """Job and shard, for logs and lists."""
+        return f"{self.job_id}/{self.phase}/{'assemble' if self.is_assembly else self.shard}"
+
+    @cached_property
+    def spec(self) -> JobSpec:
+        """The job's spec, parsed."""
+        return JobSpec.model_validate_json(self.spec_json)
+
+    @property
+    def dataset(self) -> ResolvedDataset:
+        """The shard's examples."""
+        return ResolvedDataset.model_validate_json(self.input_json)
+
+
+@dataclass(frozen=True)
+class HandedIn:
+    """What became of something handed in."""
+
+    outcome: Literal["stored", "assemble", "again", "failed", "cancelled", "lost"]
+    """``lost``: the lease had gone to another worker or the job had ended, and nothing was changed."""
+    nudges: int = 0
+    """How many messages to publish for the model now."""
+    assembly: Claim | None = None
+    """The phase's assembly, claimed for whoever finished its last shard."""
+
+
+def _read_claim(reply: list[Any] | None) -> Claim | None:
+    if not reply:
+        return None
+    job_id, phase, shard, fence, attempt, shards, spec, facts, trace, dataset, carry, nudges = reply
+    return Claim(
+        job_id=job_id.decode(),
+        phase=int(phase),
+        shard=int(shard),
+        fence=int(fence),
+        attempt=int(attempt),
+        shards=int(shards),
+        spec_json=spec,
+        facts=JobFacts.from_json(facts),
+        trace=json.loads(trace),
+        input_json=dataset,
+        carry=carry,
+        nudges=int(nudges),
+    )
+
+
+def claim(model: str, worker: str, lease_s: float) -> Step[Claim | None]:
+    """Take the model's next shard: by priority, then by turns of the owners, then of an owner's jobs."""
+    return Step("claim", (model, worker, round(lease_s * 1000)), _read_claim, repeatable=False)
+
+
+def _slot(held: Claim) -> tuple[Argument, ...]:
+    return (held.job_id, held.phase, held.shard, held.fence)
+
+
+def _assembly(held: Claim) -> tuple[Argument, ...]:
+    assert held.is_assembly
+    return (held.job_id, held.phase, held.fence)
+
+
+def _read_handed_in(reply: list[Any]) -> HandedIn:
+    return HandedIn(reply[0].decode(), int(reply[1]) if len(reply) > 1 else 0)
+
+
+def heartbeat(held: Claim, lease_s: float) -> Step[Held]:
+    """Keep the shard for another ``lease_s``, and learn whether to go on."""
+    return Step("heartbeat", (*_slot(held), round(lease_s * 1000)), lambda reply: reply.decode())
+
+
+def finish(held: Claim, output: bytes, *, device: str, phases: int, worker: str, lease_s: float) -> Step[HandedIn]:
+    """Hand in a shard's output.
+
+    Args:
+        output: Arrays as safetensors.
+        device: Where it was computed, for the job's provenance and the measured rates.
+        phases: Number of phases of the job's spec.
+    """
+
+    def read(reply: list[Any]) -> HandedIn:
+        if reply[0] != b"assemble":
+            return _read_handed_in(reply)
+        _, nudges, fence, attempt = reply
+        assembly = Claim(
+            job_id=held.job_id,
+            phase=held.phase,
+            shard=ASSEMBLE,
+            fence=int(fence),
+            attempt=int(attempt),
+            shards=held.shards,
+            spec_json=held.spec_json,
+            facts=held.facts,
+            trace=held.trace,
+            input_json=b"",
+            carry=held.carry,
+        )
+        return HandedIn("assemble", int(nudges), assembly)
+
+    flops = held.facts.flops_per_shard
+    arguments = (*_slot(held), output, device, phases, flops, worker, round(lease_s * 1000))
+    return Step("finish", arguments, read, repeatable=False)
+
+
+def outputs(held: Claim, first: int, number: int) -> Step[tuple[bytes, ...]]:
+    """Outputs of some shards of the assembly's phase, in shard order."""
+    return Step("outputs", (held.job_id, held.phase, first, number), tuple)
+
+
+def devices(held: Claim) -> Step[tuple[str, ...]]:
+    """The devices that took part in the job, sorted."""
+    return Step("devices", (held.job_id,), lambda reply: tuple(sorted(name.decode() for name in reply)))
+
+
+def finish_phase(held: Claim, carry: bytes) -> Step[HandedIn]:
+    """Hand in an assembly that is not the last: its arrays go to every shard of the next phase."""
+    return Step("finish_phase", (*_assembly(held), carry), _read_handed_in, repeatable=False)
+
+
+def complete(held: Claim, head: bytes, arrays: bytes) -> Step[HandedIn]:
+    """Hand in the last assembly: the job has succeeded."""
+    return Step("complete", (*_assembly(held), head, arrays), _read_handed_in, repeatable=False)
+
+
+def fail(held: Claim, code: str, detail: str, *, try_again: bool = False) -> Step[HandedIn]:
+    """Report an error: the job fails, or with ``try_again`` the shard is queued again while it has attempts left."""
+    arguments = (*_slot(held), code, detail, "1" if try_again else "")
+    return Step("fail", arguments, _read_handed_in, repeatable=False)
+
+
+def release(held: Claim) -> Step[HandedIn]:
+    """Hand the shard back undone; the attempt does not count."""
+    return Step("release", _slot(held), _read_handed_in, repeatable=False)

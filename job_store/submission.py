@@ -1,0 +1,121 @@
+"""Steps that make jobs."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from api_schemas.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, PathPatchingError, QuotaExceeded
+from job_store.records import Created, Idempotency, Limits, NewJob, Retention
+from job_store.script import Argument, Step
+
+
+class CacheGone(PathPatchingError):
+    """A job without shards was to be answered from a result that has just been erased: create it again with shards."""
+
+    code = "cache_gone"
+    title = "An earlier result was erased meanwhile"
+    retryable = True
+
+
+def _header(job: NewJob) -> str:
+    spec = job.spec
+    header = {
+        "model": spec.model.name,
+        "priority": spec.priority,
+        "tags": json.dumps(spec.tags),
+        "trace": json.dumps(job.trace),
+        "warnings": job.facts.warnings,
+        "spec_sha256": job.facts.spec_sha256,
+        "use_cache": spec.use_cache,
+        "webhook_url": job.webhook_url,
+        "expires_after_ms": None if spec.expires_after_s is None else round(spec.expires_after_s * 1000),
+    }
+    return json.dumps({name: value for name, value in header.items() if value is not None})
+
+
+def _arguments(job: NewJob) -> list[Argument]:
+    shards = [shard.model_dump_json() for shard in job.shards]
+    return [job.id, _header(job), job.spec.model_dump_json(), job.facts.to_json(), len(shards), *shards]
+
+
+def _settings(limits: Limits, retention: Retention, idempotency: Idempotency | None, batch_id: str | None) -> str:
+    settings: dict[str, Any] = {
+        "limits": limits.to_dict(),
+        "result_ms": round(retention.result_s * 1000),
+        "record_ms": round(max(retention.record_s, retention.result_s) * 1000),
+    }
+    if idempotency is not None:
+        settings["idempotency"] = {"key": idempotency.key, "body": idempotency.body_sha256}
+    if batch_id is not None:
+        settings["batch"] = batch_id
+    return json.dumps(settings)
+
+
+def _read_created(reply: list[Any]) -> Created:
+    kind = reply[0].decode()
+    if kind == "reused":
+        raise IdempotencyKeyReused(
+            "This Idempotency-Key came with another body before. Use a new key for a new request."
+        )
+    if kind == "in_flight":
+        raise IdempotencyKeyInFlight("The first request with this Idempotency-Key is still being answered. Try again.")
+    if kind == "cache_gone":
+        raise CacheGone("An earlier result that should have answered was erased meanwhile.")
+    if kind == "quota":
+        _, limit, allowed, used, retry_ms = reply
+        raise QuotaExceeded(limit.decode(), float(allowed), float(used), int(retry_ms) / 1000)
+    _, ids, batch, cached, wanted = reply
+    return Created(
+        job_ids=tuple(job_id.decode() for job_id in ids),
+        batch_id=(batch or b"").decode() or None,
+        replayed=kind == "replayed",
+        cached=tuple(bool(flag) for flag in cached),
+        nudges={model.decode(): int(number) for model, number in zip(wanted[::2], wanted[1::2], strict=True)},
+    )
+
+
+def create(
+    owner: str,
+    jobs: Sequence[NewJob],
+    *,
+    limits: Limits,
+    retention: Retention,
+    idempotency: Idempotency | None = None,
+    batch_id: str | None = None,
+) -> Step[Created]:
+    """Make the jobs, all or none; an equal spec that succeeded before for the same owner is answered at once.
+
+    Raises:
+        QuotaExceeded: One of the limits would be passed.
+        IdempotencyKeyReused: The key came with another body before.
+        CacheGone: A job has no shards, and no earlier result answers it.
+    """
+    assert jobs
+    settings = _settings(limits, retention, idempotency, batch_id)
+    arguments = [argument for job in jobs for argument in _arguments(job)]
+    return Step("create", (owner, settings, *arguments), _read_created)
+
+
+def reserve(owner: str, idempotency: Idempotency, ttl_s: float = 10.0) -> Step[Created | None]:
+    """Mark an idempotency key as being answered, before its request is looked at; None means: go on.
+
+    Raises:
+        IdempotencyKeyInFlight: An equal request is being answered.
+        IdempotencyKeyReused: The key came with another body before.
+    """
+
+    def read(reply: list[Any]) -> Created | None:
+        return None if reply[0] == b"reserved" else _read_created(reply)
+
+    arguments = (owner, idempotency.key, idempotency.body_sha256, round(ttl_s * 1000))
+    return Step("reserve", arguments, read, repeatable=False)
+
+
+def unreserve(owner: str, key: str) -> Step[None]:
+    """Forget an idempotency key whose request was refused."""
+    return Step("unreserve", (owner, key), lambda _: None)
+
+
+def find_cached(spec_sha256: str, owner: str) -> Step[str | None]:
+    """Id of the job whose result would answer an equal spec."""
+    return Step("find_cached", (owner, spec_sha256), lambda reply: reply.decode() if reply else None)

@@ -1,0 +1,44 @@
+"""Workers as their heartbeats describe them, and how fast they were measured to be."""
+
+import json
+from typing import Any
+
+from api_schemas.jobs import WorkerInfo
+from job_store.records import pairs, when
+from job_store.script import Step
+
+
+def beat(worker: str, description: dict[str, Any], ttl_s: float) -> Step[int]:
+    """Say that a worker lives; without another beat it leaves the list after ``ttl_s``. Answers the store's time in ms.
+
+    Args:
+        description: The fields of ``WorkerInfo`` except ``id`` and ``seen_at``.
+    """
+    return Step("beat", (worker, json.dumps(description), round(ttl_s * 1000)), int)
+
+
+def keep_listed(worker: str, ttl_s: float) -> Step[bool]:
+    """Keep a worker on the list as it last described itself; False where it is not on it."""
+    return Step("keep_listed", (worker, round(ttl_s * 1000)), bool)
+
+
+def leave(worker: str) -> Step[int]:
+    """Take a worker that stops off the list."""
+    return Step("leave", (worker,), int)
+
+
+def list_workers() -> Step[tuple[WorkerInfo, ...]]:
+    """The workers that live."""
+
+    def read(reply: list[Any]) -> tuple[WorkerInfo, ...]:
+        return tuple(
+            WorkerInfo(id=name.decode(), seen_at=when(int(seen_ms)), **json.loads(description))
+            for name, description, seen_ms in reply
+        )
+
+    return Step("list_workers", (), read)
+
+
+def rates(model: str) -> Step[dict[str, float]]:
+    """Floating-point operations per second by device, as an exponential mean over finished shards."""
+    return Step("rates", (model,), lambda flat: {name: float(rate) for name, rate in pairs(flat).items()})

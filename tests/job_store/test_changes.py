@@ -1,0 +1,60 @@
+"""Waiting for a job's changes: by any number of clients over one connection."""
+
+import asyncio
+import time
+
+from job_store import jobs
+from job_store.changes import ChangeFeed
+from job_store.store import AsyncJobStore, JobStore
+from tests.embedded_valkey import EmbeddedValkey
+from tests.stored_jobs import new_job, submit
+
+
+def test_two_hundred_clients_wait_over_one_connection(store: JobStore, valkey: EmbeddedValkey) -> None:
+    """Each of them is woken by the end of its job, none is missed, and the server sees one subscriber."""
+    created = [new_job() for _ in range(200)]
+    submit(store, *created)
+
+    async def wait_for_end(connection: AsyncJobStore, feed: ChangeFeed, job_id: str) -> None:
+        async with feed.watch(job_id) as watch:
+            while not (await connection.run(jobs.get(job_id))).is_done:
+                assert await watch.changed(10)
+
+    async def scenario() -> float:
+        connection = AsyncJobStore.connect(valkey.url)
+        feed = ChangeFeed(connection)
+        await feed.start()
+        waiting = [asyncio.create_task(wait_for_end(connection, feed, job.id)) for job in created]
+        await asyncio.sleep(0.3)
+        assert dict(await connection.client.pubsub_numsub("pp:changes")) == {b"pp:changes": 1}
+        started = time.monotonic()
+        for job in created:
+            await connection.run(jobs.cancel(job.id))
+        await asyncio.gather(*waiting)
+        elapsed = time.monotonic() - started
+        await feed.stop()
+        await connection.close()
+        return elapsed
+
+    assert asyncio.run(scenario()) < 5
+
+
+def test_a_wait_without_a_change_times_out(store: JobStore, valkey: EmbeddedValkey) -> None:
+    """Another job's changes wake nobody."""
+
+    async def scenario() -> tuple[bool, bool]:
+        connection = AsyncJobStore.connect(valkey.url)
+        feed = ChangeFeed(connection)
+        await feed.start()
+        mine, other = new_job(), new_job()
+        await asyncio.sleep(0.2)
+        async with feed.watch(mine.id) as watch:
+            submit(store, other)
+            silent = await watch.changed(0.2)
+            submit(store, mine)
+            heard = await watch.changed(5)
+        await feed.stop()
+        await connection.close()
+        return silent, heard
+
+    assert asyncio.run(scenario()) == (False, True)

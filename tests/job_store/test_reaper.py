@@ -1,0 +1,56 @@
+"""The reaper's rounds, and who may make them."""
+
+import asyncio
+
+from job_store.reaper import Reaper, Swept, starved
+from job_store.store import AsyncJobStore, JobStore
+from tests.embedded_valkey import EmbeddedValkey
+from tests.stored_jobs import must_take, new_job, submit
+
+
+async def no_nudge(model: str, number: int) -> None:
+    """Publishes nothing."""
+
+
+def test_only_one_of_two_reapers_sweeps(store: JobStore, valkey: EmbeddedValkey) -> None:
+    """And the other takes over when the first is silent."""
+
+    async def sweep() -> list[Swept | None]:
+        first, second = AsyncJobStore.connect(valkey.url), AsyncJobStore.connect(valkey.url)
+        leader, heir = Reaper(first, no_nudge, period_s=0.05), Reaper(second, no_nudge, period_s=0.05)
+        swept = [await leader.sweep(), await heir.sweep()]
+        await asyncio.sleep(0.2)
+        swept.append(await heir.sweep())
+        await first.close()
+        await second.close()
+        return swept
+
+    led, stood_by, took_over = asyncio.run(sweep())
+    assert led is not None and stood_by is None and took_over is not None
+
+
+def test_a_sweep_frees_lapsed_shards_and_nudges_for_them(store: JobStore, valkey: EmbeddedValkey) -> None:
+    """A worker that was killed, and a message that was lost with it."""
+    submit(store, new_job())
+    held = must_take(store, lease_s=0)
+    nudged = []
+
+    async def nudge(model: str, number: int) -> None:
+        nudged.append((model, number))
+
+    async def sweep() -> Swept | None:
+        connection = AsyncJobStore.connect(valkey.url)
+        swept = await Reaper(connection, nudge).sweep()
+        await connection.close()
+        return swept
+
+    swept = asyncio.run(sweep())
+    assert swept is not None and swept.lapsed == (f"{held.job_id}|0/0",) and nudged == [("demo", 1)]
+
+
+def test_a_queue_with_messages_is_not_starved(store: JobStore) -> None:
+    """Otherwise every sweep would add messages while workers are busy."""
+    submit(store, new_job(shards=5))
+    assert store.run(starved()) == {"demo": 5}
+    store.client.rpush("patch.demo", "message")
+    assert store.run(starved()) == {}

@@ -1,0 +1,177 @@
+"""The life of shards: claimed under a lease, kept alive, handed in once."""
+
+import pytest
+
+from job_store import jobs, reaper
+from job_store.records import Limits
+from job_store.shards import complete, devices, fail, finish_phase, heartbeat, outputs, release
+from job_store.store import JobStore
+from tests.stored_jobs import hand_in, must_take, new_job, submit, take, work_off
+
+
+def test_one_shard_runs_through_to_a_result(store: JobStore) -> None:
+    """The shortest life: claimed, finished, assembled by the same worker, fetched."""
+    job = new_job()
+    submit(store, job)
+    held = must_take(store)
+    assert (held.job_id, held.phase, held.shard, held.attempt) == (job.id, 0, 0, 1)
+    assert held.spec == job.spec and held.dataset == job.shards[0] and held.facts == job.facts
+    handed = store.run(hand_in(held))
+    assert handed.outcome == "assemble" and handed.assembly is not None
+    assert store.run(outputs(handed.assembly, 0, 1)) == (b"output",)
+    assert store.run(devices(handed.assembly)) == ("cpu",)
+    assert store.run(complete(handed.assembly, b"head", b"arrays")).outcome == "stored"
+    record = store.run(jobs.get(job.id))
+    assert (record.status, record.done, record.total, record.attempt) == ("succeeded", 1, 1, 1)
+    result = store.run(jobs.result(job.id))
+    assert result is not None and (result.head, result.arrays) == (b"head", b"arrays")
+
+
+def test_phases_follow_each_other_and_carry_arrays_forward(store: JobStore) -> None:
+    """A mean source needs a whole phase over the dataset before the first patched run."""
+    job = new_job(shards=2)
+    submit(store, job)
+    first, second = must_take(store), must_take(store)
+    assert store.run(hand_in(second, b"two", phases=2)).assembly is None
+    assembly = store.run(hand_in(first, b"one", phases=2)).assembly
+    assert assembly is not None and take(store) is None
+    assert store.run(outputs(assembly, 0, 2)) == (b"one", b"two")
+    handed = store.run(finish_phase(assembly, b"means"))
+    assert (handed.outcome, handed.nudges) == ("stored", 2)
+    later = must_take(store)
+    assert (later.phase, later.carry, later.attempt) == (1, b"means", 1)
+    assert store.run(jobs.get(job.id)).total == 4
+
+
+def test_a_lapsed_lease_gives_the_shard_to_another_worker_and_refuses_the_first(store: JobStore) -> None:
+    """A worker back from the dead must not overwrite what its successor does."""
+    submit(store, new_job())
+    dead = must_take(store, lease_s=0.0)
+    assert store.run(reaper.lapse_leases()) == (f"{dead.job_id}|0/0",)
+    heir = must_take(store)
+    assert (heir.shard, heir.attempt) == (0, 2) and heir.fence > dead.fence
+    assert store.run(heartbeat(dead, 10)) == "lost"
+    assert store.run(hand_in(dead)).outcome == "lost"
+    assert store.run(fail(dead, "internal", "late")).outcome == "lost"
+    assert store.run(release(dead)).outcome == "lost"
+    assert store.run(hand_in(heir)).outcome == "assemble"
+
+
+def test_a_heartbeat_keeps_the_lease(store: JobStore) -> None:
+    """A slow shard is not a lost one."""
+    submit(store, new_job())
+    held = must_take(store, lease_s=0.0)
+    assert store.run(heartbeat(held, 10)) == "held"
+    assert store.run(reaper.lapse_leases()) == ()
+
+
+def test_three_lost_workers_fail_the_job_and_name_the_shard(store: JobStore) -> None:
+    """A poisonous shard must not eat workers for ever, nor harm other jobs."""
+    poisoned, other = new_job(shards=2), new_job()
+    submit(store, poisoned)
+    for attempt in (1, 2, 3):
+        held = must_take(store, lease_s=0.0)
+        while held.shard != 0:
+            held = must_take(store, lease_s=0.0)
+        assert held.attempt == attempt
+        store.run(reaper.lapse_leases())
+    submit(store, other)
+    record = store.run(jobs.get(poisoned.id))
+    assert (record.status, record.error_code) == ("failed", "worker_lost")
+    assert record.error_detail is not None and "Shard" in record.error_detail and "3 times" in record.error_detail
+    assert {name.split("/")[0] for name in work_off(store)} == {other.id}
+
+
+def test_a_lost_assembler_is_replaced(store: JobStore) -> None:
+    """Between the last shard and the result somebody may die; the outputs are all there."""
+    job = new_job(shards=2)
+    submit(store, job)
+    held = [must_take(store), must_take(store)]
+    store.run(hand_in(held[0]))
+    handed = store.run(hand_in(held[1]))
+    assert handed.assembly is not None
+    store.client.zadd("pp:leases", {f"{job.id}|0/-1": 0})
+    store.run(reaper.lapse_leases())
+    heir = must_take(store)
+    assert heir.is_assembly and heir.attempt == 2
+    assert store.run(complete(handed.assembly, b"late", b"")).outcome == "lost"
+    assert store.run(complete(heir, b"head", b"")).outcome == "stored"
+
+
+def test_a_released_shard_costs_no_attempt(store: JobStore) -> None:
+    """Restarting workers all day must not fail anybody's job."""
+    job = new_job()
+    submit(store, job)
+    for _ in range(5):
+        assert store.run(release(must_take(store))).outcome == "again"
+    assert must_take(store).attempt == 1
+
+
+def test_an_error_that_may_pass_is_tried_three_times(store: JobStore) -> None:
+    """An unexpected exception may be the machine's fault; a third one is not."""
+    job = new_job()
+    submit(store, job)
+    for outcome in ("again", "again", "failed"):
+        assert store.run(fail(must_take(store), "internal", "boom", try_again=True)).outcome == outcome
+    assert store.run(jobs.get(job.id)).error_detail == "boom"
+
+
+def test_an_error_of_the_spec_fails_the_job_and_stops_its_other_shards(store: JobStore) -> None:
+    """The rest of a failed job is wasted work."""
+    job = new_job(shards=3)
+    submit(store, job)
+    first, second = must_take(store), must_take(store)
+    assert store.run(fail(first, "checks_failed", "identity was 1e-3")).outcome == "failed"
+    assert store.run(heartbeat(second, 10)) == "lost" and take(store) is None
+    record = store.run(jobs.get(job.id))
+    assert (record.status, record.error_code, record.error_detail) == ("failed", "checks_failed", "identity was 1e-3")
+
+
+def test_priorities_come_first_then_owners_and_jobs_take_turns(store: JobStore) -> None:
+    """Short jobs are not stuck behind long ones, nor one person behind another's night of sweeps."""
+    long_a, short_a, b = new_job(shards=3), new_job(), new_job(shards=2)
+    low, high = new_job(priority="low"), new_job(priority="high")
+    submit(store, low)
+    submit(store, long_a, short_a, owner="a")
+    submit(store, b, owner="b")
+    submit(store, high, owner="b")
+    claimed = [must_take(store).job_id for _ in range(8)]
+    assert claimed == [high.id, long_a.id, b.id, short_a.id, b.id, long_a.id, long_a.id, low.id]
+
+
+def test_positions_count_what_is_claimed_before(store: JobStore) -> None:
+    """What a client is told about the queue is what then happens."""
+    created = [new_job() for _ in range(6)]
+    for job, owner in zip(created, "aaabbc", strict=True):
+        submit(store, job, owner=owner)
+    submit(store, high := new_job(priority="high"), owner="c")
+    told = {job.id: store.run(jobs.get(job.id)).position for job in [*created, high]}
+    claimed = [must_take(store).job_id for _ in range(7)]
+    assert [told[job_id] for job_id in claimed] == list(range(7))
+
+
+def test_a_key_runs_no_more_shards_than_allowed(store: JobStore) -> None:
+    """One key cannot take all workers."""
+    submit(store, new_job(shards=4), owner="a", limits=Limits(running_shards=2))
+    submit(store, new_job(), owner="b")
+    held = [must_take(store) for _ in range(3)]
+    assert take(store) is None
+    store.run(hand_in(held[0]))
+    assert must_take(store).shard == 2
+
+
+def test_models_have_queues_of_their_own(store: JobStore) -> None:
+    """A worker is only given what it serves."""
+    submit(store, new_job())
+    assert take(store, "gpt2-small") is None and take(store, "demo") is not None
+
+
+def test_finished_shards_measure_the_rate(store: JobStore) -> None:
+    """The estimate of seconds comes from what workers really did."""
+    from job_store.workers import rates
+
+    submit(store, new_job())
+    held = must_take(store)
+    store.client.hset(f"pp:job:{held.job_id}:shards", "claimed:0/0", 1)
+    store.run(hand_in(held))
+    assert store.run(rates("demo"))["cpu"] == pytest.approx(1e9 / 1.8e9, rel=0.5)

@@ -1,0 +1,209 @@
+"""Any order of submit, claim, heartbeat, finish, fail, release, lapse, cancel, expire and delete keeps the promises.
+
+The machine only remembers what it did; what must hold is read from the store itself after every step.
+"""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from api_schemas.errors import JobNotCancellable, JobStillRunning, UnknownJob
+from api_schemas.jobs import TERMINAL
+from job_store import gauges, jobs, reaper
+from job_store.script import Step
+from job_store.shards import Claim, HandedIn, complete, fail, finish_phase, heartbeat, release
+from job_store.store import JobStore
+from tests.stored_jobs import hand_in, new_job, submit, take
+
+PHASES = 2
+
+
+def outcome_of(held: Claim) -> Step[HandedIn]:
+    """What a worker without errors hands in."""
+    if not held.is_assembly:
+        return hand_in(held, phases=PHASES)
+    return complete(held, b"head", b"arrays") if held.phase == PHASES - 1 else finish_phase(held, b"carry")
+
+
+class JobLife(RuleBasedStateMachine):
+    """Two owners, two models, workers that die, come back and hand in late."""
+
+    store: JobStore
+    claims = Bundle("claims")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store.client.flushall()
+        self.ended: dict[str, str] = {}
+        self.deleted: set[str] = set()
+        self.known: list[str] = []
+        self.starts: Counter[tuple[str, int, int]] = Counter()
+        self.fences: dict[tuple[str, int, int], int] = {}
+        self.stored: Counter[tuple[str, int, int]] = Counter()
+
+    @rule(
+        shards=st.integers(1, 3),
+        owner=st.sampled_from("ab"),
+        priority=st.sampled_from(["high", "normal", "low"]),
+        digest=st.sampled_from(["equal", None]),
+        expires=st.booleans(),
+    )
+    def create(self, shards: int, owner: str, priority: str, digest: str | None, expires: bool) -> None:
+        deadline = {"expires_after_s": 1000.0} if expires else {}
+        job = new_job(shards, digest, priority=priority, **deadline)
+        self.known += submit(self.store, job, owner=owner).job_ids
+
+    @rule(target=claims)
+    def claim(self) -> Any:
+        held = take(self.store, lease_s=1000)
+        return multiple() if held is None else self._noted(held)
+
+    def _noted(self, held: Claim) -> Claim:
+        slot = (held.job_id, held.phase, held.shard)
+        self.starts[slot] += 1
+        self.fences[slot] = held.fence
+        return held
+
+    def _report(self, held: Claim, step: Step[HandedIn]) -> HandedIn:
+        """Only whoever claimed the shard last may change anything."""
+        handed = self.store.run(step)
+        assert handed.outcome == "lost" or self.fences[held.job_id, held.phase, held.shard] == held.fence
+        return handed
+
+    @rule(held=claims)
+    def beat(self, held: Claim) -> None:
+        self.store.run(heartbeat(held, 1000))
+
+    @rule(target=claims, held=claims)
+    def hand_in(self, held: Claim) -> Any:
+        """May be late or doubled, since the claim stays in the bundle."""
+        handed = self._report(held, outcome_of(held))
+        if handed.outcome in ("stored", "assemble"):
+            self.stored[held.job_id, held.phase, held.shard] += 1
+        return multiple() if handed.assembly is None else self._noted(handed.assembly)
+
+    @rule(held=claims, again=st.booleans())
+    def fail(self, held: Claim, again: bool) -> None:
+        self._report(held, fail(held, "internal", "boom", try_again=again))
+
+    @rule(held=consumes(claims))
+    def release(self, held: Claim) -> None:
+        if self._report(held, release(held)).outcome != "lost":
+            self.starts[held.job_id, held.phase, held.shard] -= 1
+
+    @rule(target=claims, times=st.integers(1, 3))
+    def crash(self, times: int) -> Any:
+        """Workers that die with whatever they claim; the last one comes back and still has its claim."""
+        held = None
+        for _ in range(times):
+            if (found := take(self.store, lease_s=0)) is not None:
+                held = self._noted(found)
+            self.store.run(reaper.lapse_leases())
+        return multiple() if held is None else held
+
+    @rule(data=st.data())
+    def lapse(self, data: st.DataObject) -> None:
+        leases = self.store.client.zrange("pp:leases", 0, -1)
+        for lease in data.draw(st.lists(st.sampled_from(leases), unique=True)) if leases else []:
+            self.store.client.zadd("pp:leases", {lease: 0})
+        self.store.run(reaper.lapse_leases())
+
+    @rule(data=st.data())
+    def pass_a_deadline(self, data: st.DataObject) -> None:
+        if deadlines := self.store.client.zrange("pp:deadlines", 0, -1):
+            self.store.client.zadd("pp:deadlines", {data.draw(st.sampled_from(deadlines)): 0})
+        self.store.run(reaper.expire_jobs())
+
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        self._on_a_job(data, jobs.cancel, JobNotCancellable)
+
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        if (job_id := self._on_a_job(data, jobs.delete, JobStillRunning)) is not None:
+            self.deleted.add(job_id)
+
+    def _on_a_job(self, data: st.DataObject, step: Any, refusal: type[Exception]) -> str | None:
+        if not self.known:
+            return None
+        job_id: str = data.draw(st.sampled_from(self.known))
+        try:
+            self.store.run(step(job_id))
+        except UnknownJob:
+            assert job_id in self.deleted
+        except refusal:
+            return None
+        return job_id
+
+    @invariant()
+    def terminal_states_never_change_and_no_job_is_lost(self) -> None:
+        for job_id in self.known:
+            try:
+                record = self.store.run(jobs.get(job_id))
+            except UnknownJob:
+                assert job_id in self.deleted
+                continue
+            assert job_id not in self.deleted
+            assert self.ended.get(job_id, record.status) == record.status
+            if record.status in TERMINAL:
+                self.ended[job_id] = record.status
+            if record.status == "succeeded":
+                assert self.store.run(jobs.result(job_id)) is not None and record.done == record.total
+
+    @invariant()
+    def no_shard_starts_more_than_three_times_or_is_stored_twice(self) -> None:
+        assert max(self.starts.values(), default=0) <= 3
+        assert max(self.stored.values(), default=0) <= 1
+
+    @invariant()
+    def counts_agree_with_the_records(self) -> None:
+        live = [record for record in self.store.run(jobs.list_jobs(None, limit=100)).records if not record.is_done]
+        claimable = sum(self._claimable(record.id) for record in live)
+        queues = self.store.run(gauges.queues())
+        assert sum(queue.shards for queue in queues) == claimable
+        assert sum(queue.jobs for queue in queues) == sum(record.status == "queued" for record in live)
+        running = sum(self.store.client.scard(f"pp:job:{record.id}:running") for record in live)
+        assert self.store.client.zcard("pp:leases") == running
+        assert sum(self.store.client.scard(f"pp:running:{owner}") for owner in "ab") == running
+        assert all(self._claimable(record.id) or self._is_running(record.id) for record in live)
+
+    def _claimable(self, job_id: str) -> int:
+        client, key = self.store.client, f"pp:job:{job_id}"
+        return client.llen(f"{key}:retry") + int(client.hget(key, "shards")) - int(client.hget(key, "next"))
+
+    def _is_running(self, job_id: str) -> bool:
+        return bool(self.store.client.scard(f"pp:job:{job_id}:running"))
+
+    def teardown(self) -> None:
+        """Whatever happened, the work that is left can be worked off and every job ends."""
+        for lease in self.store.client.zrange("pp:leases", 0, -1):
+            self.store.client.zadd("pp:leases", {lease: 0})
+        self.store.run(reaper.lapse_leases())
+        while (held := take(self.store)) is not None:
+            while held is not None:
+                held = self.store.run(outcome_of(held)).assembly
+        assert {record.is_done for record in self.store.run(jobs.list_jobs(None, limit=100)).records} <= {True}
+
+
+@pytest.mark.filterwarnings("ignore::hypothesis.errors.NonInteractiveExampleWarning")
+def test_no_order_of_steps_breaks_a_promise(store: JobStore) -> None:
+    """Crashes happen between any two steps, so every order must be safe."""
+    JobLife.store = store
+    run_state_machine_as_test(
+        JobLife,
+        settings=settings(
+            max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )

@@ -1,0 +1,169 @@
+"""Creating jobs: all or none, once per idempotency key, within the key's limits."""
+
+import pytest
+
+from api_schemas.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, QuotaExceeded, StoreFull
+from job_store import jobs
+from job_store.digest import spec_sha256
+from job_store.gauges import jobs_by_state
+from job_store.ids import new_batch_id, new_job_id
+from job_store.records import Idempotency, Limits, NewJob
+from job_store.store import JobStore
+from job_store.submission import CacheGone, find_cached, reserve, unreserve
+from tests.stored_jobs import new_job, submit, take, tiny_spec, work_off
+
+
+def test_the_same_key_and_body_make_one_job(store: JobStore) -> None:
+    """A client that lost the reply asks again and gets the same job."""
+    first = submit(store, new_job(), idempotency=Idempotency("k", "b"))
+    again = submit(store, new_job(), idempotency=Idempotency("k", "b"))
+    assert not first.replayed and again.replayed and again.job_ids == first.job_ids
+    assert store.run(jobs_by_state())["queued"] == 1
+
+
+def test_the_same_key_with_another_body_is_refused(store: JobStore) -> None:
+    """It is a mistake of the client, and must not pass for success."""
+    submit(store, new_job(), idempotency=Idempotency("k", "b"))
+    with pytest.raises(IdempotencyKeyReused):
+        submit(store, new_job(), idempotency=Idempotency("k", "other"))
+
+
+def test_keys_of_two_owners_do_not_meet(store: JobStore) -> None:
+    """Two people may both number their requests from 1."""
+    first = submit(store, new_job(), owner="a", idempotency=Idempotency("1", "b"))
+    second = submit(store, new_job(), owner="b", idempotency=Idempotency("1", "c"))
+    assert first.job_ids != second.job_ids
+
+
+def test_a_reserved_key_is_in_flight_until_created_or_given_up(store: JobStore) -> None:
+    """Two equal requests at once: the second is told to wait."""
+    key = Idempotency("k", "b")
+    assert store.run(reserve("local", key)) is None
+    with pytest.raises(IdempotencyKeyInFlight):
+        store.run(reserve("local", key))
+    with pytest.raises(IdempotencyKeyReused):
+        store.run(reserve("local", Idempotency("k", "other")))
+    store.run(unreserve("local", "k"))
+    assert store.run(reserve("local", key)) is None
+    created = submit(store, new_job(), idempotency=key)
+    replay = store.run(reserve("local", key))
+    assert replay is not None and replay.replayed and replay.job_ids == created.job_ids
+    store.run(unreserve("local", "k"))
+    assert store.run(reserve("local", key)) == replay
+
+
+def test_creating_again_after_a_lost_reply_changes_nothing(store: JobStore) -> None:
+    """The service sends a step again when its connection broke."""
+    job = new_job(shards=2)
+    assert submit(store, job).job_ids == submit(store, job).job_ids == (job.id,)
+    assert len(work_off(store)) == 2
+
+
+def test_a_batch_over_the_quota_makes_no_job(store: JobStore) -> None:
+    """All or none."""
+    with pytest.raises(QuotaExceeded, match="queued_jobs"):
+        submit(store, new_job(), new_job(), new_job(), limits=Limits(queued_jobs=2), batch_id=new_batch_id())
+    assert store.run(jobs_by_state())["queued"] == 0
+    submit(store, new_job(), new_job(), limits=Limits(queued_jobs=2))
+    with pytest.raises(QuotaExceeded):
+        submit(store, new_job(), limits=Limits(queued_jobs=2))
+
+
+def test_submits_per_minute_come_back_with_time(store: JobStore) -> None:
+    """The answer says when to try again."""
+    limits = Limits(submits_per_minute=2)
+    submit(store, new_job(), new_job(), limits=limits)
+    with pytest.raises(QuotaExceeded) as refused:
+        submit(store, new_job(), limits=limits)
+    assert refused.value.limit == "submits_per_minute" and 25 < refused.value.retry_after_s <= 30
+
+
+def test_compute_seconds_of_the_day_run_out(store: JobStore) -> None:
+    """The day's compute is what its shards took, by the store's clock."""
+    submit(store, new_job())
+    held = take(store)
+    assert held is not None
+    store.client.hset(f"pp:job:{held.job_id}:shards", "claimed:0/0", 1)
+    from tests.stored_jobs import hand_in
+
+    store.run(hand_in(held))
+    with pytest.raises(QuotaExceeded, match="compute_s_per_day"):
+        submit(store, new_job(), limits=Limits(compute_s_per_day=100.0))
+
+
+def test_an_equal_spec_is_answered_from_the_earlier_result(store: JobStore) -> None:
+    """Nobody computes the same thing twice, and each job owns its answer."""
+    first = new_job(digest="same")
+    submit(store, first)
+    work_off(store)
+    assert store.run(find_cached("same", "local")) == first.id
+    second = NewJob(new_job_id(), first.spec, first.facts, ())
+    created = submit(store, second)
+    assert created.cached == (True,) and created.nudges == {}
+    record = store.run(jobs.get(second.id))
+    assert (record.status, record.cached, record.done, record.total) == ("succeeded", True, 1, 1)
+    store.run(jobs.delete(first.id))
+    assert store.run(jobs.result(second.id)) is not None
+    assert submit(store, NewJob(new_job_id(), first.spec, first.facts, ())).cached == (True,)
+
+
+def test_the_last_job_takes_its_result_along(store: JobStore) -> None:
+    """Erasing every job of a result erases the result, and the cache does not point into nothing."""
+    first = new_job(digest="same")
+    submit(store, first)
+    work_off(store)
+    store.run(jobs.delete(first.id))
+    assert store.run(find_cached("same", "local")) is None
+    assert not store.client.keys("pp:result:*")
+    with pytest.raises(CacheGone):
+        submit(store, NewJob(new_job_id(), first.spec, first.facts, ()))
+
+
+def test_another_owner_or_use_cache_false_computes_again(store: JobStore) -> None:
+    """A cached answer would tell one owner what another has asked."""
+    submit(store, new_job(digest="same"))
+    work_off(store)
+    assert submit(store, new_job(digest="same"), owner="other").cached == (False,)
+    assert submit(store, new_job(digest="same", use_cache=False)).cached == (False,)
+
+
+def test_the_digest_leaves_out_what_does_not_change_the_result() -> None:
+    """Tags, priority, deadline and webhook are about the job, not about the numbers."""
+    plain = spec_sha256(tiny_spec(), "r")
+    assert plain == spec_sha256(
+        tiny_spec(tags={"a": "b"}, priority="low", expires_after_s=5.0, webhook={"url": "https://x"}), "r"
+    )
+    assert plain != spec_sha256(tiny_spec(), "other")
+    assert plain != spec_sha256(tiny_spec(dtype="bfloat16"), "r")
+
+
+def test_a_full_store_refuses_and_keeps_no_half_job(store: JobStore) -> None:
+    """What cannot be kept must not be accepted."""
+    store.client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(StoreFull):
+            submit(store, new_job(shards=50))
+    finally:
+        store.client.config_set("maxmemory", 0)
+    assert store.client.keys("pp:*") == []
+
+
+def test_nudges_are_as_many_as_shards_up_to_a_few(store: JobStore) -> None:
+    """Messages only wake workers; thousands of them would only be dropped again."""
+    assert submit(store, new_job(shards=3)).nudges == {"demo": 3}
+    assert submit(store, new_job(shards=500)).nudges == {"demo": 32}
+    store.client.rpush("patch.demo", *["message"] * 30)
+    assert submit(store, new_job()).nudges == {"demo": 2}
+
+
+def test_warnings_become_events(store: JobStore) -> None:
+    """Whoever watches the job sees them without asking for validation."""
+    from dataclasses import replace
+
+    job = new_job()
+    submit(store, replace(job, facts=replace(job.facts, warnings=("orig equals new",))))
+    page = store.run(jobs.events(job.id))
+    assert [(event.type, event.data) for event in page.events] == [
+        ("status", {"status": "queued"}),
+        ("warning", {"message": "orig equals new"}),
+    ]
