@@ -1,0 +1,62 @@
+"""Fixtures that several parts of the tree share. Nothing here imports torch or transformers before a test asks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+
+from api_schemas.models import ModelOrigin, ModelShape
+from api_schemas.spec import ModelSpec
+from tests.tiny_models import tiny_shape, write_gpt2_folder
+
+if TYPE_CHECKING:
+    from worker.engine.weights import GPT2Weights
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # our models are tiny: threads would only wait for each other
+GOLDEN = Path(__file__).parent / "golden"
+
+settings.register_profile("local", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The folder of golden figures."""
+    return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def golden_model() -> Path:
+    """The model that the golden figures were computed with: 4 layers, 4 heads, 32 positions, 211 tokens."""
+    return GOLDEN / "model"
+
+
+@pytest.fixture(scope="session")
+def processed_weights_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where this session's tests keep processed weights."""
+    return tmp_path_factory.mktemp("processed-weights")
+
+
+@pytest.fixture(scope="session")
+def golden_weights(golden_model: Path, processed_weights_dir: Path) -> GPT2Weights:
+    """The golden model's weights, processed with the default flags."""
+    from worker.models import load_model
+
+    registry = {"golden": ModelOrigin(name="golden", folder=str(golden_model))}
+    return load_model("golden", ModelSpec(name="golden"), registry, "cpu", processed_weights_dir).weights
+
+
+@pytest.fixture(scope="session")
+def make_gpt2_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Make a folder of a tiny random GPT-2: ``make_gpt2_folder(tiny_shape(n_layers=3), seed=1)``."""
+
+    def make(shape: ModelShape | None = None, seed: int = 0, scale: float = 0.4) -> Path:
+        return write_gpt2_folder(tmp_path_factory.mktemp("gpt2"), shape or tiny_shape(), seed, scale)
+
+    return make

@@ -1,0 +1,46 @@
+"""The oracle itself, held against figures that it had no part in."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformer_lens.model_bridge import TransformerBridge
+
+from api_schemas.nodes import Node
+from tests import reference
+from tests.bridges import boot_bridge
+from tests.golden_cases import TOLERANCE, GoldenCase, golden_cases
+
+
+@pytest.fixture(scope="module")
+def bridge(golden_model: Path) -> TransformerBridge:
+    return boot_bridge(golden_model)
+
+
+@pytest.mark.parametrize("case", golden_cases(), ids=lambda case: case.id)
+def test_the_reference_gives_the_golden_figures(bridge: TransformerBridge, case: GoldenCase) -> None:
+    """An oracle that disagrees with the founding engine would teach our engine its mistakes."""
+    run = reference.patch(
+        bridge,
+        torch.tensor(case.orig_tokens),
+        torch.tensor(case.new_tokens),
+        case.senders,
+        case.receivers,
+        case.positions,
+        case.direct_includes_mlps,
+        source=case.source,  # type: ignore[arg-type]
+    )
+    np.testing.assert_allclose(run.logits[:, -1], case.logits, atol=TOLERANCE, rtol=0)
+    pattern = torch.stack(run.patterns, dim=1)[:, :, :, -1]
+    np.testing.assert_allclose(pattern, case.pattern, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("hook", ["resid_pre", "resid_mid", "resid_post"])
+@pytest.mark.parametrize("layer", [0, 2])
+def test_replacing_the_whole_stream_gives_the_new_run(bridge: TransformerBridge, hook: str, layer: int) -> None:
+    """The bridge's own hook_resid_mid misses the skip connection: this shows that the oracle does not."""
+    case = golden_cases()[0]
+    orig, new = torch.tensor(case.orig_tokens), torch.tensor(case.new_tokens)
+    patched = reference.patch_activations(bridge, orig, new, [Node(hook=hook, layer=layer)])  # type: ignore[arg-type]
+    torch.testing.assert_close(patched.logits, reference.run(bridge, new).logits, atol=1e-4, rtol=0)

@@ -1,0 +1,69 @@
+"""The 58 golden cases through the engine, as jobs: the seam that workers use, nothing closer."""
+
+import numpy as np
+import pytest
+
+from api_schemas.datasets import ResolvedDataset
+from api_schemas.metrics import Attention, Head, Logit, Metric
+from api_schemas.spec import JobSpec
+from tests.golden_cases import TOLERANCE, GoldenCase, golden_cases
+from tests.shards import run_job
+from worker.engine.weights import GPT2Weights
+from worker.experiment import AssembledResult
+
+
+def repeated(tokens: np.ndarray, times: int) -> list[list[int]]:
+    """Each prompt ``times`` times in a row: copies can then ask for different answers or keys."""
+    return np.repeat(tokens, times, axis=0).tolist()
+
+
+def run_case(
+    weights: GPT2Weights, case: GoldenCase, times: int, metrics: list[Metric], roles: list[int], answers: list[int]
+) -> AssembledResult:
+    n_examples = len(case.orig_tokens) * times
+    dataset = ResolvedDataset(
+        orig=repeated(case.orig_tokens, times),
+        new=repeated(case.new_tokens, times),
+        roles={"key": roles * len(case.orig_tokens), "end": [case.orig_tokens.shape[1] - 1] * n_examples},
+        answers={"answer": answers * len(case.orig_tokens)},
+    )
+    positions = case.positions
+    if isinstance(positions, list):
+        positions = [places for places in positions for _ in range(times)]
+    spec = JobSpec.model_validate(
+        {
+            "model": {"name": "golden"},
+            "dataset": {"kind": "tokens", **dataset.model_dump(exclude={"start"})},
+            "patch": {
+                "senders": [node.model_dump() for node in case.senders],
+                "receivers": [node.model_dump() for node in case.receivers],
+                "positions": positions,
+                "direct_includes_mlps": case.direct_includes_mlps,
+                "source": case.source,
+            },
+            "metrics": metrics,
+        }
+    )
+    return run_job(weights, spec, dataset)
+
+
+@pytest.mark.parametrize("case", golden_cases(), ids=lambda case: case.id)
+def test_the_engine_gives_the_golden_logits(golden_weights: GPT2Weights, case: GoldenCase) -> None:
+    """Every logit of the last position, one copy of each prompt per token of the vocabulary."""
+    d_vocab = golden_weights.d_vocab
+    metric = Logit(kind="logit", answer="answer", position="end")
+    result = run_case(golden_weights, case, d_vocab, [metric], [0] * d_vocab, list(range(d_vocab)))
+    logits = result.arrays["0/patched"].reshape(-1, d_vocab)
+    np.testing.assert_allclose(logits, case.logits, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("case", golden_cases(), ids=lambda case: case.id)
+def test_the_engine_gives_the_golden_attention_patterns(golden_weights: GPT2Weights, case: GoldenCase) -> None:
+    """Every head's attention from the last position, one copy of each prompt per key."""
+    n_keys = case.orig_tokens.shape[1]
+    heads = [Head(layer=layer, head=head) for layer in range(4) for head in range(4)]
+    metrics: list[Metric] = [Attention(kind="attention", query="end", key="key", head=head) for head in heads]
+    result = run_case(golden_weights, case, n_keys, metrics, list(range(n_keys)), [0] * n_keys)
+    for number, head in enumerate(heads):
+        pattern = result.arrays[f"{number}/patched"].reshape(-1, n_keys)
+        np.testing.assert_allclose(pattern, case.pattern[:, head.layer, head.head], atol=TOLERANCE, rtol=0)

@@ -1,0 +1,51 @@
+"""The Celery app. Its messages only wake a worker, which then claims a shard from the job store."""
+
+import logging
+import os
+
+from celery import Celery
+from kombu.entity import Queue
+
+from job_store.broker import broker_settings, queue_of
+from worker.settings import WorkerSettings
+
+KILL_AFTER_LIMIT_S = 30.0
+"""A shard that has not stopped this long after its limit is killed with its process."""
+
+
+def _queue(model: str) -> Queue:
+    return Queue(queue_of(model), routing_key=queue_of(model))  # type: ignore[no-untyped-call]
+
+
+def quieten_celery() -> None:
+    """Celery tells of every message; a message is only a nudge, and the shards tell of themselves."""
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def make_app(settings: WorkerSettings) -> Celery:
+    """The app of a worker with these settings."""
+    app = Celery("worker", include=["worker.tasks"])
+    app.conf.update(broker_settings(settings.redis_url))
+    app.conf.update(
+        task_queues=[_queue(model) for model in settings.models],
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_soft_time_limit=settings.shard_limit_s,
+        task_time_limit=settings.shard_limit_s + KILL_AFTER_LIMIT_S,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_concurrency=len(settings.devices),
+        worker_proc_alive_timeout=900.0,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        worker_redirect_stdouts=False,
+        worker_log_format="%(asctime)s %(levelname)s %(processName)s %(message)s",
+        worker_task_log_format="%(asctime)s %(levelname)s %(processName)s %(message)s",
+    )
+    return app
+
+
+settings = WorkerSettings.read(os.environ)
+app = make_app(settings)
+quieten_celery()

@@ -1,0 +1,1 @@
+"""Path patching as plain functions on tensors: no Celery, Redis, HTTP or environment."""

@@ -1,0 +1,149 @@
+"""Activations of a batch of prompts: computed when first asked for, kept where they will be asked for again."""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from worker.engine import forward
+from worker.engine.weights import GPT2Weights
+
+LayerHook = tuple[str, int]
+CHECKPOINTS = frozenset({"resid_pre", "resid_mid", "z", "k", "v"})
+"""What later jobs on the same prompts are likely to need, and from which everything else follows quickly."""
+
+
+@dataclass
+class Activations:
+    """Activations of orig and new prompts, stacked: the first half of the batch is orig.
+
+    Kept tensors are never modified. ``resid_pre`` of layer ``n_layers`` is the last residual stream.
+    """
+
+    weights: GPT2Weights
+    tokens: Int[Tensor, "both pos"]
+    wanted: frozenset[LayerHook] = frozenset()
+    kept: dict[LayerHook, Tensor] = field(default_factory=dict)
+
+    def get(self, hook: str, layer: int | None) -> Float[Tensor, "both ..."]:
+        """One activation, under TransformerLens' short name; ``resid_post`` is the next layer's ``resid_pre``."""
+        if hook == "embed":
+            return self.weights.W_E[self.tokens]
+        if hook == "pos_embed":
+            n_rows, n_pos = self.tokens.shape
+            return self.weights.W_pos[:n_pos].expand(n_rows, n_pos, -1)
+        assert layer is not None
+        if hook == "resid_post":
+            return self.get("resid_pre", layer + 1)
+        if (hook, layer) not in self.kept:
+            if hook == "resid_pre":
+                self._run_to(layer)
+            else:
+                self.kept[hook, layer] = self._compute(hook, layer)
+        return self.kept[hook, layer]
+
+    def keys(self, layer: int, heads: list[int]) -> Float[Tensor, "both pos heads d_head"]:
+        """Keys of some heads; only theirs are computed where the layer's are not kept."""
+        if ("k", layer) in self.kept:
+            return self.kept["k", layer][:, :, heads]
+        normed = forward.attention_input(self.weights, layer, self.get("resid_pre", layer))
+        return forward.project(self.weights, "k", layer, heads, normed)
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the kept tensors; views that share storage are counted once."""
+        storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in self.kept.values()}
+        return sum(storage.nbytes() for storage in storages.values())
+
+    def _run_to(self, layer: int) -> None:
+        """Run layers up to the entrance of ``layer``, from the last one that is known."""
+        known = [start for hook, start in self.kept if hook == "resid_pre" and start <= layer]
+        start = max(known, default=0)
+        resid = self.kept["resid_pre", start] if known else forward.embed(self.weights, self.tokens)
+        for current in range(start, layer):
+            self._keep("resid_pre", current, resid)
+            resid = self._run_layer(current, resid)
+        self.kept["resid_pre", layer] = resid
+
+    def _run_layer(self, layer: int, resid: Float[Tensor, "both pos d_model"]) -> Float[Tensor, "both pos d_model"]:
+        q, k, v = forward.queries_keys_values(self.weights, layer, resid)
+        z = forward.attend(q, k, v)
+        attn_out = forward.heads_output(self.weights, layer, z)
+        resid_mid = resid + attn_out
+        post = forward.activation(forward.mlp_pre(self.weights, layer, resid_mid))
+        mlp_out = forward.neurons_output(self.weights, layer, post)
+        for hook, value in (("q", q), ("k", k), ("v", v), ("z", z), ("attn_out", attn_out), ("resid_mid", resid_mid)):
+            self._keep(hook, layer, value)
+        self._keep("post", layer, post)
+        self._keep("mlp_out", layer, mlp_out)
+        return resid_mid + mlp_out
+
+    def _keep(self, hook: str, layer: int, value: Tensor) -> None:
+        if (hook, layer) in self.wanted:
+            self.kept.setdefault((hook, layer), value)
+
+    def _compute(self, hook: str, layer: int) -> Tensor:
+        """An activation inside a layer, from the others of that layer."""
+        weights = self.weights
+        if hook in ("q", "k", "v"):
+            parts = forward.queries_keys_values(weights, layer, self.get("resid_pre", layer))
+            for name, part in zip("qkv", parts, strict=True):
+                self.kept.setdefault((name, layer), part)
+            return self.kept[hook, layer]
+        match hook:
+            case "pattern":
+                return forward.attention_pattern(self.get("q", layer), self.get("k", layer)).transpose(1, 2)
+            case "z":
+                return forward.attend(self.get("q", layer), self.get("k", layer), self.get("v", layer))
+            case "attn_out":
+                return forward.heads_output(weights, layer, self.get("z", layer))
+            case "resid_mid":
+                return self.get("resid_pre", layer) + self.get("attn_out", layer)
+            case "pre":
+                return forward.mlp_pre(weights, layer, self.get("resid_mid", layer))
+            case "post":
+                return forward.activation(forward.mlp_pre(weights, layer, self.get("resid_mid", layer)))
+            case "mlp_out":
+                return forward.neurons_output(weights, layer, self.get("post", layer))
+        raise AssertionError(f"no activation is called {hook!r}")
+
+
+class ActivationCache:
+    """Activations of recent prompts, least recently used first out, bounded in bytes.
+
+    A researcher's next question on the same prompts then costs only the patch.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._entries: OrderedDict[Hashable, Activations] = OrderedDict()
+
+    def take(self, key: Hashable) -> Activations | None:
+        """The activations under ``key``, which count as used now."""
+        if key in self._entries:
+            self._entries.move_to_end(key)
+        return self._entries.get(key)
+
+    def put(self, key: Hashable, activations: Activations) -> None:
+        """Remember, and forget the least recently used ones until all fit."""
+        self._entries[key] = activations
+        self._entries.move_to_end(key)
+        while self._entries and self.n_bytes > self.max_bytes:
+            self._entries.popitem(last=False)
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory held now."""
+        return sum(entry.n_bytes for entry in self._entries.values())
+
+
+def stack_tokens(
+    orig: list[list[int]], new: list[list[int]], device: torch.device
+) -> Int[Tensor, "both pos"]:
+    """Token ids of both runs, right-padded with token 0 to the longest prompt."""
+    longest = max(map(len, orig))
+    padded = [prompt + [0] * (longest - len(prompt)) for prompt in orig + new]
+    return torch.tensor(padded, device=device)

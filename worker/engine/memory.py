@@ -1,0 +1,80 @@
+"""Memory, planned: how many examples and rows are in work together, and what happens when it does not fit after all."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from api_schemas.errors import OutOfMemory
+from worker.engine.weights import GPT2Weights
+
+T = TypeVar("T")
+CPU_ROWS_AT_ONCE = 2560
+"""On a CPU more rows at once only spill out of its caches (measured)."""
+WORK_FLOATS_PER_ROW = 28
+"""Temporary memory of one row in work, in units of ``d_model``: stream, queries, keys, values, neurons, copies."""
+
+
+@dataclass(frozen=True)
+class Portion:
+    """How much is in work together."""
+
+    examples: int
+    rows: int
+
+    @property
+    def smaller(self) -> "Portion | None":
+        """Half of it; None below one example of one cell."""
+        if self.examples == 1 and self.rows == 1:
+            return None
+        return Portion(max(1, self.examples // 2), max(1, self.rows // 2))
+
+
+def activation_bytes(weights: GPT2Weights, n_pos: int, wanted: frozenset[tuple[str, int]]) -> int:
+    """Memory of one example's kept activations, both runs; keys and values share storage with queries."""
+    sizes = {"q": 0, "k": 3 * weights.d_model, "v": 0, "post": weights.d_mlp, "pre": weights.d_mlp}
+    floats = sum(sizes.get(hook, weights.d_model) for hook, _ in wanted)
+    floats += sum(weights.n_heads * n_pos for hook, _ in wanted if hook == "pattern")
+    floats += 8 * weights.d_model + weights.d_mlp  # the layer that is being computed
+    return 2 * n_pos * floats * weights.W_E.element_size()
+
+
+def first_portion(
+    weights: GPT2Weights, n_examples: int, n_pos: int, bytes_per_example: int, memory_bytes: int
+) -> Portion:
+    """What should fit into the stated memory: half for activations, a quarter for rows in work."""
+    row_bytes = WORK_FLOATS_PER_ROW * weights.d_model * weights.W_E.element_size()
+    rows = max(1, memory_bytes // 4 // row_bytes)
+    if weights.device.type == "cpu":
+        rows = min(rows, CPU_ROWS_AT_ONCE)
+    examples = max(1, min(n_examples, memory_bytes // 2 // bytes_per_example, max(rows, 16 * n_pos) // n_pos))
+    return Portion(examples, rows)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an allocation failed, on a GPU or on the host."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+def in_portions(n_examples: int, portion: Portion, work: Callable[[int, int, Portion], T], bytes_per_example: int, memory_bytes: int) -> list[T]:
+    """Do all examples, portion by portion; an allocation failure halves the portion and goes on.
+
+    Raises:
+        OutOfMemory: One example of one cell does not fit.
+    """
+    results, start = [], 0
+    while start < n_examples:
+        stop = min(n_examples, start + portion.examples)
+        try:
+            results.append(work(start, stop, portion))
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            smaller = portion.smaller
+            if smaller is None:
+                raise OutOfMemory(bytes_per_example, memory_bytes) from error
+            portion = smaller
+            continue
+        start = stop
+    return results

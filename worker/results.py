@@ -1,0 +1,316 @@
+"""A job's result from what its shards found: merging, normalisation, reduction, and the axes that name every number."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from api_schemas.errors import ChecksFailed
+from api_schemas.grid import Grid, grid_of, unreachable_senders
+from api_schemas.metrics import NORMALIZED_UNIT, UNITS, Metric
+from api_schemas.models import ModelShape
+from api_schemas.spec import JobSpec, TopCells
+from worker.engine.plan import depends_on_cell
+from worker.engine.statistics import Moments, finite, merged, moments, summary
+
+Arrays = dict[str, NDArray[Any]]
+COMPLETENESS_TOLERANCE = {"float32": 1e-3, "tf32": 5e-2, "bfloat16": 5e-1}
+"""Largest accepted difference of logits from the new run's, relative to the largest logit."""
+
+
+@dataclass(frozen=True)
+class AssembledResult:
+    """A result's head and its arrays, by ``<block>/<field>``."""
+
+    blocks: list[dict[str, Any]]
+    """Fields of MetricBlock, JSON-ready, without the arrays."""
+    arrays: Arrays
+    checks: dict[str, float | int | None]
+    unreachable_senders: list[dict[str, Any]]
+    warnings: list[str] = field(default_factory=list)
+
+
+def merged_outputs(spec: JobSpec, outputs: list[Arrays]) -> Arrays:
+    """Outputs of consecutive examples as one: examples side by side, moments merged, checks at their worst."""
+    if len(outputs) == 1:
+        return outputs[0]
+    sizes = np.array([int(output["n"][0]) for output in outputs])
+    found: Arrays = {"n": np.array([sizes.sum()])}
+    for name in dict.fromkeys(name for output in outputs for name in output):
+        parts = [output[name] for output in outputs if name in output]
+        kind, _, place = name.partition("/")
+        if kind in ("patched", "orig", "new"):
+            found[name] = np.concatenate(parts)
+        elif kind == "effect_mean":
+            found[name] = sum((part * size for part, size in zip(parts, sizes, strict=True)), start=np.zeros(())) / sizes.sum()
+        elif kind == "patched_mean":
+            of_shards = [
+                Moments(int(size), output[name], output[f"patched_m2/{place}"])
+                for size, output in zip(sizes, outputs, strict=True)
+            ]
+            total = merged(of_shards)
+            found[name], found[f"patched_m2/{place}"] = total.mean, total.m2
+        elif kind == "exact":
+            found[name] = np.sum(parts, axis=0)
+        elif kind == "check":
+            found[name] = np.max(parts, axis=0)
+        elif kind in ("mean", "cells"):
+            found[name] = parts[0]
+    return found
+
+
+def mean_effect(output: Arrays, place: int) -> NDArray[np.float64]:
+    """Patched minus orig, mean over the examples, per sender and receiver cell, in the metric's own unit."""
+    if f"effect_mean/{place}" in output:
+        return output[f"effect_mean/{place}"]
+    patched, orig = output[f"patched/{place}"], output[f"orig/{place}"]
+    return (patched.astype(np.float64) - orig.astype(np.float64)[:, None]).mean(axis=0)
+
+
+def largest(effect: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """Flat indices of the largest absolute effects, largest first; equal ones in the grid's order."""
+    return np.argsort(-np.nan_to_num(np.abs(effect)).ravel(), kind="stable")[:count]
+
+
+def with_chosen_cells(spec: JobSpec, grid: Grid, output: Arrays) -> Arrays:
+    """The outputs of the first phase, with the cells to verify of each metric."""
+    assert spec.verify is not None
+    chosen: Arrays = {
+        f"cells/{place}": largest(mean_effect(output, place), spec.verify) for place in range(len(spec.all_metrics))
+    }
+    return output | chosen
+
+
+def chosen_cells(phase_input: Arrays) -> list[int]:
+    """The cells to verify, of all metrics together."""
+    return sorted({int(cell) for name, cells in phase_input.items() if name.startswith("cells/") for cell in cells})
+
+
+def assemble(
+    spec: JobSpec, shape: ModelShape, longest: int, n_examples: int, phase_input: Arrays, outputs: list[Arrays]
+) -> AssembledResult:
+    """The result of a job from the outputs of its last phase, in shard order.
+
+    Raises:
+        ChecksFailed: Patching orig with itself changed a metric, or all writers together do not give the new run.
+    """
+    grid = grid_of(spec.patch, shape, longest)
+    last = merged_outputs(spec, outputs)
+    output = {name: value for name, value in phase_input.items()} if spec.verify is not None else last
+    blocks, arrays, nonfinite = [], {}, 0
+    for place, metric in enumerate(spec.all_metrics):
+        block, fields = _block(spec, grid, metric, place, output, last)
+        for name, values in fields.items():
+            if values.dtype.kind == "f" and not (n_examples == 1 and name in ("patched_sd", "patched_sem")):
+                nonfinite += int((~np.isfinite(values)).sum())
+            if spec.output.decimals is not None and values.dtype.kind == "f":
+                values = np.round(values, spec.output.decimals)
+            arrays[f"{place}/{name}"] = values
+        blocks.append(block)
+    unreachable = [node.model_dump(exclude_none=True) for node in unreachable_senders(spec.patch, shape, longest)]
+    return AssembledResult(blocks, arrays, _checks(spec, output, nonfinite), unreachable, _warnings(spec, nonfinite))
+
+
+def _checks(spec: JobSpec, output: Arrays, nonfinite: int) -> dict[str, float | int | None]:
+    identity = float(output["check/identity"][0])
+    difference, scale = (float(value) for value in output["check/completeness"])
+    if identity != 0:
+        raise ChecksFailed(f"Patching orig with itself changed a metric by {identity:.3g}; it must change nothing.")
+    allowed = COMPLETENESS_TOLERANCE[spec.dtype] * (1 + scale)
+    if difference > allowed:
+        raise ChecksFailed(
+            f"Patching everything that is written into the last residual stream misses the new run's logits by "
+            f"{difference:.3g}; float error would be below {allowed:.3g}."
+        )
+    deviation = float(output["check/dtype"][0]) if "check/dtype" in output else None
+    return {
+        "identity_max_abs": identity,
+        "completeness_max_abs": finite(difference),
+        "nonfinite": nonfinite,
+        "dtype_max_abs": None if deviation is None else finite(deviation),
+    }
+
+
+def _warnings(spec: JobSpec, nonfinite: int) -> list[str]:
+    warnings = []
+    if spec.method == "attribution":
+        warnings.append("patched is a first-order estimate from the gradient at orig, not the exact effect")
+    if nonfinite:
+        warnings.append(f"{nonfinite} numbers are not finite and are given as null")
+    return warnings
+
+
+@dataclass(frozen=True, eq=False)
+class _Scale:
+    """The affine map of ``normalize``: (value - offset) / divisor, per cell or for all."""
+
+    offset: NDArray[np.float64]
+    divisor: NDArray[np.float64]
+
+    def apply(self, values: NDArray[Any]) -> NDArray[Any]:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return (values - self.offset) / self.divisor
+
+
+def _block(
+    spec: JobSpec, grid: Grid, metric: Metric, place: int, output: Arrays, last: Arrays
+) -> tuple[dict[str, Any], Arrays]:
+    """One metric's block, and its arrays."""
+    own = depends_on_cell(metric) and grid.receivers is not None and len(grid.receivers.cells) > 1
+    orig, new = (output[f"{run}/{place}"].astype(np.float64) for run in ("orig", "new"))  # (example, receiver cell)
+    if not own:
+        orig, new = orig[:, :1], new[:, :1]
+    orig_mean, new_mean = orig.mean(axis=0), new.mean(axis=0)
+    scale = None
+    if metric.normalize != "none":
+        sign = 1 if metric.normalize == "denoising" else -1
+        scale = _Scale(orig_mean, sign * (new_mean - orig_mean))
+    fields = _numbers(spec, place, output, orig, new, scale)
+    n_cells = len(grid)
+    cell_shape = grid.shape
+    if spec.verify is not None:
+        cells = output[f"cells/{place}"].astype(np.int64)
+        fields |= _verified(place, cells, output, last, orig_mean, scale)
+    by_cell = {name: _on_grid(name, values, cell_shape, n_cells, own) for name, values in fields.items()}
+    block: dict[str, Any] = {
+        "metric": {
+            "kind": metric.kind,
+            "unit": UNITS[metric.kind] if scale is None else NORMALIZED_UNIT,
+            "normalize": metric.normalize,
+        },
+        "axes": [axis.name for axis in grid.axes],
+        "shape": list(cell_shape),
+        "coordinates": {axis.name: axis.coordinates for axis in grid.axes},
+        "summary": _summary(place, output, orig, new, scale, own, n_cells),
+    }
+    if spec.is_sweep:
+        by_cell["reachable"] = _reachable(grid).reshape(cell_shape)
+    if scale is not None:
+        raw = {"orig_mean": orig_mean, "new_mean": new_mean}
+        block["normalization"] = {name: _raw_means(values, cell_shape, own) for name, values in raw.items()}
+    if spec.verify is not None:
+        block["verified_cells"] = np.stack(np.unravel_index(cells, cell_shape or [1]), axis=1)[:, : len(cell_shape)].tolist()
+    if isinstance(spec.output.reduce, TopCells):
+        _keep_top(block, by_cell, grid, mean_effect(output, place), spec.output.reduce.top, own)
+    elif spec.per_example:
+        n_examples, start = len(orig), 0
+        block["axes"] = [*block["axes"], "example"]
+        block["shape"] = [*block["shape"], n_examples]
+        block["coordinates"] = {**block["coordinates"], "example": list(range(start, n_examples))}
+    return block, {name: _narrow(values) for name, values in by_cell.items()}
+
+
+def _narrow(values: NDArray[Any]) -> NDArray[Any]:
+    """Numbers as float32, which is what they were computed in."""
+    return values.astype(np.float32) if values.dtype.kind == "f" else values
+
+
+def _numbers(
+    spec: JobSpec,
+    place: int,
+    output: Arrays,
+    orig: NDArray[np.float64],
+    new: NDArray[np.float64],
+    scale: _Scale | None,
+) -> Arrays:
+    """Patched, orig and new over (sender, receiver[, example]), on the metric's scale."""
+
+    def scaled(values: NDArray[Any]) -> NDArray[Any]:
+        return values if scale is None else scale.apply(values)
+
+    if spec.per_example:
+        patched = scaled(output[f"patched/{place}"].astype(np.float64))
+        return {"patched": np.moveaxis(patched, 0, -1), "orig": scaled(orig).T, "new": scaled(new).T}
+    means = scaled(orig.mean(axis=0) + mean_effect(output, place))
+    if f"patched/{place}" in output:
+        found = moments(output[f"patched/{place}"])
+    else:
+        found = Moments(int(output["n"][0]), output[f"patched_mean/{place}"], output[f"patched_m2/{place}"])
+    sd = found.sd if scale is None else found.sd / np.abs(scale.divisor)
+    return {
+        "patched": means,
+        "patched_sd": sd,
+        "patched_sem": sd / np.sqrt(found.n),
+        "orig": scaled(orig.mean(axis=0)),
+        "new": scaled(new.mean(axis=0)),
+    }
+
+
+def _verified(
+    place: int, cells: NDArray[np.int64], output: Arrays, last: Arrays, orig_mean: NDArray[np.float64], scale: _Scale | None
+) -> Arrays:
+    """Estimates and exact values of the verified cells."""
+    effect = mean_effect(output, place)
+    union = chosen_cells(output)
+    exact = (last[f"exact/{place}"] / int(last["n"][0]))[[union.index(int(cell)) for cell in cells]]
+    receiver = cells % effect.shape[-1]
+    at_receiver = receiver if len(orig_mean) > 1 else np.zeros_like(receiver)
+    estimate = effect.ravel()[cells] + orig_mean[at_receiver]
+    if scale is not None:
+        scale = _Scale(scale.offset[at_receiver], scale.divisor[at_receiver])
+        estimate, exact = scale.apply(estimate), scale.apply(exact)
+    return {"estimate": estimate, "verified": exact}
+
+
+def _on_grid(name: str, values: NDArray[Any], cell_shape: list[int], n_cells: int, own: bool) -> NDArray[Any]:
+    """From (sender, receiver, ...) to the axes of the grid; orig and new only where they depend on the cell."""
+    if name in ("estimate", "verified"):
+        return values
+    if name in ("orig", "new"):
+        if not own:
+            return values[0]
+        n_receivers = values.shape[0]
+        wide = np.broadcast_to(values[None], (n_cells // n_receivers, *values.shape))
+        return wide.reshape(*cell_shape, *values.shape[1:])
+    return values.reshape(*cell_shape, *values.shape[2:])
+
+
+def _raw_means(values: NDArray[np.float64], cell_shape: list[int], own: bool) -> Any:
+    """A mean for all cells, or per cell as nested lists, with null for what is not finite."""
+    if not own:
+        return finite(float(values[0]))
+    n_cells = int(np.prod(cell_shape))
+    wide = np.broadcast_to(values[None], (n_cells // len(values), len(values))).reshape(cell_shape)
+    return np.where(np.isfinite(wide), wide.astype(object), None).tolist()
+
+
+def _summary(
+    place: int, output: Arrays, orig: NDArray[Any], new: NDArray[Any], scale: _Scale | None, own: bool, n_cells: int
+) -> dict[str, Any]:
+    runs: dict[str, NDArray[Any]] = {} if own else {"orig": orig, "new": new}
+    if n_cells == 1:
+        runs["patched"] = output[f"patched/{place}"].reshape(-1, 1)
+    found: dict[str, Any] = {"patched": None, "orig": None, "new": None}
+    return found | {
+        run: _json_ready(summary((values if scale is None else scale.apply(values))[:, 0])) for run, values in runs.items()
+    }
+
+
+def _json_ready(statistics: dict[str, Any]) -> dict[str, Any]:
+    return {name: value if name == "n" else finite(value) for name, value in statistics.items()}
+
+
+def _reachable(grid: Grid) -> NDArray[np.bool_]:
+    """Per cell, whether any sender comes before any receiver."""
+    if grid.receivers is None:
+        return np.ones(len(grid), dtype=bool)
+    first = np.array([min(node.time for node in cell) for cell in grid.senders.cells])
+    last = np.array([max(node.time for node in cell) for cell in grid.receivers.cells])
+    return (first[:, None] < last[None, :]).ravel()
+
+
+def _keep_top(
+    block: dict[str, Any], fields: Arrays, grid: Grid, effect: NDArray[np.float64], top: int, own: bool
+) -> None:
+    """Keep the cells of largest absolute effect, in place: one axis ``cell``, and each former axis' entry per cell."""
+    cells = largest(effect, top)
+    cell_shape = grid.shape or [1]
+    for name, values in fields.items():
+        if name in ("estimate", "verified") or (name in ("orig", "new") and not own):
+            continue
+        fields[name] = values.reshape(-1)[cells]
+    block["axes"], block["shape"] = ["cell"], [len(cells)]
+    at = np.unravel_index(cells, cell_shape)
+    named = {axis.name: [axis.coordinates[i] for i in places] for axis, places in zip(grid.axes, at, strict=False)}
+    block["coordinates"] = {"cell": list(range(len(cells))), **named}

@@ -1,0 +1,139 @@
+"""All that the worker reads from the environment."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from api_schemas.models import ModelOrigin, parse_registry
+
+PREFIX = "PATHPATCH_"
+GIB = 1 << 30
+
+
+class BadSetting(ValueError):
+    """An environment variable that makes no sense; says which, what it holds and what it may hold."""
+
+    def __init__(self, variable: str, value: str, allowed: str) -> None:
+        super().__init__(f"{variable} is {value!r}: it must be {allowed}")
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """What one worker serves, on what, and how patiently."""
+
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    """``REDIS_URL``."""
+    name: str = "worker"
+    """``PATHPATCH_WORKER_NAME``: unique among the workers of a machine."""
+    host: str = "localhost"
+    registry: Mapping[str, ModelOrigin] | None = None
+    """``PATHPATCH_MODELS`` beside the models known by name."""
+    serves: tuple[str, ...] = ()
+    """``PATHPATCH_SERVE``: models to take work for, by default all of the registry."""
+    preload: tuple[str, ...] = ()
+    """``PATHPATCH_PRELOAD``: models to load at the start rather than at their first job."""
+    devices: tuple[str, ...] = ("auto",)
+    """``PATHPATCH_DEVICE``: ``auto``, ``cpu``, ``cuda``, or several as ``cuda:0,cuda:1``, one child each."""
+    threads: int = 0
+    """``PATHPATCH_THREADS``: CPU threads of each child; 0 leaves it to torch."""
+    weights_dir: Path = Path("weights")
+    """``PATHPATCH_DATA_DIR``/weights: where processed weights are kept."""
+    memory_bytes: int = 0
+    """``PATHPATCH_MEMORY_BYTES``: working memory of one shard; 0 takes a part of what the device has."""
+    model_bytes: int = 8 * GIB
+    """``PATHPATCH_MODEL_BYTES``: weights kept in memory; at least the model in use is."""
+    lease_s: float = 10.0
+    """``PATHPATCH_LEASE_S``: a shard whose worker is silent for this long goes to another."""
+    heartbeat_s: float = 3.0
+    """``PATHPATCH_HEARTBEAT_S``."""
+    shard_limit_s: float = 600.0
+    """``PATHPATCH_SHARD_LIMIT_S``: a shard that takes longer fails; 30 s later its process is killed."""
+    grace_s: float = 20.0
+    """``PATHPATCH_GRACE_S``: after SIGTERM a shard may finish within this time, then it is handed back."""
+    store_patience_s: float = 60.0
+    """``PATHPATCH_STORE_PATIENCE_S``: how long a finished shard waits for a store that does not take it."""
+    health_file: Path | None = None
+    """``PATHPATCH_HEALTH_FILE``: touched at every heartbeat, for probes."""
+    log_level: str = "INFO"
+    """``PATHPATCH_LOG_LEVEL``."""
+    simulated_flops: float = 0.0
+    """``PATHPATCH_SIMULATED_DEVICE_FLOPS``, for tests: each shard sleeps as a device of this speed would take."""
+    shard_delay_s: float = 0.0
+    """``PATHPATCH_SHARD_DELAY_S``, for tests: each shard sleeps this long before it computes."""
+
+    @property
+    def models(self) -> Mapping[str, ModelOrigin]:
+        """The registry."""
+        return self.registry or {}
+
+    @property
+    def full_name(self) -> str:
+        """Unique among all workers of a store."""
+        return f"{self.name}@{self.host}"
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "WorkerSettings":
+        """Settings from environment variables.
+
+        Raises:
+            BadSetting: A variable makes no sense.
+        """
+        registry = _registry(environment)
+        data_dir = Path(environment.get("PATHPATCH_DATA_DIR") or "~/.cache/pathpatch").expanduser()
+        health_file = environment.get("PATHPATCH_HEALTH_FILE")
+        return cls(
+            redis_url=environment.get("REDIS_URL") or cls.redis_url,
+            name=environment.get("PATHPATCH_WORKER_NAME") or f"worker-{os.getpid()}",
+            host=socket.gethostname(),
+            registry=registry,
+            serves=_models(environment, "SERVE", registry) or tuple(registry),
+            preload=_models(environment, "PRELOAD", registry),
+            devices=_words(environment, "DEVICE") or cls.devices,
+            threads=int(_number(environment, "THREADS", cls.threads)),
+            weights_dir=data_dir / "weights",
+            memory_bytes=int(_number(environment, "MEMORY_BYTES", cls.memory_bytes)),
+            model_bytes=int(_number(environment, "MODEL_BYTES", cls.model_bytes)),
+            lease_s=_number(environment, "LEASE_S", cls.lease_s),
+            heartbeat_s=_number(environment, "HEARTBEAT_S", cls.heartbeat_s),
+            shard_limit_s=_number(environment, "SHARD_LIMIT_S", cls.shard_limit_s),
+            grace_s=_number(environment, "GRACE_S", cls.grace_s),
+            store_patience_s=_number(environment, "STORE_PATIENCE_S", cls.store_patience_s),
+            health_file=Path(health_file) if health_file else None,
+            log_level=environment.get("PATHPATCH_LOG_LEVEL") or cls.log_level,
+            simulated_flops=_number(environment, "SIMULATED_DEVICE_FLOPS", cls.simulated_flops),
+            shard_delay_s=_number(environment, "SHARD_DELAY_S", cls.shard_delay_s),
+        )
+
+
+def _words(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in environment.get(PREFIX + name, "").split(",") if word.strip())
+
+
+def _number(environment: Mapping[str, str], name: str, default: float) -> float:
+    value = environment.get(PREFIX + name, "").strip()
+    if not value:
+        return default
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise BadSetting(PREFIX + name, value, "a number, 0 or more")
+    return number
+
+
+def _registry(environment: Mapping[str, str]) -> dict[str, ModelOrigin]:
+    value = environment.get("PATHPATCH_MODELS", "")
+    try:
+        return parse_registry(value)
+    except ValueError as exc:
+        raise BadSetting("PATHPATCH_MODELS", value, "name=folder[,name=folder]") from exc
+
+
+def _models(environment: Mapping[str, str], name: str, registry: Mapping[str, ModelOrigin]) -> tuple[str, ...]:
+    models = _words(environment, name)
+    if unknown := set(models) - set(registry):
+        raise BadSetting(PREFIX + name, ",".join(models), f"among {', '.join(registry)} (not {', '.join(unknown)})")
+    return models
