@@ -1,0 +1,61 @@
+"""Answers that several routes give: a job, with its headers; JSON of any kind."""
+
+import time
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from job_store import jobs
+from job_store.records import JobRecord
+from service.keys import Caller
+from service.negotiation import is_unchanged
+from service.parts import Parts
+from service.representations import job_document, job_etag
+
+SOON_S = 1
+LATER_S = 10
+
+
+def json_answer(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Any document as JSON."""
+    return Response(orjson.dumps(document), status, headers, media_type="application/json")
+
+
+def retry_after(record: JobRecord) -> str:
+    """Seconds after which it is worth asking again: the estimate where there is one, within reason."""
+    if record.eta_s is None:
+        return str(SOON_S)
+    return str(max(SOON_S, min(LATER_S, round(record.eta_s))))
+
+
+def job_answer(
+    request: Request, record: JobRecord, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """A job, or 304 where the client has this version of it."""
+    etag = job_etag(record)
+    headers = {"ETag": etag} | (headers or {})
+    if not record.is_done:
+        headers["Retry-After"] = retry_after(record)
+    if request.method == "GET" and is_unchanged(request, etag):
+        return Response(None, 304, headers)
+    return json_answer(job_document(record), status, headers)
+
+
+async def after_wait(parts: Parts, caller: Caller, job_id: str, wait_s: float | None) -> JobRecord:
+    """The job at its end, or when the wait is over."""
+    if not wait_s:
+        return await parts.store.run(jobs.get(job_id, caller.sees))
+    deadline = time.monotonic() + wait_s
+    async with parts.feed.watch(job_id) as watch:
+        record = await parts.store.run(jobs.get(job_id, caller.sees))
+        while not record.is_done and (left_s := deadline - time.monotonic()) > 0:
+            if await watch.changed(left_s):
+                record = await parts.store.run(jobs.get(job_id, caller.sees))
+        return record
+
+
+def applied(wait_s: float | None) -> dict[str, str]:
+    """The header that says that the wait was honoured."""
+    return {} if wait_s is None else {"Preference-Applied": f"wait={wait_s:g}"}

@@ -1,0 +1,104 @@
+"""The application: routes, errors, and what runs in the background."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+from fastapi import Depends, FastAPI
+from fastapi.telemetry import TelemetryConfig
+
+from api_schemas.errors import StoreUnavailable
+from job_store import keys
+from service import errors, openapi, tracing
+from service.parameters import only_known_parameters
+from service.parts import Parts
+from service.requests import RequestFrame
+from service.routes import (
+    account,
+    batches,
+    health,
+    job_events,
+    job_results,
+    jobs,
+    metrics,
+    models,
+    pages,
+    webhooks,
+    workers,
+)
+from service.routes.health import package_version
+from service.settings import Settings
+
+LOGGER = logging.getLogger("service")
+RESOURCES = (jobs, job_events, job_results, batches, models, workers, account, webhooks, health, metrics)
+
+
+class NoKeys(RuntimeError):
+    """The service would listen beyond this machine, and nobody could use it safely."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"listening on {host} needs API keys, and there is none: set PATHPATCH_ADMIN_KEY (32 characters or more), "
+            "or create one with `pathpatch keys create` while the service listens on 127.0.0.1"
+        )
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The service as an ASGI application; it talks to nothing until it is started."""
+    parts = Parts.build(settings)
+    app = FastAPI(
+        title="pathpatch",
+        version=package_version(),
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(only_known_parameters)],
+        exception_handlers=errors.HANDLERS,
+        redirect_slashes=False,
+        telemetry=TelemetryConfig(tracing=False, metrics=False, logs=False),
+    )
+    app.state.parts = parts
+    for resource in RESOURCES:
+        app.include_router(resource.router)
+    app.include_router(pages.router)
+    app.state.routes = [route for resource in (*RESOURCES, pages) for route in resource.router.routes]
+    pages.serve_files(app)
+    openapi.publish(app)
+    app.add_middleware(RequestFrame, metrics=parts.metrics, only_local_names=settings.answers_local_names_only)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    parts: Parts = app.state.parts
+    if parts.settings.tracing:
+        tracing.enable()
+    await _require_keys(parts)
+    parts.publisher.start()
+    await parts.feed.start()
+    background = [asyncio.create_task(parts.reaper.run_forever(), name="reaper")]
+    if parts.webhooks.is_on:
+        background.append(asyncio.create_task(parts.webhooks.run_forever(), name="webhooks"))
+    try:
+        yield
+    finally:
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        await parts.feed.stop()
+        await asyncio.to_thread(parts.publisher.stop)
+        parts.resolvers.shutdown(wait=False, cancel_futures=True)
+        await parts.store.close()
+
+
+async def _require_keys(parts: Parts) -> None:
+    """Refuse to start where keys are needed and nobody has one."""
+    settings = parts.settings
+    if not settings.keys_required or settings.admin_key:
+        return
+    try:
+        if await parts.store.run(keys.count_keys()) == 0:
+            raise NoKeys(settings.host)
+    except StoreUnavailable:
+        LOGGER.warning("whether there are API keys is not known yet, because the store does not answer")

@@ -1,0 +1,130 @@
+"""A dataset while it is being resolved: what is known so far, and everything found wrong with it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from itertools import islice, zip_longest
+
+from tokenizers import Tokenizer
+
+from api_schemas.errors import FieldError
+from api_schemas.models import ModelShape
+from service.limits import Limits, knob
+from service.wording import counted, shown, wrong
+
+Path = tuple[str | int, ...]
+MOST_PER_KIND = 20
+"""Problems of one kind that are told, such as prompts that are too long."""
+
+
+def _where_in_lists(run: str, example: int) -> Path:
+    return ("dataset", run, example)
+
+
+@dataclass
+class Draft:
+    """Token ids, roles and answers in the client's own order of runs, before ``swap``."""
+
+    orig: list[list[int]]
+    new: list[list[int]]
+    roles: dict[str, list[int]] = field(default_factory=dict)
+    answers: dict[str, list[int]] = field(default_factory=dict)
+    problems: list[FieldError] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    where: Callable[[str, int], Path] = _where_in_lists
+    """Path of the prompt of a run (``orig`` or ``new``) and example, or of what it was made from."""
+
+
+def pieces(tokenizer: Tokenizer | None, ids: Sequence[int]) -> list[str]:
+    """The text of each token; its id where there is no tokenizer."""
+    return [str(token) if tokenizer is None else tokenizer.decode([token], skip_special_tokens=False) for token in ids]
+
+
+def written(texts: Sequence[str]) -> str:
+    """Tokens in a message."""
+    return ", ".join(shown(text) for text in texts[:12]) + (", …" if len(texts) > 12 else "")
+
+
+def check_prompts(draft: Draft, shape: ModelShape, limits: Limits, tokenizer: Tokenizer | None) -> None:
+    """Add what is wrong with the prompts: how many, how long, unequal pairs, ids beyond the vocabulary."""
+    if len(draft.orig) != len(draft.new):
+        message = f"new has {counted(len(draft.new), 'prompt')} and orig {len(draft.orig):,}: each orig has one new"
+        draft.problems.append(wrong(("dataset", "new"), message))
+    _check_total(draft, limits)
+    draft.problems += islice(_too_long(draft, shape), MOST_PER_KIND)
+    draft.problems += islice(_unequal(draft, tokenizer), MOST_PER_KIND)
+    draft.problems += islice(_beyond_vocabulary(draft, shape), MOST_PER_KIND)
+
+
+def check_counts(draft: Draft, examples: int) -> None:
+    """Add roles and answers that do not have one entry per example."""
+    for kind, named in (("roles", draft.roles), ("answers", draft.answers)):
+        for name, values in named.items():
+            if len(values) != examples:
+                message = f"{name} has {len(values):,} for {counted(examples, 'example')}: give one per example"
+                draft.problems.append(wrong(("dataset", kind, name), message))
+
+
+def check_role_positions(draft: Draft) -> None:
+    """Add positions that lie beyond their prompt."""
+    for name, positions in draft.roles.items():
+        found = (
+            wrong(("dataset", "roles", name, example), beyond(position, example, len(prompt)))
+            for example, (position, prompt) in enumerate(zip(positions, draft.orig, strict=False))
+            if not 0 <= position < len(prompt)
+        )
+        draft.problems += islice(found, MOST_PER_KIND)
+
+
+def beyond(position: int, example: int, length: int) -> str:
+    """A position that its prompt does not have."""
+    return f"position {position} does not exist in prompt {example}: it has positions 0 to {length - 1}"
+
+
+def _check_total(draft: Draft, limits: Limits) -> None:
+    total = sum(map(len, draft.orig)) + sum(map(len, draft.new))
+    if total > limits.max_tokens:
+        allowed = f"the most is {limits.max_tokens:,} ({knob('max_tokens')}): use fewer or shorter prompts"
+        draft.problems.append(wrong(("dataset",), f"the two runs have {counted(total, 'token')} in all; {allowed}"))
+
+
+def _too_long(draft: Draft, shape: ModelShape) -> Iterator[FieldError]:
+    """Told of orig alone where both are too long."""
+    for example, pair in enumerate(zip_longest(draft.orig, draft.new, fillvalue=[0])):
+        for run, prompt in zip(("orig", "new"), pair, strict=True):
+            if not 0 < len(prompt) <= shape.n_ctx:
+                allowed = f"this model's context takes 1 to {shape.n_ctx:,}"
+                message = f"{run} prompt {example} has {counted(len(prompt), 'token')}: {allowed}"
+                yield wrong(draft.where(run, example), message)
+                break
+
+
+def _unequal(draft: Draft, tokenizer: Tokenizer | None) -> Iterator[FieldError]:
+    for example, (orig, new) in enumerate(zip(draft.orig, draft.new, strict=False)):
+        if len(orig) != len(new):
+            message = f"new prompt {example} has {counted(len(new), 'token')} and its orig {len(orig):,}: "
+            message += "the two must have the same number of tokens" + _first_difference(orig, new, tokenizer)
+            yield wrong(draft.where("new", example), message)
+
+
+def _first_difference(orig: list[int], new: list[int], tokenizer: Tokenizer | None) -> str:
+    """The first stretch of tokens that has another length in new, such as a name of several tokens."""
+    for _, start, stop, new_start, new_stop in SequenceMatcher(None, orig, new, autojunk=False).get_opcodes():
+        if stop - start != new_stop - new_start:
+            before, after = pieces(tokenizer, orig[start:stop]), pieces(tokenizer, new[new_start:new_stop])
+            return f". At position {start}, {written(before) or 'nothing'} became {written(after) or 'nothing'}"
+    return ""
+
+
+def _beyond_vocabulary(draft: Draft, shape: ModelShape) -> Iterator[FieldError]:
+    allowed = f"this model's tokens are 0 to {shape.d_vocab - 1}"
+    for run, prompts in (("orig", draft.orig), ("new", draft.new)):
+        for example, prompt in enumerate(prompts):
+            if prompt and max(prompt) >= shape.d_vocab:
+                pos = next(pos for pos, token in enumerate(prompt) if token >= shape.d_vocab)
+                path = draft.where(run, example)
+                yield wrong((*path, pos) if path[1] == run else path, f"token {prompt[pos]} does not exist: {allowed}")
+    for name, tokens in draft.answers.items():
+        for example, token in enumerate(tokens):
+            if token >= shape.d_vocab:
+                yield wrong(("dataset", "answers", name, example), f"token {token} does not exist: {allowed}")

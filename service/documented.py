@@ -1,0 +1,101 @@
+"""How answers are described in OpenAPI: problems by status, common headers, examples."""
+
+from typing import Any
+
+from api_schemas.errors import Problem
+from service.errors import ERROR_PAGES, PROBLEM_TYPE
+
+Responses = dict[int | str, dict[str, Any]]
+
+_EXAMPLES: dict[int, tuple[str, str, str, bool]] = {
+    400: ("malformed_json", "The body is not valid JSON", "unexpected character: line 1 column 9 (char 8)", False),
+    401: ("unauthenticated", "A valid API key is needed", "send an API key: `Authorization: Bearer pp_...`", False),
+    403: (
+        "forbidden",
+        "The API key does not allow this",
+        "this needs the scope 'submit': the key 'web' has read",
+        False,
+    ),
+    404: ("unknown_job", "There is no such job", "There is no job 'job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E'.", False),
+    405: ("method_not_allowed", "The route does not have this method", "it takes GET, HEAD, POST", False),
+    406: ("not_acceptable", "No acceptable format", "this can be served as application/json, text/csv", False),
+    409: ("job_not_cancellable", "The job has ended already", "The job has succeeded already.", False),
+    410: ("result_expired", "The result is no longer kept", "Results are kept for 7 days after the end.", False),
+    413: ("body_too_large", "The body is too large", "the body may have at most 16777216 bytes", False),
+    415: ("unsupported_media_type", "The body must be JSON", "Content-Type must be application/json", False),
+    422: ("invalid_spec", "The spec cannot run", "head 13 does not exist: this model has heads 0 to 11", False),
+    429: ("quota_exceeded", "Too much at once for this API key", "60 submits per minute are allowed", True),
+    500: ("internal", "Something went wrong on our side", "The log has the details under this request id.", True),
+    503: ("store_unavailable", "The job store does not answer", "Try again in a moment.", True),
+}
+_ALWAYS = (401, 403, 422, 500, 503)
+
+REQUEST_ID = {"description": "Quote this when asking for help.", "schema": {"type": "string"}}
+RETRY_AFTER = {"description": "Seconds to wait before asking again.", "schema": {"type": "integer", "minimum": 0}}
+LOCATION = {"description": "Path of what was made.", "schema": {"type": "string"}}
+ETAG = {"description": "Version, for `If-None-Match`.", "schema": {"type": "string"}}
+PREFERENCE = {"description": "What `Prefer` asked for and got, such as `wait=10`.", "schema": {"type": "string"}}
+RATE_LIMIT = {"description": "Submits left, and seconds until there are more.", "schema": {"type": "string"}}
+RATE_POLICY = {"description": "Submits per minute of this key.", "schema": {"type": "string"}}
+REPLAYED = {
+    "description": "`true` where an earlier request with the same `Idempotency-Key` made this.",
+    "schema": {"type": "string"},
+}
+
+
+def _example(status: int) -> dict[str, Any]:
+    code, title, detail, retryable = _EXAMPLES[status]
+    problem: dict[str, Any] = {"type": ERROR_PAGES + code, "title": title, "status": status, "detail": detail}
+    problem |= {"instance": "/v1/jobs", "code": code, "retryable": retryable, "request_id": "req_5f0c", "errors": []}
+    if status == 422:
+        problem["errors"] = [{"pointer": "/patch/senders/0/head", "message": detail}]
+    return problem
+
+
+def problems(*statuses: int) -> Responses:
+    """The problems that a route may answer with, those that any route may included."""
+    found: Responses = {}
+    for status in sorted({*statuses, *_ALWAYS}):
+        headers = {"X-Request-Id": REQUEST_ID}
+        if status in (429, 503):
+            headers["Retry-After"] = RETRY_AFTER
+        if status == 401:
+            headers["WWW-Authenticate"] = {"description": "`Bearer`.", "schema": {"type": "string"}}
+        found[status] = {
+            "description": _EXAMPLES[status][1],
+            "headers": headers,
+            "content": {
+                PROBLEM_TYPE: {
+                    "schema": {"$ref": f"#/components/schemas/{Problem.__name__}"},
+                    "example": _example(status),
+                }
+            },
+        }
+    return found
+
+
+def answer(status: int, description: str, model: Any = None, **headers: dict[str, Any]) -> Responses:
+    """A success; header names are given with underscores."""
+    named = {name.replace("_", "-"): shape for name, shape in headers.items()} | {"X-Request-Id": REQUEST_ID}
+    described: dict[str, Any] = {"description": description, "headers": named}
+    if model is not None:
+        described["model"] = model
+    return {status: described}
+
+
+def json_body(schema: str, example: Any) -> dict[str, Any]:
+    """A request body that the service reads itself, strictly, instead of FastAPI."""
+    content = {"schema": {"$ref": f"#/components/schemas/{schema}"}, "example": example}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
+EXAMPLE_SPEC: dict[str, Any] = {
+    "model": {"name": "gpt2-small"},
+    "dataset": {"kind": "ioi", "examples": 800, "seed": 0},
+    "patch": {
+        "senders": [{"hook": "z", "layer": 9, "head": 6}, {"hook": "z", "layer": 9, "head": 9}],
+        "receivers": [{"hook": "q", "layer": 10, "head": 7}],
+    },
+    "metric": {"kind": "attention_diff", "query": "end", "key": "IO", "minus_key": "S1"},
+    "tags": {"experiment": "negative-name-movers"},
+}

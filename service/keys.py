@@ -1,0 +1,124 @@
+"""Who calls: API keys, their scopes, and what each caller may see."""
+
+import hmac
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from fastapi import Depends, Request
+
+from api_schemas.errors import Forbidden, Unauthenticated
+from job_store import keys as stored_keys
+from job_store.keys import ApiKey
+from job_store.records import Limits
+from job_store.store import AsyncJobStore
+from service import logs
+from service.settings import Settings
+
+Scope = Literal["read", "submit", "admin"]
+SCOPES: tuple[Scope, ...] = ("read", "submit", "admin")
+REMEMBERED_S = 2.0
+"""A revoked key works for at most this long."""
+MOST_REMEMBERED = 10_000
+LOCAL = "local"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Whoever sent the request. ``admin`` implies the other scopes, and sees the jobs of all keys."""
+
+    owner: str
+    name: str
+    scopes: tuple[str, ...]
+    limits: Limits
+
+    @property
+    def sees(self) -> str | None:
+        """The owner whose jobs are visible; None for all."""
+        return None if "admin" in self.scopes else self.owner
+
+    def may(self, scope: Scope) -> bool:
+        return scope in self.scopes or "admin" in self.scopes
+
+
+class Keyring:
+    """Tells callers apart by their secrets, asking the store at most every few seconds per key."""
+
+    def __init__(self, settings: Settings, store: AsyncJobStore) -> None:
+        self._settings = settings
+        self._store = store
+        self._known: dict[str, tuple[float, ApiKey | None]] = {}
+        self._admin_sha256 = stored_keys.sha256_of(settings.admin_key) if settings.admin_key else ""
+
+    async def caller(self, secret: str | None) -> Caller:
+        """Who has this secret.
+
+        Raises:
+            Unauthenticated: Nobody, or a key that is revoked or out of date.
+        """
+        if not self._settings.keys_required:
+            return Caller(LOCAL, LOCAL, SCOPES, self._with_defaults(Limits()))
+        if not secret:
+            raise Unauthenticated("send an API key: `Authorization: Bearer pp_...`")
+        digest = stored_keys.sha256_of(secret)
+        if self._admin_sha256 and hmac.compare_digest(digest, self._admin_sha256):
+            return Caller("admin", "admin", SCOPES, self._with_defaults(Limits()))
+        key = await self._find(digest)
+        if key is None or not hmac.compare_digest(key.sha256, digest):
+            raise Unauthenticated("this API key is not known here")
+        if not key.is_valid(round(time.time() * 1000)):
+            raise Unauthenticated(f"the API key {key.name!r} was {'revoked' if key.revoked else 'valid until earlier'}")
+        return Caller(key.id, key.name, key.scopes, self._with_defaults(key.limits))
+
+    async def _find(self, digest: str) -> ApiKey | None:
+        now = time.monotonic()
+        remembered = self._known.get(digest)
+        if remembered is not None and now - remembered[0] < REMEMBERED_S:
+            return remembered[1]
+        key = await self._store.run(stored_keys.find_key(digest))
+        if len(self._known) >= MOST_REMEMBERED:
+            self._known.clear()
+        self._known[digest] = (now, key)
+        return key
+
+    def forget(self) -> None:
+        """Look every key up again, because one has changed."""
+        self._known.clear()
+
+    def _with_defaults(self, limits: Limits) -> Limits:
+        settings = self._settings
+
+        def either(own: float | None, default: float) -> float | None:
+            return own if own is not None else (default or None)
+
+        submits = either(limits.submits_per_minute, settings.submits_per_minute)
+        queued = either(limits.queued_jobs, settings.max_queued_jobs)
+        return Limits(
+            queued_jobs=None if queued is None else int(queued),
+            running_shards=limits.running_shards,
+            submits_per_minute=None if submits is None else int(submits),
+            compute_s_per_day=either(limits.compute_s_per_day, settings.compute_seconds_per_day),
+        )
+
+
+def needs(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
+    """A dependency: the caller, who must have the scope."""
+
+    async def caller(request: Request) -> Caller:
+        kind, _, secret = request.headers.get("authorization", "").partition(" ")
+        found: Caller = await request.app.state.parts.keyring.caller(
+            secret.strip() if kind.lower() == "bearer" else None
+        )
+        logs.key_id.set(found.owner)
+        request.state.key_id = found.owner
+        if not found.may(scope):
+            raise Forbidden(f"this needs the scope {scope!r}: the key {found.name!r} has {', '.join(found.scopes)}")
+        return found
+
+    return caller
+
+
+Reader = Annotated[Caller, Depends(needs("read"))]
+Submitter = Annotated[Caller, Depends(needs("submit"))]
+Admin = Annotated[Caller, Depends(needs("admin"))]

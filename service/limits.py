@@ -1,0 +1,44 @@
+"""Limits on what one spec may ask for, each with the environment variable that changes it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+PREFIX = "PATHPATCH_"
+
+
+def knob(limit: str) -> str:
+    """The environment variable of a limit, such as ``PATHPATCH_MAX_CELLS`` of ``max_cells``."""
+    return PREFIX + limit.upper()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of one service; every one is named in the error that it causes, with its variable."""
+
+    max_examples: int = 10_000
+    """Prompts of one run; also the longest list in a spec."""
+    max_tokens: int = 2_000_000
+    """Tokens of all prompts of both runs."""
+    max_cells: int = 200_000
+    """Cells of a sweep."""
+    max_result_bytes: int = 64 * 2**20
+    """Estimated size of the result as JSON."""
+    max_body_bytes: int = 16 * 2**20
+    """Size of a request's body."""
+    max_json_depth: int = 32
+    """Nesting of a request's body."""
+    max_shards: int = 1000
+    """Shards of one job."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Limits":
+        """The defaults, changed by ``PATHPATCH_MAX_...``.
+
+        Raises:
+            ValueError: A variable is not a positive integer.
+        """
+        given = {field.name: environment[knob(field.name)] for field in fields(cls) if knob(field.name) in environment}
+        for name, value in given.items():
+            if not value.isdecimal() or int(value) == 0:
+                raise ValueError(f"{knob(name)} is {value!r}: it must be a positive integer")
+        return cls(**{name: int(value) for name, value in given.items()})

@@ -1,0 +1,128 @@
+"""Around every request: an id, a log line, metrics, HEAD, security headers, and a last resort for our own faults."""
+
+import logging
+import re
+import secrets
+import time
+from ipaddress import ip_address
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api_schemas.errors import Forbidden, InternalError
+from service import logs, tracing
+from service.errors import problem_response
+from service.metrics_export import RequestMetrics
+
+LOGGER = logging.getLogger("service.requests")
+_GOOD_REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+QUIET = frozenset({"/livez", "/readyz", "/metrics"})
+"""Probed every few seconds, so logged at debug level only."""
+
+ALWAYS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+}
+"""Headers of every response."""
+
+
+class RequestFrame:
+    """The outermost layer of the application."""
+
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics, only_local_names: bool) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._only_local_names = only_local_names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        await _Exchange(scope, send).run(self._app, receive, self._metrics, self._only_local_names)
+
+
+class _Exchange:
+    """One request and its response."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._send = send
+        self._is_head = scope["method"] == "HEAD"
+        self._scope = {**scope, "method": "GET"} if self._is_head else scope
+        given = Headers(scope=scope).get("x-request-id", "")
+        self.request_id = given if _GOOD_REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(13)}"
+        self._state: dict[str, Any] = self._scope.setdefault("state", {})
+        self._state |= {"request_id": self.request_id, "is_head": self._is_head}
+        self.status = 0
+
+    async def run(self, app: ASGIApp, receive: Receive, metrics: RequestMetrics, only_local_names: bool) -> None:
+        logs.request_id.set(self.request_id)
+        started = time.perf_counter()
+        metrics.in_flight.inc()
+        try:
+            with tracing.request_span(self._scope):
+                await self._answer(app, receive, only_local_names)
+        finally:
+            metrics.in_flight.dec()
+            self._record(metrics, time.perf_counter() - started)
+
+    async def _answer(self, app: ASGIApp, receive: Receive, only_local_names: bool) -> None:
+        request = Request(self._scope)
+        if only_local_names and not _is_local_name(request.headers.get("host", "")):
+            error = Forbidden("without API keys the service answers to localhost only: the Host header names another")
+            await problem_response(error, request)(self._scope, receive, self.send)
+            return
+        try:
+            await app(self._scope, receive, self.send)
+        except Exception:
+            # The last resort: whatever went wrong is ours, the log has it, and the client gets a problem.
+            LOGGER.exception("fault", extra={"method": self._scope["method"], "path": self._scope["path"]})
+            if self.status:
+                raise
+            fault = InternalError("The service met a fault of its own; its log has the details under this request id.")
+            await problem_response(fault, request)(self._scope, receive, self.send)
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-Id"] = self.request_id
+            for name, value in ALWAYS.items():
+                headers.setdefault(name, value)
+            headers.setdefault("Cache-Control", "no-cache")
+        elif self._is_head and message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await self._send(message)
+
+    def _record(self, metrics: RequestMetrics, seconds: float) -> None:
+        route = getattr(self._scope.get("route"), "path", "unknown")
+        method = "HEAD" if self._is_head else self._scope["method"]
+        metrics.observe(method, route, self.status, seconds)
+        level = logging.DEBUG if self._scope["path"] in QUIET else logging.INFO
+        LOGGER.log(
+            level,
+            "request",
+            extra={
+                "method": method,
+                "path": self._scope["path"],
+                "status": self.status,
+                "duration_ms": round(seconds * 1000, 2),
+                "key_id": self._state.get("key_id"),
+                "job_id": self._state.get("job_id"),
+                "code": self._state.get("error_code"),
+            },
+        )
+
+
+def _is_local_name(host: str) -> bool:
+    """Whether a Host header names this machine: a page of another site that resolves here would not."""
+    name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+    name = name.strip("[]").lower()
+    if name in ("localhost", "") or name.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False

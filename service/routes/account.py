@@ -1,0 +1,107 @@
+"""Who am I, and API keys for administrators."""
+
+import time
+from dataclasses import asdict
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response
+from pydantic import ValidationError
+
+from api_schemas.accounts import CreatedKey, KeyInfo, Me, NewKey
+from api_schemas.errors import InvalidParameter, NotFound
+from api_schemas.jobs import ListOf
+from job_store import keys
+from job_store.records import Limits
+from service import documented as doc
+from service.answers import json_answer
+from service.bodies import read_json
+from service.keys import Admin, Reader
+from service.parts import Parts, PartsOf
+from service.representations import key_document, page
+from service.spec_errors import field_errors
+
+router = APIRouter(tags=["keys"])
+
+
+@router.get(
+    "/v1/me",
+    summary="Who am I?",
+    operation_id="get_me",
+    responses={**doc.answer(200, "The caller's key.", Me), **doc.problems()},
+)
+async def get_me(parts: PartsOf, caller: Reader) -> Response:
+    """The key's name, scopes, limits and use."""
+    used = await parts.store.run(keys.usage(caller.owner, caller.limits))
+    left = None if used.submits is None else max(0, used.submits.remaining)
+    return json_answer(
+        {
+            "object": "me",
+            "id": caller.owner,
+            "name": caller.name,
+            "scopes": list(caller.scopes),
+            "limits": asdict(caller.limits),
+            "use": {"submits_left": left, "compute_s_today": used.compute_s_today},
+        }
+    )
+
+
+@router.get(
+    "/v1/keys",
+    summary="List API keys",
+    operation_id="list_keys",
+    responses={**doc.answer(200, "Every key, without secrets.", ListOf[KeyInfo]), **doc.problems()},
+)
+async def list_keys(parts: PartsOf, caller: Admin) -> Response:
+    """Oldest first, revoked ones too. Needs the scope `admin`."""
+    found = await parts.store.run(keys.list_keys())
+    return json_answer(page([key_document(key) for key in found], has_more=False))
+
+
+@router.post(
+    "/v1/keys",
+    summary="Create an API key",
+    operation_id="create_key",
+    status_code=201,
+    openapi_extra=doc.json_body("NewKey", {"name": "ana-laptop", "scopes": ["read", "submit"]}),
+    responses={**doc.answer(201, "The key, with its secret.", CreatedKey), **doc.problems(400, 413, 415)},
+)
+async def create_key(request: Request, parts: PartsOf, caller: Admin) -> Response:
+    """The secret is shown in this answer and never again. Needs the scope `admin`."""
+    wanted = await _read_new_key(request, parts)
+    secret = keys.new_secret()
+    expires_ms = None
+    if wanted.expires_after_s is not None:
+        expires_ms = round((time.time() + wanted.expires_after_s) * 1000)
+    limits = Limits(**wanted.limits.model_dump())
+    key = await parts.store.run(
+        keys.create_key(wanted.name, keys.sha256_of(secret), scopes=wanted.scopes, limits=limits, expires_ms=expires_ms)
+    )
+    return json_answer(key_document(key) | {"secret": secret}, 201, {"Cache-Control": "no-store"})
+
+
+async def _read_new_key(request: Request, parts: Parts) -> NewKey:
+    limits = parts.limits
+    _, document = await read_json(request, limits.max_body_bytes, limits.max_json_depth, parts.settings.body_timeout_s)
+    try:
+        return NewKey.model_validate(document)
+    except ValidationError as exc:
+        raise InvalidParameter.listing(field_errors(exc, document, NewKey)) from None
+
+
+@router.delete(
+    "/v1/keys/{key}",
+    summary="Revoke an API key",
+    operation_id="revoke_key",
+    status_code=204,
+    responses={**doc.answer(204, "It opens nothing any more."), **doc.problems(404)},
+)
+async def revoke_key(
+    key: Annotated[str, Path(max_length=128, description="Its id or its name.", examples=["ana-laptop"])],
+    parts: PartsOf,
+    caller: Admin,
+) -> Response:
+    """Takes effect within seconds; jobs of the key go on. Needs the scope `admin`."""
+    if not await parts.store.run(keys.revoke_key(key)):
+        raise NotFound(f"There is no API key {key!r} that is not revoked.")
+    parts.keyring.forget()
+    return Response(status_code=204)

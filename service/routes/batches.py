@@ -1,0 +1,87 @@
+"""Batches: many jobs in one request, accepted all or none."""
+
+from fastapi import APIRouter, Request, Response
+
+from api_schemas.jobs import Batch
+from job_store import jobs
+from job_store.ids import new_batch_id
+from service import documented as doc
+from service.answers import json_answer
+from service.bodies import read_json
+from service.idempotency import named, replay_headers, reserved
+from service.keys import Reader, Submitter
+from service.parameters import BatchId, IdempotencyKey
+from service.parsing import parse_batch
+from service.parts import PartsOf
+from service.rate_fields import rate_fields
+from service.representations import batch_document
+from service.submission import Order, in_thread, submit
+
+router = APIRouter(tags=["batches"])
+
+_EXAMPLE = {"jobs": [doc.EXAMPLE_SPEC]}
+
+
+@router.post(
+    "/v1/batches",
+    summary="Submit many jobs",
+    operation_id="submit_batch",
+    status_code=202,
+    openapi_extra=doc.json_body("BatchRequest", _EXAMPLE),
+    responses={
+        **doc.answer(
+            202,
+            "All were accepted.",
+            Batch,
+            Location=doc.LOCATION,
+            Idempotency_Replayed=doc.REPLAYED,
+            RateLimit=doc.RATE_LIMIT,
+            RateLimit_Policy=doc.RATE_POLICY,
+        ),
+        **doc.problems(400, 404, 409, 413, 415, 429),
+    },
+)
+async def submit_batch(request: Request, parts: PartsOf, caller: Submitter, key: IdempotencyKey) -> Response:
+    """Queue 1 to 1000 experiments, all or none; errors of all of them are told at once."""
+    limits = parts.limits
+    body, document = await read_json(
+        request, limits.max_body_bytes, limits.max_json_depth, parts.settings.body_timeout_s
+    )
+    idempotency = named(key, "/v1/batches", body)
+    async with reserved(parts, caller, idempotency) as earlier:
+        if earlier is None:
+            specs = await in_thread(parts, parse_batch, document, limits)
+            created = await submit(parts, Order(caller, specs, idempotency, new_batch_id()))
+        else:
+            created = earlier
+    assert created.batch_id is not None
+    record = await parts.store.run(jobs.batch(created.batch_id, caller.sees))
+    headers = {"Location": f"/v1/batches/{created.batch_id}"} | replay_headers(created)
+    return json_answer(batch_document(record), 202, headers | await rate_fields(parts, caller))
+
+
+@router.get(
+    "/v1/batches/{batch_id}",
+    summary="One batch",
+    operation_id="get_batch",
+    responses={**doc.answer(200, "The batch as it is now.", Batch), **doc.problems(404)},
+)
+async def get_batch(batch_id: BatchId, parts: PartsOf, caller: Reader) -> Response:
+    """Its jobs, and how many are in each state."""
+    return json_answer(batch_document(await parts.store.run(jobs.batch(batch_id, caller.sees))))
+
+
+@router.post(
+    "/v1/batches/{batch_id}/cancel",
+    summary="Cancel a batch",
+    operation_id="cancel_batch",
+    responses={
+        **doc.answer(200, "Every job has ended.", Batch),
+        **doc.answer(202, "Some jobs are still being stopped.", Batch),
+        **doc.problems(404),
+    },
+)
+async def cancel_batch(batch_id: BatchId, parts: PartsOf, caller: Submitter) -> Response:
+    """Stop whichever of its jobs have not ended."""
+    document = batch_document(await parts.store.run(jobs.cancel_batch(batch_id, caller.sees)))
+    return json_answer(document, 200 if document["done"] else 202)

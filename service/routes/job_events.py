@@ -1,0 +1,78 @@
+"""What happened to a job: as a list, or as it happens."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from starlette.responses import StreamingResponse
+
+from api_schemas.errors import RateLimited
+from api_schemas.jobs import JobEvent, ListOf
+from job_store import jobs
+from service import documented as doc
+from service.answers import json_answer
+from service.events import event_id, stream
+from service.keys import Reader
+from service.negotiation import media_type
+from service.parameters import JobId, Limit
+from service.parts import Parts, PartsOf
+from service.representations import event_document, page
+
+router = APIRouter(tags=["jobs"])
+
+JSON = "application/json"
+EVENT_STREAM = "text/event-stream"
+_STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+@router.get(
+    "/v1/jobs/{job_id}/events",
+    summary="A job's events",
+    operation_id="list_job_events",
+    responses={
+        200: {
+            "description": "The events so far, oldest first; or a stream of them, which ends with the job.",
+            "headers": {"X-Request-Id": doc.REQUEST_ID},
+            "model": ListOf[JobEvent],
+            "content": {EVENT_STREAM: {"schema": {"type": "string"}}},
+        },
+        **doc.answer(204, "As a stream: nothing follows this `Last-Event-ID`, so do not reconnect."),
+        **doc.problems(404, 406, 429),
+    },
+)
+async def list_job_events(
+    request: Request,
+    job_id: JobId,
+    parts: PartsOf,
+    caller: Reader,
+    limit: Limit = 100,
+    after: Annotated[str | None, Query(max_length=64, description="Id of the last event seen.")] = None,
+    last_event_id: Annotated[str | None, Header(description="Id of the last event seen; wins over `after`.")] = None,
+) -> Response:
+    """States, progress and warnings. By `Accept: text/event-stream` they come as they happen."""
+    media = media_type(request, (JSON, EVENT_STREAM))
+    seen = event_id(last_event_id, "/header/Last-Event-ID") if last_event_id else event_id(after, "/query/after")
+    first = await parts.store.run(jobs.events(job_id, caller.sees, after=seen, limit=limit))
+    if media == JSON:
+        return json_answer(page([event_document(event) for event in first.events], first.has_more))
+    if first.is_done and not first.events:
+        return Response(status_code=204)
+    if request.state.is_head:
+        return Response(headers=_STREAM_HEADERS, media_type=EVENT_STREAM)
+    if parts.open_streams >= parts.settings.max_event_streams:
+        limit_name = "PATHPATCH_MAX_EVENT_STREAMS"
+        raise RateLimited(
+            f"{parts.open_streams} event streams are open, as many as allowed ({limit_name}): poll instead"
+        )
+    events = _counted(parts, stream(parts.store, parts.feed, job_id, caller.sees, seen))
+    return StreamingResponse(events, headers=_STREAM_HEADERS, media_type=EVENT_STREAM)
+
+
+async def _counted(parts: Parts, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same stream, counted while it is open."""
+    parts.count_stream(1)
+    try:
+        async for event in events:
+            yield event
+    finally:
+        parts.count_stream(-1)

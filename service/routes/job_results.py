@@ -1,0 +1,140 @@
+"""A job's result, as JSON, npz or CSV, and its figure."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from api_schemas.errors import NoResult, ResultExpired
+from api_schemas.results import MultiMetricResult, Result
+from job_store import jobs
+from job_store.records import JobRecord, StoredResult
+from service import documented as doc
+from service import drawing, results
+from service.answers import job_answer
+from service.keys import Caller, Reader
+from service.negotiation import compressed, is_unchanged, media_type
+from service.parameters import IfNoneMatch, JobId
+from service.parts import Parts, PartsOf
+from service.submission import in_thread
+
+router = APIRouter(tags=["results"])
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_TEXT = {"schema": {"type": "string"}}
+_OTHERS = {
+    **doc.answer(
+        202, "Not finished: the job as it is now. Ask again after `Retry-After`.", None, Retry_After=doc.RETRY_AFTER
+    ),
+    **doc.answer(304, "Nothing changed since that `ETag`.", ETag=doc.ETAG),
+    **doc.problems(404, 406, 409, 410),
+}
+_JOB = {"application/json": {"schema": {"$ref": "#/components/schemas/Job"}}}
+
+
+@router.get(
+    "/v1/jobs/{job_id}/result",
+    summary="A job's result",
+    operation_id="get_result",
+    responses={
+        **_OTHERS,
+        200: {
+            "description": "Arrays with named axes, and everything needed to trust them.",
+            "headers": {"ETag": doc.ETAG, "X-Request-Id": doc.REQUEST_ID},
+            "model": Result | MultiMetricResult,
+            "content": {results.NPZ: _BINARY, results.CSV: _TEXT},
+        },
+        202: {**_OTHERS[202], "content": _JOB},
+    },
+)
+async def get_result(
+    request: Request, job_id: JobId, parts: PartsOf, caller: Reader, if_none_match: IfNoneMatch = None
+) -> Response:
+    """The result by `Accept`: JSON, `application/x-npz` (arrays, and a JSON `head`) or `text/csv` (tidy)."""
+    media = media_type(request, results.FORMATS)
+    record = await parts.store.run(jobs.get(job_id, caller.sees))
+    if unfinished := _unfinished(request, record):
+        return unfinished
+    headers = {"ETag": _etag(record, media)}
+    if is_unchanged(request, headers["ETag"]):
+        return Response(None, 304, headers)
+    async with parts.large_answers:
+        stored = await _stored(parts, caller, record)
+        body = await in_thread(parts, results.encode, stored, record, media)
+        if media != results.JSON:
+            headers["Content-Disposition"] = (
+                f'attachment; filename="{job_id}.{media.rpartition("/")[2].removeprefix("x-")}"'
+            )
+        return await compressed(request, body, headers, media, is_worth_it=media != results.NPZ)
+
+
+@router.get(
+    "/v1/jobs/{job_id}/figure",
+    summary="A job's figure",
+    operation_id="get_figure",
+    responses={
+        **_OTHERS,
+        200: {
+            "description": "The result as a Plotly figure: JSON, one HTML page that needs no other host, or SVG.",
+            "headers": {"ETag": doc.ETAG, "X-Request-Id": doc.REQUEST_ID},
+            "content": {
+                drawing.PLOTLY_JSON: {"schema": {"type": "object"}},
+                drawing.HTML: _TEXT,
+                drawing.SVG: _TEXT,
+            },
+        },
+        202: {**_OTHERS[202], "content": _JOB},
+    },
+)
+async def get_figure(
+    request: Request,
+    job_id: JobId,
+    parts: PartsOf,
+    caller: Reader,
+    kind: Annotated[drawing.Kind | None, Query(description="Another figure than the one that fits best.")] = None,
+    block: Annotated[int, Query(ge=0, le=15, description="Which metric, where there are several.")] = 0,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Histogram, heatmap, bars, graph or scatter, whichever fits the result."""
+    media = media_type(request, drawing.FORMATS)
+    record = await parts.store.run(jobs.get(job_id, caller.sees))
+    if unfinished := _unfinished(request, record):
+        return unfinished
+    headers = {"ETag": _etag(record, f"figure.{media}.{kind}.{block}")}
+    if is_unchanged(request, headers["ETag"]):
+        return Response(None, 304, headers)
+    async with parts.large_answers:
+        stored = await _stored(parts, caller, record)
+        result = await in_thread(parts, results.encode, stored, record, results.JSON)
+        figure = await drawing.draw(result, record.spec_json, media, kind, block)
+        return await compressed(request, figure, headers, media)
+
+
+def _unfinished(request: Request, record: JobRecord) -> Response | None:
+    """What there is to say while there is no result.
+
+    Raises:
+        ResultExpired, NoResult: There is none any more, or there never will be.
+    """
+    if not record.is_done:
+        return job_answer(request, record, 202, {"Location": f"/v1/jobs/{record.id}"})
+    if record.result_expired:
+        raise ResultExpired(
+            "Results are kept for a limited time after a job's end, and this one's is over: submit it again."
+        )
+    if record.status != "succeeded":
+        why = f": {record.error_detail}" if record.error_detail else ""
+        raise NoResult(f"The job is {record.status}, so it has no result{why}")
+    return None
+
+
+async def _stored(parts: Parts, caller: Caller, record: JobRecord) -> StoredResult:
+    stored = await parts.store.run(jobs.result(record.id, caller.sees))
+    if stored is None:
+        raise ResultExpired("The result was erased a moment ago.")
+    return stored
+
+
+def _etag(record: JobRecord, form: str) -> str:
+    """A finished job's result never changes: the job, its spec's digest and the form name it."""
+    name = form.replace("application/", "").replace("text/", "").replace("image/", "")
+    return f'"{record.id[4:]}-{record.facts.spec_sha256[:12]}-{name}"'

@@ -1,0 +1,177 @@
+"""Jobs: submit, look ahead, list, watch, cancel, erase."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from api_schemas.errors import InvalidParameter
+from api_schemas.jobs import Job, JobStatus, ListOf, ValidationReport
+from job_store import jobs
+from service import documented as doc
+from service.answers import after_wait, applied, job_answer, json_answer, retry_after
+from service.bodies import read_json
+from service.idempotency import named, replay_headers, reserved
+from service.keys import Reader, Submitter
+from service.negotiation import wait_s
+from service.parameters import IdempotencyKey, IfNoneMatch, JobId, Limit, PreferHeader
+from service.parsing import parse_spec
+from service.parts import Parts, PartsOf
+from service.rate_fields import rate_fields
+from service.reports import report
+from service.representations import job_document, job_etag, page
+from service.submission import Order, in_thread, submit
+
+router = APIRouter(tags=["jobs"])
+
+_SPEC_BODY = doc.json_body("JobSpec", doc.EXAMPLE_SPEC)
+_HEADERS = {"Retry_After": doc.RETRY_AFTER, "ETag": doc.ETAG, "Preference_Applied": doc.PREFERENCE}
+_SUBMIT_HEADERS = _HEADERS | {
+    "Location": doc.LOCATION,
+    "Idempotency_Replayed": doc.REPLAYED,
+    "RateLimit": doc.RATE_LIMIT,
+    "RateLimit_Policy": doc.RATE_POLICY,
+}
+
+
+async def _read_spec(request: Request, parts: Parts) -> tuple[bytes, object]:
+    limits = parts.limits
+    return await read_json(request, limits.max_body_bytes, limits.max_json_depth, parts.settings.body_timeout_s)
+
+
+@router.post(
+    "/v1/jobs",
+    summary="Submit a job",
+    operation_id="submit_job",
+    status_code=202,
+    openapi_extra=_SPEC_BODY,
+    responses={
+        **doc.answer(200, "With `Prefer: wait=n`: the job has ended already.", Job, **_SUBMIT_HEADERS),
+        **doc.answer(202, "Accepted; `Location` is the job.", Job, **_SUBMIT_HEADERS),
+        **doc.problems(400, 409, 413, 415, 429),
+    },
+)
+async def submit_job(
+    request: Request, parts: PartsOf, caller: Submitter, key: IdempotencyKey, prefer: PreferHeader = None
+) -> Response:
+    """Queue one experiment. An equal spec that has a result already is answered from it at once (`cached`)."""
+    body, document = await _read_spec(request, parts)
+    idempotency = named(key, "/v1/jobs", body)
+    async with reserved(parts, caller, idempotency) as earlier:
+        if earlier is None:
+            spec = await in_thread(parts, parse_spec, document, parts.limits)
+            created = await submit(parts, Order(caller, [spec], idempotency))
+        else:
+            created = earlier
+    job_id = created.job_ids[0]
+    request.state.job_id = job_id
+    seconds = wait_s(request, parts.settings.max_wait_s)
+    record = await after_wait(parts, caller, job_id, seconds)
+    headers = {"Location": f"/v1/jobs/{job_id}"} | applied(seconds) | replay_headers(created)
+    headers |= await rate_fields(parts, caller)
+    return job_answer(request, record, 200 if seconds is not None and record.is_done else 202, headers)
+
+
+@router.post(
+    "/v1/jobs:validate",
+    summary="Look ahead: what would this spec do?",
+    operation_id="validate_job",
+    openapi_extra=_SPEC_BODY,
+    responses={
+        **doc.answer(200, "The spec can run; this is what it would do.", ValidationReport),
+        **doc.problems(400, 413, 415),
+    },
+)
+async def validate_job(request: Request, parts: PartsOf, caller: Reader) -> Response:
+    """Check a spec without queueing it: prompts with tokens and roles marked, cells, time, size, warnings."""
+    _, document = await _read_spec(request, parts)
+    spec = await in_thread(parts, parse_spec, document, parts.limits)
+    await parts.speeds.refresh(spec.model.name)
+    found = await in_thread(parts, report, parts, spec)
+    return Response(found.model_dump_json(), media_type="application/json")
+
+
+@router.get(
+    "/v1/jobs",
+    summary="List jobs, newest first",
+    operation_id="list_jobs",
+    responses={**doc.answer(200, "One page.", ListOf[Job]), **doc.problems()},
+)
+async def list_jobs(
+    parts: PartsOf,
+    caller: Reader,
+    limit: Limit = 20,
+    after: Annotated[str | None, Query(max_length=64, description="Last id of the page before.")] = None,
+    status: Annotated[JobStatus | None, Query(description="Only jobs in this state.")] = None,
+    model: Annotated[str | None, Query(max_length=128, description="Only jobs of this model.")] = None,
+    tag: Annotated[str | None, Query(max_length=322, description="`key:value`: only jobs with this tag.")] = None,
+) -> Response:
+    """The jobs of this API key."""
+    wanted = None if tag is None else _tag(tag)
+    found = await parts.store.run(
+        jobs.list_jobs(caller.sees, limit=limit, after=after, status=status, model=model, tag=wanted)
+    )
+    return json_answer(page([job_document(record) for record in found.records], found.has_more))
+
+
+def _tag(given: str) -> tuple[str, str]:
+    key, separator, value = given.partition(":")
+    if not key or not separator:
+        raise InvalidParameter(f"{given!r} is not a tag: write key:value", "/query/tag")
+    return key, value
+
+
+@router.get(
+    "/v1/jobs/{job_id}",
+    summary="One job",
+    operation_id="get_job",
+    responses={
+        **doc.answer(200, "The job as it is now.", Job, **_HEADERS),
+        **doc.answer(304, "Nothing changed since that `ETag`.", ETag=doc.ETAG, Retry_After=doc.RETRY_AFTER),
+        **doc.problems(404),
+    },
+)
+async def get_job(
+    request: Request,
+    job_id: JobId,
+    parts: PartsOf,
+    caller: Reader,
+    prefer: PreferHeader = None,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """State, progress, place in the queue. With `Prefer: wait=n` the answer comes when the job has ended."""
+    seconds = wait_s(request, parts.settings.max_wait_s)
+    record = await after_wait(parts, caller, job_id, seconds)
+    return job_answer(request, record, headers=applied(seconds))
+
+
+@router.post(
+    "/v1/jobs/{job_id}/cancel",
+    summary="Cancel a job",
+    operation_id="cancel_job",
+    responses={
+        **doc.answer(200, "Cancelled, now or before.", Job, ETag=doc.ETAG),
+        **doc.answer(
+            202, "Cancelling: its running shards are being stopped.", Job, ETag=doc.ETAG, Retry_After=doc.RETRY_AFTER
+        ),
+        **doc.problems(404, 409),
+    },
+)
+async def cancel_job(job_id: JobId, parts: PartsOf, caller: Submitter) -> Response:
+    """Stop a job. Cancelling twice is fine; a job that has succeeded or failed cannot be cancelled."""
+    await parts.store.run(jobs.cancel(job_id, caller.sees))
+    record = await parts.store.run(jobs.get(job_id, caller.sees))
+    headers = {"ETag": job_etag(record)} | ({} if record.is_done else {"Retry-After": retry_after(record)})
+    return json_answer(job_document(record), 200 if record.is_done else 202, headers)
+
+
+@router.delete(
+    "/v1/jobs/{job_id}",
+    summary="Erase a job",
+    operation_id="delete_job",
+    status_code=204,
+    responses={**doc.answer(204, "Record, events and result are gone."), **doc.problems(404, 409)},
+)
+async def delete_job(job_id: JobId, parts: PartsOf, caller: Submitter) -> Response:
+    """Erase record, events and result of a job that is queued or has ended."""
+    await parts.store.run(jobs.delete(job_id, caller.sees))
+    return Response(status_code=204)

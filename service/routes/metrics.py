@@ -1,0 +1,38 @@
+"""Prometheus metrics."""
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+
+from api_schemas.errors import StoreUnavailable
+from service import documented as doc
+from service.keys import needs
+from service.metrics_export import StoreState, exposition
+from service.parts import PartsOf
+
+router = APIRouter(tags=["service"])
+
+_read = needs("read")
+
+
+@router.get(
+    "/metrics",
+    summary="Prometheus metrics",
+    operation_id="get_metrics",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Requests, jobs, queues, shards and workers, in Prometheus' text format.",
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+        },
+        **doc.problems(),
+    },
+)
+async def get_metrics(request: Request, parts: PartsOf) -> Response:
+    """For scrapers. Needs a key with the scope `read`, unless the operator opened it (`PATHPATCH_OPEN_METRICS`)."""
+    if not parts.settings.open_metrics:
+        await _read(request)
+    try:
+        state = await StoreState.read(parts.store)
+    except StoreUnavailable:
+        state = None
+    return Response(exposition(parts.metrics, state), media_type=CONTENT_TYPE_PLAIN_0_0_4)

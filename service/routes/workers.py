@@ -1,0 +1,28 @@
+"""Workers, as their heartbeats describe them."""
+
+from fastapi import APIRouter, Response
+
+from api_schemas.jobs import ListOf, WorkerInfo
+from job_store import workers
+from service import documented as doc
+from service.answers import json_answer
+from service.keys import Reader
+from service.parts import PartsOf
+from service.representations import page
+
+router = APIRouter(tags=["service"])
+
+
+@router.get(
+    "/v1/workers",
+    summary="List workers",
+    operation_id="list_workers",
+    responses={**doc.answer(200, "The workers that are alive.", ListOf[WorkerInfo]), **doc.problems()},
+)
+async def list_workers(parts: PartsOf, caller: Reader) -> Response:
+    """Device, memory and models of each, and what it runs. Another key's job is not named."""
+    alive = await parts.store.run(workers.list_workers())
+    documents = [worker.model_dump(mode="json") for worker in alive]
+    if caller.sees is not None:
+        documents = [document | {"running": document["running"] and "a job"} for document in documents]
+    return json_answer(page(documents, has_more=False))

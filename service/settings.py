@@ -1,0 +1,132 @@
+"""All that the service reads from the environment."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from ipaddress import ip_address
+from typing import Any, Literal, get_args
+
+DAY_S = 86400.0
+PREFIX = "PATHPATCH_"
+
+Authentication = Literal["auto", "on", "off"]
+LogFormat = Literal["json", "text"]
+
+
+class BadSetting(ValueError):
+    """An environment variable that makes no sense; says which, what it holds and what it may hold."""
+
+    def __init__(self, variable: str, value: str, allowed: str) -> None:
+        super().__init__(f"{variable} is {value!r}: it must be {allowed}")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where the service listens, what it connects to, and its limits; each field is ``PATHPATCH_<FIELD>``."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    """``REDIS_URL``."""
+    models: str = ""
+    """Local checkpoints: ``name=folder[,name=folder]``."""
+    auth: Authentication = "auto"
+    """``auto``: API keys are needed as soon as the service listens beyond loopback."""
+    admin_key: str = ""
+    """A key with all scopes, which the operator chooses, to start with; at least 32 characters."""
+    body_timeout_s: float = 30.0
+    """A client that takes longer to send its body is cut off."""
+    max_wait_s: float = 60.0
+    max_event_streams: int = 2000
+    submits_per_minute: int = 0
+    """Per key that has no limit of its own; 0 means no limit."""
+    max_queued_jobs: int = 20_000
+    """Per key that has no limit of its own."""
+    compute_seconds_per_day: float = 0.0
+    """Per key that has no limit of its own; 0 means no limit."""
+    idempotency_s: float = DAY_S
+    retention_s: float = 7 * DAY_S
+    webhook_secret: str = ""
+    """Standard Webhooks secret (``whsec_...``); webhooks are off without it."""
+    webhook_allow_http: bool = False
+    webhook_allow_private: bool = False
+    """Whether receivers at private and loopback addresses are allowed: for a lab's own network."""
+    webhook_timeout_s: float = 5.0
+    webhook_first_retry_s: float = 5.0
+    reaper_interval_s: float = 2.0
+    log_level: str = "INFO"
+    log_format: LogFormat = "json"
+    open_metrics: bool = False
+    """Whether `/metrics` can be read without a key."""
+    tracing: bool = False
+    """OpenTelemetry; needs the extra ``pathpatch[tracing]`` and the usual ``OTEL_*`` variables."""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The variables that other parts of the service describe themselves, such as the limits on specs."""
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the service."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def keys_required(self) -> bool:
+        """Whether requests need an API key."""
+        if self.auth == "auto":
+            return bool(self.admin_key) or not self.is_loopback
+        return self.auth == "on"
+
+    @property
+    def answers_local_names_only(self) -> bool:
+        """Whether requests must name this machine: without keys, a web page of another site must not get through."""
+        return self.is_loopback and not self.keys_required
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "Settings":
+        """Settings from environment variables.
+
+        Raises:
+            BadSetting: A variable makes no sense.
+        """
+        given: dict[str, Any] = {}
+        for setting in fields(cls):
+            variable = "REDIS_URL" if setting.name == "redis_url" else PREFIX + setting.name.upper()
+            if setting.name != "environment" and environment.get(variable, "").strip():
+                given[setting.name] = _parse(variable, environment[variable].strip(), setting.type)
+        settings = cls(**given, environment=dict(environment))
+        if settings.admin_key and len(settings.admin_key) < 32:
+            raise BadSetting(
+                f"{PREFIX}ADMIN_KEY", "***", "at least 32 characters, such as `openssl rand -hex 32` prints"
+            )
+        return settings
+
+
+def _parse(variable: str, value: str, kind: Any) -> Any:
+    if kind is bool:
+        return _boolean(variable, value)
+    if kind in (int, float):
+        return _number(variable, value, kind)
+    choices = get_args(kind)
+    if choices and value not in choices:
+        raise BadSetting(variable, value, f"one of {', '.join(choices)}")
+    return value
+
+
+def _boolean(variable: str, value: str) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if value.lower() not in words:
+        raise BadSetting(variable, value, "true or false")
+    return words[value.lower()]
+
+
+def _number(variable: str, value: str, kind: Callable[[str], float]) -> float:
+    try:
+        number = kind(value)
+    except ValueError:
+        number = -1
+    if not 0 <= number < float("inf"):
+        raise BadSetting(variable, value, "a number, 0 or more")
+    return number

@@ -1,0 +1,111 @@
+"""What the schema says about one place of a document: the model, field and values that belong there."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+Path = Sequence[str | int]
+ABSENT: Any = object()
+"""Stands for a value that the document does not have."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place of a document, as far as the schema knows it."""
+
+    value: Any
+    annotation: Any
+    field: FieldInfo | None
+    """The nearest field at or above the place."""
+    name: str
+    """That field's name."""
+
+    @property
+    def description(self) -> str:
+        return (self.field.description or "").rstrip(".") if self.field else ""
+
+    @property
+    def example(self) -> Any:
+        """An example of a required field, worth showing; None for an optional one."""
+        shown = self.field is not None and self.field.examples and self.field.is_required()
+        return self.field.examples[0] if shown and self.field and self.field.examples else None
+
+    def field_names(self) -> list[str]:
+        """Names of the fields that an object here may have."""
+        return [name for model in _models(self.annotation, self.value) for name in model.model_fields]
+
+    def literals(self) -> list[str]:
+        """The fixed strings that may stand here; those of ``kind`` where the place is an object of several kinds."""
+        options = list(_options(self.annotation))
+        kinds = [_literal(model.model_fields["kind"].annotation) for model in options if _has_kind(model)]
+        return [str(value) for values in (kinds or map(_literal, options)) for value in values]
+
+    def is_fixed(self) -> bool:
+        """Whether only fixed strings may stand here."""
+        return all(_literal(option) or option is type(None) for option in _options(self.annotation))
+
+
+def place_at(root: type[BaseModel], path: Path, document: Any) -> Place:
+    """Follow a path of keys and indices through the document and the schema together."""
+    place = Place(document, root, None, "the spec")
+    for step in path:
+        place = _step(place, step)
+    return place
+
+
+def value_at(document: Any, path: Path) -> Any:
+    """The value at a path; ``ABSENT`` where there is none."""
+    for step in path:
+        in_list = isinstance(document, list) and isinstance(step, int) and step < len(document)
+        if not in_list and not (isinstance(document, dict) and step in document):
+            return ABSENT
+        document = document[step]
+    return document
+
+
+def _step(place: Place, step: str | int) -> Place:
+    value = value_at(place.value, [step])
+    for model in _models(place.annotation, place.value):
+        if step in model.model_fields:
+            field = model.model_fields[str(step)]
+            return Place(value, field.annotation, field, str(step))
+    wanted = list if isinstance(step, int) else dict
+    for option in _options(place.annotation):
+        if get_origin(option) is wanted:
+            return Place(value, get_args(option)[-1], place.field, place.name)
+    return Place(value, None, place.field, place.name)
+
+
+def _options(annotation: Any) -> Iterator[Any]:
+    """The members of a union, however nested; the annotation itself if it is none."""
+    if get_origin(annotation) is Annotated:
+        yield from _options(get_args(annotation)[0])
+    elif get_args(annotation) and get_origin(annotation) not in (list, dict, Literal):
+        for member in get_args(annotation):
+            yield from _options(member)
+    else:
+        yield annotation
+
+
+def _models(annotation: Any, value: Any) -> list[type[BaseModel]]:
+    """The models that an object here may be: the one of its kind, where it states one."""
+    models = [option for option in _options(annotation) if isinstance(option, type) and issubclass(option, BaseModel)]
+    return [model for model in models if _fits_kind(model, value)] if len(models) > 1 else models
+
+
+def _has_kind(option: Any) -> bool:
+    return isinstance(option, type) and issubclass(option, BaseModel) and "kind" in option.model_fields
+
+
+def _fits_kind(model: type[BaseModel], value: Any) -> bool:
+    if not _has_kind(model) or not isinstance(value, dict):
+        return True
+    field = model.model_fields["kind"]
+    return value.get("kind", field.default) in _literal(field.annotation)
+
+
+def _literal(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) if get_origin(annotation) is Literal else ()

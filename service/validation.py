@@ -1,0 +1,116 @@
+"""Whether a spec can run on a model: everything wrong is told at once, and what passes here no worker refuses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from api_schemas.datasets import ResolvedDataset
+from api_schemas.errors import FieldError, InvalidSpec, ModelUnavailable, UnknownModel
+from api_schemas.grid import axes_of, sweep_sizes, unreachable_senders
+from api_schemas.nodes import Node
+from api_schemas.spec import JobSpec, PathPatch
+from service.cost import estimated_flops
+from service.datasets.resolve import Resolution, resolve
+from service.known_names import KnownNames
+from service.limits import Limits
+from service.metric_checks import metric_errors
+from service.models import CatalogModel, ModelCatalog
+from service.node_checks import patch_errors
+from service.result_size import estimated_result_bytes, result_axes, size_errors
+from service.spec_warnings import warnings_of
+from service.wording import wrong
+
+
+@dataclass(frozen=True)
+class CheckedSpec:
+    """A spec that can run, and what it will take."""
+
+    spec: JobSpec
+    """With defaults that depend on other fields filled in, so that specs that mean the same are equal."""
+    dataset: ResolvedDataset
+    cells: int
+    axes: list[str]
+    """Axes of the result."""
+    shape: list[int]
+    """Length of each axis."""
+    warnings: list[str]
+    unreachable_senders: list[Node]
+    estimated_flops: float
+    estimated_result_bytes: int
+    max_shards: int
+
+
+def check_job(spec: JobSpec, catalog: ModelCatalog, limits: Limits) -> CheckedSpec:
+    """``check_spec`` on the model that the spec names.
+
+    Raises:
+        InvalidSpec: Carries everything that is wrong; a model that is unknown or unavailable is told as a field too.
+    """
+    try:
+        model = catalog.get(spec.model.name)
+    except (UnknownModel, ModelUnavailable) as exc:
+        raise InvalidSpec([wrong(("model", "name"), exc.detail)]) from exc
+    return check_spec(spec, model, limits)
+
+
+def check_spec(spec: JobSpec, model: CatalogModel, limits: Limits) -> CheckedSpec:
+    """Resolve the dataset, and compare every index, name and size in the spec with what there is.
+
+    Raises:
+        InvalidSpec: Carries everything that is wrong.
+    """
+    resolution, errors = _resolved(spec, model, limits)
+    names = KnownNames.of(spec.dataset, resolution.dataset if resolution else None)
+    errors += patch_errors(spec.patch, model.shape, names, limits)
+    errors += metric_errors(spec, model.shape, names)
+    errors += _output_errors(spec)
+    if errors or resolution is None:
+        raise InvalidSpec(list(dict.fromkeys(errors)))
+    return _checked(normalised(spec), resolution, model, limits)
+
+
+def normalised(spec: JobSpec) -> JobSpec:
+    """The spec with its implied defaults written out."""
+    patch = spec.patch
+    if isinstance(patch, PathPatch):
+        patch = patch.model_copy(update={"receiver_update": patch.update})
+    output = spec.output.model_copy(update={"per_example": spec.per_example})
+    return spec.model_copy(update={"patch": patch, "output": output})
+
+
+def _resolved(spec: JobSpec, model: CatalogModel, limits: Limits) -> tuple[Resolution | None, list[FieldError]]:
+    try:
+        return resolve(spec.dataset, model, limits), []
+    except InvalidSpec as exc:
+        return None, list(exc.errors)
+
+
+def _output_errors(spec: JobSpec) -> Sequence[FieldError]:
+    if spec.output.per_example and spec.output.reduce is not None:
+        message = "per_example and reduce contradict each other: keep one number per example, or reduce over them"
+        return [wrong(("output", "per_example"), message)]
+    return []
+
+
+def _checked(spec: JobSpec, resolution: Resolution, model: CatalogModel, limits: Limits) -> CheckedSpec:
+    dataset, shape = resolution.dataset, model.shape
+    longest, examples = dataset.longest, len(dataset)
+    cells = sweep_sizes(spec.patch, shape, longest)
+    axes = axes_of(spec.patch, shape, longest)
+    lengths = [len(axis.coordinates) for axis in axes]
+    size = estimated_result_bytes(spec, lengths, examples)
+    if errors := list(size_errors(spec, size, cells, examples, limits)):
+        raise InvalidSpec(errors)
+    unreachable = unreachable_senders(spec.patch, shape, longest)
+    shown_axes = result_axes(spec, [axis.name for axis in axes], lengths, examples)
+    return CheckedSpec(
+        spec=spec,
+        dataset=dataset,
+        cells=cells,
+        axes=shown_axes.names,
+        shape=shown_axes.lengths,
+        warnings=[*resolution.warnings, *warnings_of(spec, dataset, shape, unreachable)],
+        unreachable_senders=unreachable,
+        estimated_flops=estimated_flops(spec, shape, dataset),
+        estimated_result_bytes=size,
+        max_shards=limits.max_shards,
+    )

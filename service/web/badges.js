@@ -1,0 +1,28 @@
+// A job's state and progress: a word and a shape beside every colour.
+import { isDone } from "./api.js";
+import { el, number } from "./dom.js";
+
+const SIGNS = { queued: "○", running: "◐", cancelling: "◌", succeeded: "✓", failed: "✕", cancelled: "⊘", expired: "⌛" };
+
+export function badge(job) {
+  const word = job.cached && job.status === "succeeded" ? "succeeded, cached" : job.status;
+  return el("span", { class: `badge ${job.status}` }, el("span", { "aria-hidden": "true" }, `${SIGNS[job.status]} `), word);
+}
+
+export function progress(job) {
+  const { done, total, unit, eta_s: eta } = job.progress;
+  if (job.status === "queued") {
+    return el("span", {}, job.queue.position ? `${job.queue.position} ahead in the queue` : "next in the queue");
+  }
+  const left = eta === null || eta === undefined || isDone(job.status) ? "" : `, ${number(eta, 2)} s left`;
+  const text = `${done} of ${total} ${unit}s${left}`;
+  return el("span", { class: "progress" },
+    el("progress", { max: String(total || 1), value: String(done), "aria-label": `Progress of ${job.id}` }), el("span", {}, text));
+}
+
+/** The job after one of its events. */
+export function advanced(job, event) {
+  if (event.type === "progress") return { ...job, progress: { ...job.progress, ...event.data } };
+  if (event.type === "status") return { ...job, status: event.data.status, done: isDone(event.data.status) };
+  return job;
+}

@@ -1,0 +1,76 @@
+// Figures: drawn by the service, shown by plotly.js, which comes from the service too and only when it is needed.
+import { ask, Refused } from "./api.js";
+import { el } from "./dom.js";
+
+let loading = null;
+
+function plotly() {
+  loading ||= new Promise((resolve, reject) => {
+    const script = el("script", { src: new URL("./plotly.min.js", import.meta.url).href });
+    script.onload = () => resolve(window.Plotly);
+    script.onerror = () => { loading = null; reject(new Error("plotly.js could not be loaded from the service")); };
+    document.head.append(script);
+  });
+  return loading;
+}
+
+const isDark = () => getComputedStyle(document.documentElement).colorScheme === "dark"
+  || (getComputedStyle(document.documentElement).colorScheme !== "light" && matchMedia("(prefers-color-scheme: dark)").matches);
+
+const INK = "#333333";
+
+/** The layout in the page's colours; the figure's own colours are told apart on both grounds. */
+function themed(figure) {
+  const ink = isDark() ? "#e6e6e6" : "#222222";
+  const grid = isDark() ? "#44484f" : "#e4e4e4";
+  const layout = structuredClone(figure.layout);
+  const isHeatmap = figure.data.some((trace) => trace.type === "heatmap");
+  layout.paper_bgcolor = "rgba(0,0,0,0)";
+  layout.plot_bgcolor = isHeatmap ? (isDark() ? "#4a4e55" : "#dcdcdc") : "rgba(0,0,0,0)";
+  layout.font = { ...layout.font, color: ink };
+  for (const name of Object.keys(layout).filter((key) => /^[xy]axis/.test(key))) {
+    layout[name] = { ...layout[name], gridcolor: grid, linecolor: ink, tickcolor: ink };
+    if (layout[name].zerolinecolor === INK) layout[name].zerolinecolor = ink;
+  }
+  for (const shape of layout.shapes || []) if (shape.line?.color === INK) shape.line.color = ink;
+  if (layout.legend) layout.legend.bgcolor = "rgba(0,0,0,0)";
+  const data = structuredClone(figure.data);
+  for (const trace of data) for (const axis of ["error_x", "error_y"]) if (trace[axis]) trace[axis].color = ink;
+  return { data, layout };
+}
+
+const shown = new Set();
+
+async function paint(place, figure) {
+  const Plotly = await plotly();
+  const { data, layout } = themed(figure);
+  await Plotly.react(place, data, layout, { responsive: true, displaylogo: false, showSendToCloud: false });
+}
+
+/** Repaint every figure that is on the page: the theme has changed. */
+export function repaint() {
+  for (const entry of [...shown]) entry.place.isConnected ? paint(entry.place, entry.figure) : shown.delete(entry);
+}
+
+/** A job's figure, in an element of its own; kind and block as the API takes them. */
+export async function showFigure(place, jobId, { kind = "", block = "0" } = {}) {
+  place.setAttribute("aria-busy", "true");
+  const query = new URLSearchParams({ block, ...(kind ? { kind } : {}) });
+  try {
+    const figure = await (await ask(`v1/jobs/${encodeURIComponent(jobId)}/figure?${query}`)).json();
+    const canvas = el("div", { class: "canvas" });
+    place.replaceChildren(canvas);
+    place.setAttribute("role", "img");
+    place.setAttribute("aria-label", figure.layout.meta?.alt || "Figure of the result");
+    await paint(canvas, figure);
+    shown.add({ place: canvas, figure });
+    return true;
+  } catch (error) {
+    place.removeAttribute("role");
+    place.replaceChildren(el("p", { class: "notice", role: "alert" },
+      error instanceof Refused ? `No figure: ${error.message}` : String(error.message || error)));
+    return false;
+  } finally {
+    place.removeAttribute("aria-busy");
+  }
+}

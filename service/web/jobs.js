@@ -1,0 +1,109 @@
+// The list of jobs: filters, live progress, and a choice of two to compare.
+import { follow, getJson, isDone } from "./api.js";
+import { advanced, badge, progress } from "./badges.js";
+import { ago, announce, choice, el, field } from "./dom.js";
+import { specWords } from "./words.js";
+
+const STATES = ["queued", "running", "cancelling", "succeeded", "failed", "cancelled", "expired"];
+const PAGE = 20;
+const MOST_STREAMS = 3; // a browser keeps few connections to one host
+const POLL_MS = 4000;
+
+export async function showJobs(main, { signal, query }) {
+  const filters = el("form", { class: "filters", role: "search", "aria-label": "Filter jobs" });
+  const status = choice([["", "any state"], ...STATES], query.get("status") || "");
+  const model = el("input", { value: query.get("model") || "", placeholder: "any model", list: "models", spellcheck: "false" });
+  const tag = el("input", { value: query.get("tag") || "", placeholder: "key:value", spellcheck: "false" });
+  filters.append(field("State", status), field("Model", model), field("Tag", tag),
+    el("datalist", { id: "models" }), el("button", { type: "submit" }, "Filter"));
+  const rows = el("tbody", {});
+  const more = el("button", { type: "button", hidden: true }, "Older jobs");
+  const compare = el("button", { type: "button", disabled: true }, "Compare the two chosen");
+  const empty = el("p", { class: "notice", hidden: true });
+  const head = ["Compare", "State", "Experiment", "Model", "Progress", "Created"];
+  main.replaceChildren(
+    el("h1", { tabindex: "-1" }, "Jobs"), filters, empty,
+    el("div", { class: "scroll" }, el("table", { class: "jobs" },
+      el("caption", { class: "unseen" }, "Jobs, newest first"),
+      el("thead", {}, el("tr", {}, head.map((name) => el("th", { scope: "col" }, name)))), rows)),
+    el("p", { class: "row" }, more, compare));
+
+  const jobs = new Map();
+  const streams = new Set();
+  const chosen = () => [...rows.querySelectorAll("input:checked")].map((box) => box.value);
+  filters.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const wanted = new URLSearchParams(Object.entries({ status: status.value, model: model.value.trim(), tag: tag.value.trim() }).filter(([, value]) => value));
+    location.hash = `#/jobs${wanted.size ? `?${wanted}` : ""}`;
+  });
+  rows.addEventListener("change", () => { compare.disabled = chosen().length !== 2; });
+  compare.addEventListener("click", () => { location.hash = `#/compare/${chosen().join("/")}`; });
+
+  function draw(job) {
+    const old = document.getElementById(`row-${job.id}`);
+    const isChosen = old?.querySelector("input")?.checked;
+    const row = el("tr", { id: `row-${job.id}` },
+      el("td", {}, el("input", { type: "checkbox", value: job.id, checked: isChosen, "aria-label": `Choose ${job.id} to compare` })),
+      el("td", {}, badge(job)),
+      el("th", { scope: "row" }, el("a", { href: `#/jobs/${job.id}` }, specWords(job.spec)),
+        el("small", {}, [job.id, ...Object.entries(job.tags).map(([name, value]) => `${name}:${value}`)].join(" · "))),
+      el("td", {}, job.model),
+      el("td", {}, job.status === "failed" ? el("span", { class: "why" }, job.error?.detail || "failed") : progress(job)),
+      el("td", {}, el("time", { datetime: job.created_at, title: job.created_at }, ago(job.created_at))));
+    const hadFocus = old?.contains(document.activeElement) ? document.activeElement.tagName : null;
+    old ? old.replaceWith(row) : rows.append(row);
+    if (hadFocus) row.querySelector(hadFocus.toLowerCase())?.focus();
+    return row;
+  }
+
+  function watch(job) {
+    if (isDone(job.status) || streams.has(job.id) || streams.size >= MOST_STREAMS) return;
+    streams.add(job.id);
+    follow(job.id, (event) => {
+      const now = advanced(jobs.get(job.id), event);
+      jobs.set(job.id, now);
+      draw(now);
+      if (now.done) announce(`Job ${job.id} ${now.status}`);
+    }, signal).finally(() => { streams.delete(job.id); if (!signal.aborted) refresh(); });
+  }
+
+  const wanted = (after) => {
+    const asked = new URLSearchParams({ limit: String(PAGE) });
+    for (const name of ["status", "model", "tag"]) if (query.get(name)) asked.set(name, query.get(name));
+    if (after) asked.set("after", after);
+    return `v1/jobs?${asked}`;
+  };
+
+  async function load(after = null) {
+    const page = await getJson(wanted(after), { signal });
+    const isFirst = after === null;
+    for (const job of page.data) {
+      const isNew = !jobs.has(job.id);
+      jobs.set(job.id, job);
+      const row = draw(job);
+      if (isFirst && isNew) rows.prepend(row);
+      watch(job);
+    }
+    if (isFirst) {
+      const inOrder = page.data.map((job) => document.getElementById(`row-${job.id}`));
+      if (inOrder.some((row, place) => rows.children[place] !== row)) rows.prepend(...inOrder);
+    }
+    empty.hidden = jobs.size > 0;
+    if (!empty.hidden) {
+      empty.replaceChildren(query.size ? "No job fits these filters." : "No jobs yet. ", query.size ? "" : el("a", { href: "#/new" }, "Start an experiment"));
+    }
+    if (!isFirst || jobs.size <= PAGE) more.hidden = !page.has_more;
+  }
+
+  async function refresh() {
+    if (!document.hidden) await load().catch(() => {});
+  }
+
+  more.addEventListener("click", () => load(rows.lastElementChild.id.slice("row-".length)));
+  await load();
+  const timer = setInterval(refresh, POLL_MS);
+  signal.addEventListener("abort", () => clearInterval(timer));
+  getJson("v1/models", { signal }).then((models) => {
+    document.getElementById("models")?.append(...models.data.map((one) => el("option", { value: one.name })));
+  }).catch(() => {});
+}

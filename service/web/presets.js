@@ -1,0 +1,39 @@
+// Experiments to start from, made to fit the chosen model.
+
+const attentionDiff = { kind: "attention_diff", query: "end", key: "IO", minus_key: "S1" };
+const logitDiff = { kind: "logit_diff", answer: "IO", minus_answer: "S" };
+const heads = (hook, names) => names.map(([layer, head]) => ({ hook, layer, head }));
+
+/** Heads that are known to matter: the demo model's by its card, GPT-2 small's by the IOI paper; else a guess by depth. */
+function knownHeads(name, shape) {
+  if (name === "demo") return { senders: [[1, 0], [1, 1]], receiver: [2, 1] };
+  if (shape.n_layers === 12 && shape.n_heads === 12) return { senders: [[9, 6], [9, 9]], receiver: [10, 7] };
+  const late = Math.max(1, Math.round(shape.n_layers * 0.75));
+  return { senders: [[Math.max(0, late - 1), 0]], receiver: [Math.min(late, shape.n_layers - 1), 0] };
+}
+
+export const PRESETS = [
+  ["heads-to-query", "Some heads into one head's query: where does it look?"],
+  ["every-head-to-logits", "Every head to the logits: which write the answer?"],
+  ["every-head-to-query", "Every head into one head's query: who steers it?"],
+  ["every-mlp-to-logits", "Every MLP to the logits"],
+  ["residual-by-position", "Residual stream by layer and position (activation patching)"],
+  ["edges", "Every head into every head's value: the circuit"],
+];
+
+export function preset(name, model, shape) {
+  const known = knownHeads(model, shape);
+  const last = [{ hook: "resid_post", layer: shape.n_layers - 1 }];
+  const base = { model: { name: model }, dataset: { kind: "ioi", examples: 100, seed: 0 } };
+  const patches = {
+    "heads-to-query": [{ senders: heads("z", known.senders), receivers: heads("q", [known.receiver]) }, attentionDiff],
+    "every-head-to-logits": [{ senders: { sweep: { hook: "z" } }, receivers: last }, logitDiff],
+    "every-head-to-query": [{ senders: { sweep: { hook: "z" } }, receivers: heads("q", [known.receiver]) }, attentionDiff],
+    "every-mlp-to-logits": [{ senders: { sweep: { hook: "mlp_out" } }, receivers: last }, logitDiff],
+    "residual-by-position": [{ kind: "activation", nodes: { sweep: { hook: "resid_pre", positions: "each" } } }, logitDiff],
+    "edges": [{ senders: { sweep: { hook: "z" } }, receivers: { sweep: { hook: "v" } } }, logitDiff],
+  };
+  const [patch, metric] = patches[name];
+  const dataset = name === "residual-by-position" ? { ...base.dataset, prompt_type: "ABBA" } : base.dataset;
+  return { ...base, dataset: name === "edges" ? { ...dataset, examples: 20 } : dataset, patch, metric };
+}

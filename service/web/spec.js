@@ -1,0 +1,42 @@
+// Specs as data: without what is left to its default, and compared field by field.
+
+const DEFAULTS = {
+  "": { method: "exact", dtype: "float32", priority: "normal", use_cache: true },
+  model: { fold_ln: true, center_writing_weights: true, center_unembed: true, refactor_factored_attn_matrices: true, fold_value_biases: true },
+  dataset: { swap: false, prepend_bos: false, new: "abc", prompt_type: "mixed", seed: 0 },
+  patch: { kind: "path", direct_includes_mlps: false, source: "new" },
+  metric: { normalize: "none", position: "end" },
+};
+
+const isPlain = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+
+function withoutNulls(value) {
+  if (Array.isArray(value)) return value.map(withoutNulls);
+  if (!isPlain(value)) return value;
+  return Object.fromEntries(Object.entries(value).filter(([, item]) => item !== null).map(([name, item]) => [name, withoutNulls(item)]));
+}
+
+function without(defaults, record) {
+  return Object.fromEntries(Object.entries(record).filter(([name, value]) => defaults[name] !== value));
+}
+
+/** The spec as somebody would write it by hand. */
+export function compact(spec) {
+  const short = without(DEFAULTS[""], withoutNulls(spec));
+  for (const part of ["model", "patch", "metric"]) if (short[part]) short[part] = without(DEFAULTS[part], short[part]);
+  if (short.metrics) short.metrics = short.metrics.map((metric) => without(DEFAULTS.metric, metric));
+  if (short.dataset) {
+    const kept = short.dataset.kind === "templates" ? { swap: false, prepend_bos: false, seed: 0 } : DEFAULTS.dataset;
+    short.dataset = without(kept, short.dataset);
+  }
+  for (const [name, value] of Object.entries(short)) if (isPlain(value) && Object.keys(value).length === 0) delete short[name];
+  return short;
+}
+
+/** Where two specs differ: [pointer, first's value, second's value]. */
+export function differences(first, second, pointer = "") {
+  if (JSON.stringify(first) === JSON.stringify(second)) return [];
+  if (!isPlain(first) || !isPlain(second)) return [[pointer || "/", first, second]];
+  const names = [...new Set([...Object.keys(first), ...Object.keys(second)])];
+  return names.flatMap((name) => differences(first[name], second[name], `${pointer}/${name}`));
+}

@@ -1,0 +1,60 @@
+// A result's numbers as tables: what the figure shows, for those who read numbers or do not see it.
+import { el, facts, number, table } from "./dom.js";
+import { cellName } from "./words.js";
+
+const STATISTICS = ["mean", "sd", "sem", "median", "min", "max", "n"];
+const MOST_CELLS = 10;
+
+export const blocksOf = (result) => result.blocks || [result];
+
+const unitOf = (block) => `${block.metric.kind.replaceAll("_", " ")} (${block.metric.unit})`;
+
+function strongest(block) {
+  const found = [];
+  const walk = (patched, orig, reachable, index) => {
+    if (Array.isArray(patched)) {
+      patched.forEach((item, i) => walk(item, Array.isArray(orig) ? orig[i] : orig, Array.isArray(reachable) ? reachable[i] : reachable, [...index, i]));
+    } else if (patched !== null && typeof orig === "number" && reachable !== false) {
+      found.push({ index, effect: patched - orig, patched, orig });
+    }
+  };
+  walk(block.patched, block.orig, block.reachable, []);
+  return found.sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect)).slice(0, MOST_CELLS);
+}
+
+export function summaryTables(result) {
+  return blocksOf(result).flatMap((block) => {
+    const runs = ["orig", "patched", "new"].filter((run) => block.summary?.[run]);
+    const tables = [];
+    if (runs.length) {
+      tables.push(table(`${unitOf(block)}, over the examples`, ["run", ...STATISTICS],
+        runs.map((run) => [run, ...STATISTICS.map((name) => number(block.summary[run][name]))])));
+    }
+    const isSweep = block.axes.length && !(block.axes.length === 1 && block.axes[0] === "example") && !block.axes.includes("example");
+    if (isSweep) {
+      tables.push(table(`Strongest effects on ${unitOf(block)}`, ["cell", "effect", "patched", "orig"],
+        strongest(block).map((cell) => [cellName(block, cell.index), number(cell.effect), number(cell.patched), number(cell.orig)])));
+    }
+    return tables;
+  });
+}
+
+export function checks(result) {
+  const { checks: found } = result;
+  return facts([
+    ["orig patched with itself changes", `${number(found.identity_max_abs)} (must be 0)`],
+    ["all writers patched reproduce new within", found.completeness_max_abs ?? null],
+    ["deviation from float32", found.dtype_max_abs ?? null],
+    ["numbers not finite", found.nonfinite],
+    ["senders without a path", (result.unreachable_senders || []).length || null],
+  ]);
+}
+
+export function provenance(result) {
+  const { versions = {}, ...rest } = result.provenance;
+  return facts([
+    ...Object.entries(rest).map(([name, value]) => [name.replaceAll("_", " "), el("code", {}, String(value))]),
+    ...Object.entries(versions),
+    ["waited", `${number(result.timings.queued_s)} s`], ["ran", `${number(result.timings.run_s)} s`],
+  ]);
+}

@@ -1,0 +1,53 @@
+// Specs in words, as figure captions say them.
+
+const place = (node) => {
+  const index = node.head ?? node.neuron;
+  return node.layer === null || node.layer === undefined ? "" : ` ${node.layer}${index === null || index === undefined ? "" : `.${index}`}`;
+};
+
+export function endWords(end) {
+  if (end.sweep) {
+    const hook = Array.isArray(end.sweep.hook) ? end.sweep.hook.join("/") : end.sweep.hook;
+    return `each ${hook}${end.sweep.positions === "each" ? " at each position" : ""}`;
+  }
+  const named = end.slice(0, 4).map((node) => node.hook + place(node)).join(", ");
+  return end.length > 4 ? `${named} and ${end.length - 4} more` : named;
+}
+
+export function patchWords(patch) {
+  if (patch.kind === "activation") return `activations ${endWords(patch.nodes)}`;
+  return `${endWords(patch.senders)} → ${endWords(patch.receivers)}${patch.direct_includes_mlps ? ", through MLPs" : ""}`;
+}
+
+export function metricWords(metric) {
+  switch (metric.kind) {
+    case "attention": return `attention ${metric.query}→${metric.key}`;
+    case "attention_diff": return `attention ${metric.query}→${metric.key} minus ${metric.query}→${metric.minus_key}`;
+    case "logit_diff": return `logit ${metric.answer} minus ${metric.minus_answer}`;
+    case "logit": case "prob": case "log_prob": return `${metric.kind.replace("_", " ")} of ${metric.answer}`;
+    case "kl": return "KL from orig";
+    default: return metric.kind;
+  }
+}
+
+export const metricsOf = (spec) => spec.metrics || (spec.metric ? [spec.metric] : []);
+export const specWords = (spec) => `${patchWords(spec.patch)}: ${metricsOf(spec).map(metricWords).join(", ")}`;
+
+/** One cell of a result in words, such as `9.6` or `9.6 → 10.7`. */
+export function cellName(block, index) {
+  const at = {};
+  if (block.axes.length === 1 && block.axes[0] === "cell") {
+    for (const [axis, values] of Object.entries(block.coordinates)) if (axis !== "cell") at[axis] = values[index[0]];
+  } else block.axes.forEach((axis, i) => { at[axis] = block.coordinates[axis][index[i]]; });
+  const ends = ["sender_", "receiver_", ""].map((side) => {
+    const [hook, layer, head, neuron, position] = ["hook", "layer", "head", "neuron", "position"].map((part) => at[side + part]);
+    const name = [hook, layer === undefined ? "" : String(layer)].filter(Boolean).join(" ");
+    const number = head ?? neuron;
+    const full = number === undefined ? name : `${name}.${number}`;
+    if (position === undefined) return full;
+    return full ? `${full} at ${position}` : `position ${position}`;
+  });
+  const named = ends.filter(Boolean);
+  if (at.example !== undefined) named.push(`example ${at.example}`);
+  return named.join(ends[0] && ends[1] ? " → " : ", ");
+}

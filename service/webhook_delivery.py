@@ -1,0 +1,138 @@
+"""One webhook delivery: a signed POST to an address that was checked, and to no other."""
+
+import asyncio
+import ssl
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import IPv6Address, ip_address
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+import httpcore
+from standardwebhooks import Webhook
+
+MOST_HEADER_BYTES = 16_384
+SUCCESS = range(200, 300)
+REDIRECT = range(300, 400)
+GONE = 410
+
+
+class Refused(Exception):
+    """The receiver may not be called at all; trying again would not help."""
+
+
+class NotDelivered(Exception):
+    """The receiver did not accept the message this time."""
+
+
+def checked_url(url: str, allow_http: bool) -> SplitResult:
+    """The parts of a URL that may be called.
+
+    Raises:
+        Refused: Another scheme than https, a name and password in it, or no host.
+    """
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as exc:
+        raise Refused(f"{url[:200]!r} is not a URL: {exc}") from None
+    if parts.scheme not in (("https", "http") if allow_http else ("https",)):
+        raise Refused(f"the scheme {parts.scheme!r} is not allowed: use https")
+    if not parts.hostname:
+        raise Refused(f"{url[:200]!r} names no host")
+    if parts.username is not None or parts.password is not None:
+        raise Refused("a URL with a name or password in it is not allowed")
+    return parts
+
+
+def is_public(address: str) -> bool:
+    """Whether an address is on the open internet: not private, loopback, link-local, multicast or reserved."""
+    found = ip_address(address.partition("%")[0])
+    if isinstance(found, IPv6Address):
+        found = found.ipv4_mapped or found.sixtofour or (found.teredo[1] if found.teredo else None) or found
+    return found.is_global and not found.is_multicast and not found.is_reserved
+
+
+class _CheckedBackend(httpcore.AsyncNetworkBackend):
+    """Connects to the very address that was checked: a name that resolves differently the next moment gains nothing."""
+
+    def __init__(self, allow_private: bool) -> None:
+        self._allow_private = allow_private
+        self._backend = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's own interface
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        loop = asyncio.get_running_loop()
+        try:
+            found = await asyncio.wait_for(loop.getaddrinfo(host, port, type=1), timeout)
+        except OSError as exc:
+            raise httpcore.ConnectError(f"{host} does not resolve: {exc}") from exc
+        addresses = [str(entry[4][0]) for entry in found]
+        private = [address for address in addresses if not is_public(address)]
+        if private and not self._allow_private:
+            raise Refused(f"{host} resolves to {private[0]}, which is not on the open internet")
+        return await self._backend.connect_tcp(addresses[0], port, timeout, local_address, socket_options)
+
+    async def sleep(self, seconds: float) -> None:
+        await self._backend.sleep(seconds)
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Signs and sends; one connection per message, no redirects, no proxies, and the answer's body is not read."""
+
+    secret: str
+    allow_http: bool
+    allow_private: bool
+    timeout_s: float
+    tls: ssl.SSLContext
+
+    async def send(self, message_id: str, url: str, body: bytes) -> None:
+        """Deliver one message.
+
+        Raises:
+            Refused: It may not be sent there.
+            NotDelivered: It was not accepted, or not in time.
+        """
+        checked_url(url, self.allow_http)
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                status = await self._post(url, self._headers(message_id, body), body)
+        except TimeoutError:
+            raise NotDelivered(f"no answer within {self.timeout_s:g} s") from None
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as exc:
+            raise NotDelivered(f"{type(exc).__name__}: {exc}") from None
+        if status == GONE:
+            raise Refused("the receiver answered 410: it wants no more")
+        if status in REDIRECT:
+            raise NotDelivered(f"the receiver answered {status}: redirects are not followed")
+        if status not in SUCCESS:
+            raise NotDelivered(f"the receiver answered {status}")
+
+    def _headers(self, message_id: str, body: bytes) -> dict[str, str]:
+        now = datetime.now(UTC)
+        return {
+            "content-type": "application/json",
+            "content-length": str(len(body)),
+            "user-agent": "pathpatch-webhooks",
+            "webhook-id": message_id,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": Webhook(self.secret).sign(message_id, now, body.decode()),
+        }
+
+    async def _post(self, url: str, headers: dict[str, str], body: bytes) -> int:
+        backend = _CheckedBackend(self.allow_private)
+        async with (
+            httpcore.AsyncConnectionPool(self.tls, max_connections=1, network_backend=backend) as pool,
+            pool.stream(
+                "POST", url, headers=list({"host": urlsplit(url).netloc, **headers}.items()), content=body
+            ) as response,
+        ):
+            return int(response.status)

@@ -1,0 +1,124 @@
+"""Webhooks: the outbox of the store, delivered with retries; whatever cannot be delivered stays visible."""
+
+import asyncio
+import logging
+import ssl
+from typing import Any
+
+import orjson
+
+from api_schemas.errors import FieldError, InvalidSpec, PathPatchingError, StoreUnavailable
+from api_schemas.spec import JobSpec
+from job_store import jobs, webhooks
+from job_store.store import AsyncJobStore
+from job_store.webhooks import Delivery
+from service.metrics_export import RequestMetrics
+from service.representations import job_document
+from service.settings import Settings
+from service.webhook_delivery import NotDelivered, Refused, Sender, checked_url
+
+LOGGER = logging.getLogger("service.webhooks")
+ATTEMPTS = 8
+BACKOFF = 5
+"""Each wait is this many times the one before: 5 s, 25 s, 2 min, 10 min, 52 min, then every 6 hours at most."""
+LONGEST_WAIT_S = 6 * 3600.0
+AT_ONCE = 16
+POLL_S = 0.5
+SKIPPED_FIELDS = ("spec", "progress", "queue", "attempt")
+"""Left out of the message: the spec may hold private prompts, the rest says nothing once a job has ended."""
+
+
+class Webhooks:
+    """Delivers in the background; off without a secret."""
+
+    def __init__(self, settings: Settings, store: AsyncJobStore, metrics: RequestMetrics) -> None:
+        self._settings = settings
+        self._store = store
+        self._metrics = metrics
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._deliveries: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_on(self) -> bool:
+        return bool(self._settings.webhook_secret)
+
+    def url_of(self, spec: JobSpec) -> str | None:
+        """Where the end of this job is announced.
+
+        Raises:
+            InvalidSpec: Webhooks are off here, or the URL can never be called.
+        """
+        if spec.webhook is None:
+            return None
+        if not self.is_on:
+            message = "webhooks are off on this server (PATHPATCH_WEBHOOK_SECRET): poll, or read the events"
+            raise InvalidSpec([FieldError(pointer="/webhook", message=message)])
+        try:
+            checked_url(spec.webhook.url, self._settings.webhook_allow_http)
+        except Refused as exc:
+            raise InvalidSpec([FieldError(pointer="/webhook/url", message=str(exc))]) from None
+        return spec.webhook.url
+
+    async def run_forever(self) -> None:
+        """Deliver whatever is due, until cancelled."""
+        sender = self._sender()
+        while True:
+            try:
+                free = AT_ONCE - len(self._deliveries)
+                for delivery in await self._store.run(webhooks.due(limit=free)) if free else ():
+                    task = asyncio.create_task(self._deliver(sender, delivery))
+                    self._deliveries.add(task)
+                    task.add_done_callback(self._deliveries.discard)
+            except StoreUnavailable:
+                LOGGER.warning("webhooks wait for the store")
+            await asyncio.sleep(POLL_S)
+
+    def _sender(self) -> Sender:
+        settings = self._settings
+        return Sender(
+            secret=settings.webhook_secret,
+            allow_http=settings.webhook_allow_http,
+            allow_private=settings.webhook_allow_private,
+            timeout_s=settings.webhook_timeout_s,
+            tls=ssl.create_default_context(),
+        )
+
+    async def _deliver(self, sender: Sender, delivery: Delivery) -> None:
+        about = {"job_id": delivery.job_id, "delivery": delivery.id, "attempt": delivery.attempt}
+        try:
+            await self._attempt(sender, delivery)
+        except PathPatchingError as exc:
+            LOGGER.warning("webhook postponed", extra=about | {"reason": exc.detail})
+        except Exception:
+            # A task of its own: nobody else would see this. The lease lapses, and the delivery is tried again.
+            LOGGER.exception("webhook fault", extra=about)
+
+    async def _attempt(self, sender: Sender, delivery: Delivery) -> None:
+        about: dict[str, Any] = {"job_id": delivery.job_id, "delivery": delivery.id, "attempt": delivery.attempt}
+        body = await self._message(delivery)
+        try:
+            await sender.send(delivery.id, delivery.url, body)
+        except Refused as exc:
+            await self._store.run(webhooks.bury(delivery.id, str(exc)))
+            outcome, about["reason"] = "dead", str(exc)
+        except NotDelivered as exc:
+            outcome, about["reason"] = await self._try_later(delivery, str(exc)), str(exc)
+        else:
+            await self._store.run(webhooks.delivered(delivery.id))
+            outcome = "delivered"
+        self._metrics.webhooks.labels(outcome).inc()
+        LOGGER.info("webhook %s", outcome, extra=about)
+
+    async def _try_later(self, delivery: Delivery, reason: str) -> str:
+        if delivery.attempt >= ATTEMPTS:
+            await self._store.run(webhooks.bury(delivery.id, reason))
+            return "dead"
+        delay_s = min(LONGEST_WAIT_S, self._settings.webhook_first_retry_s * BACKOFF ** (delivery.attempt - 1))
+        await self._store.run(webhooks.retry(delivery.id, delay_s, reason))
+        return "retried"
+
+    async def _message(self, delivery: Delivery) -> bytes:
+        """What receivers read: the job without its spec."""
+        record = await self._store.run(jobs.get(delivery.job_id))
+        job = {name: value for name, value in job_document(record).items() if name not in SKIPPED_FIELDS}
+        return orjson.dumps({"type": f"job.{record.status}", "timestamp": job["finished_at"], "data": job})

@@ -1,0 +1,220 @@
+"""API keys over HTTP: scopes, expiry, limits, and that nobody sees another key's jobs."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from job_store.keys import create_key, sha256_of
+from job_store.records import Limits
+from job_store.store import JobStore
+from service.routes import account, batches, job_events, job_results, jobs, metrics, models, webhooks, workers
+from tests.embedded_valkey import EmbeddedValkey, free_port
+from tests.live_service import ROOT, LiveService, WorkerHand, live_service, spec
+
+pytestmark = pytest.mark.integration
+
+ADMIN = "admin-secret-of-the-operator-0123456789"
+GUARDED = [
+    (method, route.path)
+    for resource in (account, batches, job_events, job_results, jobs, metrics, models, webhooks, workers)
+    for route in resource.router.routes
+    for method in route.methods  # type: ignore[attr-defined]
+]
+
+
+@pytest.fixture(scope="module")
+def guarded_service(valkey: EmbeddedValkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
+    """A service that needs keys."""
+    with live_service(valkey, tmp_path_factory.mktemp("keys") / "service.log", admin_key=ADMIN) as service:
+        yield service
+
+
+@pytest.fixture
+def anyone(guarded_service: LiveService, store: JobStore) -> httpx.Client:
+    """Talks to the service without a key."""
+    return guarded_service.client
+
+
+def _as(secret: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {secret}"}
+
+
+def _new_key(client: httpx.Client, name: str, **wanted: Any) -> dict[str, str]:
+    """Headers of a new key."""
+    answer = client.post("/v1/keys", json={"name": name, **wanted}, headers=_as(ADMIN))
+    assert answer.status_code == 201, answer.text
+    return _as(answer.json()["secret"])
+
+
+def _path(template: str, job_id: str, batch_id: str) -> str:
+    names = {"{job_id}": job_id, "{batch_id}": batch_id, "{name}": "demo", "{key}": "nobody"}
+    for name, value in names.items():
+        template = template.replace(name, value)
+    return template
+
+
+@pytest.mark.parametrize(("method", "template"), GUARDED)
+def test_every_route_refuses_a_request_without_a_key(anyone: httpx.Client, method: str, template: str) -> None:
+    """No route may be forgotten."""
+    path = _path(template, "job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E", "batch_01JZ8Q5W3T9V6X2Y4A7B0C1D2E")
+    for headers in ({}, _as("pp_wrong"), {"Authorization": "Basic eDp5"}, {"Authorization": "Bearer"}):
+        answer = anyone.request(method, path, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+def test_health_version_and_documentation_need_no_key(anyone: httpx.Client) -> None:
+    """Probes and people must get there without one."""
+    for path in ("/livez", "/readyz", "/version", "/docs", "/openapi.json", "/"):
+        assert anyone.get(path).status_code in (200, 307)
+
+
+JOB_ROUTES = [(method, template) for method, template in GUARDED if "_id}" in template]
+
+
+@pytest.mark.parametrize(("method", "template"), JOB_ROUTES)
+def test_another_keys_job_is_404_on_every_route(anyone: httpx.Client, method: str, template: str) -> None:
+    """Not even that it exists may be learned."""
+    ana, ben = _new_key(anyone, "ana"), _new_key(anyone, "ben")
+    batch = anyone.post("/v1/batches", json={"jobs": [spec()]}, headers=ana).json()
+    path = _path(template, batch["jobs"][0], batch["id"])
+    foreign = anyone.request(method, path, headers=ben)
+    missing = anyone.request(method, path.replace(path.split("_")[1][:6], "01ZZZZ"), headers=ben)
+    assert foreign.status_code == missing.status_code == 404
+    assert foreign.json()["code"] == missing.json()["code"]
+    assert anyone.request(method, path, headers=ana).status_code < 300
+
+
+def test_lists_show_own_jobs_only_and_admins_see_all(anyone: httpx.Client) -> None:
+    """Fifteen people share a server."""
+    ana, ben = _new_key(anyone, "ana"), _new_key(anyone, "ben")
+    mine = anyone.post("/v1/jobs", json=spec(), headers=ana).json()["id"]
+    assert anyone.get("/v1/jobs", headers=ben).json()["data"] == []
+    for headers in (ana, _as(ADMIN)):
+        assert [job["id"] for job in anyone.get("/v1/jobs", headers=headers).json()["data"]] == [mine]
+
+
+def test_a_result_is_not_shared_between_keys(
+    anyone: httpx.Client, guarded_service: LiveService, store: JobStore
+) -> None:
+    """A cached answer would tell what another key computes."""
+    ana, ben = _new_key(anyone, "ana"), _new_key(anyone, "ben")
+    anyone.post("/v1/jobs", json=spec(), headers=ana)
+    WorkerHand(store).work_off()
+    assert not anyone.post("/v1/jobs", json=spec(), headers=ben).json()["cached"]
+    assert anyone.post("/v1/jobs", json=spec(), headers=ana).json()["cached"]
+
+
+def test_scopes_open_what_they_say(anyone: httpx.Client) -> None:
+    """A dashboard needs no more than to look."""
+    reader = _new_key(anyone, "dashboard", scopes=["read"])
+    submitter = _new_key(anyone, "robot", scopes=["submit"])
+    assert anyone.get("/v1/jobs", headers=reader).status_code == 200
+    for headers, method, path in (
+        (reader, "POST", "/v1/jobs"),
+        (reader, "POST", "/v1/jobs/job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E/cancel"),
+        (submitter, "GET", "/v1/jobs"),
+        (submitter, "GET", "/v1/keys"),
+    ):
+        answer = anyone.request(method, path, headers=headers, json={} if path == "/v1/jobs" else None)
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert anyone.post("/v1/jobs", json=spec(), headers=submitter).status_code == 202
+
+
+def test_me_tells_the_keys_name_limits_and_use(anyone: httpx.Client) -> None:
+    """A client can see what it may still do."""
+    ana = _new_key(anyone, "ana", limits={"submits_per_minute": 10})
+    anyone.post("/v1/jobs", json=spec(), headers=ana)
+    me = anyone.get("/v1/me", headers=ana).json()
+    assert (me["name"], me["limits"]["submits_per_minute"], me["use"]["submits_left"]) == ("ana", 10, 9)
+
+
+def test_a_revoked_key_opens_nothing(anyone: httpx.Client) -> None:
+    """Within seconds, on every process; on this one at once."""
+    ana = _new_key(anyone, "ana")
+    assert anyone.get("/v1/jobs", headers=ana).status_code == 200
+    assert anyone.delete("/v1/keys/ana", headers=_as(ADMIN)).status_code == 204
+    assert anyone.get("/v1/jobs", headers=ana).status_code == 401
+    assert anyone.delete("/v1/keys/ana", headers=_as(ADMIN)).status_code == 404
+
+
+def test_an_expired_key_opens_nothing(anyone: httpx.Client, store: JobStore) -> None:
+    """Keys for a visit end with it."""
+    step = create_key(
+        "old", sha256_of("pp_old"), scopes=["read"], limits=Limits(), expires_ms=round(time.time() * 1000) - 1000
+    )
+    store.run(step)
+    assert anyone.get("/v1/jobs", headers=_as("pp_old")).status_code == 401
+
+
+def test_secrets_are_shown_once_and_stored_nowhere(
+    anyone: httpx.Client, store: JobStore, guarded_service: LiveService, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Neither a list nor the store nor the log gives a key away."""
+    secret = _new_key(anyone, "ana")["Authorization"].removeprefix("Bearer ")
+    anyone.get("/v1/jobs", headers=_as(secret))
+    assert len(secret) >= 43
+    listed = anyone.get("/v1/keys", headers=_as(ADMIN)).text
+    assert secret not in listed and sha256_of(secret) not in listed
+    assert "last_used_at" in listed
+    dumped = b"".join(store.client.dump(key) or b"" for key in store.client.scan_iter("*"))
+    assert secret.encode() not in dumped
+    logs = "".join(path.read_text() for path in tmp_path_factory.getbasetemp().glob("*/service.log"))
+    assert secret not in logs and ADMIN not in logs
+
+
+def test_a_limit_on_submits_answers_429_with_the_fields_to_wait_by(anyone: httpx.Client) -> None:
+    """A polite client can pace itself before it is refused."""
+    ana = _new_key(anyone, "ana", limits={"submits_per_minute": 2})
+    first = anyone.post("/v1/jobs", json=spec(0), headers=ana)
+    assert first.headers["ratelimit-policy"] == '"submits";q=2;w=60'
+    assert first.headers["ratelimit"].startswith('"submits";r=1;t=')
+    assert anyone.post("/v1/jobs", json=spec(1), headers=ana).status_code == 202
+    refused = anyone.post("/v1/jobs", json=spec(2), headers=ana)
+    assert (refused.status_code, refused.json()["code"]) == (429, "quota_exceeded")
+    assert refused.json()["retryable"] and int(refused.headers["retry-after"]) >= 1
+    assert refused.headers["ratelimit"].startswith('"submits";r=0;t=')
+
+
+def test_a_limit_on_queued_jobs_counts_batches_as_a_whole(anyone: httpx.Client) -> None:
+    """All or none also holds for quotas."""
+    ana = _new_key(anyone, "ana", limits={"queued_jobs": 2})
+    three = {"jobs": [spec(seed) for seed in range(3)]}
+    assert anyone.post("/v1/batches", json=three, headers=ana).status_code == 429
+    assert anyone.get("/v1/jobs", headers=ana).json()["data"] == []
+    assert anyone.post("/v1/batches", json={"jobs": three["jobs"][:2]}, headers=ana).status_code == 202
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"name": ""}, {"name": "a", "scopes": []}, {"name": "a", "scopes": ["root"]}, {"name": "a", "x": 1}]
+)
+def test_a_senseless_key_is_refused(anyone: httpx.Client, body: object) -> None:
+    """With the field that is wrong."""
+    answer = anyone.post("/v1/keys", json=body, headers=_as(ADMIN))
+    assert answer.status_code == 422 and answer.json()["errors"]
+
+
+def test_beyond_loopback_the_service_refuses_to_start_without_any_key(
+    valkey: EmbeddedValkey, store: JobStore, tmp_path: Path
+) -> None:
+    """Better not to run than to be open to a whole network."""
+    environment = {"PATHPATCH_HOST": "0.0.0.0", "PATHPATCH_PORT": str(free_port()), "REDIS_URL": valkey.url}  # noqa: S104
+    ended = subprocess.run(
+        [sys.executable, "-m", "service"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30
+    )
+    assert ended.returncode != 0
+    assert "needs API keys" in ended.stderr and "Traceback" not in ended.stderr
+
+
+def test_without_keys_only_local_names_are_answered(shared_service: LiveService, store: JobStore) -> None:
+    """A page of another site whose name resolves to 127.0.0.1 must not reach an open service."""
+    answer = shared_service.client.get("/v1/jobs", headers={"Host": "evil.example"})
+    assert answer.status_code == 403
+    for host in ("localhost", "127.0.0.1:8000", "[::1]:8000"):
+        assert shared_service.client.get("/v1/jobs", headers={"Host": host}).status_code == 200

@@ -1,0 +1,165 @@
+"""The catalog: shapes and tokenizers from files alone, and reasons where there are none."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api_schemas.errors import ModelUnavailable, UnknownModel
+from api_schemas.models import DEMO_FOLDER, FAMILY, ModelOrigin, parse_registry
+from service.models import ModelCatalog
+from tests.specs_of_demo import GOLDEN_MODEL
+
+
+def catalog_of(folder: Path) -> ModelCatalog:
+    return ModelCatalog({"local": ModelOrigin(name="local", folder=str(folder))})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of a small checkpoint, to be damaged."""
+    return Path(shutil.copytree(GOLDEN_MODEL, tmp_path / "model", copy_function=shutil.copyfile))
+
+
+def change_config(folder: Path, **changes: Any) -> None:
+    config = json.loads((folder / "config.json").read_text()) | changes
+    (folder / "config.json").write_text(
+        json.dumps({name: value for name, value in config.items() if value != "absent"})
+    )
+
+
+def test_the_demo_model_is_always_there() -> None:
+    """It ships with the project, so that everything works offline."""
+    model = ModelCatalog(parse_registry("")).get("demo")
+    assert (model.shape.n_layers, model.shape.n_heads) == (4, 8)
+    assert model.tokenizer is not None and model.bos_id == model.tokenizer.token_to_id("<|endoftext|>")
+    assert model.folder == DEMO_FOLDER
+
+
+def test_the_bos_token_may_be_written_in_each_of_the_usual_ways(folder: Path) -> None:
+    """As a string, as an added token, or as an id in the configuration."""
+    config = folder / "tokenizer_config.json"
+    for bos_token in ("t5", {"content": "t5", "special": True}):
+        config.write_text(json.dumps({"bos_token": bos_token}))
+        assert catalog_of(folder).get("local").bos_id == 5
+    config.unlink()
+    assert catalog_of(folder).get("local").bos_id == 0
+    change_config(folder, **{"bos_token_id": "absent"})
+    assert catalog_of(folder).get("local").bos_id is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (
+            {"model_type": "llama", "architectures": ["LlamaForCausalLM"]},
+            "its architecture is LlamaForCausalLM (llama)",
+        ),
+        ({"activation_function": "relu"}, "its activation_function is 'relu', and GPT-2's is 'gelu_new'"),
+        ({"n_layer": "absent"}, "config.json has no 'n_layer'"),
+        ({"n_embd": "wide"}, "config.json is damaged"),
+    ],
+)
+def test_what_is_no_gpt2_is_unavailable_and_says_why(folder: Path, changes: dict[str, Any], reason: str) -> None:
+    """The reason is shown in the list of models and in the refusal of a spec."""
+    change_config(folder, **changes)
+    with pytest.raises(ModelUnavailable) as caught:
+        catalog_of(folder).get("local")
+    assert reason in caught.value.reason and str(folder) in caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        ("config.json", None, "looked for config.json in"),
+        ("config.json", "{", "config.json is damaged (JSONDecodeError)"),
+        ("config.json", "[]", "config.json is damaged"),
+        ("model.safetensors", None, "looked for model.safetensors in"),
+        ("tokenizer.json", "{}", "is not a tokenizer that can be read"),
+    ],
+)
+def test_missing_and_damaged_files_are_named(folder: Path, file: str, content: str | None, reason: str) -> None:
+    """The operator must know which file to mend."""
+    (folder / file).unlink()
+    if content is not None:
+        (folder / file).write_text(content)
+    (info,) = catalog_of(folder).list()
+    assert not info.available and info.reason is not None and reason in info.reason
+
+
+def test_a_name_that_is_not_registered_is_unknown() -> None:
+    """With the names that are."""
+    with pytest.raises(UnknownModel, match="There is no model 'gpt5' on this server: its models are demo, distilgpt2"):
+        ModelCatalog(parse_registry("")).get("gpt5")
+
+
+def test_the_list_never_asks_the_network_and_knows_the_familys_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is drawn on every visit of the web page."""
+    monkeypatch.setattr("service.models._download", lambda repository: pytest.fail("asked the network"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "/nowhere")
+    infos = {info.name: info for info in ModelCatalog(parse_registry("")).list()}
+    assert infos["demo"].available and infos["demo"].max_prompt_tokens == 64
+    for name, (_, shape) in FAMILY.items():
+        assert infos[name].shape == shape
+
+
+def test_offline_the_hub_is_given_up_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The hub library itself would retry for half a minute, within a request."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    code = (
+        "from service.models import *; from api_schemas.models import parse_registry\n"
+        "try: ModelCatalog(parse_registry('')).get('gpt2-xl')\n"
+        "except ModelUnavailable as exc: print(exc.detail)"
+    )
+    for offline in ("0", "1"):
+        environment = {"HF_HUB_OFFLINE": offline, "HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9"}
+        begun = time.monotonic()
+        told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        assert time.monotonic() - begun < 10
+        assert f"looked for openai-community/gpt2-xl in the local hub cache {tmp_path}" in told.stdout
+        assert ("HF_HUB_OFFLINE is set" if offline == "1" else "could not be reached") in told.stdout
+        assert "PATHPATCH_MODELS=gpt2-xl=FOLDER" in told.stdout
+
+
+def test_an_unavailable_model_is_looked_for_again_after_a_while(folder: Path) -> None:
+    """The operator copies the missing file; no restart is needed."""
+    now = 0.0
+    hidden = folder.rename(folder.with_name("hidden"))
+    registry = {"local": ModelOrigin(name="local", folder=str(folder))}
+    catalog = ModelCatalog(registry, clock=lambda: now)
+    assert not catalog.info("local").available
+    hidden.rename(folder)
+    assert not catalog.info("local").available
+    now = 31.0
+    assert catalog.info("local").available
+
+
+def test_models_with_equal_tokenizers_share_one(folder: Path) -> None:
+    """The GPT-2 family has one tokenizer of many megabytes."""
+    catalog = ModelCatalog({name: ModelOrigin(name=name, folder=str(folder)) for name in ("a", "b")})
+    assert catalog.get("a").tokenizer is catalog.get("b").tokenizer
+
+
+def test_many_threads_read_a_model_once(folder: Path) -> None:
+    """Requests come together after a restart."""
+    catalog = catalog_of(folder)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: catalog.get("local"), range(32)))
+    assert all(model is found[0] for model in found)
+
+
+def test_service_and_worker_agree_on_the_revision(folder: Path) -> None:
+    """A job accepted for one revision must not run on another; the two processes digest the files on their own."""
+    checkpoints = pytest.importorskip("worker.checkpoints")
+    registry = {"local": ModelOrigin(name="local", folder=str(folder)), **parse_registry("")}
+    for name in ("local", "demo"):
+        assert ModelCatalog(registry).get(name).revision == checkpoints.find_checkpoint(name, registry).revision
+    before = catalog_of(folder).get("local").revision
+    change_config(folder, n_positions=16)
+    assert catalog_of(folder).get("local").revision != before

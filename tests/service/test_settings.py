@@ -1,0 +1,54 @@
+"""Settings: each variable is read once, and a senseless one is named."""
+
+import pytest
+
+from service.settings import BadSetting, Settings
+
+
+def test_nothing_set_means_loopback_without_keys() -> None:
+    """A laptop needs no set-up."""
+    settings = Settings.read({})
+    assert (settings.host, settings.port, settings.keys_required) == ("127.0.0.1", 8000, False)
+    assert settings.answers_local_names_only
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "lab-server"])  # noqa: S104
+def test_listening_beyond_loopback_requires_keys(host: str) -> None:
+    """Otherwise anyone on the network could use the machine."""
+    assert Settings.read({"PATHPATCH_HOST": host}).keys_required
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
+def test_loopback_addresses_are_recognised(host: str) -> None:
+    """All of 127/8 and ::1 stay on this machine."""
+    assert not Settings.read({"PATHPATCH_HOST": host}).keys_required
+
+
+def test_an_admin_key_turns_keys_on() -> None:
+    """Whoever sets one means it."""
+    assert Settings.read({"PATHPATCH_ADMIN_KEY": "a" * 32}).keys_required
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("PATHPATCH_PORT", "eighty", "a number"),
+        ("PATHPATCH_RETENTION_S", "-1", "a number"),
+        ("PATHPATCH_RETENTION_S", "inf", "a number"),
+        ("PATHPATCH_AUTH", "maybe", "auto, on, off"),
+        ("PATHPATCH_WEBHOOK_ALLOW_HTTP", "perhaps", "true or false"),
+        ("PATHPATCH_ADMIN_KEY", "short", "at least 32 characters"),
+    ],
+)
+def test_a_senseless_variable_is_named_with_what_it_may_hold(variable: str, value: str, told: str) -> None:
+    """The operator reads this once, at start, instead of wondering later."""
+    with pytest.raises(BadSetting, match=told) as caught:
+        Settings.read({variable: value})
+    assert variable in str(caught.value)
+
+
+def test_a_bad_admin_key_is_not_shown() -> None:
+    """The message ends in logs."""
+    with pytest.raises(BadSetting) as caught:
+        Settings.read({"PATHPATCH_ADMIN_KEY": "hunter2"})
+    assert "hunter2" not in str(caught.value)

@@ -1,0 +1,51 @@
+"""Cuts: every example once and in order, the same on every run, a few seconds each."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.sharding import CPU_FLOPS_PER_SECOND, CUDA_FLOPS_PER_SECOND, SHARD_S, cut, nominal_rate
+from tests.specs_of_demo import check
+
+CHECKED = check(dataset={"kind": "ioi", "examples": 200})
+
+
+@given(st.floats(0, 1e18), st.integers(1, 50))
+def test_shards_are_the_dataset_in_order(flops: float, max_shards: int) -> None:
+    """Nothing may be lost or counted twice, whatever the estimate was."""
+    shards = cut(replace(CHECKED, estimated_flops=flops, max_shards=max_shards), 1e9)
+    assert 1 <= len(shards) <= max_shards and all(len(shard) for shard in shards)
+    assert [prompt for shard in shards for prompt in shard.orig] == CHECKED.dataset.orig
+    assert [shard.start for shard in shards] == [sum(map(len, shards[:index])) for index in range(len(shards))]
+    assert max(map(len, shards)) - min(map(len, shards)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shards"),
+    [(0.5, 1), (1.9, 1), (2.5, 8), (30, 10), (10_000, 200)],
+)
+def test_shards_take_a_few_seconds(seconds: float, shards: int) -> None:
+    """Short jobs are not cut; longer ones show progress; an example is never cut."""
+    checked = replace(CHECKED, estimated_flops=seconds * CPU_FLOPS_PER_SECOND)
+    assert len(cut(checked, CPU_FLOPS_PER_SECOND)) == shards
+    assert seconds / shards < SHARD_S or shards in (1, 200) or seconds == 30
+
+
+def test_a_cut_does_not_depend_on_the_measured_rate() -> None:
+    """Rates are noisy; the same spec on the same kind of device must give the same bits."""
+    checked = replace(CHECKED, estimated_flops=1e13)
+    assert cut(checked, 3e10) == cut(checked, 9e10)
+    assert len(cut(checked, 5e12)) == 1
+    assert [nominal_rate(rate) for rate in (1.0, 2e11, 4e12)] == [
+        CPU_FLOPS_PER_SECOND,
+        CPU_FLOPS_PER_SECOND,
+        CUDA_FLOPS_PER_SECOND,
+    ]
+
+
+def test_shards_hold_only_so_many_tokens() -> None:
+    """On a fast device ten thousand prompts would be one shard, and their activations fill its memory."""
+    checked = check(dataset={"kind": "ioi", "examples": 10_000})
+    assert len(cut(checked, CUDA_FLOPS_PER_SECOND)) > 1

@@ -1,0 +1,174 @@
+"""Specs that can run: what they will take, and that what passes here fits the model and the dataset."""
+
+from typing import Any
+
+import pytest
+
+from api_schemas.errors import InvalidSpec
+from service.limits import Limits
+from service.validation import normalised
+from tests.specs_of_demo import RECEIVERS, SENDERS, TEMPLATES, TOKENS, JobSpec, check, document, problems
+
+SWEEP = {"senders": {"sweep": {"hook": "z"}}, "receivers": RECEIVERS}
+EDGES = {"senders": {"sweep": {"hook": "z"}}, "receivers": {"sweep": {"hook": ["q", "k"]}}}
+LOGIT = {"kind": "logit", "answer": "IO"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "cells", "axes", "shape"),
+    [
+        ({}, 1, ["example"], [8]),
+        ({"output": {"per_example": False}}, 1, [], []),
+        ({"patch": SWEEP}, 32, ["sender_layer", "sender_head"], [4, 8]),
+        ({"patch": SWEEP, "output": {"per_example": True}}, 32, ["sender_layer", "sender_head", "example"], [4, 8, 8]),
+        ({"patch": EDGES, "output": {"reduce": {"top": 50}}}, 2048, ["cell"], [50]),
+        ({"patch": SWEEP, "output": {"reduce": {"top": 50}}}, 32, ["cell"], [32]),
+        (
+            {
+                "patch": {"kind": "activation", "nodes": {"sweep": {"hook": "resid_pre", "positions": "each"}}},
+                "metric": LOGIT,
+                "dataset": TOKENS,
+            },
+            16,
+            ["layer", "position"],
+            [4, 4],
+        ),
+    ],
+)
+def test_axes_are_those_of_the_result(changes: dict[str, Any], cells: int, axes: list[str], shape: list[int]) -> None:
+    """Clients plan their figures by these before any work is done."""
+    checked = check(**changes)
+    assert (checked.cells, checked.axes, checked.shape) == (cells, axes, shape)
+
+
+def test_specs_that_mean_the_same_are_equal_once_normalised() -> None:
+    """An equal spec's earlier result answers; a default that was written out must not hide it."""
+    plain = document()
+    written = document(
+        patch={**plain["patch"], "kind": "path", "receiver_update": "add", "source": "new"},
+        output={"per_example": True},
+        priority="normal",
+    )
+    assert normalised(JobSpec.model_validate(plain)) == normalised(JobSpec.model_validate(written))
+    assert normalised(normalised(JobSpec.model_validate(plain))) == normalised(JobSpec.model_validate(plain))
+
+
+def test_a_model_is_checked_before_its_dataset() -> None:
+    """Without the model nothing else can be compared."""
+    with pytest.raises(InvalidSpec, match="There is no model 'nobody'"):
+        check(model={"name": "nobody"})
+
+
+def test_positions_beyond_a_shorter_prompt_are_fine_in_a_patch() -> None:
+    """An example that lacks the position does not take part; only a position that no prompt has is a mistake."""
+    patch = {"senders": SENDERS, "receivers": RECEIVERS, "positions": 3}
+    assert problems(dataset=TOKENS, patch=patch) == {}
+    assert problems(dataset=TOKENS, patch={**patch, "positions": [[0, 3], []]}) == {}
+
+
+def test_estimates_grow_with_the_work() -> None:
+    """They cut shards and warn of long jobs: a sweep costs more than a cell, MLPs more than skips, 80 more than 8."""
+    logits = {"metric": {**LOGIT, "answer": "IO"}}
+    one = check(**logits).estimated_flops
+    assert check(**logits, patch=SWEEP).estimated_flops > one
+    many = check(**logits, dataset={"kind": "ioi", "examples": 80}).estimated_flops
+    assert many == pytest.approx(10 * one, rel=0.05)
+    heads = check(patch=EDGES, **logits, method="attribution").estimated_flops
+    assert heads < check(patch=EDGES, **logits).estimated_flops
+    mlps = check(
+        **logits, patch={**SWEEP, "receivers": [{"hook": "resid_post", "layer": 3}], "direct_includes_mlps": True}
+    )
+    assert (
+        mlps.estimated_flops
+        > check(**logits, patch={**SWEEP, "receivers": [{"hook": "resid_post", "layer": 3}]}).estimated_flops
+    )
+
+
+def test_result_sizes_are_about_those_of_the_json() -> None:
+    """Twice too large would refuse what fits; ten times too small would fill the store."""
+    checked = check(patch=EDGES, output={"per_example": True}, dataset={"kind": "ioi", "examples": 100})
+    numbers = 2048 * 100 * 3  # patched, and orig and new of each cell's own head
+    assert 10 * numbers < checked.estimated_result_bytes < 20 * numbers
+    assert check(patch=EDGES, output={"reduce": {"top": 5}}).estimated_result_bytes < 5000
+
+
+@pytest.mark.parametrize(
+    ("changes", "warning"),
+    [
+        ({}, None),
+        ({"dataset": TEMPLATES}, None),
+        (
+            {"patch": {"senders": [{"hook": "z", "layer": 3, "head": 0}, *SENDERS], "receivers": RECEIVERS}},
+            "no path leads to any receiver from z 3.0: there, patched equals orig exactly",
+        ),
+        (
+            {"patch": {"senders": SWEEP["senders"], "receivers": RECEIVERS}},
+            "from z 2.0, z 2.1, z 2.2, z 2.3, z 2.4, z 2.5 and 10 more",
+        ),
+        (
+            {"dataset": {**TOKENS, "new": [TOKENS["orig"][0], [5, 9, 7]]}},
+            "orig equals new in 1 of 2 examples (0): patching changes nothing there",
+        ),
+        (
+            {"dataset": {**TOKENS, "new": TOKENS["orig"]}},
+            "orig equals new in all examples: patching changes nothing there",
+        ),
+        (
+            {"dataset": {**TOKENS, "new": TOKENS["orig"]}, "metric": {**LOGIT, "normalize": "noising"}},
+            "orig equals new in all examples: normalize divides by zero, so its results will be null",
+        ),
+        (
+            {
+                "dataset": {**TOKENS, "answers": {"IO": [8, 8], "S": [8, 9]}},
+                "metric": {"kind": "logit_diff", "answer": "IO", "minus_answer": "S"},
+            },
+            "answers IO and S are the same token in 1 of 2 examples (0): their logit difference is 0 there",
+        ),
+        (
+            {"metric": {"kind": "attention", "query": "IO", "key": "end"}},
+            'key "end" comes after query "IO" in all examples: attention there is always 0',
+        ),
+        (
+            {"metric": {"kind": "attention_diff", "query": "end", "key": "S1", "minus_key": "S1"}},
+            'key "S1" and minus_key "S1" are the same position: the difference is 0',
+        ),
+        (
+            {"metric": {"kind": "attention", "query": "end", "key": "IO", "head": {"layer": 1, "head": 0}}},
+            "attention of head 1.0 is computed before all that is patched, and cannot change",
+        ),
+        (
+            {"metric": {"kind": "attention", "query": "end", "key": "IO", "head": {"layer": 2, "head": 0}}},
+            "attention of head 2.0 is computed before all that is patched, and cannot change",
+        ),
+        (
+            {
+                "patch": {"senders": SENDERS, "receivers": RECEIVERS, "positions": "end"},
+                "metric": {**LOGIT, "position": "IO"},
+            },
+            'position "end" comes after "IO", where metric \'logit\' is read: nothing can change',
+        ),
+        (
+            {"patch": {"senders": [{"hook": "pos_embed"}], "receivers": RECEIVERS}},
+            "pos_embed is the same in both runs, so patching it changes nothing (it does with source 'zero')",
+        ),
+        (
+            {"metric": {"kind": "kl"}, "method": "attribution"},
+            "the gradient of kl at orig is 0, so method 'attribution' estimates 0 for every cell",
+        ),
+    ],
+)
+def test_what_is_probably_not_meant_is_warned_of(changes: dict[str, Any], warning: str | None) -> None:
+    """A patch that silently does nothing is the most common complaint about such services."""
+    warnings = check(**changes).warnings
+    if warning is None:
+        assert warnings == []
+    else:
+        assert any(warning in found for found in warnings), warnings
+
+
+def test_limits_come_from_the_environment_by_their_own_names() -> None:
+    """Each error names the variable that changes the limit."""
+    assert Limits.from_environment({"PATHPATCH_MAX_CELLS": "7", "HOME": "/root"}) == Limits(max_cells=7)
+    for value in ("0", "-1", "many", "1.5", ""):
+        with pytest.raises(ValueError, match=f"PATHPATCH_MAX_CELLS is '{value}': it must be a positive integer"):
+            Limits.from_environment({"PATHPATCH_MAX_CELLS": value})
