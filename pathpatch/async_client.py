@@ -1,0 +1,204 @@
+"""The async client: the same flows as the sync one, awaited."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from api_schemas.jobs import Batch, Job, JobEvent, ValidationReport, WorkerInfo
+from api_schemas.models import ModelInfo
+from pathpatch import flows, wire
+from pathpatch.connection import RECONNECT_S, Connection, lost
+from pathpatch.handles import AsyncJobHandle
+from pathpatch.progress import Choice, Told, display
+from pathpatch.results import Result
+from pathpatch.wire import Answer, Call, SpecLike
+
+Value = TypeVar("Value")
+
+
+class AsyncClient:
+    """As :class:`pathpatch.Client`, for ``async`` code: every method is awaited, ``follow`` is an async iterator."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout_s: float = 60.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._connection = Connection.of(url, api_key, timeout_s)
+        self._http = httpx.AsyncClient(transport=transport, **self._connection.options())
+
+    @property
+    def url(self) -> str:
+        """The service's address."""
+        return self._connection.url
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def submit(self, spec: SpecLike) -> AsyncJobHandle:
+        """Queue one experiment; returns at once. The spec may be a ``JobSpec`` or a dict as in the JSON API."""
+        return AsyncJobHandle(self, await self._run(flows.submit(spec)))
+
+    async def run(self, spec: SpecLike, *, progress: Choice = None, timeout_s: float | None = None) -> Result:
+        """Submit, wait and fetch the result, in one line. Arguments and errors as of :meth:`AsyncJobHandle.result`."""
+        screen, is_watched = display(progress)
+        with screen as told:
+            return await self._run(flows.run(spec, timeout_s, is_watched), told)
+
+    async def map(
+        self, specs: Sequence[SpecLike], *, progress: Choice = None, timeout_s: float | None = None
+    ) -> list[Result]:
+        """The results of many specs, in their order; all are accepted, or none."""
+        screen, is_watched = display(progress)
+        with screen as told:
+            return await self._run(flows.map_results(list(specs), timeout_s, is_watched), told)
+
+    async def submit_all(self, specs: Sequence[SpecLike]) -> list[AsyncJobHandle]:
+        """Queue many experiments, all or none; returns at once."""
+        return [AsyncJobHandle(self, job) for job in await self._run(flows.submit_all(list(specs)))]
+
+    async def validate(self, spec: SpecLike) -> ValidationReport:
+        """What would happen to a spec: example prompts with roles, cells, seconds, warnings. Nothing is queued."""
+        return await self._call(wire.validate(spec))
+
+    async def get(self, job_id: str) -> AsyncJobHandle:
+        """A job by its identifier."""
+        return AsyncJobHandle(self, await self._call(wire.get_job(job_id)))
+
+    async def jobs(
+        self,
+        *,
+        status: str | None = None,
+        model: str | None = None,
+        tag: str | None = None,
+        limit: int | None = 20,
+    ) -> list[AsyncJobHandle]:
+        """Jobs, newest first.
+
+        Args:
+            tag: ``key:value``.
+            limit: How many at most; None for all.
+        """
+        filters = {"status": status, "model": model, "tag": tag}
+        return [AsyncJobHandle(self, job) for job in await self._run(flows.every_job(filters, limit))]
+
+    async def cancel(self, job_id: str) -> Job:
+        """Cancel a job; twice is fine."""
+        return await self._call(wire.cancel_job(job_id))
+
+    async def delete(self, job_id: str) -> None:
+        """Erase a job's record, events and result; not while it runs."""
+        await self._call(wire.delete_job(job_id))
+
+    async def result(self, job_id: str, *, progress: Choice = False, timeout_s: float | None = None) -> Result:
+        """A job's result, when it has ended."""
+        return await (await self.get(job_id)).result(progress=progress, timeout_s=timeout_s)
+
+    async def events(self, job_id: str) -> list[JobEvent]:
+        """What has happened to a job so far, oldest first."""
+        return await self._run(flows.every_event(job_id))
+
+    async def follow(self, job_id: str, after: str | None = None) -> AsyncIterator[JobEvent]:
+        """A job's events as they happen, to its end; continues by itself after a lost connection."""
+        while True:
+            try:
+                async for event in self._stream(wire.follow_events(job_id, after)):
+                    after = event.id
+                    yield event
+                    if wire.ends_job(event):
+                        return
+            except httpx.TransportError:
+                pass
+            await asyncio.sleep(RECONNECT_S)
+            if not await self._run(flows.has_more_events(job_id, after)):
+                return
+
+    async def _stream(self, call: Call[None]) -> AsyncIterator[JobEvent]:
+        reader = wire.EventReader()
+        async with self._http.stream(call.method, call.path, **self._connection.arguments(call)) as response:
+            if response.status_code >= 400:
+                await response.aread()
+                call.read(self._connection.answer(response))
+            async for line in response.aiter_lines():
+                event = reader.feed(line)
+                if event is not None:
+                    yield event
+
+    async def figure(
+        self, job_id: str, figure_format: str = "json", *, kind: str | None = None, block: int | str = 0
+    ) -> bytes:
+        """A result's figure as the service draws it: ``json`` (Plotly), ``html`` or ``svg``."""
+        return await self._call(wire.get_figure(job_id, figure_format, kind, block))
+
+    async def batch(self, batch_id: str) -> Batch:
+        """A batch and the states of its jobs."""
+        return await self._call(wire.get_batch(batch_id))
+
+    async def cancel_batch(self, batch_id: str) -> Batch:
+        """Cancel what has not ended of a batch."""
+        return await self._call(wire.cancel_batch(batch_id))
+
+    async def models(self) -> list[ModelInfo]:
+        """The models that the service knows."""
+        return await self._call(wire.list_models())
+
+    async def model(self, name: str) -> ModelInfo:
+        """One model: layers, heads, context, revision, workers that hold it."""
+        return await self._call(wire.get_model(name))
+
+    async def workers(self) -> list[WorkerInfo]:
+        """The workers that are alive, and what they run."""
+        return await self._call(wire.list_workers())
+
+    async def me(self) -> dict[str, Any]:
+        """The key's name, limits and use."""
+        return await self._call(wire.get_me())
+
+    async def version(self) -> dict[str, Any]:
+        """The service's version."""
+        return await self._call(wire.get_version())
+
+    async def _call(self, call: Call[Value]) -> Value:
+        return await self._run(flows.exchange(call))
+
+    async def _run(self, flow: flows.Flow[Value], told: Told | None = None) -> Value:
+        """Do what a flow asks for, until it returns."""
+        outcome: Any = None
+        while True:
+            try:
+                effect = flow.send(outcome)
+            except StopIteration as end:
+                returned: Value = end.value
+                return returned
+            outcome = None
+            if isinstance(effect, flows.Send):
+                outcome = await self._send(effect.call)
+            elif isinstance(effect, flows.Pause):
+                await asyncio.sleep(effect.seconds)
+            elif told is not None:
+                told(effect.job)
+
+    async def _send(self, call: Call[Any]) -> Answer | flows.Lost:
+        try:
+            response = await self._http.request(call.method, call.path, **self._connection.arguments(call))
+        except httpx.TransportError as exc:
+            return lost(self.url, exc)
+        return self._connection.answer(response)

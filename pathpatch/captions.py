@@ -1,0 +1,123 @@
+"""Titles and the one caption line of a figure: metric and unit, n, model, and the spec in words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pathpatch.results import Block, Result
+
+Spec = Mapping[str, Any]
+_LONGEST_LIST = 6
+_SOURCES = {"zero": "zero-ablated", "mean": "mean-ablated"}
+
+
+def plain(spec: Any) -> Spec | None:
+    """A spec as a dict, whether it came as a dict or as a ``JobSpec``."""
+    if spec is None or isinstance(spec, Mapping):
+        return spec
+    dumped: Spec = spec.model_dump(mode="json", exclude_none=True)
+    return dumped
+
+
+def metric_words(metric: Mapping[str, Any] | None, kind: str) -> str:
+    """The metric in words, such as ``attention end→IO minus end→S1``."""
+    said = metric or {}
+    match kind:
+        case "attention" if metric:
+            words = f"attention {said['query']}→{said['key']}"
+        case "attention_diff" if metric:
+            words = f"attention {said['query']}→{said['key']} minus {said['query']}→{said['minus_key']}"
+        case "logit_diff" if metric:
+            words = f"logit {said['answer']} minus {said['minus_answer']}"
+        case "logit" | "prob" | "log_prob" if metric:
+            words = f"{kind.replace('_', ' ')} of {said['answer']}"
+        case "kl":
+            words = "KL from orig"
+        case _:
+            words = kind.replace("_", " ")
+    head = said.get("head")
+    position = said.get("position", "end")
+    words += f" of head {head['layer']}.{head['head']}" if head else ""
+    return words + ("" if position == "end" else f" at {position}")
+
+
+def value_words(block: Block, metric: Mapping[str, Any] | None) -> str:
+    """The metric with its unit: the title of an axis."""
+    words = metric_words(metric, block.kind)
+    if block.normalize == "none":
+        return f"{words} ({block.unit})"
+    return f"{words} ({block.normalize}: 0 = orig, {'−1' if block.normalize == 'noising' else '1'} = new)"
+
+
+def effect_words(block: Block, metric: Mapping[str, Any] | None) -> str:
+    """The effect with its unit, for a colour bar or an axis."""
+    unit = block.unit if block.normalize == "none" else f"fraction, {block.normalize}"
+    return f"effect on {metric_words(metric, block.kind)} ({unit})"
+
+
+def _node_words(node: Mapping[str, Any]) -> str:
+    index = node.get("head") if node.get("head") is not None else node.get("neuron")
+    layer = node.get("layer")
+    place = "" if layer is None else f" {layer}" + ("" if index is None else f".{index}")
+    return f"{node['hook']}{place}"
+
+
+def end_words(end: Any) -> str:
+    """One end of a patch: ``z 9.6, z 9.9`` or ``each z`` of a sweep."""
+    if isinstance(end, Mapping):
+        sweep = end["sweep"]
+        hook = sweep["hook"] if isinstance(sweep["hook"], str) else "/".join(sweep["hook"])
+        return f"each {hook}" + (" at each position" if sweep.get("positions") == "each" else "")
+    named = [_node_words(node) for node in end[:_LONGEST_LIST]]
+    return ", ".join(named) + (f" and {len(end) - _LONGEST_LIST} more" if len(end) > _LONGEST_LIST else "")
+
+
+def patch_words(patch: Spec) -> str:
+    """What was patched: ``z 9.6 → q 10.7, skip connections only``."""
+    if patch.get("kind") == "activation":
+        words = [f"activations {end_words(patch['nodes'])}"]
+    else:
+        words = [f"{end_words(patch['senders'])} → {end_words(patch['receivers'])}"]
+        words.append("through MLPs" if patch.get("direct_includes_mlps") else "skip connections only")
+    positions = patch.get("positions")
+    if isinstance(positions, int | str):
+        words.append(f"at {positions}")
+    elif positions is not None:
+        words.append("at chosen positions")
+    words += [_SOURCES[patch["source"]]] if patch.get("source") in _SOURCES else []
+    return ", ".join(words)
+
+
+def dataset_words(dataset: Spec) -> str:
+    """The dataset: ``ioi prompts, abc, seed 0``."""
+    words = [f"{dataset['kind']} prompts" if dataset["kind"] in ("ioi", "templates") else str(dataset["kind"])]
+    words += [str(dataset["new"])] if isinstance(dataset.get("new"), str) else []
+    words += [f"seed {dataset['seed']}"] if "seed" in dataset else []
+    words += ["orig and new swapped"] if dataset.get("swap") else []
+    return ", ".join(words)
+
+
+def _metrics(spec: Spec | None) -> list[Mapping[str, Any]]:
+    if spec is None:
+        return []
+    return list(spec.get("metrics") or ([spec["metric"]] if spec.get("metric") else []))
+
+
+def metric_of(spec: Spec | None, index: int, block: Block) -> Mapping[str, Any] | None:
+    """The spec's own words for a block's metric, if they fit it."""
+    metrics = _metrics(spec)
+    said = metrics[index] if index < len(metrics) else None
+    return said if said is not None and said.get("kind") == block.kind else None
+
+
+def caption(result: Result, block: Block, spec: Spec | None, *extra: str) -> str:
+    """One line: unit, n, model, what was patched, the dataset, and what the reader should know."""
+    parts = [f"unit: {block.unit}", f"n = {block.n}"]
+    model = result.provenance.get("model") or (spec or {}).get("model", {}).get("name")
+    parts += [str(model)] if model else []
+    if spec is not None:
+        parts += [patch_words(spec["patch"]), dataset_words(spec["dataset"])]
+        parts += ["first-order estimate (attribution)"] if spec.get("method") == "attribution" else []
+        parts += [str(spec["dtype"])] if spec.get("dtype", "float32") != "float32" else []
+    elif result.job_id:
+        parts.append(result.job_id)
+    return " · ".join([*parts, *filter(None, extra)])

@@ -1,0 +1,275 @@
+"""From a result to the chart that fits it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from pathpatch.captions import Spec, caption, effect_words, metric_of, metric_words, plain, value_words
+from pathpatch.cells import cell_name, part_of, place_name, side_of
+from pathpatch.charts import Bars, Chart, Graph, Heatmap, Histogram, Labels, Scatter, Series, Words
+from pathpatch.circuit import circuit
+from pathpatch.results import Block, Floats, Result
+
+_MOST_BINS = 50
+_MOST_CELLS = 250_000
+_MOST_COLUMNS = 400
+_MOST_NUMBERS = 400
+_MOST_SIGNS = 20
+_STRONGEST = 30
+
+
+class FigureDoesNotFit(ValueError):
+    """A figure was asked for that the result's axes cannot fill."""
+
+    def __init__(self, kind: str, axes: Sequence[str], needed: str) -> None:
+        said = ", ".join(axes) or "none (one cell)"
+        super().__init__(f"a {kind} needs {needed}; this result's axes: {said}")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One block of a result, its spec, and the prompt's tokens, if they are known."""
+
+    result: Result
+    block: Block
+    spec: Spec | None
+    metric: Any
+    tokens: Sequence[str] | None
+
+    @property
+    def words(self) -> str:
+        return metric_words(self.metric, self.block.kind)
+
+    def caption(self, *extra: str) -> str:
+        return caption(self.result, self.block, self.spec, *extra)
+
+
+def averaged(block: Block) -> Block:
+    """The block with its ``example`` axis averaged away: per cell the means, and the effect's sem."""
+    if "example" not in block.axes or len(block.axes) == 1:
+        return block
+    effect, examples = block.effect, block.shape[-1]
+    orig = np.broadcast_to(block.orig, block.shape) if block.orig.ndim else np.full(block.shape, block.orig)
+    sem = effect.std(axis=-1, ddof=1) / np.sqrt(examples) if examples > 1 else None
+    return replace(
+        block,
+        axes=block.axes[:-1],
+        patched=block.patched.mean(axis=-1),
+        orig=orig.mean(axis=-1),
+        patched_sem=sem,
+        reachable=None if block.reachable is None else block.reachable.reshape((*block.shape[:-1], -1))[..., 0],
+    )
+
+
+def _bin_edges(values: Floats) -> Floats:
+    """Bins of a round width with 0 among their edges."""
+    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
+    if low == high:
+        return np.array([-0.5, 0.0, 0.5])
+    raw = (high - low) / np.clip(2 * np.sqrt(values.size / 2), 10, _MOST_BINS)
+    magnitude = 10.0 ** np.floor(np.log10(raw))
+    width = magnitude * next(step for step in (1, 2, 2.5, 5, 10) if step * magnitude >= raw * 0.999)
+    first, last = np.floor(low / width + 1e-9), np.ceil(high / width - 1e-9)
+    edges: Floats = np.arange(first, last + 1) * width
+    return edges
+
+
+def histogram(subject: Subject) -> Histogram:
+    """Distributions of orig and patched over the examples."""
+    block = subject.block
+    if block.axes != ("example",):
+        raise FigureDoesNotFit("histogram", block.axes, "the single axis example (one cell, with per_example)")
+    runs = {"orig": np.broadcast_to(block.orig, block.shape), "patched": block.patched}
+    finite = {name: values[np.isfinite(values)] for name, values in runs.items()}
+    dropped = sum(values.size for values in runs.values()) - sum(values.size for values in finite.values())
+    edges = _bin_edges(np.concatenate([*finite.values(), [0.0]]))
+    means = {name: float(values.mean()) if values.size else float("nan") for name, values in finite.items()}
+    series = [
+        Series(name, np.histogram(values, edges)[0].astype(np.float64), means[name]) for name, values in finite.items()
+    ]
+    alt = f"Histogram of {subject.words}: mean {means['orig']:.3g} in orig, {means['patched']:.3g} patched."
+    note = f"{dropped} values not finite" if dropped else ""
+    words = Words(_sentence(f"{subject.words}, orig and patched"), subject.caption(note), alt)
+    return Histogram(words, value_words(block, subject.metric), edges, series)
+
+
+def scatter(subject: Subject) -> Scatter:
+    """Each example's (or each cell's) patched value against its orig."""
+    block = subject.block
+    if block.orig.shape != block.shape or not block.axes:
+        raise FigureDoesNotFit("scatter", block.axes, "one orig value per point (per_example, or a metric per cell)")
+    names = [block.name_of(index) for index in block.indices()]
+    moved = float(np.nanmean(block.effect))
+    alt = f"Scatter of {subject.words}: patched against orig, {len(names)} points, mean effect {moved:.3g}."
+    words = Words(_sentence(f"{subject.words}, patched against orig"), subject.caption(), alt)
+    return Scatter(words, block.orig.ravel(), block.patched.ravel(), names, value_words(block, subject.metric))
+
+
+def _axis_names(subject: Subject, axes: Sequence[str]) -> Labels:
+    """Names of the rows or columns of a matrix: the product of some axes."""
+    coordinates = subject.block.coordinates
+    combined = [dict(zip(axes, place, strict=True)) for place in product(*(coordinates[axis] for axis in axes))]
+    if [part_of(axis) for axis in axes] == ["position"]:
+        return [_position_name(place[axes[0]], subject.tokens) for place in combined]
+    if len(axes) == 1 and part_of(axes[0]) != "hook":
+        return [str(place[axes[0]]) for place in combined]
+    side = side_of(axes[0])
+    same_side = all(side_of(axis) == side for axis in axes)
+    return [place_name(place, side) if same_side else cell_name(place) for place in combined]
+
+
+def _position_name(position: int | str, tokens: Sequence[str] | None) -> str:
+    if tokens is None or isinstance(position, str) or position >= len(tokens):
+        return str(position)
+    return f"{tokens[position].replace(' ', '·', 1)}  {position}"
+
+
+def _axis_label(axes: Sequence[str]) -> str:
+    """``sender head`` for one axis, ``sender layer.head`` for a product."""
+    side = side_of(axes[0])
+    if all(side_of(axis) == side for axis in axes):
+        return f"{side.rstrip('_')} {'.'.join(part_of(axis) for axis in axes)}".strip()
+    return ", ".join(axis.replace("_", " ") for axis in axes)
+
+
+def _row_axes(axes: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Rows and columns of the matrix: receivers against senders where both sweep, else all but the last axis."""
+    senders = [axis for axis in axes if side_of(axis) == "sender_"]
+    receivers = [axis for axis in axes if side_of(axis) == "receiver_"]
+    return (receivers, senders) if senders and receivers else (list(axes[:-1]), list(axes[-1:]))
+
+
+def _marked(values: Floats, limit: float) -> Any:
+    """Which cells carry their number (in a large matrix: their sign), so that the sign shows without colour."""
+    size = np.nan_to_num(np.abs(values))
+    threshold = 0.1 * limit
+    if values.size > _MOST_NUMBERS:
+        threshold = max(threshold, float(np.sort(size, axis=None)[-_MOST_SIGNS]))
+    return size >= threshold
+
+
+def heatmap(subject: Subject) -> Heatmap:
+    """Effects as a matrix, symmetric colour scale around 0; grey where no path leads from sender to receiver."""
+    subject = replace(subject, block=averaged(subject.block))
+    block = subject.block
+    if len(block.axes) < 2:
+        raise FigureDoesNotFit("heatmap", block.axes, "a sweep of two axes or more")
+    rows, columns = _row_axes(block.axes)
+    order = [block.axes.index(axis) for axis in [*rows, *columns]]
+    shape = (int(np.prod([len(block.coordinates[axis]) for axis in rows])), -1)
+    effect = block.effect
+    if block.reachable is not None and block.reachable.shape == effect.shape:
+        effect = np.where(block.reachable, effect, np.nan)
+    values = effect.transpose(order).reshape(shape)
+    size = np.abs(values[np.isfinite(values)])
+    limit = float(size.max()) if size.size and size.max() > 0 else 1.0
+    names = np.array([block.name_of(index, subject.tokens) for index in block.indices()], dtype=object)
+    cell_names = names.reshape(effect.shape).transpose(order).reshape(shape).tolist()
+    row_label, column_label = _axis_label(rows), _axis_label(columns)
+    note = "grey: no path" if np.isnan(values).any() else ""
+    return Heatmap(
+        Words(_sentence(f"effect on {subject.words}"), subject.caption("patched minus orig", note), _alt(subject)),
+        values, _axis_names(subject, rows), _axis_names(subject, columns), row_label, column_label,
+        effect_words(block, subject.metric), cell_names, limit, _marked(values, limit),
+        shows_numbers=values.size <= _MOST_NUMBERS,
+    )  # fmt: skip
+
+
+def _alt(subject: Subject) -> str:
+    top = [f"{subject.block.name_of(place)} {effect:+.3g}" for place, effect in subject.block.strongest(3)]
+    return f"Effects on {subject.words} of {subject.block.patched.size} cells; strongest: {', '.join(top) or 'none'}."
+
+
+def bars(subject: Subject, strongest: int = _STRONGEST) -> Bars:
+    """One axis in its order; anything else as the strongest cells, ranked. One cell: its runs side by side."""
+    subject = replace(subject, block=averaged(subject.block))
+    block = subject.block
+    if block.patched.ndim == 0 or block.axes == ("example",):
+        return _runs(subject)
+    is_ranked = block.axes == ("cell",) or len(block.axes) > 1
+    places = [place for place, _ in block.strongest(strongest)] if is_ranked else list(block.indices())
+    axis = block.axes[0]
+    names = [block.name_of(p, subject.tokens) for p in places] if is_ranked else _axis_names(subject, [axis])
+    sem = block.patched_sem
+    errors = None if sem is None or sem.shape != block.shape else np.array([sem[place] for place in places])
+    effect = block.effect
+    title = f"strongest effects on {subject.words}" if is_ranked else f"effect on {subject.words}"
+    note = "bars: ± sem" if errors is not None else ""
+    words = Words(_sentence(title), subject.caption("patched minus orig", note), _alt(subject))
+    label = "cell" if is_ranked else _axis_label([axis])
+    values = np.array([effect[place] for place in places])
+    return Bars(words, names, values, errors, label, effect_words(block, subject.metric), is_ranked)
+
+
+def _runs(subject: Subject) -> Bars:
+    """The means of the runs of one cell."""
+    block = subject.block
+    runs = {"orig": block.orig, "patched": block.patched, "new": block.new}
+    means = np.array([float(np.nanmean(values)) if np.isfinite(values).any() else np.nan for values in runs.values()])
+    said = [(block.summary.get(run) or {}).get("sem") for run in runs]
+    errors = np.array([np.nan if sem is None else sem for sem in said])
+    listed = ", ".join(f"{name} {mean:.3g}" for name, mean in zip(runs, means, strict=True))
+    words = Words(_sentence(subject.words), subject.caption("bars: ± sem"), f"Means of {subject.words}: {listed}.")
+    return Bars(words, list(runs), means, errors, "run", value_words(block, subject.metric), is_ranked=False)
+
+
+def graph(subject: Subject, strongest: int = _STRONGEST) -> Graph:
+    """The strongest edges as a circuit."""
+    subject = replace(subject, block=averaged(subject.block))
+    if subject.block.axes in ((), ("example",)):
+        raise FigureDoesNotFit("graph", subject.block.axes, "a sweep")
+    nodes, edges = circuit(subject.block, subject.spec, strongest)
+    note = f"{len(edges)} strongest edges; solid: the metric rises, dashed: it falls"
+    words = Words(_sentence(f"strongest effects on {subject.words}"), subject.caption(note), _alt(subject))
+    return Graph(words, nodes, edges, effect_words(subject.block, subject.metric))
+
+
+def fitting_kind(block: Block) -> str:
+    """The kind of chart that shows a block best."""
+    axes = tuple(axis for axis in block.axes if axis != "example") or block.axes
+    if axes == ("example",):
+        return "histogram"
+    if len(axes) < 2 or axes == ("cell",):
+        return "bars"
+    sizes = [len(block.coordinates[axis]) for axis in axes]
+    _, columns = _row_axes(axes)
+    too_wide = part_of(axes[-1]) == "neuron" and len(columns) == 1 and sizes[-1] > _MOST_COLUMNS
+    return "bars" if too_wide or int(np.prod(sizes)) > _MOST_CELLS else "heatmap"
+
+
+_BUILDERS: dict[str, Callable[..., Chart]] = {
+    "histogram": histogram, "scatter": scatter, "heatmap": heatmap, "bars": bars, "graph": graph,
+}  # fmt: skip
+KINDS = tuple(_BUILDERS)
+
+
+def chart_for(
+    result: Any,
+    spec: Any = None,
+    prompt_tokens: Sequence[str] | None = None,
+    kind: str | None = None,
+    block: int | str = 0,
+    **options: Any,
+) -> Chart:
+    """The chart of a result (a ``Result`` or the service's JSON), of the fitting kind or the one asked for.
+
+    Raises:
+        FigureDoesNotFit: The result's axes cannot fill that kind.
+        ValueError: There is no such kind.
+    """
+    whole = result if isinstance(result, Result) else Result.from_json(result)
+    said = plain(spec) if spec is not None else whole.spec
+    chosen = whole[block]
+    index = whole.blocks.index(chosen)
+    subject = Subject(whole, chosen, said, metric_of(said, index, chosen), prompt_tokens)
+    name = kind or fitting_kind(chosen)
+    if name not in _BUILDERS:
+        raise ValueError(f"no figure kind {name!r}: it is one of {', '.join(KINDS)}")
+    return _BUILDERS[name](subject, **options)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,114 @@
+"""What a figure shows, before any library draws it: the same chart becomes a Plotly figure, an SVG or a PNG."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathpatch.results import Floats
+
+Labels = list[str]
+
+
+@dataclass(frozen=True)
+class Words:
+    """The text of a chart. ``alt`` says in a sentence what it shows, for people who do not see it."""
+
+    title: str
+    caption: str
+    alt: str
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Counts of one run in the bins of a histogram."""
+
+    name: str
+    counts: Floats
+    mean: float
+
+
+@dataclass(frozen=True, eq=False)
+class Histogram:
+    """Overlaid distributions over the examples; ``edges`` has one more entry than there are bins, and 0 among them."""
+
+    words: Words
+    value_label: str
+    edges: Floats
+    series: list[Series]
+
+
+@dataclass(frozen=True, eq=False)
+class Heatmap:
+    """Effects as a matrix; NaN where there is no path. ``limit`` is the end of the symmetric scale.
+
+    The cells that ``is_marked`` show their number, or in a large matrix only their sign.
+    """
+
+    words: Words
+    values: Floats
+    row_names: Labels
+    column_names: Labels
+    row_label: str
+    column_label: str
+    colour_label: str
+    cell_names: list[Labels]
+    limit: float
+    is_marked: NDArray[np.bool_]
+    shows_numbers: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Bars:
+    """One bar per name; ``errors`` are standard errors. Many bars lie (``is_ranked``), strongest on top."""
+
+    words: Words
+    names: Labels
+    values: Floats
+    errors: Floats | None
+    name_label: str
+    value_label: str
+    is_ranked: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Scatter:
+    """Orig against patched; a point on the diagonal did not change."""
+
+    words: Words
+    orig: Floats
+    patched: Floats
+    names: Labels
+    value_label: str
+
+
+@dataclass(frozen=True)
+class GraphNode:
+    """A node of the circuit: ``height`` follows the forward pass upwards."""
+
+    name: str
+    column: float
+    height: float
+
+
+@dataclass(frozen=True)
+class GraphEdge:
+    """A patched edge, its effect, and the points (column, height) of its curve from sender to receiver."""
+
+    name: str
+    label: str
+    effect: float
+    curve: list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The strongest edges as a circuit; width is the size of the effect, dashes mean negative."""
+
+    words: Words
+    nodes: list[GraphNode]
+    edges: list[GraphEdge]
+    effect_label: str
+
+
+Chart = Histogram | Heatmap | Bars | Scatter | Graph

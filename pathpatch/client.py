@@ -1,0 +1,224 @@
+"""The Python client, sync and async: submit specs, watch jobs, fetch results.
+
+>>> import pathpatch
+>>> client = pathpatch.Client()  # PATHPATCH_URL and PATHPATCH_API_KEY, or http://127.0.0.1:8000
+>>> result = client.run(spec)  # doctest: +SKIP
+>>> result.histogram()  # doctest: +SKIP
+
+Requests are repeated where that is safe: submitting carries an idempotency key, so that no job runs twice.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from api_schemas.jobs import Batch, Job, JobEvent, ValidationReport, WorkerInfo
+from api_schemas.models import ModelInfo
+from pathpatch import flows, wire
+from pathpatch.async_client import AsyncClient
+from pathpatch.connection import RECONNECT_S, Connection, lost
+from pathpatch.handles import AsyncJobHandle, JobHandle
+from pathpatch.progress import Choice, Told, display
+from pathpatch.results import Result
+from pathpatch.wire import Answer, Call, SpecLike
+
+__all__ = ["AsyncClient", "AsyncJobHandle", "Client", "JobHandle"]
+
+Value = TypeVar("Value")
+
+
+class Client:
+    """Talks to a pathpatch service. Use it as it is, or in a ``with`` block, which closes its connections.
+
+    Args:
+        url: The service; by default ``PATHPATCH_URL``, or http://127.0.0.1:8000.
+        api_key: By default ``PATHPATCH_API_KEY``; none is needed on your own machine.
+        timeout_s: Longest wait for the service to answer a request.
+        transport: For tests: what sends the requests.
+
+    Every method raises :class:`ServiceError` when the service refuses, and :class:`Unreachable` when none answers.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout_s: float = 60.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._connection = Connection.of(url, api_key, timeout_s)
+        self._http = httpx.Client(transport=transport, **self._connection.options())
+
+    @property
+    def url(self) -> str:
+        """The service's address."""
+        return self._connection.url
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def submit(self, spec: SpecLike) -> JobHandle:
+        """Queue one experiment; returns at once. The spec may be a ``JobSpec`` or a dict as in the JSON API."""
+        return JobHandle(self, self._run(flows.submit(spec)))
+
+    def run(self, spec: SpecLike, *, progress: Choice = None, timeout_s: float | None = None) -> Result:
+        """Submit, wait and fetch the result, in one line. Arguments and errors as of :meth:`JobHandle.result`."""
+        screen, is_watched = display(progress)
+        with screen as told:
+            return self._run(flows.run(spec, timeout_s, is_watched), told)
+
+    def map(
+        self, specs: Sequence[SpecLike], *, progress: Choice = None, timeout_s: float | None = None
+    ) -> list[Result]:
+        """The results of many specs, in their order; all are accepted, or none."""
+        screen, is_watched = display(progress)
+        with screen as told:
+            return self._run(flows.map_results(list(specs), timeout_s, is_watched), told)
+
+    def submit_all(self, specs: Sequence[SpecLike]) -> list[JobHandle]:
+        """Queue many experiments, all or none; returns at once."""
+        return [JobHandle(self, job) for job in self._run(flows.submit_all(list(specs)))]
+
+    def validate(self, spec: SpecLike) -> ValidationReport:
+        """What would happen to a spec: example prompts with roles, cells, seconds, warnings. Nothing is queued."""
+        return self._call(wire.validate(spec))
+
+    def get(self, job_id: str) -> JobHandle:
+        """A job by its identifier."""
+        return JobHandle(self, self._call(wire.get_job(job_id)))
+
+    def jobs(
+        self,
+        *,
+        status: str | None = None,
+        model: str | None = None,
+        tag: str | None = None,
+        limit: int | None = 20,
+    ) -> list[JobHandle]:
+        """Jobs, newest first.
+
+        Args:
+            tag: ``key:value``.
+            limit: How many at most; None for all.
+        """
+        filters = {"status": status, "model": model, "tag": tag}
+        return [JobHandle(self, job) for job in self._run(flows.every_job(filters, limit))]
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel a job; twice is fine."""
+        return self._call(wire.cancel_job(job_id))
+
+    def delete(self, job_id: str) -> None:
+        """Erase a job's record, events and result; not while it runs."""
+        self._call(wire.delete_job(job_id))
+
+    def result(self, job_id: str, *, progress: Choice = False, timeout_s: float | None = None) -> Result:
+        """A job's result, when it has ended."""
+        return self.get(job_id).result(progress=progress, timeout_s=timeout_s)
+
+    def events(self, job_id: str) -> list[JobEvent]:
+        """What has happened to a job so far, oldest first."""
+        return self._run(flows.every_event(job_id))
+
+    def follow(self, job_id: str, after: str | None = None) -> Iterator[JobEvent]:
+        """A job's events as they happen, to its end; continues by itself after a lost connection."""
+        while True:
+            try:
+                for event in self._stream(wire.follow_events(job_id, after)):
+                    after = event.id
+                    yield event
+                    if wire.ends_job(event):
+                        return
+            except httpx.TransportError:
+                pass
+            time.sleep(RECONNECT_S)
+            if not self._run(flows.has_more_events(job_id, after)):
+                return
+
+    def _stream(self, call: Call[None]) -> Iterator[JobEvent]:
+        reader = wire.EventReader()
+        with self._http.stream(call.method, call.path, **self._connection.arguments(call)) as response:
+            if response.status_code >= 400:
+                response.read()
+                call.read(self._connection.answer(response))
+            for line in response.iter_lines():
+                event = reader.feed(line)
+                if event is not None:
+                    yield event
+
+    def figure(
+        self, job_id: str, figure_format: str = "json", *, kind: str | None = None, block: int | str = 0
+    ) -> bytes:
+        """A result's figure as the service draws it: ``json`` (Plotly), ``html`` or ``svg``."""
+        return self._call(wire.get_figure(job_id, figure_format, kind, block))
+
+    def batch(self, batch_id: str) -> Batch:
+        """A batch and the states of its jobs."""
+        return self._call(wire.get_batch(batch_id))
+
+    def cancel_batch(self, batch_id: str) -> Batch:
+        """Cancel what has not ended of a batch."""
+        return self._call(wire.cancel_batch(batch_id))
+
+    def models(self) -> list[ModelInfo]:
+        """The models that the service knows."""
+        return self._call(wire.list_models())
+
+    def model(self, name: str) -> ModelInfo:
+        """One model: layers, heads, context, revision, workers that hold it."""
+        return self._call(wire.get_model(name))
+
+    def workers(self) -> list[WorkerInfo]:
+        """The workers that are alive, and what they run."""
+        return self._call(wire.list_workers())
+
+    def me(self) -> dict[str, Any]:
+        """The key's name, limits and use."""
+        return self._call(wire.get_me())
+
+    def version(self) -> dict[str, Any]:
+        """The service's version."""
+        return self._call(wire.get_version())
+
+    def _call(self, call: Call[Value]) -> Value:
+        return self._run(flows.exchange(call))
+
+    def _run(self, flow: flows.Flow[Value], told: Told | None = None) -> Value:
+        """Do what a flow asks for, until it returns."""
+        outcome: Any = None
+        while True:
+            try:
+                effect = flow.send(outcome)
+            except StopIteration as end:
+                returned: Value = end.value
+                return returned
+            outcome = None
+            if isinstance(effect, flows.Send):
+                outcome = self._send(effect.call)
+            elif isinstance(effect, flows.Pause):
+                time.sleep(effect.seconds)
+            elif told is not None:
+                told(effect.job)
+
+    def _send(self, call: Call[Any]) -> Answer | flows.Lost:
+        try:
+            response = self._http.request(call.method, call.path, **self._connection.arguments(call))
+        except httpx.TransportError as exc:
+            return lost(self.url, exc)
+        return self._connection.answer(response)

@@ -1,0 +1,68 @@
+"""Where the service is and how to talk to it: address, key, version, and what a lost request means."""
+
+import os
+import warnings
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from pathpatch import __version__
+from pathpatch.flows import Lost
+from pathpatch.wire import Answer, Call
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+RECONNECT_S = 1.0
+VERSION_HEADER = "pathpatch-version"
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+class VersionMismatch(UserWarning):
+    """Client and service are of different versions: something may not be understood."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A service's address and the key to it."""
+
+    url: str
+    api_key: str | None
+    timeout_s: float
+
+    @classmethod
+    def of(cls, url: str | None, api_key: str | None, timeout_s: float) -> "Connection":
+        """What was given, else what the environment says, else this machine."""
+        address = url or os.environ.get("PATHPATCH_URL") or DEFAULT_URL
+        return cls(address.rstrip("/"), api_key or os.environ.get("PATHPATCH_API_KEY") or None, timeout_s)
+
+    def options(self) -> dict[str, Any]:
+        """Options of an httpx client. Proxies are for other hosts than this one."""
+        headers = {"user-agent": f"pathpatch-python/{__version__}", "accept": "application/json"}
+        if self.api_key:
+            headers["authorization"] = f"Bearer {self.api_key}"
+        is_here = urlsplit(self.url).hostname in _LOOPBACK
+        return {"base_url": self.url, "headers": headers, "timeout": self.timeout_s, "trust_env": not is_here}
+
+    def arguments(self, call: Call[Any]) -> dict[str, Any]:
+        """Arguments of an httpx request; the service may hold the answer back for the call's own wait."""
+        timeout = httpx.Timeout(self.timeout_s, read=self.timeout_s + call.wait_s)
+        return {"params": dict(call.params), "headers": dict(call.headers), "content": call.content, "timeout": timeout}
+
+    def answer(self, response: httpx.Response) -> Answer:
+        """A response as plain data; warns once if the service is of another version."""
+        theirs = response.headers.get(VERSION_HEADER)
+        if theirs is not None and theirs.split(".")[:2] != __version__.split(".")[:2]:
+            warnings.warn(
+                f"the service at {self.url} is pathpatch {theirs}, this client {__version__}: "
+                f"install the same version (pip install 'pathpatch=={theirs}')",
+                VersionMismatch,
+                stacklevel=6,
+            )
+        return Answer(response.status_code, response.headers, response.content)
+
+
+def lost(url: str, error: httpx.TransportError) -> Lost:
+    """A request that got no answer."""
+    return Lost(url, str(error) or type(error).__name__, isinstance(error, _NEVER_LEFT))

@@ -1,0 +1,70 @@
+"""`pathpatch demo`: the founding experiment, from nothing to a histogram, on a stack of its own."""
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from pathpatch.cli_up import LogPrinter
+from pathpatch.local import Stack, StackSettings, default_cache_dir
+from pathpatch.presets import preset
+from pathpatch.result_tables import format_number
+from pathpatch.terminal import draw, err, out, print_table
+
+if TYPE_CHECKING:
+    from pathpatch.results import Block, Result
+
+STATISTICS = ("mean", "sd", "median", "n")
+
+
+def run_demo(model: str, folder: Path, examples: int, shows_logs: bool) -> None:
+    """Start a stack, run the experiment, show and save its result, stop the stack."""
+    spec = yaml.safe_load(preset("ioi-heads", model))
+    spec["dataset"]["examples"] = examples
+    err.print(f"Starting broker, worker and service for the model {model!r} ...", markup=False)
+    result = _computed(spec, shows_logs)
+    folder.mkdir(parents=True, exist_ok=True)
+    result.save(folder / "result.json")
+    _show(result, spec)
+    for ending in ("html", "png", "svg"):
+        draw(result, folder / f"histogram.{ending}")
+    out.print(f"The result is in {folder}/result.json, the picture in {folder}/histogram.html", markup=False)
+
+
+def _computed(spec: dict[str, object], shows_logs: bool) -> "Result":
+    """The result of the spec, over HTTP, from a stack that lives for this only."""
+    from pathpatch.client import Client
+
+    data_dir = Path(tempfile.mkdtemp(prefix="pathpatch-demo-"))
+    settings = StackSettings(data_dir, port=0, cache_dir=default_cache_dir())
+    say = LogPrinter(sys.stderr) if shows_logs else lambda name, line: None
+    try:
+        with Stack(settings, say) as stack, Client(stack.url) as client:
+            err.print(f"Ready at {stack.url}; submitting the experiment over HTTP", markup=False)
+            return client.run(spec, progress=True)
+    finally:
+        shutil.rmtree(data_dir, ignore_errors=True)
+
+
+def _show(result: "Result", spec: dict[str, object]) -> None:
+    block = result.block
+    title = f"Attention of {_ends(spec)}: IO minus S1, from the end ({block.unit})"
+    rows = [[run, *(format_number(block.summary[run][name]) for name in STATISTICS)] for run in ("orig", "patched")]
+    print_table(("run", *STATISTICS), rows, title=title)
+    out.print(_verdict(block), markup=False)
+
+
+def _ends(spec: dict[str, object]) -> str:
+    patch = spec["patch"]
+    assert isinstance(patch, dict)
+    (receiver,) = patch["receivers"]
+    senders = ", ".join(f"{sender['layer']}.{sender['head']}" for sender in patch["senders"])
+    return f"head {receiver['layer']}.{receiver['head']} when only its query sees {senders} changed"
+
+
+def _verdict(block: "Block") -> str:
+    orig, patched = (block.summary[run]["mean"] for run in ("orig", "patched"))
+    return f"Patching these paths moves the mean from {orig:.3f} to {patched:.3f}."

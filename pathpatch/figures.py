@@ -1,0 +1,297 @@
+"""Results as Plotly figures: one place for notebooks, the command line, the service and its page.
+
+Every figure can be read without colour: histograms are hatched, strong cells carry their number, negative edges are
+dashed. Colours are those of Okabe and Ito, which colour-blind eyes tell apart. Below each figure stands one line with
+n, the model and the spec. :mod:`pathpatch.static_figures` draws the same charts as SVG or PNG without a browser.
+"""
+
+from collections.abc import Callable, Sequence
+from html import escape
+from textwrap import wrap
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import plotly.io as pio
+
+from pathpatch.charting import KINDS, FigureDoesNotFit, chart_for, fitting_kind
+from pathpatch.charts import Bars, Chart, Graph, Heatmap, Histogram, Scatter
+from pathpatch.palette import (
+    BLUE,
+    DIVERGING,
+    GREY,
+    HATCH,
+    INK,
+    MOST_EDGE_LABELS,
+    RUN_COLOURS,
+    UNREACHABLE,
+    VERMILION,
+)  # fmt: skip
+
+__all__ = [
+    "KINDS", "FigureDoesNotFit", "bars", "circuit_graph", "draw", "edge_matrix", "figure_for", "fitting_kind",
+    "head_heatmap", "histogram", "position_heatmap", "scatter", "to_html", "to_json", "top_cells",
+]  # fmt: skip
+
+_CAPTION_COLUMNS = 105
+_CONFIG = {"displaylogo": False, "responsive": True, "showSendToCloud": False, "plotlyServerURL": ""}
+
+
+def figure_for(
+    result: Any,
+    spec: Any = None,
+    prompt_tokens: Sequence[str] | None = None,
+    kind: str | None = None,
+    block: int | str = 0,
+    **options: Any,
+) -> go.Figure:
+    """The figure that fits a result: histogram, heatmap, bars, graph or scatter.
+
+    Args:
+        result: A :class:`pathpatch.Result` or the JSON that the service answers.
+        spec: The job's spec, for titles and caption; by default the one that the result carries.
+        prompt_tokens: Tokens of a prompt, to label positions with.
+        kind: One of ``KINDS``, to choose another figure than the fitting one.
+        block: Index or kind of the metric, where there are several.
+
+    Raises:
+        FigureDoesNotFit: The result's axes cannot fill that kind.
+    """
+    return draw(chart_for(result, spec, prompt_tokens, kind, block, **options))
+
+
+def histogram(result: Any, spec: Any = None, **options: Any) -> go.Figure:
+    """Overlaid distributions of orig and patched over the examples, with a dashed line at 0."""
+    return figure_for(result, spec, kind="histogram", **options)
+
+
+def head_heatmap(result: Any, spec: Any = None, **options: Any) -> go.Figure:
+    """Effects by layer and head, centred at 0; each head's name, such as 9.6, on hover."""
+    return figure_for(result, spec, kind="heatmap", **options)
+
+
+def position_heatmap(
+    result: Any, spec: Any = None, prompt_tokens: Sequence[str] | None = None, **options: Any
+) -> go.Figure:
+    """Effects by layer and position, with the prompt's tokens as ticks."""
+    return figure_for(result, spec, prompt_tokens, kind="heatmap", **options)
+
+
+def edge_matrix(result: Any, spec: Any = None, **options: Any) -> go.Figure:
+    """Effects of every edge: receivers as rows, senders as columns."""
+    return figure_for(result, spec, kind="heatmap", **options)
+
+
+def circuit_graph(result: Any, spec: Any = None, strongest: int = 20, **options: Any) -> go.Figure:
+    """The strongest edges as a circuit, in the order of the forward pass upwards."""
+    return figure_for(result, spec, kind="graph", strongest=strongest, **options)
+
+
+def scatter(result: Any, spec: Any = None, **options: Any) -> go.Figure:
+    """Each example's patched value against its orig; the diagonal is no change."""
+    return figure_for(result, spec, kind="scatter", **options)
+
+
+def bars(result: Any, spec: Any = None, **options: Any) -> go.Figure:
+    """Effects along one axis, or the means of the runs of one cell."""
+    return figure_for(result, spec, kind="bars", **options)
+
+
+def top_cells(result: Any, spec: Any = None, strongest: int = 30, **options: Any) -> go.Figure:
+    """The cells of largest absolute effect, ranked."""
+    return figure_for(result, spec, kind="bars", strongest=strongest, **options)
+
+
+def draw(chart: Chart) -> go.Figure:
+    """A chart as a Plotly figure; its description for those who do not see it is in ``layout.meta``."""
+    figure = _DRAWN_BY[type(chart)](chart)
+    figure.update_layout(
+        template="plotly_white",
+        title={"text": escape(chart.words.title, quote=False), "x": 0.5, "xanchor": "center"},
+        meta={"alt": chart.words.alt, "caption": chart.words.caption},
+        font={"family": "system-ui, sans-serif", "size": 13},
+        margin={"l": 80, "r": 30, "t": 60, "b": 60},
+        paper_bgcolor="white",
+        plot_bgcolor=UNREACHABLE if isinstance(chart, Heatmap) else "white",
+        autosize=True,
+    )
+    figure.update_yaxes(automargin=True)
+    label = figure.layout.xaxis.title.text or ""
+    figure.update_xaxes(title={"text": label + _small_print(chart.words.caption), "standoff": 12}, automargin=True)
+    return figure
+
+
+def _small_print(caption: str) -> str:
+    """The caption below the axis's own title: plotly keeps both clear of the ticks, however long these are."""
+    lines = [escape(line, quote=False) for line in wrap(caption, _CAPTION_COLUMNS)]
+    return "".join(f'<br><span style="font-size:11px">{line}</span>' for line in lines)
+
+
+def _histogram(chart: Histogram) -> go.Figure:
+    centres = (chart.edges[:-1] + chart.edges[1:]) / 2
+    width = float(np.diff(chart.edges[:2])[0])
+    hover = [f"{low:.4g} to {low + width:.4g}" for low in chart.edges[:-1]]
+    figure = go.Figure()
+    for series in chart.series:
+        colour = RUN_COLOURS[series.name]
+        figure.add_bar(
+            x=centres, y=series.counts, width=width, name=f"{series.name}, mean {series.mean:.3g}", opacity=0.65,
+            marker={"color": colour, "line": {"color": colour, "width": 1}, "pattern": {"shape": HATCH[series.name]}},
+            customdata=hover, hovertemplate=f"{series.name}: %{{y}} examples<br>%{{customdata}}<extra></extra>",
+        )  # fmt: skip
+    figure.add_vline(x=0, line={"dash": "dash", "color": INK, "width": 1.5})
+    figure.update_layout(
+        barmode="overlay", bargap=0, height=500,
+        legend={"x": 0.99, "y": 0.99, "xanchor": "right", "bgcolor": "rgba(255,255,255,0.7)"},
+        xaxis={"title": escape(chart.value_label, quote=False), "zeroline": False, "ticks": "outside"},
+        yaxis={"title": "number of examples"},
+    )  # fmt: skip
+    return figure
+
+
+def _scatter(chart: Scatter) -> go.Figure:
+    names = [escape(name, quote=False) for name in chart.names]
+    finite = np.concatenate([chart.orig, chart.patched])
+    finite = finite[np.isfinite(finite)]
+    ends = [float(finite.min()), float(finite.max())] if finite.size else [0.0, 1.0]
+    figure = go.Figure()
+    line = {"color": GREY, "width": 1}
+    figure.add_scatter(x=ends, y=ends, mode="lines", line=line, hoverinfo="skip", showlegend=False)
+    figure.add_annotation(x=ends[1], y=ends[1], text="no change", showarrow=False, yshift=10, font={"color": GREY})
+    figure.add_scatter(
+        x=chart.orig, y=chart.patched, mode="markers", customdata=names, showlegend=False,
+        marker={"color": BLUE, "opacity": 0.5, "size": 7, "line": {"color": "white", "width": 0.5}},
+        hovertemplate="%{customdata}<br>orig %{x:.4g}<br>patched %{y:.4g}<extra></extra>",
+    )  # fmt: skip
+    for add_line in (figure.add_vline, figure.add_hline):
+        add_line(0, line={"dash": "dash", "color": INK, "width": 1})
+    label = escape(chart.value_label, quote=False)
+    figure.update_layout(
+        height=640, xaxis={"title": f"orig: {label}", "zeroline": False, "constrain": "domain"},
+        yaxis={"title": f"patched: {label}", "zeroline": False, "scaleanchor": "x", "constrain": "domain"},
+    )  # fmt: skip
+    return figure
+
+
+def _heatmap(chart: Heatmap) -> go.Figure:
+    rows, columns = chart.values.shape
+    figure = go.Figure(
+        go.Heatmap(
+            z=chart.values, colorscale=DIVERGING, zmin=-chart.limit, zmax=chart.limit, zmid=0, hoverongaps=False,
+            customdata=chart.cell_names, hovertemplate="%{customdata}<br>effect %{z:.4g}<extra></extra>",
+            xgap=1 if columns <= 50 else 0, ygap=1 if rows <= 50 else 0,
+            colorbar={"title": {"text": escape(chart.colour_label, quote=False), "side": "right"}, "thickness": 16},
+        )
+    )  # fmt: skip
+    _mark_cells(figure, chart)
+    figure.update_layout(
+        height=int(np.clip(34 * rows, 240, 760)) + 190,
+        xaxis=_ticks(chart.column_names, chart.column_label, most=36),
+        yaxis=_ticks(chart.row_names, chart.row_label, most=36) | {"autorange": "reversed", "tickangle": 0},
+    )
+    return figure
+
+
+def _mark_cells(figure: go.Figure, chart: Heatmap) -> None:
+    """The strong cells' numbers, or in a large matrix their signs beside them."""
+    if chart.shows_numbers:
+        numbers = np.where(chart.is_marked, np.vectorize("{:+.2g}".format)(chart.values), "")
+        figure.data[0].update(text=numbers, texttemplate="%{text}", textfont={"size": 10})
+        return
+    rows, columns = np.nonzero(chart.is_marked)
+    signs = np.where(chart.values[rows, columns] > 0, "+", "−")
+    figure.add_scatter(
+        x=columns, y=rows, text=signs, mode="text", textposition="middle right", hoverinfo="skip", showlegend=False
+    )
+
+
+def _ticks(names: list[str], label: str, most: int) -> dict[str, Any]:
+    step = -(-len(names) // most)
+    places = list(range(0, len(names), step))
+    shown = [escape(names[place], quote=False) for place in places]
+    turned = {"tickangle": -90} if len(shown) > 4 and sum(map(len, shown)) > 75 else {}
+    ticks = {"tickvals": places, "ticktext": shown, "showgrid": False, "zeroline": False}
+    return {"title": escape(label), **ticks, **turned}
+
+
+def _bars(chart: Bars) -> go.Figure:
+    along, across = ("y", "x") if chart.is_ranked else ("x", "y")
+    figure = go.Figure()
+    is_rise = np.nan_to_num(chart.values) >= 0
+    for rises, colour in ((True, VERMILION), (False, BLUE)):
+        places = np.flatnonzero(is_rise == rises)
+        errors = None if chart.errors is None else {"type": "data", "array": chart.errors[places], "color": INK}
+        few = len(chart.names) <= 40
+        figure.add_bar(**{
+            along: places, across: chart.values[places], f"error_{across}": errors, "textposition": "outside",
+            "text": [f" {value:+.2g} " for value in chart.values[places]] if few else None,
+            "orientation": "h" if chart.is_ranked else "v", "showlegend": False, "cliponaxis": False,
+            "customdata": [escape(chart.names[place], quote=False) for place in places],
+            "marker": {"color": colour, "pattern": {"shape": "" if rises else "/", "fgcolor": "white"}},
+            "hovertemplate": f"%{{customdata}}<br>%{{{across}:.4g}}<extra></extra>",
+        })  # fmt: skip
+    names = _ticks(chart.names, chart.name_label, most=60) | (
+        {"autorange": "reversed", "tickangle": 0} if chart.is_ranked else {}
+    )
+    values = {"title": escape(chart.value_label, quote=False), "zeroline": True, "zerolinecolor": INK}
+    axes = {f"{along}axis": names, f"{across}axis": values}
+    height = 230 + 22 * len(chart.names) if chart.is_ranked else 480
+    figure.update_layout(height=max(height, 320), barmode="overlay", **axes)
+    return figure
+
+
+def _graph(chart: Graph) -> go.Figure:
+    figure = go.Figure()
+    largest = max((abs(edge.effect) for edge in chart.edges), default=1.0) or 1.0
+    for edge in chart.edges:
+        columns, heights = zip(*edge.curve, strict=True)
+        colour = VERMILION if edge.effect >= 0 else BLUE
+        width = 1 + 7 * abs(edge.effect) / largest
+        figure.add_scatter(
+            x=columns, y=heights, mode="lines", hoverinfo="text", showlegend=False, opacity=0.85,
+            text=escape(f"{edge.name}: {edge.effect:+.4g}", quote=False),
+            line={"width": width, "color": colour, "dash": "solid" if edge.effect >= 0 else "dash"},
+        )  # fmt: skip
+        if len(chart.edges) <= MOST_EDGE_LABELS:
+            middle = len(columns) // 2
+            figure.add_annotation(
+                x=columns[middle], y=heights[middle], text=edge.label, showarrow=False, bgcolor="rgba(255,255,255,0.8)",
+                font={"size": 10, "color": colour},
+            )  # fmt: skip
+    for node in chart.nodes:
+        figure.add_annotation(
+            x=node.column, y=node.height, text="<br>".join(wrap(escape(node.name, quote=False), 30)), showarrow=False,
+            bgcolor="white", bordercolor=INK, borderpad=4, font={"color": INK},
+        )  # fmt: skip
+    hidden = {"showticklabels": False, "showgrid": False, "zeroline": False}
+    levels = len({node.height for node in chart.nodes})
+    places = [node.column for node in chart.nodes] or [0.0]
+    reach = [min(places) - 0.6, max(places) + 0.6]
+    figure.update_layout(
+        height=int(np.clip(85 * levels, 320, 1000)) + 160, yaxis=hidden, xaxis=hidden | {"range": reach}
+    )
+    return figure
+
+
+_DRAWN_BY: dict[type[Any], Callable[[Any], go.Figure]] = {
+    Histogram: _histogram, Scatter: _scatter, Heatmap: _heatmap, Bars: _bars, Graph: _graph,
+}  # fmt: skip
+
+
+def to_json(figure: go.Figure) -> str:
+    """The figure as Plotly JSON; numbers that are not finite are null."""
+    text: str = pio.to_json(figure, validate=False, engine="json")
+    return text
+
+
+def to_html(figure: go.Figure, title: str | None = None) -> str:
+    """One HTML file that needs nothing else: plotly.js is inside, and no other host is asked for anything."""
+    meta = figure.layout.meta or {}
+    body = pio.to_html(figure, config=_CONFIG, include_plotlyjs=True, full_html=False, default_width="100%")
+    name = escape(title or figure.layout.title.text or "pathpatch")
+    alt = escape(str(meta.get("alt", name)))
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{name}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"></head>\n'
+        f'<body><main role="img" aria-label="{alt}">{body}</main></body>\n</html>\n'
+    )

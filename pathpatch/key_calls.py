@@ -1,0 +1,36 @@
+"""Requests about API keys, for administrators; as plain data, like those of :mod:`pathpatch.wire`."""
+
+import json
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from api_schemas.accounts import CreatedKey, KeyInfo, NewKey
+from api_schemas.jobs import ListOf
+from pathpatch.building import build
+from pathpatch.wire import Answer, Call, check, reader
+
+
+def create_key(name: str, scopes: Sequence[str], expires_after_s: float | None = None) -> Call[CreatedKey]:
+    """Make a key; the answer is the only one that shows its secret.
+
+    Raises:
+        SpecError: The name or a scope cannot be.
+    """
+    wanted = build(NewKey, name=name, scopes=list(scopes), expires_after_s=expires_after_s)
+    content = json.dumps(wanted.model_dump(mode="json", exclude_none=True)).encode()
+    headers = {"content-type": "application/json"}
+    return Call("POST", "/v1/keys", reader(CreatedKey), headers=headers, content=content, is_repeatable=False)
+
+
+def list_keys() -> Call[list[KeyInfo]]:
+    """All keys, without secrets."""
+    return Call("GET", "/v1/keys", lambda answer: list(reader(ListOf[KeyInfo])(answer).data))
+
+
+def revoke_key(key: str) -> Call[None]:
+    """Make a key useless, by its id or its name."""
+    return Call("DELETE", f"/v1/keys/{quote(key, safe='')}", _nothing)
+
+
+def _nothing(answer: Answer) -> None:
+    check(answer)

@@ -1,0 +1,121 @@
+"""A job's progress on the screen: a bar in a terminal, a line that overwrites itself in a notebook, else nothing."""
+
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Protocol
+
+from api_schemas.jobs import TERMINAL, Job
+
+Told = Callable[[Job], None]
+Choice = bool | Told | None
+_BAR_WIDTH = 30
+
+
+class Display(Protocol):
+    """Shows jobs for as long as it is open."""
+
+    def __enter__(self) -> Told: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def in_notebook() -> bool:
+    """Whether IPython runs in a kernel, whose output is not a terminal."""
+    ipython = sys.modules.get("IPython")
+    shell: Any = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and hasattr(shell, "kernel")
+
+
+def words(job: Job) -> str:
+    """The state of a job in a few words."""
+    if job.status == "queued" and job.queue.position:
+        return f"queued, {job.queue.position} ahead"
+    return "cached" if job.cached and job.status == "succeeded" else job.status
+
+
+def text_bar(job: Job) -> str:
+    """One line such as ``job_01JZ  running  40%|████      | 4/10 shards, 3 s left``."""
+    total, done = job.progress.total, job.progress.done
+    share = done / total if total else 0.0
+    bar = ("█" * round(share * _BAR_WIDTH)).ljust(_BAR_WIDTH)
+    left = "" if job.progress.eta_s is None or job.status in TERMINAL else f", {job.progress.eta_s:.0f} s left"
+    return f"{job.id}  {words(job)}  {share:4.0%}|{bar}| {done}/{total} {job.progress.unit}s{left}"
+
+
+class _Quiet:
+    def __enter__(self) -> Told:
+        return lambda job: None
+
+    def __exit__(self, *ended: object) -> None:
+        pass
+
+
+class _Calling(_Quiet):
+    def __init__(self, told: Told) -> None:
+        self._told = told
+
+    def __enter__(self) -> Told:
+        return self._told
+
+
+class _Line:
+    """Overwrites one line, as tqdm does."""
+
+    def __enter__(self) -> Told:
+        self._longest = 0
+        return self._show
+
+    def _show(self, job: Job) -> None:
+        line = text_bar(job)
+        self._longest = max(self._longest, len(line))
+        sys.stdout.write("\r" + line.ljust(self._longest))
+        if job.status in TERMINAL:
+            sys.stdout.write("\n")
+        sys.stdout.flush()
+
+    def __exit__(self, *ended: object) -> None:
+        pass
+
+
+class _RichBar:
+    """A bar in the terminal, on standard error so that output can be piped."""
+
+    def __enter__(self) -> Told:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=Console(stderr=True))
+        self._tasks: dict[str, Any] = {}
+        self._progress.start()
+        return self._show
+
+    def _show(self, job: Job) -> None:
+        if job.id not in self._tasks:
+            self._tasks[job.id] = self._progress.add_task(job.id, total=None)
+        eta_s = job.progress.eta_s
+        left = "" if eta_s is None or job.status in TERMINAL else f", {eta_s:.0f} s left"
+        self._progress.update(
+            self._tasks[job.id],
+            description=f"{job.id}  {words(job)}{left}",
+            completed=job.progress.done,
+            total=job.progress.total or None,
+        )
+
+    def __exit__(self, *ended: object) -> None:
+        self._progress.stop()
+
+
+def display(choice: Choice) -> tuple[Display, bool]:
+    """Where progress goes, and whether anybody looks: None shows it where somebody can see it."""
+    if choice is False:
+        return _Quiet(), False
+    if callable(choice):
+        return _Calling(choice), True
+    if in_notebook():
+        return _Line(), True
+    if sys.stderr.isatty():
+        return _RichBar(), True
+    return (_Line(), True) if choice else (_Quiet(), False)

@@ -1,0 +1,217 @@
+"""What every command shares: options, files to read, output to write, and errors in one readable line."""
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pathpatch.presets import UnknownPreset
+from pathpatch.problems import PathPatchingError, Unreachable
+from pathpatch.stack_errors import StackFailed
+
+if TYPE_CHECKING:
+    from pathpatch.client import Client
+    from pathpatch.results import Result
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+Url = Annotated[str, typer.Option("--url", envvar="PATHPATCH_URL", help="Where the service answers.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, as the service answers it.")]
+SpecFile = Annotated[str, typer.Argument(metavar="SPEC", help="A JSON or YAML file, or - for standard input.")]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
+Plot = Annotated[
+    Path | None, typer.Option("--plot", metavar="FILE", help="Draw the result: .html, .svg or .png by its ending.")
+]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Save the result: .npz, .json or .csv.")
+]
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+class NothingThere(Unreachable):
+    """Nobody listens there; the message says what to start."""
+
+    def __init__(self, url: str) -> None:
+        PathPatchingError.__init__(
+            self, f"nothing answers at {url}: start it with `pathpatch up`, or name another service in PATHPATCH_URL"
+        )
+        self.url = url
+
+
+class CommandFailed(PathPatchingError):
+    """A command cannot go on; the message says why and what to do."""
+
+    code = "command_failed"
+    title = "The command failed"
+
+
+def connect(url: str) -> "Client":
+    """A client of the service; the key is PATHPATCH_API_KEY.
+
+    Raises:
+        Unreachable: Nobody listens at an address of this machine; found at once, without the client's retries.
+    """
+    from pathpatch.client import Client
+
+    place = urlsplit(url)
+    if place.hostname in LOOPBACK:
+        try:
+            socket.create_connection((place.hostname, place.port or 80), timeout=2.0).close()
+        except OSError as exc:
+            raise NothingThere(url) from exc
+    return Client(url)
+
+
+def read_spec(source: str) -> dict[str, Any]:
+    """A spec from a JSON or YAML file, or from standard input.
+
+    Raises:
+        CommandFailed: It cannot be read, or is no mapping.
+    """
+    try:
+        text = sys.stdin.read() if source == "-" else Path(source).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
+        raise CommandFailed(f"{source} cannot be read: {why}. `pathpatch new` writes specs to start from.") from exc
+    spec = _parsed(source, text)
+    if not isinstance(spec, dict):
+        raise CommandFailed(f"{source} holds no spec: it must be a mapping with model, dataset, patch and metric.")
+    return spec
+
+
+def _parsed(source: str, text: str) -> Any:
+    if source.endswith(".json") or text.lstrip().startswith("{"):
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as exc:
+            if source.endswith(".json"):
+                place = f"line {exc.lineno}, column {exc.colno}"
+                raise CommandFailed(f"{source} is not JSON: {exc.msg} at {place}.") from exc
+    try:
+        return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as exc:
+        mark = exc.problem_mark
+        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise CommandFailed(f"{source} is not YAML: {exc.problem}{place}.") from exc
+    except yaml.YAMLError as exc:
+        raise CommandFailed(f"{source} is not YAML: {exc}") from exc
+
+
+def print_json(value: Any) -> None:
+    """JSON on standard output, for other programs: indented, no colours, nothing else."""
+    json.dump(value, sys.stdout, indent=2, ensure_ascii=False, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def as_json(record: Any) -> Any:
+    """A record of the contract as the service sends it."""
+    return record.model_dump(mode="json")
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
+    """A table in the terminal; columns wide enough to copy from when the output is piped."""
+    table = Table(*headings, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    if out.is_terminal:
+        out.print(table)
+    else:
+        Console(width=400, highlight=False).print(table)
+
+
+def note(text: str) -> None:
+    """Something for the person at the terminal, beside the output."""
+    err.print(escape(text), style="dim", soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """Something that is probably not meant."""
+    err.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
+
+
+def save(result: "Result", path: Path) -> None:
+    """Write the result to a file, in the format of its ending."""
+    _require_folder(path)
+    if path.suffix == ".csv":
+        try:
+            result.to_dataframe().to_csv(path, index=False)
+        except ImportError as exc:
+            raise CommandFailed("A .csv needs pandas: pip install pandas, or save .npz or .json instead.") from exc
+    elif path.suffix in (".npz", ".json"):
+        result.save(path)
+    else:
+        raise CommandFailed(f"{path.name}: a result is saved as .npz, .json or .csv.")
+    note(f"saved {path}")
+
+
+def draw(result: "Result", path: Path) -> None:
+    """Draw the result into a file, in the format of its ending."""
+    _require_folder(path)
+    if path.suffix == ".html":
+        from pathpatch import figures
+
+        try:
+            path.write_text(figures.to_html(figures.figure_for(result)), encoding="utf-8")
+        except figures.FigureDoesNotFit as exc:
+            raise CommandFailed(str(exc)) from exc
+    elif path.suffix in (".svg", ".png"):
+        path.write_bytes(_static(result, path.suffix.removeprefix(".")))
+    else:
+        raise CommandFailed(f"{path.name}: a figure is drawn as .html, .svg or .png.")
+    note(f"drew {path}")
+
+
+def _static(result: "Result", image_format: Any) -> bytes:
+    try:
+        from pathpatch.static_figures import static_figure_for
+    except ImportError as exc:
+        raise CommandFailed("SVG and PNG need matplotlib: pip install 'pathpatch[figures]'.") from exc
+    return static_figure_for(result, image_format=image_format)
+
+
+def check_endings(output: Path | None, plot: Path | None) -> None:
+    """Refuse files that could not be written, before the work that they are for.
+
+    Raises:
+        CommandFailed: An ending is unknown, or a folder is not there.
+    """
+    for path, endings in ((output, (".npz", ".json", ".csv")), (plot, (".html", ".svg", ".png"))):
+        if path is not None:
+            if path.suffix not in endings:
+                raise CommandFailed(f"{path.name} must end in one of {', '.join(endings)}.")
+            _require_folder(path)
+
+
+def _require_folder(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise CommandFailed(f"The folder {path.parent} is not there.")
+
+
+def reporting(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with its errors as readable lines and exit code 1; PATHPATCH_DEBUG=1 keeps the tracebacks."""
+
+    @wraps(command)
+    def reported(*args: Any, **options: Any) -> None:
+        try:
+            command(*args, **options)
+        except (PathPatchingError, StackFailed, UnknownPreset) as exc:
+            if os.environ.get("PATHPATCH_DEBUG"):
+                raise
+            err.print(f"[red]error:[/] {escape(str(exc))}", soft_wrap=True)
+            raise typer.Exit(1) from exc
+
+    return reported

@@ -1,0 +1,242 @@
+"""The command line: what it prints, where, and with which exit code."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from api_schemas.spec import JobSpec
+from pathpatch import cli
+from pathpatch.broker import free_port
+from pathpatch.local import Stack
+from pathpatch.presets import PRESETS, preset
+
+Outcome = tuple[int, str, str]
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def pathpatch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run a command in this process: exit code, standard output, standard error."""
+    monkeypatch.delenv("PATHPATCH_API_KEY", raising=False)
+
+    def run(*arguments: str, stdin: str = "") -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["pathpatch", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        code = ended.value.code
+        assert isinstance(code, int)
+        return code, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def to_service(pathpatch: Command, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The same, talking to a real service."""
+    monkeypatch.setenv("PATHPATCH_URL", stack.url)
+    return pathpatch
+
+
+def tiny(**changes: Any) -> dict[str, Any]:
+    """The founding experiment on few prompts."""
+    spec: dict[str, Any] = yaml.safe_load(preset("ioi-heads"))
+    spec["dataset"]["examples"] = 8
+    return {**spec, **changes}
+
+
+@pytest.mark.parametrize("command", [*cli.COMMANDS, "keys create", "keys list", "keys revoke"])
+def test_every_command_helps_with_an_example(pathpatch: Command, command: str) -> None:
+    """An example is read before the options are."""
+    code, output, _ = pathpatch(*command.split(), "--help")
+    assert code == 0
+    assert "Example" in output
+    assert f"pathpatch {command}" in output
+
+
+def test_every_command_but_those_that_draw_or_serve_speaks_json(pathpatch: Command) -> None:
+    """Scripts must not read tables."""
+    for command in set(cli.COMMANDS) - {"up", "demo"}:
+        assert "--json" in pathpatch(command, "--help")[1], command
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("model", ["demo", "gpt2-small"])
+def test_every_preset_is_a_valid_spec_with_comments(pathpatch: Command, name: str, model: str) -> None:
+    """A first spec that does not run would be the last."""
+    code, output, _ = pathpatch("new", name, "--model", model)
+    assert code == 0
+    assert output.startswith("# ")
+    assert JobSpec.model_validate(yaml.safe_load(output)).model.name == model
+
+
+def test_an_unknown_preset_is_answered_with_the_known_ones(pathpatch: Command) -> None:
+    """The fix belongs into the message."""
+    code, _, said = pathpatch("new", "io-heads")
+    assert code == 1
+    assert "ioi-heads" in said
+
+
+def test_without_a_service_the_message_says_how_to_start_one(pathpatch: Command) -> None:
+    """The commonest mistake gets one line and no traceback, at once."""
+    url = f"http://127.0.0.1:{free_port()}"
+    code, output, said = pathpatch("models", "--url", url)
+    assert code == 1
+    assert output == ""
+    assert said.startswith(f"error: nothing answers at {url}: start it with `pathpatch up`")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "complaint"),
+    [
+        ("spec.json", '{"model": }', "is not JSON: Expecting value at line 1, column 11"),
+        ("spec.yaml", "model: [1", "is not YAML"),
+        ("spec.yaml", "- 1\n- 2\n", "holds no spec"),
+        ("spec.yaml", "", "holds no spec"),
+    ],
+)
+def test_a_spec_that_cannot_be_read_is_named_with_the_place(
+    pathpatch: Command, tmp_path: Path, name: str, text: str, complaint: str
+) -> None:
+    """A file with a slip in it must say where."""
+    (tmp_path / name).write_text(text)
+    code, _, said = pathpatch("submit", str(tmp_path / name))
+    assert code == 1
+    assert complaint in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_missing_spec_file_is_named(pathpatch: Command, tmp_path: Path) -> None:
+    """And the way to get one."""
+    code, _, said = pathpatch("run", str(tmp_path / "none.yaml"))
+    assert code == 1
+    assert "No such file" in said
+    assert "pathpatch new" in said
+
+
+def test_an_ending_that_cannot_be_drawn_is_refused_before_the_work(pathpatch: Command, tmp_path: Path) -> None:
+    """Not after an hour's sweep."""
+    code, _, said = pathpatch("run", "-", "--plot", str(tmp_path / "figure.jpg"), stdin=preset("sweep"))
+    assert code == 1
+    assert "must end in one of .html, .svg, .png" in said
+
+
+def test_a_wrong_option_is_a_usage_error(pathpatch: Command) -> None:
+    """Exit code 2, as everywhere."""
+    assert pathpatch("list", "--limit", "many")[0] == 2
+
+
+def test_the_command_starts_quickly() -> None:
+    """Nobody waits a second for --help; figures and numerics are imported when needed."""
+    code = "import sys; import pathpatch.cli; print('numpy' in sys.modules, 'plotly' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.integration
+def test_run_shows_the_summary_and_draws(to_service: Command, tmp_path: Path) -> None:
+    """From a spec to a table, a picture and a file, in one line."""
+    plot, saved = tmp_path / "histogram.html", tmp_path / "result.npz"
+    code, output, said = to_service("run", "-", "--plot", str(plot), "-o", str(saved), stdin=yaml.safe_dump(tiny()))
+    assert code == 0, said
+    assert "attention_diff" in output
+    assert "patched" in output
+    assert "plotly" in plot.read_text().lower()
+    assert saved.stat().st_size > 0
+
+
+@pytest.mark.integration
+def test_json_output_is_json_and_nothing_else(to_service: Command) -> None:
+    """It is piped into other programs."""
+    code, output, _ = to_service("run", "-", "--json", stdin=json.dumps(tiny()))
+    assert code == 0
+    result = json.loads(output)
+    assert result["shape"] == [8]
+    assert result["summary"]["orig"]["n"] == 8
+
+
+@pytest.mark.integration
+def test_a_jobs_life_by_commands(to_service: Command, tmp_path: Path) -> None:
+    """Submit, wait, look, list, fetch, draw, erase."""
+    (tmp_path / "spec.json").write_text(json.dumps(tiny(tags={"trial": "by-commands"})))
+    code, output, said = to_service("submit", str(tmp_path / "spec.json"))
+    assert code == 0, said
+    job = output.strip()
+    assert to_service("wait", job, "--timeout", "120")[0] == 0
+    code, output, _ = to_service("status", job)
+    assert code == 0
+    assert "succeeded" in output or "cached" in output
+    assert json.loads(to_service("status", job, "--json")[1])["id"] == job
+    assert job in to_service("list", "--tag", "trial:by-commands")[1]
+    assert "succeeded" in to_service("events", job, "--follow")[1]
+    plot = tmp_path / "histogram.svg"
+    assert to_service("result", job, "--plot", str(plot))[0] == 0
+    assert plot.read_text().lstrip().startswith("<?xml")
+    assert to_service("cancel", job)[0] == 1
+    assert to_service("delete", job)[0] == 0
+    code, _, said = to_service("status", job)
+    assert code == 1
+    assert job in said
+
+
+@pytest.mark.integration
+def test_a_wrong_spec_names_field_value_and_what_is_allowed(to_service: Command) -> None:
+    """The service's words reach the terminal, without a traceback."""
+    spec = tiny()
+    spec["patch"]["receivers"][0]["head"] = 13
+    for command in ("submit", "validate", "run"):
+        code, _, said = to_service(command, "-", stdin=json.dumps(spec))
+        assert code == 1
+        assert "/patch/receivers/0/head" in said
+        assert "13" in said
+        assert "0 to 7" in said
+
+
+@pytest.mark.integration
+def test_validate_shows_prompts_with_their_roles(to_service: Command) -> None:
+    """Seen before it is run."""
+    code, output, _ = to_service("validate", "-", stdin=json.dumps(tiny()))
+    assert code == 0
+    assert "[IO]" in output
+    assert "cells 1" in output
+
+
+@pytest.mark.integration
+def test_models_workers_and_version_are_shown(to_service: Command) -> None:
+    """What can run, on what."""
+    assert "demo" in to_service("models")[1]
+    assert "cpu" in to_service("workers")[1]
+    code, output, _ = to_service("version", "--json")
+    assert code == 0
+    assert json.loads(output)["service"]["version"]
+
+
+@pytest.mark.integration
+def test_verify_without_the_real_model_says_what_it_needs(to_service: Command) -> None:
+    """Most machines of our tests have no hub."""
+    models = json.loads(to_service("models", "--json")[1])
+    if any(model["name"] == "gpt2-small" and model["available"] for model in models):
+        pytest.skip("the real model is here")
+    code, _, said = to_service("verify")
+    assert code == 1
+    assert "PATHPATCH_MODELS=gpt2-small=FOLDER" in said
+
+
+@pytest.mark.integration
+def test_a_pipe_that_closes_early_is_no_traceback(stack: Stack) -> None:
+    """`pathpatch events ... | head -1` ends quietly."""
+    command = f"{sys.executable} -m pathpatch.cli models | head -0"
+    environment = {**os.environ, "PATHPATCH_URL": stack.url}
+    run = subprocess.run(command, shell=True, env=environment, capture_output=True, text=True)  # noqa: S602
+    assert "Traceback" not in run.stderr

@@ -1,0 +1,264 @@
+"""Figures: the right picture for each result, readable without colour, safe, and needing no other host."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pathpatch.charting import KINDS, FigureDoesNotFit, chart_for, fitting_kind
+from pathpatch.charts import Graph, Heatmap, Histogram
+from pathpatch.figures import circuit_graph, figure_for, histogram, to_html, to_json
+from pathpatch.results import Result
+from pathpatch.static_figures import static_figure_for
+
+RECORDED = Path("/work/shared/golden/recorded_10_7.json")
+IOI = {"model": {"name": "gpt2-small"}, "dataset": {"kind": "ioi", "examples": 800, "seed": 0, "new": "abc"}}
+ATTENTION = {"kind": "attention_diff", "query": "end", "key": "IO", "minus_key": "S1"}
+LOGITS = {"kind": "logit_diff", "answer": "IO", "minus_answer": "S", "position": "end"}
+SINGLE = IOI | {
+    "patch": {
+        "senders": [{"hook": "z", "layer": 9, "head": 6}],
+        "receivers": [{"hook": "q", "layer": 10, "head": 7}],
+    },
+    "metric": ATTENTION,
+}
+HEADS = IOI | {
+    "patch": {"senders": {"sweep": {"hook": "z"}}, "receivers": [{"hook": "resid_post", "layer": 3}]},
+    "metric": LOGITS,
+}
+EDGES = IOI | {
+    "patch": {"senders": {"sweep": {"hook": "z"}}, "receivers": {"sweep": {"hook": ["q", "v"]}}},
+    "metric": LOGITS,
+}
+POSITIONS = IOI | {
+    "patch": {"kind": "activation", "nodes": {"sweep": {"hook": "resid_pre", "positions": "each"}}},
+    "metric": LOGITS,
+}
+
+
+def result(axes, coordinates, patched, orig=0.0, spec=None, kind="logit_diff", unit="nats", **more):
+    """A result as the service sends it."""
+    patched = np.asarray(patched, dtype=float)
+    data = {
+        "job_id": "job_1", "metric": {"kind": kind, "unit": unit, "normalize": "none"}, "axes": axes,
+        "shape": list(patched.shape), "coordinates": coordinates, "patched": patched.tolist(), "orig": orig, "new": 0.0,
+        "summary": {"orig": {"mean": 0.0, "sd": 1.0, "sem": 0.1, "n": 800}}, "provenance": {"model": "gpt2-small"},
+    }  # fmt: skip
+    return Result.from_json(data | more, spec)
+
+
+def examples(count=200):
+    """Two distributions, as in the founding experiment."""
+    draw = np.random.default_rng(0)
+    orig, patched = draw.normal(0.6, 0.2, count), draw.normal(0.1, 0.15, count)
+    places = {"example": list(range(count))}
+    return result(["example"], places, patched, orig.tolist(), SINGLE, "attention_diff", "probability")
+
+
+def heads(**more):
+    """Four layers of four heads; 2.3 falls and 3.1 rises."""
+    effect = np.zeros((4, 4))
+    effect[2, 3], effect[3, 1] = -2.0, 1.5
+    four = [0, 1, 2, 3]
+    return result(
+        ["sender_layer", "sender_head"], {"sender_layer": four, "sender_head": four}, effect, spec=HEADS, **more
+    )
+
+
+def edges():
+    """Heads into queries and values of heads."""
+    two = [0, 1]
+    axes = ["sender_layer", "sender_head", "receiver_hook", "receiver_layer", "receiver_head"]
+    coordinates = dict.fromkeys(axes, two) | {"receiver_hook": ["q", "v"]}
+    effect = np.zeros((2, 2, 2, 2, 2))
+    effect[0, 1, 0, 1, 0], effect[0, 1, 1, 1, 0] = 0.75, -0.5
+    reachable = np.zeros(effect.shape, dtype=bool)
+    reachable[0, :, :, 1, :] = True
+    return result(axes, coordinates, effect, spec=EDGES, reachable=reachable.tolist())
+
+
+def positions():
+    """Two layers of three positions."""
+    places = {"layer": [0, 1], "position": [0, 1, 2]}
+    return result(["layer", "position"], places, [[0, -3, 0], [0, 0, -1]], spec=POSITIONS)
+
+
+CASES = {
+    "histogram": (examples(), {}),
+    "scatter": (examples(), {"kind": "scatter"}),
+    "runs": (examples(), {"kind": "bars"}),
+    "heads": (heads(), {}),
+    "heads top": (heads(patched_sem=np.ones((4, 4)).tolist()), {"kind": "bars"}),
+    "heads graph": (heads(), {"kind": "graph"}),
+    "edges": (edges(), {}),
+    "edges graph": (edges(), {"kind": "graph"}),
+    "positions": (positions(), {"prompt_tokens": ["When", " Mary", " went"]}),
+    "layers": (result(["layer"], {"layer": [0, 1]}, [1.0, -1.0]), {}),
+    "cells": (result(["cell"], {"sender_layer": [1, 2], "sender_head": [0, 3]}, [1.0, -1.0]), {}),
+    "one cell": (result([], {}, 1.0), {}),
+    "all unreachable": (heads(reachable=np.zeros((4, 4), bool).tolist()), {}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_result_becomes_plotly_svg_and_png(case):
+    """Axes, empty results and unreachable cells all have a picture in each format."""
+    shown, options = CASES[case]
+    figure = json.loads(to_json(figure_for(shown, **options)))
+    assert figure["layout"]["title"]["text"] and figure["layout"]["meta"]["alt"]
+    assert static_figure_for(shown, **options).startswith(b"<?xml")
+    assert static_figure_for(shown, image_format="png", **options).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("axes", "sizes", "kind"),
+    [
+        (["example"], [9], "histogram"),
+        (["sender_layer", "sender_head"], [2, 2], "heatmap"),
+        (["sender_layer", "sender_head", "example"], [2, 2, 3], "heatmap"),
+        (["sender_layer", "receiver_layer"], [2, 2], "heatmap"),
+        (["layer", "position"], [2, 5], "heatmap"),
+        (["sender_layer"], [4], "bars"),
+        (["cell"], [4], "bars"),
+        ([], [], "bars"),
+        (["layer", "neuron"], [2, 3072], "bars"),
+    ],
+)
+def test_the_fitting_kind_follows_from_the_axes(axes, sizes, kind):
+    """The service and the notebook draw without being told how."""
+    coordinates = {axis: list(range(size)) for axis, size in zip(axes, sizes, strict=True)}
+    assert fitting_kind(result(axes, coordinates, np.zeros(sizes)).block) == kind
+
+
+def test_zero_is_an_edge_of_the_bins_and_a_dashed_line():
+    """Bars left of the line are all below 0: the founding figure's question is what side the patched mass is on."""
+    chart = chart_for(examples())
+    assert isinstance(chart, Histogram)
+    assert np.abs(chart.edges).min() < 1e-12
+    below = (examples().patched < 0).sum()
+    assert chart.series[1].counts[chart.edges[:-1] < -1e-9].sum() == below
+    line = histogram(examples()).layout.shapes[0]
+    assert (line.x0, line.x1, line.line.dash) == (0, 0, "dash")
+
+
+def test_every_example_is_in_a_bin_and_what_is_not_finite_is_counted():
+    """A dropped value must show, else the histogram lies about n."""
+    shown = examples()
+    data = shown.to_json()
+    data["patched"][0] = None
+    chart = chart_for(data)
+    assert isinstance(chart, Histogram)
+    assert [series.counts.sum() for series in chart.series] == [200, 199]
+    assert "1 values not finite" in chart.words.caption
+
+
+def test_the_scale_is_centred_at_zero_and_unreachable_cells_are_blank():
+    """White must mean no effect, and no path must not look like no effect."""
+    reachable = np.ones((4, 4), dtype=bool)
+    reachable[3] = False
+    figure = figure_for(heads(reachable=reachable.tolist()))
+    trace = figure.data[0]
+    assert (trace.zmin, trace.zmid, trace.zmax) == (-2.0, 0, 2.0)
+    assert np.isnan(np.asarray(trace.z)[3]).all()
+    assert "grey: no path" in figure.layout.meta["caption"]
+
+
+def test_heads_are_named_on_hover_and_strong_cells_carry_their_sign():
+    """In black and white the two ends of the scale look alike: the numbers tell them apart."""
+    chart = chart_for(heads())
+    assert isinstance(chart, Heatmap)
+    assert chart.cell_names[2][3] == "2.3"
+    text = np.asarray(figure_for(heads()).data[0].text)
+    assert (text[2, 3], text[3, 1], text[0, 0]) == ("-2", "+1.5", "")
+
+
+def test_positions_carry_the_prompts_tokens():
+    """A position's number alone says nothing."""
+    figure = figure_for(positions(), prompt_tokens=["When", " Mary", " went"])
+    assert list(figure.layout.xaxis.ticktext) == ["When  0", "·Mary  1", "·went  2"]
+
+
+def test_the_edge_matrix_puts_senders_across_and_receivers_down():
+    """Rows read as: what reaches this receiver."""
+    chart = chart_for(edges())
+    assert isinstance(chart, Heatmap)
+    assert chart.column_names == ["0.0", "0.1", "1.0", "1.1"]
+    row, column = chart.row_names.index("q 1.0"), 1
+    assert chart.values[row, column] == 0.75 and chart.cell_names[row][column] == "0.1 → q 1.0"
+
+
+def test_the_circuit_joins_what_a_head_reads_and_what_it_writes():
+    """One node per head, lower layers lower, one curve per hook that is read."""
+    chart = chart_for(edges(), kind="graph", strongest=2)
+    assert isinstance(chart, Graph)
+    heights = {node.name: node.height for node in chart.nodes}
+    assert heights["0.1"] < heights["1.0"]
+    assert [edge.label for edge in chart.edges] == ["q +0.75", "v -0.5"]
+    dashes = [trace.line.dash for trace in circuit_graph(edges(), strongest=2).data]
+    assert dashes == ["solid", "dash"]
+
+
+def test_the_caption_says_unit_n_model_and_spec():
+    """A figure that has left its notebook must still say what it shows."""
+    caption = figure_for(examples()).layout.meta["caption"]
+    for part in ("probability", "n = 800", "gpt2-small", "z 9.6 → q 10.7", "skip connections only", "ioi prompts, abc"):
+        assert part in caption
+
+
+def test_a_figure_that_does_not_fit_says_what_it_needs():
+    """The service turns this into an answer, not a traceback."""
+    with pytest.raises(FigureDoesNotFit, match="histogram needs the single axis example"):
+        figure_for(heads(), kind="histogram")
+    with pytest.raises(ValueError, match=f"one of {', '.join(KINDS)}"):
+        figure_for(heads(), kind="pie")
+
+
+def test_the_html_asks_no_other_host_and_text_cannot_break_out():
+    """Tags, tokens and model names come from users; plotly.js comes from the package."""
+    nasty = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+    shown = result(
+        ["layer"], {"layer": [0]}, [1.0], spec=HEADS | {"model": {"name": nasty}}, provenance={"model": nasty}
+    )
+    page = to_html(figure_for(shown), title=nasty)
+    found = _Tags(page)
+    assert not found.attributes & {"src", "href"}
+    assert "img" not in found.names and page.count("alert(1)") > 0
+    assert not re.search(r"alert\(\d\)", found.scripts_outside_json)
+
+
+class _Tags(HTMLParser):
+    """Tags and attributes of a page, as a browser sees them."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.names, self.attributes, self.scripts_outside_json = set(), set(), ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.names.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        self._in_script = tag == "script"
+
+    def handle_data(self, data):
+        if data.strip().startswith("alert"):
+            self.scripts_outside_json += data
+
+
+def test_the_same_result_gives_the_same_bytes():
+    """A figure in a repository must not change when nothing did."""
+    assert static_figure_for(heads(), image_format="png") == static_figure_for(heads(), image_format="png")
+    assert to_json(figure_for(heads())) == to_json(figure_for(heads()))
+
+
+@pytest.mark.skipif(not RECORDED.exists(), reason="the recorded curves are not on this machine")
+def test_the_recorded_curves_draw_as_the_notebook_drew_them():
+    """800 values per curve, means 0.595 and 0.088."""
+    curves = json.loads(RECORDED.read_text())
+    shown = result(
+        ["example"], {"example": list(range(800))}, curves["patched"], curves["orig"], SINGLE, "attention_diff"
+    )
+    names = [trace.name for trace in histogram(shown).data]
+    assert names == ["orig, mean 0.595", "patched, mean 0.0875"]
