@@ -65,15 +65,17 @@ def averaged(block: Block) -> Block:
 
 
 def _bin_edges(values: Floats) -> Floats:
-    """Bins of a round width with 0 among their edges."""
-    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
-    if low == high:
-        return np.array([-0.5, 0.0, 0.5])
+    """Bins of a round width, so placed that 0 is the edge of one, or would be."""
+    if not values.size or values.min() == values.max():
+        middle = 0.0 if not values.size else float(values[0])
+        return np.array([middle - 0.5, middle, middle + 0.5])
+    low, high = float(values.min()), float(values.max())
     raw = (high - low) / np.clip(2 * np.sqrt(values.size / 2), 10, _MOST_BINS)
     magnitude = 10.0 ** np.floor(np.log10(raw))
     width = magnitude * next(step for step in (1, 2, 2.5, 5, 10) if step * magnitude >= raw * 0.999)
     first, last = np.floor(low / width + 1e-9), np.ceil(high / width - 1e-9)
     edges: Floats = np.arange(first, last + 1) * width
+    edges[0], edges[-1] = min(edges[0], low), max(edges[-1], high)
     return edges
 
 
@@ -85,7 +87,7 @@ def histogram(subject: Subject) -> Histogram:
     runs = {"orig": np.broadcast_to(block.orig, block.shape), "patched": block.patched}
     finite = {name: values[np.isfinite(values)] for name, values in runs.items()}
     dropped = sum(values.size for values in runs.values()) - sum(values.size for values in finite.values())
-    edges = _bin_edges(np.concatenate([*finite.values(), [0.0]]))
+    edges = _bin_edges(np.concatenate([*finite.values()]))
     means = {name: float(values.mean()) if values.size else float("nan") for name, values in finite.items()}
     series = [
         Series(name, np.histogram(values, edges)[0].astype(np.float64), means[name]) for name, values in finite.items()

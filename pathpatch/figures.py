@@ -140,10 +140,13 @@ def _histogram(chart: Histogram) -> go.Figure:
             customdata=hover, hovertemplate=f"{series.name}: %{{y}} examples<br>%{{customdata}}<extra></extra>",
         )  # fmt: skip
     figure.add_vline(x=0, line={"dash": "dash", "color": INK, "width": 1.5})
+    ends = [min(0.0, float(chart.edges[0])), max(0.0, float(chart.edges[-1]))]
+    margin = 0.03 * (ends[1] - ends[0])
+    reach = [ends[0] - margin, ends[1] + margin]
     figure.update_layout(
         barmode="overlay", bargap=0, height=500,
-        legend={"x": 0.99, "y": 0.99, "xanchor": "right", "bgcolor": "rgba(255,255,255,0.7)"},
-        xaxis={"title": escape(chart.value_label, quote=False), "zeroline": False, "ticks": "outside"},
+        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom"},
+        xaxis={"title": escape(chart.value_label, quote=False), "zeroline": False, "ticks": "outside", "range": reach},
         yaxis={"title": "number of examples"},
     )  # fmt: skip
     return figure

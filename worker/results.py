@@ -283,12 +283,8 @@ def _summary(
         runs["patched"] = output[f"patched/{place}"].reshape(-1, 1)
     found: dict[str, Any] = {"patched": None, "orig": None, "new": None}
     return found | {
-        run: _json_ready(summary((values if scale is None else scale.apply(values))[:, 0])) for run, values in runs.items()
+        run: summary((values if scale is None else scale.apply(values))[:, 0]) for run, values in runs.items()
     }
-
-
-def _json_ready(statistics: dict[str, Any]) -> dict[str, Any]:
-    return {name: value if name == "n" else finite(value) for name, value in statistics.items()}
 
 
 def _reachable(grid: Grid) -> NDArray[np.bool_]:

@@ -18,6 +18,7 @@ const isDark = () => getComputedStyle(document.documentElement).colorScheme === 
   || (getComputedStyle(document.documentElement).colorScheme !== "light" && matchMedia("(prefers-color-scheme: dark)").matches);
 
 const INK = "#333333";
+const SMALL_PRINT = /<br><span style="font-size:11px">.*$/s; // the caption: the page shows it as text below the figure
 
 /** The layout in the page's colours; the figure's own colours are told apart on both grounds. */
 function themed(figure) {
@@ -31,6 +32,7 @@ function themed(figure) {
   for (const name of Object.keys(layout).filter((key) => /^[xy]axis/.test(key))) {
     layout[name] = { ...layout[name], gridcolor: grid, linecolor: ink, tickcolor: ink };
     if (layout[name].zerolinecolor === INK) layout[name].zerolinecolor = ink;
+    if (layout[name].title?.text) layout[name].title = { ...layout[name].title, text: layout[name].title.text.replace(SMALL_PRINT, "") };
   }
   for (const shape of layout.shapes || []) if (shape.line?.color === INK) shape.line.color = ink;
   if (layout.legend) layout.legend.bgcolor = "rgba(0,0,0,0)";
@@ -59,14 +61,13 @@ export async function showFigure(place, jobId, { kind = "", block = "0" } = {}) 
   try {
     const figure = await (await ask(`v1/jobs/${encodeURIComponent(jobId)}/figure?${query}`)).json();
     const canvas = el("div", { class: "canvas" });
-    place.replaceChildren(canvas);
-    place.setAttribute("role", "img");
-    place.setAttribute("aria-label", figure.layout.meta?.alt || "Figure of the result");
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", figure.layout.meta?.alt || "Figure of the result");
+    place.replaceChildren(el("figure", {}, canvas, el("figcaption", {}, figure.layout.meta?.caption || "")));
     await paint(canvas, figure);
     shown.add({ place: canvas, figure });
     return true;
   } catch (error) {
-    place.removeAttribute("role");
     place.replaceChildren(el("p", { class: "notice", role: "alert" },
       error instanceof Refused ? `No figure: ${error.message}` : String(error.message || error)));
     return false;

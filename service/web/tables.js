@@ -9,6 +9,18 @@ export const blocksOf = (result) => result.blocks || [result];
 
 const unitOf = (block) => `${block.metric.kind.replaceAll("_", " ")} (${block.metric.unit})`;
 
+const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+
+/** Nested lists with their last axis averaged away. */
+const averaged = (nested) => (Array.isArray(nested[0]) ? nested.map(averaged) : mean(nested));
+
+/** The block without its example axis: what is said of a cell is its mean. */
+function perCell(block) {
+  if (block.axes.at(-1) !== "example" || block.axes.length === 1) return block;
+  const { patched, orig, axes } = block;
+  return { ...block, axes: axes.slice(0, -1), patched: averaged(patched), orig: Array.isArray(orig) ? averaged(orig) : orig };
+}
+
 function strongest(block) {
   const found = [];
   const walk = (patched, orig, reachable, index) => {
@@ -23,14 +35,14 @@ function strongest(block) {
 }
 
 export function summaryTables(result) {
-  return blocksOf(result).flatMap((block) => {
+  return blocksOf(result).map(perCell).flatMap((block) => {
     const runs = ["orig", "patched", "new"].filter((run) => block.summary?.[run]);
     const tables = [];
     if (runs.length) {
       tables.push(table(`${unitOf(block)}, over the examples`, ["run", ...STATISTICS],
         runs.map((run) => [run, ...STATISTICS.map((name) => number(block.summary[run][name]))])));
     }
-    const isSweep = block.axes.length && !(block.axes.length === 1 && block.axes[0] === "example") && !block.axes.includes("example");
+    const isSweep = block.axes.length && block.axes[0] !== "example";
     if (isSweep) {
       tables.push(table(`Strongest effects on ${unitOf(block)}`, ["cell", "effect", "patched", "orig"],
         strongest(block).map((cell) => [cellName(block, cell.index), number(cell.effect), number(cell.patched), number(cell.orig)])));
@@ -43,8 +55,8 @@ export function checks(result) {
   const { checks: found } = result;
   return facts([
     ["orig patched with itself changes", `${number(found.identity_max_abs)} (must be 0)`],
-    ["all writers patched reproduce new within", found.completeness_max_abs ?? null],
-    ["deviation from float32", found.dtype_max_abs ?? null],
+    ["all writers patched reproduce new within", found.completeness_max_abs === null ? null : number(found.completeness_max_abs)],
+    ["deviation from float32", found.dtype_max_abs === null ? null : number(found.dtype_max_abs)],
     ["numbers not finite", found.nonfinite],
     ["senders without a path", (result.unreachable_senders || []).length || null],
   ]);

@@ -1,0 +1,84 @@
+"""What a user can meet is in docs/: every route, command, error code and setting."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from api_schemas.errors import PathPatchingError
+from pathpatch import cli, problems, terminal
+from pathpatch.cli_keys import keys_app
+from service.app import create_app
+from service.limits import Limits
+from service.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+DOCS = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").rglob("*.md")))
+PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
+SETTINGS_FILES = ("worker/settings.py", "pathpatch/terminal.py", "pathpatch/local.py", "pathpatch/connection.py")
+FOR_TESTS = {"PATHPATCH_SIMULATED_DEVICE_FLOPS", "PATHPATCH_SHARD_DELAY_S"}
+SEEN_BY_USERS = {PathPatchingError.__module__, problems.__name__, terminal.__name__}
+NOT_SETTINGS = {"environment", "redis_url"}
+
+
+def routes() -> list[str]:
+    """``GET /v1/jobs/{}`` and the others, whatever their parameters are called."""
+    paths = create_app(Settings()).openapi()["paths"]
+    return [f"{method.upper()} {re.sub('{.*?}', '{}', path)}" for path, methods in paths.items() for method in methods]
+
+
+def codes() -> list[str]:
+    """Every stable error code."""
+
+    def below(kind: type[PathPatchingError]) -> set[str]:
+        is_seen_by_users = kind.__module__ in SEEN_BY_USERS
+        return ({kind.code} if is_seen_by_users else set()).union(*map(below, kind.__subclasses__()))
+
+    return sorted(below(PathPatchingError))
+
+
+def settings() -> list[str]:
+    """Every environment variable that somebody may set."""
+    named = {f"PATHPATCH_{field.name.upper()}" for kind in (Settings, Limits) for field in fields(kind)}
+    named -= {f"PATHPATCH_{name.upper()}" for name in NOT_SETTINGS}
+    for file in SETTINGS_FILES:
+        named |= set(re.findall(r"PATHPATCH_[A-Z_]*[A-Z]", (ROOT / file).read_text(encoding="utf-8")))
+    return sorted(named - FOR_TESTS)
+
+
+def commands() -> list[str]:
+    """``run`` and the others, with those of ``keys``."""
+    return [*cli.COMMANDS, *(f"keys {command.name}" for command in keys_app.registered_commands)]
+
+
+@pytest.mark.parametrize("route", routes())
+def test_every_route_is_documented(route: str) -> None:
+    """In the table of docs/http.md, as ``METHOD /path``."""
+    assert f"`{route}`" in re.sub("{.*?}", "{}", DOCS)
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_is_documented(command: str) -> None:
+    """In the table of docs/command-line.md."""
+    assert f"`pathpatch {command}" in DOCS
+
+
+@pytest.mark.parametrize("code", codes())
+def test_every_error_code_is_documented(code: str) -> None:
+    """In the tables of docs/errors.md, with what to do."""
+    assert f"| `{code}` |" in DOCS
+
+
+@pytest.mark.parametrize("setting", settings())
+def test_every_setting_is_documented(setting: str) -> None:
+    """In the table of docs/deploying.md."""
+    assert f"| `{setting}` |" in DOCS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    """A link to a page that was renamed is worse than none."""
+    for target in re.findall(r"\]\(([^)\s#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        if "://" not in target and not target.startswith("mailto:"):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
