@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 MODEL ?= demo
-# A CUDA machine gets PyPI's torch; any other the CPU build, wherever it can be had. Override: make setup TORCH_INDEX=URL
+# The exact version first: an open range would pull gigabytes. Another build than pip's own: make setup TORCH_INDEX=URL
 TORCH := torch==2.13.0
 TORCH_INDEX ?=
 LINTED := api_schemas job_store service worker pathpatch
@@ -56,7 +56,7 @@ audit: $(STAMP)
 
 docs: $(STAMP) ## Build the documentation into site/
 	@$(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[docs]'
-	@$(VENV)/bin/mkdocs build --strict
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet && echo "docs: site/index.html"
 
 chaos: $(STAMP) ## Kill processes at random for minutes; SEED=n repeats a run
 	@$(PY) tests/faults/chaos.py $(ARGS)

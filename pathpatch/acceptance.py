@@ -116,7 +116,7 @@ def _eight_prompts() -> Spec:
 
 def _single_heads() -> Spec:
     return {
-        "dataset": _ioi(400),
+        "dataset": _ioi(200),
         "patch": {
             "senders": {"sweep": {"hook": "z", "layers": "all", "heads": "all"}},
             "receivers": [{"hook": "resid_post", "layer": 11}],
@@ -145,8 +145,8 @@ def _compare_notebook(result: Result) -> list[Finding]:
     recorded = _data(known["file"])
     findings = []
     for run, got in (("orig", result.orig), ("patched", result.patched)):
-        for statistic in (np.mean, np.median, np.std):
-            figure = f"10.7 attention IO - S1, {run}, {statistic.__name__}"
+        for name, statistic in (("mean", np.mean), ("median", np.median), ("sd", np.std)):
+            figure = f"10.7 attention IO - S1, {run}, {name}"
             expected = float(statistic(recorded[run]))
             findings.append(_near(figure, expected, float(statistic(got)), known["tolerance"], known["source"]))
     return findings

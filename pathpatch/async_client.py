@@ -7,10 +7,11 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
+from api_schemas.accounts import CreatedKey, KeyInfo, Me
 from api_schemas.jobs import Batch, Job, JobEvent, ValidationReport, WorkerInfo
 from api_schemas.models import ModelInfo
-from pathpatch import flows, wire
-from pathpatch.connection import RECONNECT_S, Connection, lost
+from pathpatch import flows, key_calls, wire
+from pathpatch.connection import RECONNECT_S, Connection
 from pathpatch.handles import AsyncJobHandle
 from pathpatch.progress import Choice, Told, display
 from pathpatch.results import Result
@@ -168,9 +169,23 @@ class AsyncClient:
         """The workers that are alive, and what they run."""
         return await self._call(wire.list_workers())
 
-    async def me(self) -> dict[str, Any]:
+    async def me(self) -> Me:
         """The key's name, limits and use."""
         return await self._call(wire.get_me())
+
+    async def keys(self) -> list[KeyInfo]:
+        """All API keys, without their secrets; for administrators, as the next two."""
+        return await self._call(key_calls.list_keys())
+
+    async def create_key(
+        self, name: str, scopes: Sequence[str] = ("read", "submit"), expires_after_s: float | None = None
+    ) -> CreatedKey:
+        """Make an API key; only this answer shows its secret."""
+        return await self._call(key_calls.create_key(name, scopes, expires_after_s))
+
+    async def revoke_key(self, key: str) -> None:
+        """Make a key useless, by its id or its name."""
+        await self._call(key_calls.revoke_key(key))
 
     async def version(self) -> dict[str, Any]:
         """The service's version."""
@@ -200,5 +215,5 @@ class AsyncClient:
         try:
             response = await self._http.request(call.method, call.path, **self._connection.arguments(call))
         except httpx.TransportError as exc:
-            return lost(self.url, exc)
+            return self._connection.lost(exc)
         return self._connection.answer(response)

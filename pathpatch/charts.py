@@ -93,12 +93,16 @@ class GraphNode:
 
 @dataclass(frozen=True)
 class GraphEdge:
-    """A patched edge, its effect, and the points (column, height) of its curve from sender to receiver."""
+    """A patched edge, its effect, and the points (column, height) of its curve from sender to receiver.
+
+    ``label_point`` is the point that carries the label.
+    """
 
     name: str
     label: str
     effect: float
     curve: list[tuple[float, float]]
+    label_point: tuple[float, float]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from pathpatch.results import Block
 
 _TOP = 10**6
 _CURVE_POINTS = 13
+_LABEL_POINTS = (6, 4, 8)
+"""Labels sit at different heights, so that those of crossing edges do not cover each other."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,14 @@ def circuit(block: Block, spec: Spec | None, strongest: int) -> tuple[list[Graph
     nodes = _placed({end.node: end.height for *ends, _ in drawn for end in ends})
     places = {node.name: (node.column, node.height) for node in nodes}
     taken: dict[tuple[str, str], int] = {}
-    edges = []
+    edges: list[GraphEdge] = []
     for sender, receiver, effect in drawn:
         pair = (sender.node, receiver.node)
         taken[pair] = taken.get(pair, 0) + 1
         label = f"{effect:+.2g}" if receiver.hook is None else f"{receiver.hook} {effect:+.2g}"
         curve = _curve(places[pair[0]], places[pair[1]], taken[pair])
-        edges.append(GraphEdge(f"{sender.words} → {receiver.words}", label, effect, curve))
+        label_point = curve[_LABEL_POINTS[len(edges) % len(_LABEL_POINTS)]]
+        edges.append(GraphEdge(f"{sender.words} → {receiver.words}", label, effect, curve, label_point))
     return nodes, edges
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pathpatch.presets import PRESETS, preset
-from pathpatch.terminal import DEFAULT_URL, AsJson, CommandFailed, Url, connect, err, note, out, print_json, print_table
+from pathpatch.terminal import DEFAULT_URL, AsJson, CommandFailed, Url, connect, note, print_json, print_table
 
 Examples = Annotated[int, typer.Option(help="Number of prompts.", min=1)]
 
@@ -80,16 +80,14 @@ def verify(
     from dataclasses import asdict
 
     from pathpatch import acceptance
+    from pathpatch.problems import ServiceError
 
+    specs = acceptance.specs(model)
     with connect(url) as client:
-        found = next((known for known in client.models() if known.name == model), None)
-        if found is None or not found.available:
-            why = found.reason if found else f"the service knows no model {model!r}"
-            raise CommandFailed(
-                f"verify needs real GPT-2 small, and {why}. "
-                f"With a local copy, start the service so: PATHPATCH_MODELS={model}=FOLDER pathpatch up"
-            )
-        specs = acceptance.specs(model)
+        try:
+            client.validate(specs["recorded_10_7"])
+        except ServiceError as exc:
+            raise CommandFailed(f"verify needs real GPT-2 small on the service. {exc}") from exc
         results = dict(zip(specs, client.map(list(specs.values())), strict=True))
     findings = acceptance.compare(results)
     if json:
@@ -98,7 +96,7 @@ def verify(
         rows = [(f.figure, f.expected, f.got, f.tolerance, "yes" if f.ok else "NO") for f in findings]
         print_table(("figure", "expected", "got", "tolerance", "agrees"), rows)
         for source in dict.fromkeys(finding.source for finding in findings):
-            err.print(f"source: {source}", style="dim", markup=False)
+            note(f"source: {source}")
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
-    out.print(f"all {len(findings)} figures agree") if not json else None
+    note(f"all {len(findings)} figures agree")

@@ -20,7 +20,6 @@ from pathpatch.terminal import (
     connect,
     draw,
     note,
-    out,
     print_json,
     print_table,
     read_spec,
@@ -68,7 +67,7 @@ def _deliver(result: "Result", plot: Any, output: Any, json: bool) -> None:
     if json:
         print_json(result.to_json())
     else:
-        out.print(repr(result), markup=False)
+        print(result)
     if output is not None:
         save(result, output)
     if plot is not None:
@@ -90,7 +89,7 @@ def submit(spec: SpecFile, json: AsJson = False, url: Url = DEFAULT_URL) -> None
         if json:
             print_json(as_json(job.job))
             return
-        out.print(job.id)
+        print(job.id)
         note(f"{words(job.job)}; pathpatch wait {job.id} waits, pathpatch result {job.id} shows the result")
 
 
@@ -109,12 +108,12 @@ def _show(job: Job, json: bool) -> None:
         return
     progress = job.progress
     left = "" if progress.eta_s is None or job.done else f", about {progress.eta_s:.0f} s left"
-    out.print(f"{job.id}  {words(job)}  {progress.done}/{progress.total} {progress.unit}s{left}", markup=False)
-    out.print(f"model {job.model}, created {job.created_at:%Y-%m-%d %H:%M:%S} UTC", markup=False)
+    print(f"{job.id}  {words(job)}  {progress.done}/{progress.total} {progress.unit}s{left}")
+    print(f"model {job.model}, created {job.created_at:%Y-%m-%d %H:%M:%S} UTC")
     if job.tags:
-        out.print("tags " + ", ".join(f"{name}:{value}" for name, value in job.tags.items()), markup=False)
+        print("tags " + ", ".join(f"{name}:{value}" for name, value in job.tags.items()))
     if job.error is not None:
-        out.print(f"{job.error.title}: {job.error.detail} ({job.error.code})", markup=False)
+        print(f"{job.error.title}: {job.error.detail} ({job.error.code})")
 
 
 def wait(job: JobId, timeout: Timeout = None, json: AsJson = False, url: Url = DEFAULT_URL) -> None:
@@ -233,14 +232,14 @@ def validate(spec: SpecFile, json: AsJson = False, url: Url = DEFAULT_URL) -> No
         print_json(as_json(report))
         return
     for example in report.examples[:3]:
-        out.print("orig ", end="")
-        out.print(_marked(example.orig, example.roles), markup=False)
-        out.print("new  ", end="")
-        out.print("".join(example.new), markup=False)
+        print("orig ", end="")
+        print(_marked(example.orig, example.roles))
+        print("new  ", end="")
+        print("".join(example.new))
     cost = "unknown" if report.estimated_seconds is None else f"about {report.estimated_seconds:.2g} s"
     grid = " x ".join(f"{axis} {size}" for axis, size in zip(report.axes, report.shape, strict=True)) or "one number"
-    out.print(f"cells {report.cells} ({grid}), shards {report.shards}, work {cost}, "
-              f"result about {report.estimated_result_bytes:,} bytes", markup=False)  # fmt: skip
+    print(f"cells {report.cells} ({grid}), shards {report.shards}, work {cost}, "
+              f"result about {report.estimated_result_bytes:,} bytes")  # fmt: skip
     for warning in report.warnings:
         warn(warning)
     note("the spec is valid; nothing was queued")

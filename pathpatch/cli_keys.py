@@ -11,7 +11,6 @@ from pathpatch.terminal import (
     as_json,
     connect,
     note,
-    out,
     print_json,
     print_table,
     reporting,
@@ -48,7 +47,7 @@ def create_key(
     if json:
         print_json(as_json(key))
         return
-    out.print(key.secret, markup=False)
+    print(key.secret)
     note(f"the secret of {key.name}: give it as PATHPATCH_API_KEY; it is not shown again")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from pathpatch import __version__
 from pathpatch.problems import ServiceError, Unreachable
-from pathpatch.terminal import DEFAULT_URL, AsJson, Url, as_json, connect, note, out, print_json, print_table
+from pathpatch.terminal import DEFAULT_URL, AsJson, Url, as_json, connect, note, print_json, print_table
 
 
 def models(json: AsJson = False, url: Url = DEFAULT_URL) -> None:
@@ -62,7 +62,7 @@ def version(json: AsJson = False, url: Url = DEFAULT_URL) -> None:
     if json:
         print_json(known)
         return
-    out.print(f"pathpatch {known['pathpatch']}, Python {known['python']}, {platform.platform()}", markup=False)
+    print(f"pathpatch {known['pathpatch']}, Python {known['python']}, {platform.platform()}")
     if known["service"] is not None:
         said = ", ".join(f"{name} {value}" for name, value in known["service"].items())
-        out.print(f"service at {url}: {said}", markup=False)
+        print(f"service at {url}: {said}")

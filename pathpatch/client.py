@@ -15,11 +15,12 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
+from api_schemas.accounts import CreatedKey, KeyInfo, Me
 from api_schemas.jobs import Batch, Job, JobEvent, ValidationReport, WorkerInfo
 from api_schemas.models import ModelInfo
-from pathpatch import flows, wire
+from pathpatch import flows, key_calls, wire
 from pathpatch.async_client import AsyncClient
-from pathpatch.connection import RECONNECT_S, Connection, lost
+from pathpatch.connection import RECONNECT_S, Connection
 from pathpatch.handles import AsyncJobHandle, JobHandle
 from pathpatch.progress import Choice, Told, display
 from pathpatch.results import Result
@@ -188,9 +189,23 @@ class Client:
         """The workers that are alive, and what they run."""
         return self._call(wire.list_workers())
 
-    def me(self) -> dict[str, Any]:
+    def me(self) -> Me:
         """The key's name, limits and use."""
         return self._call(wire.get_me())
+
+    def keys(self) -> list[KeyInfo]:
+        """All API keys, without their secrets; for administrators, as the next two."""
+        return self._call(key_calls.list_keys())
+
+    def create_key(
+        self, name: str, scopes: Sequence[str] = ("read", "submit"), expires_after_s: float | None = None
+    ) -> CreatedKey:
+        """Make an API key; only this answer shows its secret."""
+        return self._call(key_calls.create_key(name, scopes, expires_after_s))
+
+    def revoke_key(self, key: str) -> None:
+        """Make a key useless, by its id or its name."""
+        self._call(key_calls.revoke_key(key))
 
     def version(self) -> dict[str, Any]:
         """The service's version."""
@@ -220,5 +235,5 @@ class Client:
         try:
             response = self._http.request(call.method, call.path, **self._connection.arguments(call))
         except httpx.TransportError as exc:
-            return lost(self.url, exc)
+            return self._connection.lost(exc)
         return self._connection.answer(response)

@@ -9,11 +9,12 @@ from urllib.parse import urlsplit
 import httpx
 
 from pathpatch import __version__
-from pathpatch.flows import Lost
+from pathpatch.flows import MOST_RETRIES, Lost
 from pathpatch.wire import Answer, Call
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 RECONNECT_S = 1.0
+FEW_RETRIES = 2
 VERSION_HEADER = "pathpatch-version"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -42,8 +43,12 @@ class Connection:
         headers = {"user-agent": f"pathpatch-python/{__version__}", "accept": "application/json"}
         if self.api_key:
             headers["authorization"] = f"Bearer {self.api_key}"
-        is_here = urlsplit(self.url).hostname in _LOOPBACK
-        return {"base_url": self.url, "headers": headers, "timeout": self.timeout_s, "trust_env": not is_here}
+        return {"base_url": self.url, "headers": headers, "timeout": self.timeout_s, "trust_env": not self.is_loopback}
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the service is on this machine."""
+        return urlsplit(self.url).hostname in _LOOPBACK
 
     def arguments(self, call: Call[Any]) -> dict[str, Any]:
         """Arguments of an httpx request; the service may hold the answer back for the call's own wait."""
@@ -62,7 +67,9 @@ class Connection:
             )
         return Answer(response.status_code, response.headers, response.content)
 
-
-def lost(url: str, error: httpx.TransportError) -> Lost:
-    """A request that got no answer."""
-    return Lost(url, str(error) or type(error).__name__, isinstance(error, _NEVER_LEFT))
+    def lost(self, error: httpx.TransportError) -> Lost:
+        """A request that got no answer. A port of this machine that refuses will hardly answer in a few seconds."""
+        never_left = isinstance(error, _NEVER_LEFT)
+        is_refused_here = never_left and self.is_loopback
+        why = str(error) or type(error).__name__
+        return Lost(self.url, why, never_left, retries=FEW_RETRIES if is_refused_here else MOST_RETRIES)

@@ -12,7 +12,7 @@ from pathpatch.cli_up import LogPrinter
 from pathpatch.local import Stack, StackSettings, default_cache_dir
 from pathpatch.presets import preset
 from pathpatch.result_tables import format_number
-from pathpatch.terminal import draw, err, out, print_table
+from pathpatch.terminal import draw, note, print_table
 
 if TYPE_CHECKING:
     from pathpatch.results import Block, Result
@@ -24,14 +24,14 @@ def run_demo(model: str, folder: Path, examples: int, shows_logs: bool) -> None:
     """Start a stack, run the experiment, show and save its result, stop the stack."""
     spec = yaml.safe_load(preset("ioi-heads", model))
     spec["dataset"]["examples"] = examples
-    err.print(f"Starting broker, worker and service for the model {model!r} ...", markup=False)
+    note(f"Starting broker, worker and service for the model {model!r} ...")
     result = _computed(spec, shows_logs)
     folder.mkdir(parents=True, exist_ok=True)
     result.save(folder / "result.json")
     _show(result, spec)
     for ending in ("html", "png", "svg"):
         draw(result, folder / f"histogram.{ending}")
-    out.print(f"The result is in {folder}/result.json, the picture in {folder}/histogram.html", markup=False)
+    print(f"The result is in {folder}/result.json, the picture in {folder}/histogram.html")
 
 
 def _computed(spec: dict[str, object], shows_logs: bool) -> "Result":
@@ -43,7 +43,7 @@ def _computed(spec: dict[str, object], shows_logs: bool) -> "Result":
     say = LogPrinter(sys.stderr) if shows_logs else lambda name, line: None
     try:
         with Stack(settings, say) as stack, Client(stack.url) as client:
-            err.print(f"Ready at {stack.url}; submitting the experiment over HTTP", markup=False)
+            note(f"Ready at {stack.url}; submitting the experiment over HTTP")
             return client.run(spec, progress=True)
     finally:
         shutil.rmtree(data_dir, ignore_errors=True)
@@ -53,8 +53,9 @@ def _show(result: "Result", spec: dict[str, object]) -> None:
     block = result.block
     title = f"Attention of {_ends(spec)}: IO minus S1, from the end ({block.unit})"
     rows = [[run, *(format_number(block.summary[run][name]) for name in STATISTICS)] for run in ("orig", "patched")]
-    print_table(("run", *STATISTICS), rows, title=title)
-    out.print(_verdict(block), markup=False)
+    print(f"\n{title}")
+    print_table(("run", *STATISTICS), rows)
+    print(_verdict(block))
 
 
 def _ends(spec: dict[str, object]) -> str:
@@ -62,7 +63,7 @@ def _ends(spec: dict[str, object]) -> str:
     assert isinstance(patch, dict)
     (receiver,) = patch["receivers"]
     senders = ", ".join(f"{sender['layer']}.{sender['head']}" for sender in patch["senders"])
-    return f"head {receiver['layer']}.{receiver['head']} when only its query sees {senders} changed"
+    return f"head {receiver['layer']}.{receiver['head']}, whose query alone sees {senders} patched"
 
 
 def _verdict(block: "Block") -> str:

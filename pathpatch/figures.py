@@ -110,7 +110,7 @@ def draw(chart: Chart) -> go.Figure:
         title={"text": escape(chart.words.title, quote=False), "x": 0.5, "xanchor": "center"},
         meta={"alt": chart.words.alt, "caption": chart.words.caption},
         font={"family": "system-ui, sans-serif", "size": 13},
-        margin={"l": 80, "r": 30, "t": 60, "b": 60},
+        margin={"l": 80, "r": 30, "t": 72, "b": 60},
         paper_bgcolor="white",
         plot_bgcolor=UNREACHABLE if isinstance(chart, Heatmap) else "white",
         autosize=True,
@@ -256,9 +256,9 @@ def _graph(chart: Graph) -> go.Figure:
             line={"width": width, "color": colour, "dash": "solid" if edge.effect >= 0 else "dash"},
         )  # fmt: skip
         if len(chart.edges) <= MOST_EDGE_LABELS:
-            middle = len(columns) // 2
+            column, height = edge.label_point
             figure.add_annotation(
-                x=columns[middle], y=heights[middle], text=edge.label, showarrow=False, bgcolor="rgba(255,255,255,0.8)",
+                x=column, y=height, text=edge.label, showarrow=False, bgcolor="rgba(255,255,255,0.8)",
                 font={"size": 10, "color": colour},
             )  # fmt: skip
     for node in chart.nodes:

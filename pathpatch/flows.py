@@ -40,6 +40,8 @@ class Lost:
     url: str
     why: str
     never_left: bool
+    retries: int = MOST_RETRIES
+    """How many more attempts are worth while."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ def _pause_before_retry(call: Call[Any], outcome: Answer | Lost, attempt: int) -
         return None
     backoff_s = min(0.25 * 2**attempt, 8.0) * random.uniform(0.75, 1.25)
     if isinstance(outcome, Lost):
-        return backoff_s if outcome.never_left or call.is_repeatable else None
+        is_worth_it = attempt < outcome.retries and (outcome.never_left or call.is_repeatable)
+        return backoff_s if is_worth_it else None
     asked_s = outcome.retry_after_s
     is_in_flight = outcome.status == 409 and asked_s is not None and "idempotency-key" in call.headers
     if not is_in_flight and (outcome.status not in _TRANSIENT or not call.is_repeatable):

@@ -35,13 +35,20 @@ def words(job: Job) -> str:
     return "cached" if job.cached and job.status == "succeeded" else job.status
 
 
+def time_left(job: Job) -> str:
+    """``, 40 s left`` while that can be told, else nothing."""
+    eta_s = job.progress.eta_s
+    if eta_s is None or job.status in TERMINAL:
+        return ""
+    return f", {eta_s:.0f} s left" if eta_s < 120 else f", {eta_s / 60:.0f} min left"
+
+
 def text_bar(job: Job) -> str:
     """One line such as ``job_01JZ  running  40%|████      | 4/10 shards, 3 s left``."""
     total, done = job.progress.total, job.progress.done
     share = done / total if total else 0.0
     bar = ("█" * round(share * _BAR_WIDTH)).ljust(_BAR_WIDTH)
-    left = "" if job.progress.eta_s is None or job.status in TERMINAL else f", {job.progress.eta_s:.0f} s left"
-    return f"{job.id}  {words(job)}  {share:4.0%}|{bar}| {done}/{total} {job.progress.unit}s{left}"
+    return f"{job.id}  {words(job)}  {share:4.0%}|{bar}| {done}/{total} {job.progress.unit}s{time_left(job)}"
 
 
 class _Quiet:
@@ -95,11 +102,9 @@ class _RichBar:
     def _show(self, job: Job) -> None:
         if job.id not in self._tasks:
             self._tasks[job.id] = self._progress.add_task(job.id, total=None)
-        eta_s = job.progress.eta_s
-        left = "" if eta_s is None or job.status in TERMINAL else f", {eta_s:.0f} s left"
         self._progress.update(
             self._tasks[job.id],
-            description=f"{job.id}  {words(job)}{left}",
+            description=f"{job.id}  {words(job)}{time_left(job)}",
             completed=job.progress.done,
             total=job.progress.total or None,
         )

@@ -176,7 +176,7 @@ def _graph(axes: Axes, chart: Graph) -> None:
             linewidth=0.7 + 5 * abs(edge.effect) / largest, alpha=0.85,
         )  # fmt: skip
         if len(chart.edges) <= MOST_EDGE_LABELS:
-            column, height = edge.curve[len(edge.curve) // 2]
+            column, height = edge.label_point
             background = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6}
             style: dict[str, Any] = {"fontsize": 6, "color": colour, "ha": "center", "va": "center", "bbox": background}
             axes.text(column, height, edge.label, **style, in_layout=False, zorder=1.5)

@@ -122,15 +122,18 @@ def as_json(record: Any) -> Any:
     return record.model_dump(mode="json")
 
 
-def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
-    """A table in the terminal; columns wide enough to copy from when the output is piped."""
-    table = Table(*headings, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        table.add_row(*map(escape, row))
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table: wrapped to fit a terminal, one line a row when the output is piped."""
+    lines = [list(row) for row in rows]
     if out.is_terminal:
+        table = Table(*headings, box=None, pad_edge=False, header_style="bold")
+        for line in lines:
+            table.add_row(*map(escape, line))
         out.print(table)
-    else:
-        Console(width=400, highlight=False).print(table)
+        return
+    widths = [max(map(len, column)) for column in zip(headings, *lines, strict=True)]
+    for line in [list(headings), *lines]:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def note(text: str) -> None:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
+from api_schemas.accounts import Me
 from api_schemas.jobs import TERMINAL, Batch, Job, JobEvent, ListOf, ValidationReport, WorkerInfo
 from api_schemas.models import ModelInfo
 from api_schemas.spec import JobSpec
@@ -198,9 +199,9 @@ def list_workers() -> Call[list[WorkerInfo]]:
     return Call("GET", "/v1/workers", lambda answer: list(reader(ListOf[WorkerInfo])(answer).data))
 
 
-def get_me() -> Call[dict[str, Any]]:
+def get_me() -> Call[Me]:
     """The key's name, limits and use."""
-    return Call("GET", "/v1/me", _plain)
+    return Call("GET", "/v1/me", reader(Me))
 
 
 def get_version() -> Call[dict[str, Any]]:

@@ -1,13 +1,14 @@
 """``python -m service``: the HTTP service, as the environment says."""
 
+import asyncio
 import os
 import sys
 
 import uvicorn
 
 from service import logs
-from service.app import create_app
-from service.settings import BadSetting, Settings
+from service.app import NoKeys, create_app, require_keys
+from service.settings import Settings
 
 SWITCH_INTERVAL_S = 0.001
 """How long a thread that resolves a dataset may hold up the event loop; Python's own 5 ms would be felt."""
@@ -20,8 +21,9 @@ def main() -> int:
     try:
         settings = Settings.read(os.environ)
         logs.configure(settings.log_level, settings.log_format)
+        asyncio.run(require_keys(settings))
         app = create_app(settings)
-    except (BadSetting, ValueError) as exc:
+    except (ValueError, NoKeys) as exc:
         sys.stderr.write(f"service: {exc}\n")
         return BAD_USAGE
     sys.setswitchinterval(SWITCH_INTERVAL_S)

@@ -10,6 +10,7 @@ from fastapi.telemetry import TelemetryConfig
 
 from api_schemas.errors import StoreUnavailable
 from job_store import keys
+from job_store.store import AsyncJobStore
 from service import errors, openapi, tracing
 from service.parameters import only_known_parameters
 from service.parts import Parts
@@ -74,7 +75,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Parts = app.state.parts
     if parts.settings.tracing:
         tracing.enable()
-    await _require_keys(parts)
+    await require_keys(parts.settings)
     parts.publisher.start()
     await parts.feed.start()
     background = [asyncio.create_task(parts.reaper.run_forever(), name="reaper")]
@@ -92,13 +93,19 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await parts.store.close()
 
 
-async def _require_keys(parts: Parts) -> None:
-    """Refuse to start where keys are needed and nobody has one."""
-    settings = parts.settings
+async def require_keys(settings: Settings) -> None:
+    """Refuse to start where keys are needed and nobody has one.
+
+    Raises:
+        NoKeys: So it is.
+    """
     if not settings.keys_required or settings.admin_key:
         return
+    store = AsyncJobStore.connect(settings.redis_url)
     try:
-        if await parts.store.run(keys.count_keys()) == 0:
+        if await store.run(keys.count_keys()) == 0:
             raise NoKeys(settings.host)
     except StoreUnavailable:
         LOGGER.warning("whether there are API keys is not known yet, because the store does not answer")
+    finally:
+        await store.close()

@@ -12,7 +12,7 @@ from api_schemas.errors import BodyTooLarge, MalformedJson, UnsupportedMediaType
 
 BIGGEST_DIGITS = 19
 """Digits of the largest integer that is read, that of 64 bits."""
-SMALL_BODY_BYTES = 32_768
+SMALL_BODY_BYTES = 16_384
 """Bodies up to this are parsed in the event loop; larger ones in a thread."""
 
 _BRACKETS_OUTSIDE_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)

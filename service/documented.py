@@ -53,9 +53,14 @@ def _example(status: int) -> dict[str, Any]:
 
 
 def problems(*statuses: int) -> Responses:
-    """The problems that a route may answer with, those that any route may included."""
+    """The problems that a route may answer with, those of every route that needs key and store included."""
+    return only_problems(*statuses, *_ALWAYS)
+
+
+def only_problems(*statuses: int) -> Responses:
+    """These problems and no other."""
     found: Responses = {}
-    for status in sorted({*statuses, *_ALWAYS}):
+    for status in sorted(set(statuses)):
         headers = {"X-Request-Id": REQUEST_ID}
         if status in (429, 503):
             headers["Retry-After"] = RETRY_AFTER
@@ -90,12 +95,13 @@ def json_body(schema: str, example: Any) -> dict[str, Any]:
 
 
 EXAMPLE_SPEC: dict[str, Any] = {
-    "model": {"name": "gpt2-small"},
-    "dataset": {"kind": "ioi", "examples": 800, "seed": 0},
+    "model": {"name": "demo"},
+    "dataset": {"kind": "ioi", "examples": 200, "seed": 0},
     "patch": {
-        "senders": [{"hook": "z", "layer": 9, "head": 6}, {"hook": "z", "layer": 9, "head": 9}],
-        "receivers": [{"hook": "q", "layer": 10, "head": 7}],
+        "senders": [{"hook": "z", "layer": 1, "head": 0}, {"hook": "z", "layer": 1, "head": 1}],
+        "receivers": [{"hook": "q", "layer": 2, "head": 1}],
     },
     "metric": {"kind": "attention_diff", "query": "end", "key": "IO", "minus_key": "S1"},
-    "tags": {"experiment": "negative-name-movers"},
+    "tags": {"experiment": "what the name movers listen to"},
 }
+"""Runs anywhere: the demo model and the heads of its card."""

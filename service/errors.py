@@ -17,7 +17,9 @@ from api_schemas.errors import (
     NotFound,
     PathPatchingError,
     Problem,
+    QuotaExceeded,
 )
+from service.rate_fields import rate_fields
 
 PROBLEM_TYPE = "application/problem+json"
 ERROR_PAGES = "https://pathpatch.dev/errors/"
@@ -94,7 +96,10 @@ def problem_response(error: PathPatchingError, request: Request, headers: Mappin
 async def _known_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, PathPatchingError)
     request.state.error_code = error.code
-    return problem_response(error, request)
+    headers: dict[str, str] = {}
+    if isinstance(error, QuotaExceeded):
+        headers = await rate_fields(request.app.state.parts.store, request.state.caller)
+    return problem_response(error, request, headers)
 
 
 async def _routing_error(request: Request, error: Exception) -> Response:

@@ -112,6 +112,7 @@ def needs(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
         )
         logs.key_id.set(found.owner)
         request.state.key_id = found.owner
+        request.state.caller = found
         if not found.may(scope):
             raise Forbidden(f"this needs the scope {scope!r}: the key {found.name!r} has {', '.join(found.scopes)}")
         return found

@@ -16,7 +16,7 @@ class Limits:
     """Limits of one service; every one is named in the error that it causes, with its variable."""
 
     max_examples: int = 10_000
-    """Prompts of one run; also the longest list in a spec."""
+    """Prompts of one run."""
     max_tokens: int = 2_000_000
     """Tokens of all prompts of both runs."""
     max_cells: int = 200_000

@@ -35,6 +35,14 @@ TAGS = [
 ]
 
 
+FOLLOWING = {
+    "job_id": ("get_job", "cancel_job", "delete_job", "list_job_events", "get_result", "get_figure"),
+    "batch_id": ("get_batch", "cancel_batch"),
+}
+"""What can be done next with the ``id`` that an answer carries."""
+MADE_BY = {"submit_job": "job_id", "submit_batch": "batch_id"}
+
+
 def publish(app: FastAPI) -> None:
     """Have the application publish this schema."""
 
@@ -69,3 +77,12 @@ def _tidy(paths: dict[str, Any]) -> None:
         for operation in operations.values():
             if path.startswith("/v1/") or path == "/metrics":
                 operation["security"] = [{"ApiKey": []}, {}]
+            if parameter := MADE_BY.get(operation["operationId"]):
+                operation["responses"]["202"]["links"] = _links(parameter)
+
+
+def _links(parameter: str) -> dict[str, Any]:
+    return {
+        following: {"operationId": following, "parameters": {parameter: "$response.body#/id"}}
+        for following in FOLLOWING[parameter]
+    }

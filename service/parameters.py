@@ -39,7 +39,7 @@ def _unknown(name: str, known: list[str]) -> str:
     return f"there is no parameter {shown(name)}: {f'did you mean {close[0]!r}? ' if close else ''}{allowed}"
 
 
-def job_id(
+async def job_id(
     request: Request,
     job_id: Annotated[str, Path(description="Identifier of the job.", examples=["job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E"])],
 ) -> str:
@@ -50,7 +50,7 @@ def job_id(
     return job_id
 
 
-def batch_id(
+async def batch_id(
     batch_id: Annotated[
         str, Path(description="Identifier of the batch.", examples=["batch_01JZ8Q5W3T9V6X2Y4A7B0C1D2E"])
     ],
@@ -61,7 +61,7 @@ def batch_id(
     return batch_id
 
 
-def idempotency_key(
+async def idempotency_key(
     idempotency_key: Annotated[
         str | None,
         Header(

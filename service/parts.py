@@ -75,7 +75,7 @@ class Parts:
         self.metrics.event_streams.set(self.open_streams)
 
 
-def parts_of(request: Request) -> Parts:
+async def parts_of(request: Request) -> Parts:
     """The parts of the process that answers this request."""
     found: Parts = request.app.state.parts
     return found

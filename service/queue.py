@@ -3,6 +3,7 @@
 import logging
 import queue
 import threading
+import time
 from collections import Counter
 
 from celery import Celery
@@ -12,6 +13,9 @@ from job_store.broker import TASK, broker_settings, queue_of
 
 MOST_NUDGES = 4
 """Per model and round: workers nudge one another while work is queued, so a few messages wake them all."""
+WINDOW_S = 0.1
+MOST_PER_WINDOW = 20
+"""In a burst, further nudges wait for the next window and melt into a few: each costs most of a millisecond."""
 
 LOGGER = logging.getLogger("service.queue")
 
@@ -27,6 +31,8 @@ class Publisher:
         self._celery.conf.update(broker_settings(redis_url))
         self._celery.conf.update(task_ignore_result=True, task_publish_retry=False, task_serializer="json")
         self._wanted: queue.SimpleQueue[tuple[str, int] | None] = queue.SimpleQueue()
+        self._window_began = 0.0
+        self._sent = 0
         self._thread = threading.Thread(target=self._publish_all, name="nudges", daemon=True)
 
     def start(self) -> None:
@@ -53,13 +59,24 @@ class Publisher:
                     return
                 counts[following[0]] += following[1]
             for model, count in counts.items():
+                self._make_room()
                 self._send(model, min(count, MOST_NUDGES))
+
+    def _make_room(self) -> None:
+        """Wait for the next window where this one is full."""
+        now = time.monotonic()
+        if now - self._window_began >= WINDOW_S:
+            self._window_began, self._sent = now, 0
+        elif self._sent >= MOST_PER_WINDOW:
+            time.sleep(self._window_began + WINDOW_S - now)
+            self._window_began, self._sent = time.monotonic(), 0
 
     def _send(self, model: str, count: int) -> None:
         name = queue_of(model)
         queue = Queue(name, routing_key=name)  # type: ignore[no-untyped-call]
         try:
             for _ in range(count):
+                self._sent += 1
                 self._celery.send_task(TASK, args=[model], queue=queue, ignore_result=True, retry=False)
         except Exception as exc:
             # Whatever the broker's client raises here, the job is recorded and the reaper will publish for it.

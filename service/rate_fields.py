@@ -3,17 +3,17 @@
 from math import ceil
 
 from job_store import keys
+from job_store.store import AsyncJobStore
 from service.keys import Caller
-from service.parts import Parts
 
 WINDOW_S = 60
 
 
-async def rate_fields(parts: Parts, caller: Caller) -> dict[str, str]:
+async def rate_fields(store: AsyncJobStore, caller: Caller) -> dict[str, str]:
     """Submits left for this key, and when there are more; empty for a key without that limit."""
     if caller.limits.submits_per_minute is None:
         return {}
-    submits = (await parts.store.run(keys.usage(caller.owner, caller.limits))).submits
+    submits = (await store.run(keys.usage(caller.owner, caller.limits))).submits
     if submits is None:
         return {}
     return {

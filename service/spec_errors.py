@@ -16,6 +16,8 @@ from service.wording import among, closest, counted, listed, shown, wrong
 
 MOST_SHOWN = 100
 MOST_READ = 10_000
+LONGEST_OTHER_LIST = 10_000
+"""Lists that are not one entry per example, such as a prompt's tokens or a layer's neurons, are shorter than this."""
 
 NOUNS = {
     "int_type": "an integer",
@@ -65,12 +67,13 @@ def _without_noise_of_sweeps(faults: list[Fault]) -> list[Fault]:
 
 def refuse_long_lists(document: Any, limits: Limits) -> list[FieldError]:
     """Lists longer than any that a spec may hold: told before each of their items is validated."""
+    most = max(limits.max_examples, LONGEST_OTHER_LIST)
     found: list[FieldError] = []
     waiting: list[tuple[tuple[str | int, ...], Any]] = [((), document)]
     while waiting:
         path, value = waiting.pop()
-        if isinstance(value, list) and len(value) > limits.max_examples:
-            allowed = f"the most is {limits.max_examples:,} ({knob('max_examples')})"
+        if isinstance(value, list) and len(value) > most:
+            allowed = f"the most is {most:,} ({knob('max_examples')})"
             found.append(wrong(path, f"the list has {counted(len(value), 'item')}: {allowed}"))
         elif isinstance(value, dict):
             waiting += [((*path, str(key)), item) for key, item in value.items() if isinstance(item, dict | list)]

@@ -13,8 +13,9 @@ from api_schemas.grid import grid_of
 from api_schemas.metrics import Metric
 from api_schemas.models import ModelShape
 from api_schemas.nodes import Node, Positions
-from api_schemas.spec import ActivationPatch, JobSpec
+from api_schemas.spec import ActivationPatch, JobSpec, PathPatch
 from tests import reference
+from tests.reference_runs import activations
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,51 @@ def expected_result(
                 for row, run in enumerate((patched, clean["orig"], clean["new"])):
                     values[number][row, cell, examples] = metric_of(metric, run, clean["orig"], part, receivers)
     return [Expected(*(rows.reshape(*grid.shape, len(dataset)) for rows in value)) for value in values]
+
+
+def expected_attribution(
+    model: TransformerBridge, shape: ModelShape, spec: JobSpec, dataset: ResolvedDataset, scale: float = 0.02
+) -> list[np.ndarray]:
+    """Per metric, [*cells]: orig plus the central difference of the exact method, for a dataset of one example.
+
+    The senders become orig + scale (new - orig) and orig - scale (new - orig), by way of source ``mean``.
+    """
+    patch = spec.patch
+    assert isinstance(patch, PathPatch) and patch.source == "new" and len(dataset) == 1
+    grid = grid_of(patch, shape, dataset.longest)
+    assert grid.receivers is not None
+    names = {node.hook_name for cell in grid.senders.cells for node in cell}
+    orig_tokens, new_tokens = torch.tensor(dataset.orig), torch.tensor(dataset.new)
+    orig_cache = activations(model, orig_tokens, names)
+    new_cache = activations(model, new_tokens, names)
+    orig = reference.run(model, orig_tokens)
+    estimates: list[list[float]] = []
+    for senders in grid.senders.cells:
+        for receivers in grid.receivers.cells:
+            around = [
+                reference.patch(
+                    model,
+                    orig_tokens,
+                    new_tokens,
+                    senders,
+                    receivers,
+                    patch.positions,
+                    patch.direct_includes_mlps,
+                    patch.receiver_update,
+                    "mean",
+                    {
+                        name: (orig_cache[name] + sign * scale * (new_cache[name] - orig_cache[name]))[0]
+                        for name in names
+                    },
+                    dataset.roles,
+                )
+                for sign in (1, -1)
+            ]
+            estimates.append([])
+            for metric in spec.all_metrics:
+                ahead, behind, base = (metric_of(metric, r, orig, dataset, receivers)[0] for r in (*around, orig))
+                estimates[-1].append(base + (ahead - behind) / (2 * scale))
+    return [np.array(column).reshape(grid.shape) for column in zip(*estimates, strict=True)]
 
 
 def metric_of(

@@ -1,33 +1,33 @@
 """``python -m worker``: one Celery worker with one child process per device."""
 
+import sys
 import warnings
 
 from celery.platforms import SecurityWarning
+from celery.worker import state
 
 from job_store.broker import queue_of
 from worker.celery_app import app, settings
 
 
-def main() -> None:
-    """Run until SIGTERM or SIGINT; settings come from the environment."""
+def main() -> int:
+    """Run until SIGTERM or SIGINT; settings come from the environment. The exit code is 0 only after a clean end."""
     warnings.simplefilter(
         "ignore", SecurityWarning
     )  # about pickle as root: messages are JSON, and only JSON is accepted
-    queues = ",".join(queue_of(model) for model in settings.serves)
-    app.worker_main(
-        [
-            "--quiet",
-            "worker",
-            "--pool=prefork",
-            f"--hostname={settings.full_name}",
-            f"--queues={queues}",
-            f"--loglevel={settings.log_level}",
-            "--without-gossip",
-            "--without-mingle",
-            "--without-heartbeat",
-        ]
+    worker = app.Worker(
+        hostname=settings.full_name,
+        pool_cls="prefork",
+        queues=[queue_of(model) for model in settings.serves],
+        loglevel=settings.log_level,
+        quiet=True,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
     )
+    worker.start()
+    return int(worker.exitcode or state.should_terminate or 0)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

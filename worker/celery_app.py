@@ -9,9 +9,6 @@ from kombu.entity import Queue
 from job_store.broker import broker_settings, queue_of
 from worker.settings import WorkerSettings
 
-KILL_AFTER_LIMIT_S = 30.0
-"""A shard that has not stopped this long after its limit is killed with its process."""
-
 
 def _queue(model: str) -> Queue:
     return Queue(queue_of(model), routing_key=queue_of(model))  # type: ignore[no-untyped-call]
@@ -32,7 +29,7 @@ def make_app(settings: WorkerSettings) -> Celery:
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         task_soft_time_limit=settings.shard_limit_s,
-        task_time_limit=settings.shard_limit_s + KILL_AFTER_LIMIT_S,
+        task_time_limit=settings.shard_limit_s + settings.kill_after_s,
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
         worker_concurrency=len(settings.devices),

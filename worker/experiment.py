@@ -15,17 +15,19 @@ from torch import Tensor
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.grid import End, Grid, grid_of
 from api_schemas.models import ModelShape
-from api_schemas.spec import ActivationPatch, JobSpec
+from api_schemas.spec import JobSpec
 from worker.engine.activations import ActivationCache
 from worker.engine.attribution import estimated_metrics
 from worker.engine.checks import completeness, identity_max_abs, largest_difference, sample_grid
 from worker.engine.memory import Portion, activation_bytes, first_portion, in_portions
-from worker.engine.path_patch import Patching, patched_metrics
+from worker.engine.patching import Patching
+from worker.engine.path_patch import patched_metrics
 from worker.engine.positions import real_tokens
-from worker.engine.shard import Shard, activations_of, arithmetic, first_example, patching_of, sums_by_position
 from worker.engine.runs import Runs
+from worker.engine.shard import Shard, activations_of, arithmetic, first_example, patching_of, sums_by_position
 from worker.engine.weights import GPT2Weights
-from worker.results import AssembledResult, assemble, chosen_cells, merged_outputs, with_chosen_cells
+from worker.merging import chosen_cells, merged_outputs, with_chosen_cells
+from worker.results import AssembledResult, assemble
 
 __all__ = ["AssembledResult", "ShardSettings", "assemble", "finish_phase", "phases", "run_shard"]
 
@@ -91,9 +93,7 @@ def run_shard(
     return outputs
 
 
-def _in_portions(
-    shard: Shard, settings: ShardSettings, work: Callable[[int, int, Portion], Arrays]
-) -> list[Arrays]:
+def _in_portions(shard: Shard, settings: ShardSettings, work: Callable[[int, int, Portion], Arrays]) -> list[Arrays]:
     n_pos = shard.dataset.longest
     needed = activation_bytes(shard.weights, n_pos, shard.wanted)
     portion = first_portion(shard.weights, len(shard.dataset), n_pos, needed, settings.memory_bytes)
@@ -118,7 +118,7 @@ def _patch(shard: Shard, settings: ShardSettings) -> Arrays:
                 found["check/completeness"] = np.array([complete.max_abs, complete.scale])
         return found
 
-    return merged_outputs(spec, _in_portions(shard, settings, work))
+    return merged_outputs(_in_portions(shard, settings, work))
 
 
 def metric_arrays(spec: JobSpec, patching: Patching, values: list[Tensor]) -> Arrays:
@@ -157,30 +157,31 @@ def _deviation(few: Shard, outputs: Arrays, shard: Shard, settings: ShardSetting
 
 def _means(shard: Shard, longest: int, settings: ShardSettings) -> Arrays:
     """Sums of the new run's activations over the shard, per position of the whole dataset."""
-    nodes = {node for cell in shard.grid.senders.cells for node in cell}
+    nodes = [node for cell in shard.grid.senders.cells for node in cell]
 
     def work(start: int, stop: int, portion: Portion) -> Arrays:
         dataset = shard.dataset.slice(start, stop)
         real = real_tokens(dataset)
         sums = sums_by_position(Runs(activations_of(shard, dataset)), nodes, real)
-        found: Arrays = {name: padded(to_host(value), longest) for name, value in sums.items()}
-        return found | {"count": padded(real.sum(axis=0), longest)}
+        found: Arrays = {name: padded(name, to_host(value), longest) for name, value in sums.items()}
+        return found | {"count": padded("count", real.sum(axis=0), longest)}
 
     parts = _in_portions(shard, settings, work)
     return {name: sum((part[name] for part in parts[1:]), start=parts[0][name]) for name in parts[0]}
 
 
-def padded(values: NDArray[np.generic], longest: int) -> NDArray[np.generic]:
+def padded(name: str, values: NDArray[np.generic], longest: int) -> NDArray[np.generic]:
     """Zeros for the positions that no prompt of this shard has; a pattern's keys are padded too."""
-    n_pos = values.shape[0]
-    is_pattern = values.ndim == 3 and values.shape[2] == n_pos
-    widths = [(0, longest - n_pos)] + [(0, 0)] * (values.ndim - 2) + [(0, longest - n_pos if is_pattern else 0)] * (values.ndim > 1)
+    missing = longest - values.shape[0]
+    widths = [(0, missing)] + [(0, 0)] * (values.ndim - 1)
+    if name.startswith("mean/pattern"):
+        widths[-1] = (0, missing)
     return np.pad(values, widths)
 
 
 def _verify(shard: Shard, phase_input: Arrays, settings: ShardSettings) -> Arrays:
     """The exact values of the cells with the largest estimates, receiver by receiver."""
-    assert shard.grid.receivers is not None and not isinstance(shard.spec.patch, ActivationPatch)
+    assert shard.grid.receivers is not None
     cells = chosen_cells(phase_input)
     n_receivers = len(shard.grid.receivers.cells)
     by_receiver: dict[int, list[int]] = {}
@@ -205,13 +206,12 @@ def _verify(shard: Shard, phase_input: Arrays, settings: ShardSettings) -> Array
     return {name: sum((part[name] for part in parts[1:]), start=parts[0][name]) for name in parts[0]}
 
 
-def finish_phase(
-    spec: JobSpec, shape: ModelShape, longest: int, phase: str, outputs: list[Arrays]
-) -> Arrays:
+def finish_phase(spec: JobSpec, shape: ModelShape, longest: int, phase: str, outputs: list[Arrays]) -> Arrays:
     """What the shards of a phase found together, in shard order: the input of the next phase."""
     if phase == "means":
-        count = np.maximum(sum(output["count"] for output in outputs), 1)
+        count = np.maximum(np.sum([output["count"] for output in outputs], axis=0), 1)
         names = [name for name in outputs[0] if name != "count"]
-        sums = {name: sum(output[name] for output in outputs) for name in names}
-        return {name: (value / count.reshape(-1, *[1] * (value.ndim - 1))).astype(np.float32) for name, value in sums.items()}
-    return with_chosen_cells(spec, grid_of(spec.patch, shape, longest), merged_outputs(spec, outputs))
+        sums = {name: np.sum([output[name] for output in outputs], axis=0) for name in names}
+        per_position = {name: count.reshape(-1, *[1] * (value.ndim - 1)) for name, value in sums.items()}
+        return {name: (value / per_position[name]).astype(np.float32) for name, value in sums.items()}
+    return with_chosen_cells(spec, merged_outputs(outputs))

@@ -12,7 +12,8 @@ from api_schemas.metrics import NORMALIZED_UNIT, UNITS, Metric
 from api_schemas.models import ModelShape
 from api_schemas.spec import JobSpec, TopCells
 from worker.engine.plan import depends_on_cell
-from worker.engine.statistics import Moments, finite, merged, moments, summary
+from worker.engine.statistics import Moments, finite, moments, summary
+from worker.merging import chosen_cells, largest, mean_effect, merged_outputs
 
 Arrays = dict[str, NDArray[Any]]
 COMPLETENESS_TOLERANCE = {"float32": 1e-3, "tf32": 5e-2, "bfloat16": 5e-1}
@@ -31,62 +32,6 @@ class AssembledResult:
     warnings: list[str] = field(default_factory=list)
 
 
-def merged_outputs(spec: JobSpec, outputs: list[Arrays]) -> Arrays:
-    """Outputs of consecutive examples as one: examples side by side, moments merged, checks at their worst."""
-    if len(outputs) == 1:
-        return outputs[0]
-    sizes = np.array([int(output["n"][0]) for output in outputs])
-    found: Arrays = {"n": np.array([sizes.sum()])}
-    for name in dict.fromkeys(name for output in outputs for name in output):
-        parts = [output[name] for output in outputs if name in output]
-        kind, _, place = name.partition("/")
-        if kind in ("patched", "orig", "new"):
-            found[name] = np.concatenate(parts)
-        elif kind == "effect_mean":
-            found[name] = sum((part * size for part, size in zip(parts, sizes, strict=True)), start=np.zeros(())) / sizes.sum()
-        elif kind == "patched_mean":
-            of_shards = [
-                Moments(int(size), output[name], output[f"patched_m2/{place}"])
-                for size, output in zip(sizes, outputs, strict=True)
-            ]
-            total = merged(of_shards)
-            found[name], found[f"patched_m2/{place}"] = total.mean, total.m2
-        elif kind == "exact":
-            found[name] = np.sum(parts, axis=0)
-        elif kind == "check":
-            found[name] = np.max(parts, axis=0)
-        elif kind in ("mean", "cells"):
-            found[name] = parts[0]
-    return found
-
-
-def mean_effect(output: Arrays, place: int) -> NDArray[np.float64]:
-    """Patched minus orig, mean over the examples, per sender and receiver cell, in the metric's own unit."""
-    if f"effect_mean/{place}" in output:
-        return output[f"effect_mean/{place}"]
-    patched, orig = output[f"patched/{place}"], output[f"orig/{place}"]
-    return (patched.astype(np.float64) - orig.astype(np.float64)[:, None]).mean(axis=0)
-
-
-def largest(effect: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """Flat indices of the largest absolute effects, largest first; equal ones in the grid's order."""
-    return np.argsort(-np.nan_to_num(np.abs(effect)).ravel(), kind="stable")[:count]
-
-
-def with_chosen_cells(spec: JobSpec, grid: Grid, output: Arrays) -> Arrays:
-    """The outputs of the first phase, with the cells to verify of each metric."""
-    assert spec.verify is not None
-    chosen: Arrays = {
-        f"cells/{place}": largest(mean_effect(output, place), spec.verify) for place in range(len(spec.all_metrics))
-    }
-    return output | chosen
-
-
-def chosen_cells(phase_input: Arrays) -> list[int]:
-    """The cells to verify, of all metrics together."""
-    return sorted({int(cell) for name, cells in phase_input.items() if name.startswith("cells/") for cell in cells})
-
-
 def assemble(
     spec: JobSpec, shape: ModelShape, longest: int, n_examples: int, phase_input: Arrays, outputs: list[Arrays]
 ) -> AssembledResult:
@@ -96,8 +41,8 @@ def assemble(
         ChecksFailed: Patching orig with itself changed a metric, or all writers together do not give the new run.
     """
     grid = grid_of(spec.patch, shape, longest)
-    last = merged_outputs(spec, outputs)
-    output = {name: value for name, value in phase_input.items()} if spec.verify is not None else last
+    last = merged_outputs(outputs)
+    output = dict(phase_input) if spec.verify is not None else last
     blocks, arrays, nonfinite = [], {}, 0
     for place, metric in enumerate(spec.all_metrics):
         block, fields = _block(spec, grid, metric, place, output, last)
@@ -106,7 +51,7 @@ def assemble(
                 nonfinite += int((~np.isfinite(values)).sum())
             if spec.output.decimals is not None and values.dtype.kind == "f":
                 values = np.round(values, spec.output.decimals)
-            arrays[f"{place}/{name}"] = values
+            arrays[f"{place}/{name}"] = np.asarray(values)
         blocks.append(block)
     unreachable = [node.model_dump(exclude_none=True) for node in unreachable_senders(spec.patch, shape, longest)]
     return AssembledResult(blocks, arrays, _checks(spec, output, nonfinite), unreachable, _warnings(spec, nonfinite))
@@ -152,6 +97,11 @@ class _Scale:
         with np.errstate(divide="ignore", invalid="ignore"):
             return (values - self.offset) / self.divisor
 
+    def stretch(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The map of a deviation, which has no offset and no sign."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return values / np.abs(self.divisor)
+
 
 def _block(
     spec: JobSpec, grid: Grid, metric: Metric, place: int, output: Arrays, last: Arrays
@@ -190,7 +140,8 @@ def _block(
         raw = {"orig_mean": orig_mean, "new_mean": new_mean}
         block["normalization"] = {name: _raw_means(values, cell_shape, own) for name, values in raw.items()}
     if spec.verify is not None:
-        block["verified_cells"] = np.stack(np.unravel_index(cells, cell_shape or [1]), axis=1)[:, : len(cell_shape)].tolist()
+        indices = np.stack(np.unravel_index(cells, cell_shape or [1]), axis=1)
+        block["verified_cells"] = indices[:, : len(cell_shape)].tolist()
     if isinstance(spec.output.reduce, TopCells):
         _keep_top(block, by_cell, grid, mean_effect(output, place), spec.output.reduce.top, own)
     elif spec.per_example:
@@ -227,7 +178,7 @@ def _numbers(
         found = moments(output[f"patched/{place}"])
     else:
         found = Moments(int(output["n"][0]), output[f"patched_mean/{place}"], output[f"patched_m2/{place}"])
-    sd = found.sd if scale is None else found.sd / np.abs(scale.divisor)
+    sd = found.sd if scale is None else scale.stretch(found.sd)
     return {
         "patched": means,
         "patched_sd": sd,
@@ -238,7 +189,12 @@ def _numbers(
 
 
 def _verified(
-    place: int, cells: NDArray[np.int64], output: Arrays, last: Arrays, orig_mean: NDArray[np.float64], scale: _Scale | None
+    place: int,
+    cells: NDArray[np.int64],
+    output: Arrays,
+    last: Arrays,
+    orig_mean: NDArray[np.float64],
+    scale: _Scale | None,
 ) -> Arrays:
     """Estimates and exact values of the verified cells."""
     effect = mean_effect(output, place)
@@ -259,11 +215,11 @@ def _on_grid(name: str, values: NDArray[Any], cell_shape: list[int], n_cells: in
         return values
     if name in ("orig", "new"):
         if not own:
-            return values[0]
+            return np.asarray(values[0])
         n_receivers = values.shape[0]
         wide = np.broadcast_to(values[None], (n_cells // n_receivers, *values.shape))
-        return wide.reshape(*cell_shape, *values.shape[1:])
-    return values.reshape(*cell_shape, *values.shape[2:])
+        return wide.reshape((*cell_shape, *values.shape[1:]))
+    return values.reshape((*cell_shape, *values.shape[2:]))
 
 
 def _raw_means(values: NDArray[np.float64], cell_shape: list[int], own: bool) -> Any:
@@ -272,7 +228,9 @@ def _raw_means(values: NDArray[np.float64], cell_shape: list[int], own: bool) ->
         return finite(float(values[0]))
     n_cells = int(np.prod(cell_shape))
     wide = np.broadcast_to(values[None], (n_cells // len(values), len(values))).reshape(cell_shape)
-    return np.where(np.isfinite(wide), wide.astype(object), None).tolist()
+    numbers = wide.astype(object)
+    numbers[~np.isfinite(wide)] = None
+    return numbers.tolist()
 
 
 def _summary(

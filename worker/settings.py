@@ -49,7 +49,9 @@ class WorkerSettings:
     heartbeat_s: float = 3.0
     """``PATHPATCH_HEARTBEAT_S``."""
     shard_limit_s: float = 600.0
-    """``PATHPATCH_SHARD_LIMIT_S``: a shard that takes longer fails; 30 s later its process is killed."""
+    """``PATHPATCH_SHARD_LIMIT_S``: a shard that takes longer fails."""
+    kill_after_s: float = 30.0
+    """``PATHPATCH_KILL_AFTER_S``: a shard that has not stopped this long after its limit is killed with its process."""
     grace_s: float = 20.0
     """``PATHPATCH_GRACE_S``: after SIGTERM a shard may finish within this time, then it is handed back."""
     store_patience_s: float = 60.0
@@ -98,6 +100,7 @@ class WorkerSettings:
             lease_s=_number(environment, "LEASE_S", cls.lease_s),
             heartbeat_s=_number(environment, "HEARTBEAT_S", cls.heartbeat_s),
             shard_limit_s=_number(environment, "SHARD_LIMIT_S", cls.shard_limit_s),
+            kill_after_s=_number(environment, "KILL_AFTER_S", cls.kill_after_s),
             grace_s=_number(environment, "GRACE_S", cls.grace_s),
             store_patience_s=_number(environment, "STORE_PATIENCE_S", cls.store_patience_s),
             health_file=Path(health_file) if health_file else None,

@@ -1,5 +1,10 @@
 -- allow-oom
 -- ARGV: limit. Takes shards from workers that stopped answering: back to the queue, or the job's end.
+-- A lease of more than a minute ahead was given before the clock stepped back: it lapses after a minute at most.
+local LONGEST_MS = 60000
+for _, member in ipairs(call('ZRANGEBYSCORE', 'pp:leases', '(' .. NOW + LONGEST_MS, '+inf')) do
+  call('ZADD', 'pp:leases', NOW + LONGEST_MS, member)
+end
 local lapsed = call('ZRANGEBYSCORE', 'pp:leases', '-inf', NOW, 'LIMIT', 0, ARGV[1])
 for _, member in ipairs(lapsed) do
   local id, slot = string.match(member, '^(.*)|(.*)$')

@@ -57,7 +57,7 @@ async def submit_batch(request: Request, parts: PartsOf, caller: Submitter, key:
     assert created.batch_id is not None
     record = await parts.store.run(jobs.batch(created.batch_id, caller.sees))
     headers = {"Location": f"/v1/batches/{created.batch_id}"} | replay_headers(created)
-    return json_answer(batch_document(record), 202, headers | await rate_fields(parts, caller))
+    return json_answer(batch_document(record), 202, headers | await rate_fields(parts.store, caller))
 
 
 @router.get(

@@ -25,7 +25,7 @@ PATIENCE_S = 3.0
     "/livez",
     summary="Is the process alive?",
     operation_id="get_livez",
-    responses=doc.answer(200, "It answers.", Liveness),
+    responses={**doc.answer(200, "It answers.", Liveness), **doc.only_problems(422, 500)},
 )
 async def get_livez() -> Response:
     """Depends on nothing else: restarting this process would not cure a broker that is down."""
@@ -39,6 +39,7 @@ async def get_livez() -> Response:
     responses={
         **doc.answer(200, "Yes. A component may still be missing: without workers, jobs wait.", Readiness),
         **doc.answer(503, "No; the components say why.", Readiness, Retry_After=doc.RETRY_AFTER),
+        **doc.only_problems(422, 500),
     },
 )
 async def get_readyz(parts: PartsOf) -> Response:
@@ -85,7 +86,7 @@ async def _models(parts: Parts) -> ComponentHealth:
     "/version",
     summary="What is running?",
     operation_id="get_version",
-    responses=doc.answer(200, "Versions.", Version),
+    responses={**doc.answer(200, "Versions.", Version), **doc.only_problems(422, 500)},
 )
 async def get_version() -> Response:
     """Version of pathpatch and of its API."""

@@ -6,12 +6,14 @@ from fastapi import APIRouter, Query, Request, Response
 
 from api_schemas.errors import InvalidParameter
 from api_schemas.jobs import Job, JobStatus, ListOf, ValidationReport
+from api_schemas.spec import JobSpec
 from job_store import jobs
 from service import documented as doc
 from service.answers import after_wait, applied, job_answer, json_answer, retry_after
-from service.bodies import read_json
+from service.bodies import SMALL_BODY_BYTES, read_json
 from service.idempotency import named, replay_headers, reserved
 from service.keys import Reader, Submitter
+from service.listing import page_of_jobs
 from service.negotiation import wait_s
 from service.parameters import IdempotencyKey, IfNoneMatch, JobId, Limit, PreferHeader
 from service.parsing import parse_spec
@@ -38,6 +40,13 @@ async def _read_spec(request: Request, parts: Parts) -> tuple[bytes, object]:
     return await read_json(request, limits.max_body_bytes, limits.max_json_depth, parts.settings.body_timeout_s)
 
 
+async def _parsed(parts: Parts, body: bytes, document: object) -> JobSpec:
+    """The spec; a small one is parsed in less time than it takes to hand it to a thread."""
+    if len(body) <= SMALL_BODY_BYTES:
+        return parse_spec(document, parts.limits)
+    return await in_thread(parts, parse_spec, document, parts.limits)
+
+
 @router.post(
     "/v1/jobs",
     summary="Submit a job",
@@ -58,7 +67,7 @@ async def submit_job(
     idempotency = named(key, "/v1/jobs", body)
     async with reserved(parts, caller, idempotency) as earlier:
         if earlier is None:
-            spec = await in_thread(parts, parse_spec, document, parts.limits)
+            spec = await _parsed(parts, body, document)
             created = await submit(parts, Order(caller, [spec], idempotency))
         else:
             created = earlier
@@ -67,7 +76,7 @@ async def submit_job(
     seconds = wait_s(request, parts.settings.max_wait_s)
     record = await after_wait(parts, caller, job_id, seconds)
     headers = {"Location": f"/v1/jobs/{job_id}"} | applied(seconds) | replay_headers(created)
-    headers |= await rate_fields(parts, caller)
+    headers |= await rate_fields(parts.store, caller)
     return job_answer(request, record, 200 if seconds is not None and record.is_done else 202, headers)
 
 
@@ -83,8 +92,8 @@ async def submit_job(
 )
 async def validate_job(request: Request, parts: PartsOf, caller: Reader) -> Response:
     """Check a spec without queueing it: prompts with tokens and roles marked, cells, time, size, warnings."""
-    _, document = await _read_spec(request, parts)
-    spec = await in_thread(parts, parse_spec, document, parts.limits)
+    body, document = await _read_spec(request, parts)
+    spec = await _parsed(parts, body, document)
     await parts.speeds.refresh(spec.model.name)
     found = await in_thread(parts, report, parts, spec)
     return Response(found.model_dump_json(), media_type="application/json")
@@ -105,11 +114,9 @@ async def list_jobs(
     model: Annotated[str | None, Query(max_length=128, description="Only jobs of this model.")] = None,
     tag: Annotated[str | None, Query(max_length=322, description="`key:value`: only jobs with this tag.")] = None,
 ) -> Response:
-    """The jobs of this API key."""
+    """The jobs of this API key. A page of very large specs may be short: go on while `has_more`."""
     wanted = None if tag is None else _tag(tag)
-    found = await parts.store.run(
-        jobs.list_jobs(caller.sees, limit=limit, after=after, status=status, model=model, tag=wanted)
-    )
+    found = await page_of_jobs(parts.store, caller.sees, limit, after, status=status, model=model, tag=wanted)
     return json_answer(page([job_document(record) for record in found.records], found.has_more))
 
 

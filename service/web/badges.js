@@ -1,6 +1,6 @@
 // A job's state and progress: a word and a shape beside every colour.
 import { isDone } from "./api.js";
-import { el, number } from "./dom.js";
+import { duration, el } from "./dom.js";
 
 const SIGNS = { queued: "○", running: "◐", cancelling: "◌", succeeded: "✓", failed: "✕", cancelled: "⊘", expired: "⌛" };
 
@@ -14,7 +14,7 @@ export function progress(job) {
   if (job.status === "queued") {
     return el("span", {}, job.queue.position ? `${job.queue.position} ahead in the queue` : "next in the queue");
   }
-  const left = eta === null || eta === undefined || isDone(job.status) ? "" : `, ${number(eta, 2)} s left`;
+  const left = eta === null || eta === undefined || isDone(job.status) ? "" : `, ${duration(eta)} left`;
   const text = `${done} of ${total} ${unit}s${left}`;
   return el("span", { class: "progress" },
     el("progress", { max: String(total || 1), value: String(done), "aria-label": `Progress of ${job.id}` }), el("span", {}, text));

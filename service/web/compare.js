@@ -29,7 +29,7 @@ export async function showCompare(main, { ids, signal }) {
       : el("p", { class: "notice" }, "Both jobs have the same spec."));
   }
   body.append(el("div", { class: "pair" }, sides));
-  await Promise.all(jobs.map((job, side) => job && showSide(sides[side], job)));
+  jobs.forEach((job, side) => job && showSide(sides[side], job));
 }
 
 async function showSide(place, job) {

@@ -78,6 +78,13 @@ export function ago(time) {
   return `${Math.floor(seconds)} s ago`;
 }
 
+export function duration(seconds) {
+  for (const [size, unit] of [[86400, "d"], [3600, "h"], [60, "min"]]) {
+    if (seconds >= 1.5 * size) return `${Math.round(seconds / size)} ${unit}`;
+  }
+  return `${number(seconds, 2)} s`;
+}
+
 export function bytes(count) {
   for (const [size, unit] of [[1e9, "GB"], [1e6, "MB"], [1e3, "kB"]]) {
     if (count >= size) return `${number(count / size, 3)} ${unit}`;

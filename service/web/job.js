@@ -51,7 +51,7 @@ export async function showJob(main, { id, signal }) {
     try {
       job = await cancel(id);
       draw();
-      if (job.done) await end();
+      if (job.done && !hasEnded) { hasEnded = true; await finish(); }
     } catch (error) { outcome.replaceChildren(problemBox(error)); }
   }
 
@@ -72,14 +72,15 @@ export async function showJob(main, { id, signal }) {
 
   draw();
   let hasEnded = isDone(job.status);
-  if (hasEnded) await end();
+  const finish = () => end().catch((error) => { if (!signal.aborted) outcome.replaceChildren(problemBox(error)); });
+  if (hasEnded) finish();
   follow(id, (event) => {
     events.append(el("li", {}, el("time", { datetime: event.created_at }, new Date(event.created_at).toLocaleTimeString()),
       ` ${event.type} `, el("code", {}, JSON.stringify(event.data))));
     if (hasEnded) return;
     job = advanced(job, event);
     draw();
-    if (job.done) { hasEnded = true; end(); }
+    if (job.done) { hasEnded = true; finish(); }
   }, signal);
 }
 
@@ -99,7 +100,7 @@ async function showOutcome(place, job) {
     return download(`v1/jobs/${job.id}/${part}${query}`, accept, `${job.id}.${ending}`);
   } }, label));
   place.replaceChildren(
-    section("Figure", el("div", { class: "row" }, field("Figure", kind), blockField), figure),
+    section("Figure", el("div", { class: "row" }, field("Kind of figure", kind), blockField), figure),
     section("Downloads", el("p", { class: "row" }, saves)), numbers);
   await Promise.all([draw(), getResult(job.id).then((result) => {
     const blocks = blocksOf(result);

@@ -1,5 +1,5 @@
 // What would happen to a spec: prompts with their roles, cells, cost, warnings.
-import { bytes, el, facts, number } from "./dom.js";
+import { bytes, duration, el, facts } from "./dom.js";
 
 const COLOURS = 6;
 
@@ -20,7 +20,7 @@ export function preview(report) {
     ...report.warnings.map((warning) => el("p", { class: "notice" }, `Warning: ${warning}`)),
     facts([
       ["cells", report.cells], ["result", shape || "one number"], ["shards", report.shards],
-      ["about", seconds === null || seconds === undefined ? null : `${number(seconds, 2)} s of work`],
+      ["about", seconds === null || seconds === undefined ? null : `${duration(seconds)} of work`],
       ["result size", `about ${bytes(report.estimated_result_bytes)}`],
     ]),
     el("h3", {}, "First prompts"),

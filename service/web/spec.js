@@ -24,6 +24,10 @@ function without(defaults, record) {
 export function compact(spec) {
   const short = without(DEFAULTS[""], withoutNulls(spec));
   for (const part of ["model", "patch", "metric"]) if (short[part]) short[part] = without(DEFAULTS[part], short[part]);
+  for (const end of ["senders", "receivers", "nodes"]) {
+    const sweep = short.patch?.[end]?.sweep;
+    if (sweep) short.patch[end] = { sweep: without({ layers: "all" }, sweep) };
+  }
   if (short.metrics) short.metrics = short.metrics.map((metric) => without(DEFAULTS.metric, metric));
   if (short.dataset) {
     const kept = short.dataset.kind === "templates" ? { swap: false, prepend_bos: false, seed: 0 } : DEFAULTS.dataset;

@@ -1,8 +1,9 @@
 """The reaper's rounds, and who may make them."""
 
 import asyncio
+import time
 
-from job_store.reaper import Reaper, Swept, starved
+from job_store.reaper import Reaper, Swept, lapse_leases, starved
 from job_store.store import AsyncJobStore, JobStore
 from tests.embedded_valkey import EmbeddedValkey
 from tests.stored_jobs import must_take, new_job, submit
@@ -54,3 +55,14 @@ def test_a_queue_with_messages_is_not_starved(store: JobStore) -> None:
     assert store.run(starved()) == {"demo": 5}
     store.client.rpush("patch.demo", "message")
     assert store.run(starved()) == {}
+
+
+def test_a_clock_that_stepped_back_delays_a_lapse_by_a_minute_at_most(store: JobStore) -> None:
+    """Leases are times of the server's clock; a dead worker's would last until the clock is there again."""
+    submit(store, new_job())
+    held = must_take(store)
+    lease = f"{held.job_id}|0/0"
+    store.client.zadd("pp:leases", {lease: time.time() * 1000 + 3600_000})
+    assert store.run(lapse_leases()) == ()
+    ahead_s = float(store.client.zscore("pp:leases", lease)) / 1000 - time.time()
+    assert 50 < ahead_s < 70

@@ -230,6 +230,7 @@ def test_verify_without_the_real_model_says_what_it_needs(to_service: Command) -
         pytest.skip("the real model is here")
     code, _, said = to_service("verify")
     assert code == 1
+    assert "verify needs real GPT-2 small" in said
     assert "PATHPATCH_MODELS=gpt2-small=FOLDER" in said
 
 

@@ -142,6 +142,34 @@ def test_retries_end():
     assert len(service.asked) == flows.MOST_RETRIES + 1
 
 
+def test_nothing_on_this_machine_is_told_at_once(no_pauses):
+    """Who forgot `pathpatch up` should not wait eight seconds to hear it."""
+    service = Service(*[httpx.ConnectError("connection refused")] * 9)
+    client = pp.Client("http://127.0.0.1:8000", transport=httpx.MockTransport(service))
+    with pytest.raises(Unreachable, match=r"pathpatch\.local"):
+        client.version()
+    assert sum(no_pauses) < 1.0
+
+
+def test_keys_are_made_listed_and_revoked():
+    """For administrators; making one is not repeated, as it would make two."""
+    key = {
+        "id": "key_1", "object": "key", "name": "ana", "scopes": ["read"], "limits": {}, "revoked": False,
+        "created_at": "2026-11-23T09:30:00Z",
+    }  # fmt: skip
+    service = Service(
+        ok(key | {"secret": "pp_x"}, 201), ok({"data": [key], "has_more": False}), httpx.Response(204),
+        httpx.ReadError("reset"),
+    )  # fmt: skip
+    client = service.client()
+    assert client.create_key("ana", ["read"]).secret == "pp_x"  # noqa: S105
+    assert [one.name for one in client.keys()] == ["ana"]  # noqa: SIM118
+    client.revoke_key("ana")
+    with pytest.raises(Unreachable):
+        client.create_key("ana")
+    assert len(service.asked) == 4
+
+
 def test_a_long_retry_after_is_told_instead_of_slept():
     """A quota that is used up until tomorrow is not waited for."""
     service = Service(httpx.Response(429, headers={"retry-after": "3600"}, json=PROBLEM | {"code": "quota_exceeded"}))
@@ -287,15 +315,16 @@ def test_cancel_delete_validate_and_the_rest_ask_their_routes():
         "shards": 1, "estimated_seconds": 0.1, "estimated_result_bytes": 10, "warnings": [], "unreachable_senders": [],
     }  # fmt: skip
     empty = {"object": "list", "data": [], "has_more": False}
+    me = {"id": "key_1", "name": "ana", "scopes": ["read"], "limits": {}, "use": {"compute_s_today": 0.0}}
     service = Service(
-        ok(job("cancelled")), httpx.Response(204), ok(report), ok(empty), ok(empty), ok({"name": "local"}), ok(empty),
+        ok(job("cancelled")), httpx.Response(204), ok(report), ok(empty), ok(empty), ok(me), ok(empty),
         httpx.Response(200, text="<svg/>"),
     )  # fmt: skip
     client = service.client()
     assert client.cancel("job_1").status == "cancelled"
     client.delete("job_1")
     assert client.validate(SPEC).cells == 1
-    assert (client.models(), client.workers(), client.me(), client.events("job_1")) == ([], [], {"name": "local"}, [])
+    assert (client.models(), client.workers(), client.me().name, client.events("job_1")) == ([], [], "ana", [])
     assert client.figure("job_1", "svg", kind="scatter") == b"<svg/>"
     assert [f"{request.method} {request.url.path}" for request in service.asked] == [
         "POST /v1/jobs/job_1/cancel", "DELETE /v1/jobs/job_1", "POST /v1/jobs:validate", "GET /v1/models",

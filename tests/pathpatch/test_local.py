@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 import yaml
 
 import pathpatch
+from pathpatch.broker import free_port
 from pathpatch.client import Client
 from pathpatch.guard import is_alive
 from pathpatch.local import Stack, StackSettings
@@ -155,6 +157,38 @@ def test_a_server_of_ones_own_is_used_instead(stack: Stack, tmp_path: Path, proc
         assert "broker" not in second.processes
         job = there.submit(tiny())
         assert here.get(job.id).wait(progress=False, timeout_s=60).status == "succeeded"
+
+
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="Debian's redis-server is not installed")
+def test_redis_serves_as_well_as_valkey(tmp_path: Path, processed_weights_dir: Path) -> None:
+    """Labs have a Redis 7 running already: a job's whole life on Debian's."""
+    port = free_port()
+    command = [
+        "redis-server",
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--appendonly",
+        "yes",
+        "--dir",
+        str(tmp_path),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as redis:
+        try:
+            url = f"redis://127.0.0.1:{port}/0"
+            settings = StackSettings(tmp_path / "data", port=0, redis_url=url, cache_dir=processed_weights_dir)
+            with Stack(settings) as stack, Client(stack.url) as client:
+                job = client.submit({**tiny(), "tags": {"on": "redis"}})
+                assert job.result(progress=False, timeout_s=60).shape == (8,)
+                assert [event.data.get("status") for event in job.follow()][-1] == "succeeded"
+                assert [listed.id for listed in client.jobs(tag="on:redis")] == [job.id]
+                assert (
+                    client.run(tiny(), progress=False).job_id != job.id
+                )  # another tag, the same numbers from the cache
+                client.delete(job.id)
+        finally:
+            redis.terminate()
 
 
 def test_a_process_that_cannot_start_is_quoted(tmp_path: Path) -> None:

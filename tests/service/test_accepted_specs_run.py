@@ -115,10 +115,13 @@ def changes(draw: st.DrawFn) -> dict[str, Any]:
         "reduce": draw(st.sampled_from([None, None, "mean", {"top": 3}])),
         "decimals": draw(st.sampled_from([None, 3])),
     }
+    attribution = not draw(st.integers(0, 4))
     return {
         "model": {"name": "golden"},
         "dataset": dataset,
         "patch": draw(patches(len(dataset["orig"]))),
+        "method": "attribution" if attribution else "exact",
+        "verify": draw(st.sampled_from([None, 1, 50])) if attribution else None,
         "metric": None,
         "metrics": draw(st.lists(metrics(), min_size=1, max_size=2)),
         "output": output,

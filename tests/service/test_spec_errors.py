@@ -94,10 +94,12 @@ def test_many_errors_are_cut_off() -> None:
 
 def test_long_lists_are_told_before_each_item_is_validated() -> None:
     """Four million wrong tokens would otherwise make four million error records."""
-    whole = document(dataset={**TOKENS, "orig": [[1]] * 11, "new": [[1] * 12]})
-    found = {error.pointer: error.message for error in refuse_long_lists(whole, Limits(max_examples=10))}
+    whole = document(dataset={**TOKENS, "orig": [[1]] * 10_001, "new": [[1] * 10_001]})
+    found = {error.pointer: error.message for error in refuse_long_lists(whole, Limits())}
     assert list(found) == ["/dataset/new/0", "/dataset/orig"]
-    assert found["/dataset/orig"] == "the list has 11 items: the most is 10 (PATHPATCH_MAX_EXAMPLES)"
+    assert found["/dataset/orig"] == "the list has 10,001 items: the most is 10,000 (PATHPATCH_MAX_EXAMPLES)"
+    assert refuse_long_lists(whole, Limits(max_examples=20_000)) == []
+    assert refuse_long_lists(document(dataset={**TOKENS, "orig": [[1] * 50]}), Limits(max_examples=10)) == []
 
 
 WORDS = st.sampled_from(["", "z", "end", "all", "ioi", "x"])

@@ -140,9 +140,7 @@ class ActivationCache:
         return sum(entry.n_bytes for entry in self._entries.values())
 
 
-def stack_tokens(
-    orig: list[list[int]], new: list[list[int]], device: torch.device
-) -> Int[Tensor, "both pos"]:
+def stack_tokens(orig: list[list[int]], new: list[list[int]], device: torch.device) -> Int[Tensor, "both pos"]:
     """Token ids of both runs, right-padded with token 0 to the longest prompt."""
     longest = max(map(len, orig))
     padded = [prompt + [0] * (longest - len(prompt)) for prompt in orig + new]

@@ -1,7 +1,7 @@
 """One query's attention probabilities, when its query or the keys it sees have changed.
 
-The key is read through the query: ``q . (LN(x) W_K + b_K) = LN(x) . (W_K q) + q . b_K``, so that a changed key costs one
-dot product of length ``d_model`` per row and head, instead of a product with ``W_K``.
+The key is read through the query: ``q . (LN(x) W_K + b_K) = LN(x) . (W_K q) + q . b_K``, so that a changed key costs
+one dot product of length ``d_model`` per row and head, instead of a product with ``W_K``.
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,8 @@ def scores_with(
     q: Float[Tensor, "batch q_cell heads d_head"], k: Float[Tensor, "batch pos heads d_head"]
 ) -> Float[Tensor, "batch q_cell heads pos"]:
     """Scores of a query with keys that are the same in every cell."""
-    return (q.transpose(1, 2) @ k.permute(0, 2, 3, 1)).transpose(1, 2) / q.shape[-1] ** 0.5
+    scores: Tensor = q.transpose(1, 2) @ k.permute(0, 2, 3, 1)
+    return scores.transpose(1, 2) / q.shape[-1] ** 0.5
 
 
 def changed_scores(
@@ -58,8 +59,8 @@ def changed_scores(
     """Scores of a query with keys that are read from changed, normalised rows."""
     through_query = torch.einsum("hmd,bchd->bchm", weights.W_K[layer, heads], q)
     if q.shape[1] == 1:  # one query for all cells: one product per example
-        scores = normed_keys.flatten(1, 2) @ through_query[:, 0].transpose(1, 2)
-        scores = scores.unflatten(1, normed_keys.shape[1:3])
+        flat: Tensor = normed_keys.flatten(1, 2) @ through_query[:, 0].transpose(1, 2)
+        scores = flat.view(*normed_keys.shape[:3], -1)
     else:
         scores = normed_keys @ through_query.transpose(-1, -2)
     constant = (q * weights.b_K[layer, heads]).sum(dim=-1)[..., None, :]
@@ -90,7 +91,9 @@ class PatchedRow:
     touched: Bool[Tensor, "batch any_cell"]
 
 
-def orig_row(runs: Runs, layer: int, heads: list[int], query: QueryRow, run: str) -> Float[Tensor, "batch one heads pos"]:
+def clean_row(
+    runs: Runs, layer: int, heads: list[int], query: QueryRow, run: str
+) -> Float[Tensor, "batch one heads pos"]:
     """Attention of the query in the orig or the new run."""
     half = slice(None, runs.n_examples) if run == "orig" else slice(runs.n_examples, None)
     resid = query.rows.take(runs.activations.get("resid_pre", layer)[half])
@@ -124,7 +127,8 @@ def patched_row(
         value = changed_scores(weights, layer, heads, q, forward.attention_input(weights, layer, inputs))
         for patch in at_keys:
             if patch.change is None:
-                k, differs = set_value(runs, patch, "k", state.rows, _wide_keys(runs, state, layer, heads, live), heads)
+                own = _wide_keys(runs, layer, heads, live)
+                k, differs = set_value(runs, patch, ("k", layer), state.rows, own, heads)
                 from_source = torch.einsum("bqhd,bcrhd->bchr", q, k) / q.shape[-1] ** 0.5
                 value, reached = torch.where(patch.mask[:, None, None], from_source, value), reached | differs
         changed = ChangedScores(value, state.rows, state.rows.valid)
@@ -153,13 +157,13 @@ def _query(
     q = forward.project(runs.weights, "q", layer, heads, forward.attention_input(runs.weights, layer, live))
     for patch in patches:
         if patch.change is None and patch.node.hook == "q":
-            q, differs = set_value(runs, patch, "q", state.rows, q, heads)
+            q, differs = set_value(runs, patch, ("q", layer), state.rows, q, heads)
             touched = touched | differs
     return q[:, :, 0], touched[:, :, 0]
 
 
 def _wide_keys(
-    runs: Runs, state: State, layer: int, heads: list[int], live: Float[Tensor, "batch any_cell row d_model"]
+    runs: Runs, layer: int, heads: list[int], live: Float[Tensor, "batch any_cell row d_model"]
 ) -> Float[Tensor, "batch any_cell row heads d_head"]:
     normed = forward.attention_input(runs.weights, layer, live)
     return forward.project(runs.weights, "k", layer, heads, normed)

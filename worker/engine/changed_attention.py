@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional
 
 from worker.engine.positions import Rows
 
@@ -65,12 +65,11 @@ def attend_changed(
     """
     if seen.whole_prompts and pattern is None:
         return _attend_prompts(q, k, v)
-    n_cells = q.shape[1]
     by_head = [part.permute(0, 3, 1, 2, 4) for part in (q, k, v)]  # (batch, heads, cell, row, d_head)
     q_heads, k_heads, v_heads = by_head[0] / q.shape[-1] ** 0.5, by_head[1], by_head[2]
     cached_keys = cached_k[:, : seen.n_cached].permute(0, 2, 3, 1)  # (batch, heads, d_head, key_pos)
     cached_values = cached_v[:, : seen.n_cached].transpose(1, 2)
-    cached_scores = (q_heads.flatten(2, 3) @ cached_keys).unflatten(2, (n_cells, -1))
+    cached_scores = (q_heads.flatten(2, 3) @ cached_keys).view(*q_heads.shape[:4], -1)
     changed_scores = q_heads @ k_heads.transpose(-1, -2)
     scores = torch.cat(
         [
@@ -84,8 +83,8 @@ def attend_changed(
         assert pattern_mask is not None
         forced = split_pattern(seen, pattern)[:, :, None]
         probabilities = torch.where(pattern_mask[:, :, None, :, None], forced, probabilities)
-    z = (probabilities[..., : seen.n_cached].flatten(2, 3) @ cached_values).unflatten(2, (n_cells, -1))
-    z = z + probabilities[..., seen.n_cached :] @ v_heads
+    z: Tensor = probabilities[..., seen.n_cached :] @ v_heads
+    z = z + (probabilities[..., : seen.n_cached].flatten(2, 3) @ cached_values).view(z.shape)
     return z.permute(0, 2, 3, 1, 4)
 
 
@@ -95,8 +94,8 @@ def _attend_prompts(
     v: Float[Tensor, "batch cell row heads d_head"],
 ) -> Float[Tensor, "batch cell row heads d_head"]:
     flat = [part.flatten(0, 1).transpose(1, 2) for part in (q, k, v)]
-    z = F.scaled_dot_product_attention(flat[0], flat[1], flat[2], is_causal=True)
-    return z.transpose(1, 2).unflatten(0, q.shape[:2])
+    z: Tensor = functional.scaled_dot_product_attention(flat[0], flat[1], flat[2], is_causal=True)
+    return z.transpose(1, 2).reshape(q.shape)
 
 
 def split_pattern(

@@ -1,4 +1,4 @@
-"""Checks that every job computes in its own run: patching orig with itself, and everything into the last residual stream."""
+"""Checks that every job computes in its own run: orig patched with itself, and everything patched into the end."""
 
 from dataclasses import dataclass, replace
 
@@ -10,7 +10,8 @@ from torch import Tensor
 from api_schemas.grid import End, Grid
 from api_schemas.nodes import Node, reaches
 from worker.engine import forward
-from worker.engine.path_patch import Patching, patched_metrics
+from worker.engine.patching import Patching
+from worker.engine.path_patch import patched_metrics
 from worker.engine.positions import rows_of
 from worker.engine.runs import Runs
 from worker.engine.senders import STAGES_PER_LAYER, input_changes, writes_of
@@ -42,9 +43,9 @@ def sample_grid(grid: Grid) -> Grid:
 def identity_max_abs(patching: Patching) -> float:
     """Largest change of any metric when orig is patched with itself; must be exactly 0.
 
-    The job's own path runs, with orig as the source. Every sender's change must come out as exactly 0, since a row counts
-    as untouched, and keeps orig's value bit for bit, only if all changes that lead to it are. (Whether a row that was
-    recomputed without need has the same bits depends on the shape of the matrix product, so such rows are never used.)
+    The job's own path runs, with orig as the source. Every sender's change must come out as exactly 0, since a row
+    counts as untouched, and keeps orig's value bit for bit, only if all changes that lead to it are. (Whether a row
+    that was recomputed without need has the same bits depends on the shape of the product; such rows are never read.)
     """
     itself = replace(patching, runs=patching.runs.patched_with_itself())
     values = patched_metrics(itself)
@@ -68,7 +69,7 @@ def completeness(runs: Runs, last: int, through_mlps: bool) -> Completeness:
         last: The example's last position, at which logits are compared.
     """
     weights = runs.weights
-    runs = replace(runs.examples(0, 1), source="new")
+    runs = replace(runs.examples(0, 1, last + 1), source="new")
     writers = [Node(hook="embed"), Node(hook="pos_embed")]
     for layer in range(weights.n_layers):
         writers += [Node(hook="attn_out", layer=layer), Node(hook="mlp_out", layer=layer)]

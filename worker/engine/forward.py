@@ -1,9 +1,9 @@
 """The transformer's own equations, on rows of the residual stream: any leading axes, then ``d_model``."""
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from worker.engine.weights import GPT2Weights
 
@@ -15,7 +15,7 @@ def layer_norm(
     eps: float,
 ) -> Float[Tensor, "*rows d_model"]:
     """LayerNorm of each row; where it was folded into the weights, ``scale`` is one and ``bias`` zero."""
-    return F.layer_norm(x, x.shape[-1:], scale, bias, eps)
+    return functional.layer_norm(x, x.shape[-1:], scale, bias, eps)
 
 
 def attention_input(
@@ -63,7 +63,7 @@ def attention_pattern(
     q: Float[Tensor, "batch query_pos head_index d_head"], k: Float[Tensor, "batch key_pos head_index d_head"]
 ) -> Float[Tensor, "batch head_index query_pos key_pos"]:
     """Attention probabilities; every query sees itself and what is before it."""
-    scores = torch.einsum("bqhd,bkhd->bhqk", q, k) / q.shape[-1] ** 0.5
+    scores: Tensor = torch.einsum("bqhd,bkhd->bhqk", q, k) / q.shape[-1] ** 0.5
     return scores.masked_fill(~causal_mask(q.shape[1], q.device), -torch.inf).softmax(dim=-1)
 
 
@@ -74,7 +74,7 @@ def attend(
 ) -> Float[Tensor, "*batch pos head_index d_head"]:
     """Each head's ``z`` over whole prompts; right-padding needs no mask, because attention is causal."""
     flat = [part.flatten(end_dim=-4).transpose(1, 2) for part in (q, k, v)]
-    z = F.scaled_dot_product_attention(flat[0], flat[1], flat[2], is_causal=True)
+    z = functional.scaled_dot_product_attention(flat[0], flat[1], flat[2], is_causal=True)
     return z.transpose(1, 2).reshape(q.shape)
 
 
@@ -98,7 +98,7 @@ def mlp_pre(
 
 def activation(pre: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
     """``gelu_new``."""
-    return F.gelu(pre, approximate="tanh")
+    return functional.gelu(pre, approximate="tanh")
 
 
 def neurons_output(
@@ -109,9 +109,7 @@ def neurons_output(
     return out.view(*post.shape[:-1], weights.d_model)
 
 
-def mlp(
-    weights: GPT2Weights, layer: int, resid_mid: Float[Tensor, "*rows d_model"]
-) -> Float[Tensor, "*rows d_model"]:
+def mlp(weights: GPT2Weights, layer: int, resid_mid: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_model"]:
     """``mlp_out`` of rows of the residual stream."""
     return neurons_output(weights, layer, activation(mlp_pre(weights, layer, resid_mid)))
 

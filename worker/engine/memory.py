@@ -57,7 +57,9 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
-def in_portions(n_examples: int, portion: Portion, work: Callable[[int, int, Portion], T], bytes_per_example: int, memory_bytes: int) -> list[T]:
+def in_portions(
+    n_examples: int, portion: Portion, work: Callable[[int, int, Portion], T], bytes_per_example: int, memory_bytes: int
+) -> list[T]:
     """Do all examples, portion by portion; an allocation failure halves the portion and goes on.
 
     Raises:

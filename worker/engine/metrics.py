@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from api_schemas.datasets import ResolvedDataset
-from api_schemas.metrics import Attention, AttentionDiff, Kl, LogProb, Logit, LogitDiff, Loss, Metric, Prob
+from api_schemas.metrics import Attention, AttentionDiff, Kl, Logit, LogitDiff, LogProb, Loss, Metric, Prob
 from worker.engine import forward
 from worker.engine.positions import Mask, Rows, one_position, positions_of, real_tokens
 from worker.engine.weights import GPT2Weights
@@ -32,6 +32,8 @@ class Reference:
     answers: dict[str, Int[Tensor, " batch"]]
     orig_log_probs: dict[int, Float[Tensor, "batch d_vocab"]]
     """For ``kl`` metrics, orig's log-probabilities."""
+    orig_losses: Float[Tensor, "batch one row"] | None = None
+    """For ``loss``, orig's cross-entropy at each row: what a row that no change reaches keeps."""
 
 
 def read_mask(metrics: list[Metric], dataset: ResolvedDataset) -> Mask:
@@ -70,14 +72,25 @@ def reference(
 
 
 def logit_metrics(
-    weights: GPT2Weights, metrics: list[Metric], ref: Reference, resid: Float[Tensor, "batch cell row d_model"]
+    weights: GPT2Weights,
+    metrics: list[Metric],
+    ref: Reference,
+    resid: Float[Tensor, "batch cell row d_model"],
+    touched: Bool[Tensor, "batch cell row"] | None = None,
 ) -> dict[int, Float[Tensor, "batch cell"]]:
-    """Every logit metric of final residual streams, by its place in the spec."""
+    """Every logit metric of final residual streams, by its place in the spec.
+
+    Args:
+        touched: Rows that a change has reached; ``loss`` takes orig's at the others. By default all.
+    """
     normed = forward.final_norm(weights, resid)
     values = {}
     for place, metric in enumerate(metrics):
         if isinstance(metric, Loss):
-            values[place] = loss(weights, ref, normed)
+            losses = row_losses(weights, ref, normed)
+            if touched is not None and ref.orig_losses is not None:
+                losses = torch.where(touched, losses, ref.orig_losses)
+            values[place] = loss(ref, losses)
         elif place in ref.slots:
             at_slot = normed[torch.arange(len(normed), device=normed.device), :, ref.slots[place]]
             values[place] = read_logits(weights, metric, place, ref, at_slot)
@@ -113,9 +126,7 @@ def answer_logit(
     return (normed @ column[:, :, None])[..., 0].float() + bias[:, None].float()
 
 
-def log_probabilities(
-    weights: GPT2Weights, normed: Float[Tensor, "rows d_model"]
-) -> Float[Tensor, "rows d_vocab"]:
+def log_probabilities(weights: GPT2Weights, normed: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows d_vocab"]:
     """Log-probabilities of the next token."""
     return forward.unembed(weights, normed).float().log_softmax(dim=-1)
 
@@ -144,16 +155,19 @@ def kl(
     return torch.cat(parts).view(normed.shape[:2])
 
 
-def loss(
+def row_losses(
     weights: GPT2Weights, ref: Reference, normed: Float[Tensor, "batch cell row d_model"]
-) -> Float[Tensor, "batch cell"]:
-    """Next-token cross-entropy, mean over an example's predicted positions. Unit: nats."""
-    batch, n_cells, n_rows, _ = normed.shape
+) -> Float[Tensor, "batch cell row"]:
+    """Next-token cross-entropy at each row. Unit: nats."""
     following = (ref.rows.index + 1).clamp(max=ref.tokens.shape[1] - 1)
-    targets = ref.tokens.gather(1, following)[:, None].expand(batch, n_cells, n_rows)
-    log_probs = token_log_probs(weights, normed.flatten(0, 2), targets.flatten()).view(targets.shape)
+    targets = ref.tokens.gather(1, following)[:, None].expand(normed.shape[:3])
+    return -token_log_probs(weights, normed.flatten(0, 2), targets.flatten()).view(targets.shape)
+
+
+def loss(ref: Reference, losses: Float[Tensor, "batch cell row"]) -> Float[Tensor, "batch cell"]:
+    """Mean over an example's predicted positions. Unit: nats."""
     predicted = ref.predicted[:, None]
-    return -(log_probs * predicted).sum(dim=-1) / predicted.sum(dim=-1).clamp(min=1)
+    return (losses * predicted).sum(dim=-1) / predicted.sum(dim=-1)
 
 
 def token_log_probs(
@@ -162,7 +176,9 @@ def token_log_probs(
     """Log-probability of one token per row, never holding many rows of the vocabulary at once."""
     parts = [
         log_probabilities(weights, chunk).gather(1, column[:, None])[:, 0]
-        for chunk, column in zip(normed.split(LOGIT_ROWS_AT_ONCE), answers.split(LOGIT_ROWS_AT_ONCE), strict=True)
+        for chunk, column in zip(
+            torch.split(normed, LOGIT_ROWS_AT_ONCE), torch.split(answers, LOGIT_ROWS_AT_ONCE), strict=True
+        )
     ]
     return torch.cat(parts)
 
@@ -179,8 +195,6 @@ def attention_metric(
     return value
 
 
-def _at_key(
-    pattern: Float[Tensor, "batch cell heads pos"], key: np.ndarray
-) -> Float[Tensor, "batch cell heads"]:
+def _at_key(pattern: Float[Tensor, "batch cell heads pos"], key: np.ndarray) -> Float[Tensor, "batch cell heads"]:
     index = torch.from_numpy(key).to(pattern.device)[:, None, None, None].expand(*pattern.shape[:3], 1)
     return pattern.gather(-1, index)[..., 0]

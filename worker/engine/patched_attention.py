@@ -9,7 +9,15 @@ from torch import Tensor
 from api_schemas.nodes import HEAD_HOOKS
 from worker.engine import forward
 from worker.engine.changed_attention import attend_changed
-from worker.engine.patched_state import Replacement, Sights, State, live_or_orig, moved_state, replace_written, set_value
+from worker.engine.patched_state import (
+    Replacement,
+    Sights,
+    State,
+    live_or_orig,
+    moved_state,
+    replace_written,
+    set_value,
+)
 from worker.engine.positions import RowMap, Rows
 from worker.engine.runs import Runs
 
@@ -75,7 +83,7 @@ def attention_inputs(
     else:
         normed = forward.attention_input(weights, layer, live)
         values = {name: forward.project(weights, name, layer, heads, normed) for name in "qkv"}
-    touched = {name: state.touched for name in "qkv"}
+    touched = dict.fromkeys("qkv", state.touched)
     for patch in patches:
         slots = slots_of(patch, heads)
         chosen = [heads[slot] for slot in slots]
@@ -105,7 +113,7 @@ def _patched_inputs(
         touched = patch.change.touched
         return [(name, forward.project(runs.weights, name, layer, heads, normed), touched) for name in names]
     if hook in ("q", "k", "v"):
-        return [(hook, *set_value(runs, patch, hook, state.rows, values[hook][:, :, :, slots], heads))]
+        return [(hook, *set_value(runs, patch, (hook, layer), state.rows, values[hook][:, :, :, slots], heads))]
     return []
 
 
@@ -147,7 +155,7 @@ def heads_z(
         if patch.node.hook == "z":
             slots = slots_of(patch, heads)
             value, differs = set_value(
-                runs, patch, "z", sights.queries, z[:, :, :, slots], [heads[slot] for slot in slots]
+                runs, patch, ("z", layer), sights.queries, z[:, :, :, slots], [heads[slot] for slot in slots]
             )
             z, touched = put(z, slots, value), touched | differs
     return z, touched
@@ -155,7 +163,7 @@ def heads_z(
 
 @dataclass(frozen=True, eq=False)
 class ForcedPattern:
-    """Attention patterns set to their source value (batch, head, row, key_pos), where, and where that differs from orig."""
+    """Patterns set to their source value (batch, head, row, key_pos), where, and where that differs from orig."""
 
     pattern: Tensor | None = None
     mask: Tensor | None = None

@@ -1,4 +1,4 @@
-"""The final run: orig's forward pass with receivers' inputs changed (or activations set), on the rows that can change."""
+"""The final run: orig's forward pass with receivers changed (or activations set), on the rows that can change."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,19 @@ from torch import Tensor
 from api_schemas.nodes import EMBEDDING_HOOKS, Node
 from worker.engine import forward
 from worker.engine.patched_attention import attention_step
-from worker.engine.patched_state import Replacement, Sights, State, live_or_orig, replace_residual, replace_written, set_value
+from worker.engine.patched_state import (
+    Replacement,
+    Sights,
+    State,
+    live_or_orig,
+    replace_residual,
+    replace_written,
+    set_value,
+)
+from worker.engine.plan import layer_of
 from worker.engine.positions import RowMap
 from worker.engine.runs import Runs
-from worker.engine.plan import layer_of
 from worker.engine.weights import GPT2Weights
-
-
 
 
 def enter_layer(runs: Runs, state: State, layer: int, patches: Sequence[Replacement]) -> State:
@@ -24,8 +30,9 @@ def enter_layer(runs: Runs, state: State, layer: int, patches: Sequence[Replacem
         if patch.node.hook in EMBEDDING_HOOKS and layer == 0:
             live = live_or_orig(runs, state, "resid_pre", 0)
             orig = state.rows.take(runs.orig(patch.node.hook, None))[:, None]
-            value, differs = set_value(runs, patch, patch.node.hook, state.rows, orig)
-            state = State((live + (value - orig)).expand(-1, state.n_cells, -1, -1), state.touched | differs, state.rows)
+            value, differs = set_value(runs, patch, (patch.node.hook, None), state.rows, orig)
+            resid = (live + (value - orig)).expand(-1, state.n_cells, -1, -1)
+            state = State(resid, state.touched | differs, state.rows)
         elif patch.node.hook in ("resid_pre", "resid_post") and layer_of(patch.node) == layer:
             state = replace_residual(runs, state, "resid_pre", layer, [patch])
     return state

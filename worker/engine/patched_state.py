@@ -74,14 +74,14 @@ def live_or_orig(runs: Runs, state: State, hook: str, layer: int) -> Float[Tenso
 def set_value(
     runs: Runs,
     replacement: Replacement,
-    hook: str,
+    point: tuple[str, int | None],
     rows: Rows,
     live: Tensor,
     heads: list[int] | None = None,
 ) -> tuple[Tensor, Bool[Tensor, "batch one row"]]:
     """An activation set to its source value at the patched positions, and where that differs from orig."""
-    layer, mask = replacement.node.layer, replacement.mask
-    source, orig = rows.take(runs.source_value(hook, layer)), rows.take(runs.orig(hook, layer))
+    mask = replacement.mask
+    source, orig = rows.take(runs.source_value(*point)), rows.take(runs.orig(*point))
     if heads is not None:
         source, orig = source[:, :, heads], orig[:, :, heads]
     wide = mask[(slice(None), None, slice(None), *[None] * (live.dim() - 3))]
@@ -97,7 +97,7 @@ def replace_residual(runs: Runs, state: State, hook: str, layer: int, replacemen
             orig = state.rows.take(runs.orig(hook, layer))[:, None]
             resid, differs = replacement.input(live, orig), replacement.change.touched
         else:
-            resid, differs = set_value(runs, replacement, hook, state.rows, live)
+            resid, differs = set_value(runs, replacement, (hook, layer), state.rows, live)
         resid = resid.expand(-1, state.n_cells, -1, -1)
         state = State(resid, state.touched | differs, state.rows)
     return state

@@ -129,9 +129,9 @@ class Where:
     def computed(self, needed: Mask, receivers: CellGroup) -> Mask:
         """Positions that the final run recomputes: where attention spreads the change, all from the first on."""
         reads = [read_mask(self.metrics, self.dataset)]
-        reads += [one_position(metric.query, self.dataset) for metric in self.metrics if isinstance(metric, ATTENTION_METRICS)]
-        logits_only = not any(isinstance(metric, ATTENTION_METRICS) for metric in self.metrics)
-        if logits_only and all(self.reach_of_logits(node) == AT_QUERY for node in receivers.cells[0]):
+        queries = [metric.query for metric in self.metrics if isinstance(metric, Attention | AttentionDiff)]
+        reads += [one_position(query, self.dataset) for query in queries]
+        if not queries and all(self.reach_of_logits(node) == AT_QUERY for node in receivers.cells[0]):
             return needed
         return span(needed, np.logical_or.reduce(reads))
 
@@ -154,7 +154,8 @@ def attended_head(metric: Attention | AttentionDiff, cell: Cell) -> tuple[int, i
     """The head that an attention metric reads: the one it names, or the cell's own receiver."""
     if metric.head is not None:
         return metric.head.layer, metric.head.head
-    assert cell[0].layer is not None and cell[0].head is not None
+    assert cell[0].layer is not None
+    assert cell[0].head is not None
     return cell[0].layer, cell[0].head
 
 
@@ -177,12 +178,12 @@ def wanted_activations(
 ) -> frozenset[tuple[str, int]]:
     """Activations worth keeping while the two runs pass; whatever else is asked for is recomputed."""
     receiver_cells = (grid.receivers or grid.senders).cells
-    senders = {node for cell in grid.senders.cells for node in cell}
-    receivers = {node for cell in receiver_cells for node in cell}
+    senders = [node for cell in grid.senders.cells for node in cell]
+    receivers = [node for cell in receiver_cells for node in cell]
     deepest = deepest_layer(metrics, receiver_cells, n_layers)
     first = min(layer_of(node) for node in receivers)
     wanted = {("resid_pre", deepest)}
-    for node in senders | (receivers if grid.receivers is None else set()):
+    for node in senders:
         if node.layer is not None:
             wanted.add(("resid_pre", node.layer + 1) if node.hook == "resid_post" else (node.hook, node.layer))
     for node in receivers:

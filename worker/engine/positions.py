@@ -32,7 +32,7 @@ def positions_of(reference: PositionRef, dataset: ResolvedDataset) -> NDArray[np
 
 def one_position(reference: PositionRef, dataset: ResolvedDataset) -> Mask:
     """True at one position per example."""
-    return np.arange(dataset.longest)[None, :] == positions_of(reference, dataset)[:, None]
+    return np.asarray(np.arange(dataset.longest)[None, :] == positions_of(reference, dataset)[:, None])
 
 
 def mask_of(positions: Positions | None, dataset: ResolvedDataset) -> Mask:
@@ -83,7 +83,7 @@ class Rows:
 
     @property
     def n_rows(self) -> int:
-        return self.places.shape[1]
+        return int(self.places.shape[1])
 
     def take(self, values: Shaped[Tensor, "batch pos *rest"]) -> Shaped[Tensor, "batch row *rest"]:
         """The rows of values at all positions."""

@@ -9,10 +9,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from api_schemas.datasets import ResolvedDataset
-from api_schemas.metrics import Attention, AttentionDiff, Kl, Metric
+from api_schemas.metrics import Attention, AttentionDiff, Kl, Loss, Metric
 from worker.engine import forward
-from worker.engine.attention_row import orig_row, query_row
-from worker.engine.metrics import Reference, attention_metric, log_probabilities, logit_metrics, read_mask, reference
+from worker.engine.attention_row import clean_row, query_row
+from worker.engine.metrics import (
+    Reference,
+    attention_metric,
+    log_probabilities,
+    logit_metrics,
+    read_mask,
+    reference,
+    row_losses,
+)
 from worker.engine.plan import Cell, attended_head, depends_on_cell
 from worker.engine.positions import Mask, Rows, one_position, rows_of
 from worker.engine.runs import Runs
@@ -40,6 +48,18 @@ class Reads:
                 queries.setdefault(mask.tobytes(), (mask, []))[1].append(place)
         return list(queries.values())
 
+    def only(self, place: int) -> "Reads":
+        """One metric alone."""
+        ref = self.reference
+        if ref is not None:
+            slots = {0: ref.slots[place]} if place in ref.slots else {}
+            log_probs = {0: ref.orig_log_probs[place]} if place in ref.orig_log_probs else {}
+            ref = replace(ref, slots=slots, orig_log_probs=log_probs)
+        logits = not isinstance(self.metrics[place], Attention | AttentionDiff)
+        rows = self.logit_rows if logits else None
+        orig, new = [self.orig_values[place]], [self.new_values[place]]
+        return Reads([self.metrics[place]], self.dataset, rows, ref if logits else None, orig, new)
+
 
 def prepare_reads(runs: Runs, metrics: list[Metric], dataset: ResolvedDataset, cells: Sequence[Cell]) -> Reads:
     """Plan the reading, and read the two runs themselves.
@@ -61,6 +81,9 @@ def prepare_reads(runs: Runs, metrics: list[Metric], dataset: ResolvedDataset, c
             if isinstance(metric, Kl):
                 normed = forward.final_norm(runs.weights, orig[batch, ref.slots[place]])
                 ref.orig_log_probs[place] = log_probabilities(runs.weights, normed)
+        if any(isinstance(metric, Loss) for metric in metrics):
+            losses = row_losses(runs.weights, ref, forward.final_norm(runs.weights, orig[:, None]))
+            ref = replace(ref, orig_losses=losses)
         values["orig"] = logit_metrics(runs.weights, metrics, ref, orig[:, None])
         new_ref = replace(ref, tokens=tokens[runs.n_examples :])
         values["new"] = logit_metrics(runs.weights, metrics, new_ref, new[:, None])
@@ -84,7 +107,7 @@ def _attention_values(
     by_layer: dict[int, Tensor] = {}
     for layer in sorted({layer for layer, _ in heads}):
         of_layer = sorted({head for at, head in heads if at == layer})
-        row = orig_row(runs, layer, of_layer, query, run)
+        row = clean_row(runs, layer, of_layer, query, run)
         value = attention_metric(metric, dataset, row)[:, 0]  # (batch, heads)
         columns = np.zeros(runs.weights.n_heads, dtype=np.int64)
         columns[of_layer] = np.arange(len(of_layer))

@@ -57,12 +57,13 @@ class Runs:
         """The same prompts with orig as the source."""
         return replace(self, source="orig")
 
-    def examples(self, start: int, stop: int) -> "Runs":
-        """Some of the examples, sharing the activations known so far."""
-        tokens = self.activations.tokens
+    def examples(self, start: int, stop: int, longest: int) -> "Runs":
+        """Some of the examples, without padding beyond their longest, sharing the activations known so far."""
         chosen = list(range(start, stop)) + list(range(self.n_examples + start, self.n_examples + stop))
-        kept = {place: value[chosen] for place, value in self.activations.kept.items()}
-        activations = Activations(self.weights, tokens[chosen], self.activations.wanted, kept)
+        kept = {place: value[chosen, :longest] for place, value in self.activations.kept.items()}
+        kept |= {place: value[..., :longest] for place, value in kept.items() if place[0] == "pattern"}
+        tokens = self.activations.tokens[chosen, :longest]
+        activations = Activations(self.weights, tokens, self.activations.wanted, kept)
         return replace(self, activations=activations)
 
 

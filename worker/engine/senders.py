@@ -57,9 +57,7 @@ def writes_of(cells: Sequence[Sequence[Node]], mask_of: Callable[[Node], Mask]) 
         indices = [_index(node) for _, node in members]
         whole = indices[0] is None
         chosen = None if whole else [index for index in indices if index is not None]
-        writes[first.time].append(
-            Write(first.hook, first.layer, [cell for cell, _ in members], chosen, mask_of(first))
-        )
+        writes[first.time].append(Write(first.hook, first.layer, [cell for cell, _ in members], chosen, mask_of(first)))
     return writes
 
 
@@ -83,7 +81,7 @@ def heads_change(
         return (dz.flatten(2) @ W_O.flatten(end_dim=1))[:, None], differs.any(dim=-1)[:, None]
     distinct = sorted(set(heads))
     chosen = dz[:, :, distinct].permute(2, 0, 1, 3).flatten(1, 2)
-    written = torch.bmm(chosen, W_O[distinct]).unflatten(1, dz.shape[:2]).transpose(0, 1)  # (batch, head, row, d_model)
+    written = torch.bmm(chosen, W_O[distinct]).view(len(distinct), *dz.shape[:2], -1).transpose(0, 1)
     order = [distinct.index(head) for head in heads]
     differs = differs[:, :, heads].transpose(1, 2)
     return (written if order == list(range(len(order))) else written[:, order]), differs

@@ -13,8 +13,8 @@ from api_schemas.grid import Grid
 from api_schemas.nodes import Node
 from api_schemas.spec import ActivationPatch, JobSpec
 from worker.engine.activations import CHECKPOINTS, ActivationCache, Activations, stack_tokens
-from worker.engine.path_patch import Patching
-from worker.engine.plan import Where, deepest_layer, wanted_activations
+from worker.engine.patching import Patching
+from worker.engine.plan import Where, wanted_activations
 from worker.engine.reads import prepare_reads
 from worker.engine.runs import Runs, Source, mean_name
 from worker.engine.weights import GPT2Weights
@@ -77,8 +77,8 @@ def activations_of(shard: Shard, dataset: ResolvedDataset) -> Activations:
 
 def first_example(patching: Patching, grid: Grid) -> Patching:
     """The same experiment on the first example alone, in some of the cells."""
-    runs = patching.runs.examples(0, 1)
     dataset = patching.where.dataset.slice(0, 1)
+    runs = patching.runs.examples(0, 1, dataset.longest)
     where = replace(patching.where, dataset=dataset)
     cells = (grid.receivers or grid.senders).cells
     reads = prepare_reads(runs, where.metrics, dataset, cells)
@@ -97,7 +97,7 @@ def arithmetic(dtype: str) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def sums_by_position(runs: Runs, nodes: set[Node], real: np.ndarray) -> dict[str, Tensor]:
+def sums_by_position(runs: Runs, nodes: list[Node], real: np.ndarray) -> dict[str, Tensor]:
     """Sums of the new run's activations over examples, per position, in float64; padding does not count."""
     mask = torch.from_numpy(real).to(runs.weights.device)
     sums: dict[str, Tensor] = {}

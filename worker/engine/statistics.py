@@ -43,8 +43,14 @@ def merged(parts: list[Moments]) -> Moments:
 def summary(values: Numbers) -> dict[str, float | int | None]:
     """Statistics of one number per example, as the result's ``summary`` holds them."""
     wide = values.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # a normalisation that divided by 0 left NaN or infinities
+        found = _statistics(wide)
+    return {name: finite(float(value)) for name, value in found.items()} | {"n": len(wide)}
+
+
+def _statistics(wide: Numbers) -> dict[str, float]:
     sd = float(wide.std(ddof=1)) if len(wide) > 1 else float("nan")
-    found = {
+    return {
         "mean": wide.mean(),
         "sd": sd,
         "sem": sd / np.sqrt(len(wide)),
@@ -52,7 +58,6 @@ def summary(values: Numbers) -> dict[str, float | int | None]:
         "min": wide.min(),
         "max": wide.max(),
     }
-    return {name: finite(float(value)) for name, value in found.items()} | {"n": len(wide)}
 
 
 def finite(value: float) -> float | None:

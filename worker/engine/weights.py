@@ -1,4 +1,5 @@
 """GPT-2's weights as a typed record, under TransformerLens' names, stacked over layers."""
+# ruff: noqa: N802, N815
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property

@@ -99,7 +99,8 @@ def test_a_client_that_goes_away_leaves_nothing_behind(
 ) -> None:
     """Streams are counted, and the count must come back to zero."""
     with client.stream("GET", events_path, headers=STREAM) as answer:
-        next(answer.iter_bytes())
+        chunks = answer.iter_bytes()
+        next(chunks)
         assert _open_streams(client) == 1
     deadline = time.monotonic() + 5
     while _open_streams(client) and time.monotonic() < deadline:

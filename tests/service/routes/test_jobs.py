@@ -104,6 +104,19 @@ def test_the_list_is_newest_first_in_pages(client: httpx.Client) -> None:
     assert [job["id"] for job in rest["data"]] == ids[2::-1] and not rest["has_more"]
 
 
+def test_a_page_of_large_specs_is_shorter_and_the_rest_follows(client: httpx.Client) -> None:
+    """A hundred specs of a megabyte each would otherwise be built up in memory at once."""
+    tokens = [[5] * 60 for _ in range(4000)]
+    ids = []
+    for seed in range(14):
+        dataset = {"kind": "tokens", "orig": tokens, "new": [[6 + seed] * 60, *tokens[1:]]}
+        ids.append(_submit(client, dataset=dataset, metric={"kind": "loss"})["id"])
+    page = client.get("/v1/jobs?limit=100").json()
+    assert page["has_more"] and 0 < len(page["data"]) < 14
+    rest = client.get("/v1/jobs", params={"limit": 100, "after": page["data"][-1]["id"]}).json()
+    assert [job["id"] for job in page["data"] + rest["data"]] == ids[::-1]
+
+
 def test_the_list_can_be_narrowed_by_status_model_and_tag(client: httpx.Client, worker: WorkerHand) -> None:
     """A shared server has many jobs."""
     done = _submit(client, 1, tags={"run": "a:b"})

@@ -19,7 +19,7 @@ from api_schemas.models import ModelOrigin, ModelShape
 from api_schemas.nodes import HEAD_HOOKS, NEURON_HOOKS, RECEIVER_HOOKS, SENDER_HOOKS
 from api_schemas.spec import JobSpec, ModelSpec
 from tests.bridges import boot_bridge
-from tests.reference_jobs import expected_result
+from tests.reference_jobs import expected_attribution, expected_result
 from tests.shards import run_job
 from tests.tiny_models import tiny_shape, write_gpt2_folder
 from worker.engine.weights import GPT2Weights
@@ -39,7 +39,7 @@ MODELS = {
 }
 MODEL_NAMES = st.sampled_from(sorted(MODELS))
 SETTINGS = settings(
-    max_examples=60,
+    max_examples=100,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )
 
@@ -167,7 +167,7 @@ def ends(hooks: tuple[str, ...], shape: ModelShape, dataset: ResolvedDataset, sw
 
 @st.composite
 def jobs(
-    draw: DrawFn, name: str, kind: str, sender_sweep: bool, receiver_sweep: bool
+    draw: DrawFn, name: str, kind: str, sender_sweep: bool, receiver_sweep: bool, per_example: bool = True
 ) -> tuple[JobSpec, ResolvedDataset]:
     """A job that the schemas accept."""
     shape = MODELS[name][0]
@@ -191,7 +191,7 @@ def jobs(
                 "dataset": {"kind": "tokens", **dataset.model_dump(exclude={"start"})},
                 "patch": patch,
                 "metrics": measured,
-                "output": {"per_example": True},
+                "output": {"per_example": per_example},
             }
         )
     except ValidationError:  # overlapping nodes and the like
@@ -213,13 +213,19 @@ SHARD_SETTINGS = st.sampled_from(
 )
 
 
+def cuts_of(dataset: ResolvedDataset) -> st.SearchStrategy[list[int]]:
+    """Where new shards begin."""
+    if len(dataset) == 1:
+        return st.just([])
+    return st.sets(st.integers(1, len(dataset) - 1)).map(sorted)
+
+
 # ---- the comparison ---------------------------------------------------------------------------------------------
 
 
 def compare(data: st.DataObject, name: str, spec: JobSpec, dataset: ResolvedDataset) -> AssembledResult:
     bridge, weights = oracle_and_engine(name)
-    cuts = sorted(data.draw(st.sets(st.integers(1, len(dataset) - 1)) if len(dataset) > 1 else st.just(set())))
-    result = run_job(weights, spec, dataset, cuts, data.draw(SHARD_SETTINGS))
+    result = run_job(weights, spec, dataset, data.draw(cuts_of(dataset)), data.draw(SHARD_SETTINGS))
     for number, expected in enumerate(expected_result(bridge, weights.shape, spec, dataset)):
         patched = result.arrays[f"{number}/patched"]
         np.testing.assert_allclose(patched, expected.patched, atol=TOLERANCE, rtol=TOLERANCE, err_msg="patched")
@@ -258,3 +264,47 @@ def test_a_sweep_agrees_cell_by_cell(sender_sweep: bool, receiver_sweep: bool, d
 def test_a_sweep_of_activations_agrees_cell_by_cell(data: st.DataObject, name: str) -> None:
     """The pictures by layer and position."""
     compare(data, name, *data.draw(jobs(name, "activation", True, False)))
+
+
+@settings(SETTINGS, max_examples=25)
+@given(data=st.data(), name=MODEL_NAMES, normalize=st.sampled_from(["none", "noising", "denoising"]))
+def test_means_over_the_dataset_agree(data: st.DataObject, name: str, normalize: str) -> None:
+    """Means, deviations and normalisation are of the whole dataset, however it is cut into shards."""
+    spec, dataset = data.draw(jobs(name, "path", True, False, per_example=False))
+    bridge, weights = oracle_and_engine(name)
+    metrics = [metric.model_copy(update={"normalize": normalize}) for metric in spec.all_metrics]
+    result = run_job(weights, spec.model_copy(update={"metrics": metrics}), dataset, data.draw(cuts_of(dataset)))
+    for number, expected in enumerate(expected_result(bridge, weights.shape, spec, dataset)):
+        orig, new = expected.orig.mean(axis=-1), expected.new.mean(axis=-1)
+        offset, divisor = np.zeros_like(orig), np.ones_like(orig)
+        if normalize != "none":
+            offset, divisor = orig, (new - orig) * (1 if normalize == "denoising" else -1)
+        if np.abs(divisor).min() < 0.01:  # nothing to divide by
+            continue
+        wanted = {
+            "patched": (expected.patched.mean(axis=-1) - offset) / divisor,
+            "orig": (orig - offset) / divisor,
+            "new": (new - offset) / divisor,
+        }
+        if len(dataset) > 1:
+            wanted["patched_sd"] = expected.patched.std(axis=-1, ddof=1) / np.abs(divisor)
+            wanted["patched_sem"] = wanted["patched_sd"] / len(dataset) ** 0.5
+        for field, value in wanted.items():
+            got = np.broadcast_to(result.arrays[f"{number}/{field}"], value.shape)
+            tolerance = TOLERANCE / np.abs(divisor).min()
+            np.testing.assert_allclose(got, value, atol=tolerance, rtol=TOLERANCE, err_msg=field)
+
+
+@settings(SETTINGS, max_examples=30)
+@given(data=st.data(), name=MODEL_NAMES, swept=st.sampled_from([(False, False), (True, False), (False, True)]))
+def test_attribution_is_the_slope_of_the_exact_method(data: st.DataObject, name: str, swept: tuple[bool, bool]) -> None:
+    """The estimate is what the exact patch does to first order, with its sign: here by a difference, not a gradient."""
+    spec, dataset = data.draw(jobs(name, "path", *swept, per_example=False))
+    dataset = dataset.slice(0, 1)
+    bridge, weights = oracle_and_engine(name)
+    patch = spec.patch.model_copy(update={"source": "new"})
+    spec = spec.model_copy(update={"method": "attribution", "patch": patch})
+    result = run_job(weights, spec, dataset)
+    for number, expected in enumerate(expected_attribution(bridge, weights.shape, spec, dataset)):
+        got = result.arrays[f"{number}/patched"]
+        np.testing.assert_allclose(got, expected, atol=3e-3, rtol=1e-2)

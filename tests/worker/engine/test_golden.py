@@ -18,8 +18,15 @@ def repeated(tokens: np.ndarray, times: int) -> list[list[int]]:
 
 
 def run_case(
-    weights: GPT2Weights, case: GoldenCase, times: int, metrics: list[Metric], roles: list[int], answers: list[int]
+    weights: GPT2Weights,
+    case: GoldenCase,
+    times: int,
+    metrics: list[Metric],
+    roles: list[int],
+    answers: list[int],
+    **ends: object,
 ) -> AssembledResult:
+    """A case's job; ``ends`` may put sweeps in place of its senders and receivers."""
     n_examples = len(case.orig_tokens) * times
     dataset = ResolvedDataset(
         orig=repeated(case.orig_tokens, times),
@@ -40,8 +47,10 @@ def run_case(
                 "positions": positions,
                 "direct_includes_mlps": case.direct_includes_mlps,
                 "source": case.source,
+                **ends,
             },
             "metrics": metrics,
+            "output": {"per_example": True},
         }
     )
     return run_job(weights, spec, dataset)
@@ -67,3 +76,28 @@ def test_the_engine_gives_the_golden_attention_patterns(golden_weights: GPT2Weig
     for number, head in enumerate(heads):
         pattern = result.arrays[f"{number}/patched"].reshape(-1, n_keys)
         np.testing.assert_allclose(pattern, case.pattern[:, head.layer, head.head], atol=TOLERANCE, rtol=0)
+
+
+def is_cell_of_a_sweep(case: GoldenCase) -> bool:
+    """Whether one head sends and one head receives."""
+    ends = [*case.senders, *case.receivers]
+    return len(ends) == 2 and all(node.head is not None for node in ends)
+
+
+@pytest.mark.parametrize("case", list(filter(is_cell_of_a_sweep, golden_cases())), ids=lambda case: case.id)
+def test_a_sweep_holds_the_golden_figures_in_its_cell(golden_weights: GPT2Weights, case: GoldenCase) -> None:
+    """The sweep's shared work gives the same numbers: every head into every head of the receiver's layer."""
+    tokens = list(range(0, golden_weights.d_vocab, 20))
+    (sender,), (receiver,) = case.senders, case.receivers
+    result = run_case(
+        golden_weights,
+        case,
+        len(tokens),
+        [Logit(kind="logit", answer="answer", position="end")],
+        [0] * len(tokens),
+        tokens,
+        senders={"sweep": {"hook": sender.hook}},
+        receivers={"sweep": {"hook": receiver.hook, "layers": [receiver.layer]}},
+    )
+    cell = result.arrays["0/patched"][sender.layer, sender.head, 0, receiver.head]
+    np.testing.assert_allclose(cell.reshape(-1, len(tokens)), case.logits[:, tokens], atol=TOLERANCE, rtol=0)

@@ -1,0 +1,130 @@
+"""The client on a real stack: broker, worker and service, nothing faked."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+import pathpatch as pp
+from pathpatch.local import Stack
+from pathpatch.problems import JobFailed, ServiceError
+
+pytestmark = pytest.mark.integration
+
+SINGLE = pp.path_patch(
+    pp.heads("1.0", "1.1"), pp.query("2.1"), pp.ioi(60), pp.attention_diff("end", "IO", "S1"), model="demo"
+)
+SWEEP = pp.path_patch(
+    pp.sweep("z"), pp.resid(3), pp.ioi(30), [pp.logit_diff(), pp.kl()], model="demo", tags={"kind": "two metrics"}
+)
+
+
+@pytest.fixture(scope="module")
+def client(stack: Stack):
+    with pp.Client(stack.url) as talking:
+        yield talking
+
+
+def test_the_founding_experiment_in_one_line(client):
+    """The demo model's heads of its card: patching them takes the query's preference for IO away."""
+    result = client.run(SINGLE, timeout_s=60)
+    assert result.shape == (60,) and result.axes == ("example",)
+    assert result.orig.mean() > 0.9 > 0.2 > result.patched.mean()
+    assert result.patched.mean() == pytest.approx(result.summary["patched"]["mean"])
+    assert result.histogram().data[0].name.startswith("orig, mean 0.9")
+    assert result.checks["identity_max_abs"] == 0.0
+
+
+def test_a_sweep_of_two_metrics_saves_loads_and_draws(client, tmp_path):
+    """Arrays with named axes, from the wire to a file and back."""
+    result = client.run(SWEEP, timeout_s=60)
+    logits = result["logit_diff"]
+    assert logits.axes == ("sender_layer", "sender_head") and logits.shape == (4, 8)
+    assert np.isfinite(logits.effect).all()
+    loaded = pp.Result.load(result.save(tmp_path / "sweep"))
+    assert np.array_equal(loaded["kl"].patched, result["kl"].patched)
+    assert set(loaded.to_dataframe()["metric"]) == {"logit_diff", "kl"}
+    assert loaded.heatmap(block="kl").layout.meta["caption"].startswith("unit: nats · n = 30 · demo")
+
+
+def test_what_json_and_npz_say_is_the_same(client, stack):
+    """The client reads npz; curl reads JSON: full float32 precision in both."""
+    import httpx
+
+    job = client.submit(SWEEP).wait(timeout_s=60)
+    by_npz = job.result()
+    by_json = pp.Result.from_json(httpx.get(f"{stack.url}/v1/jobs/{job.id}/result").json())
+    for one, other in zip(by_npz.blocks, by_json.blocks, strict=True):
+        assert np.allclose(one.patched, other.patched, rtol=1e-7, equal_nan=True)
+        assert one.coordinates == other.coordinates and one.summary == other.summary
+
+
+def test_a_job_is_listed_followed_and_erased(client):
+    """Everything but the result: states as they come, filters, the end of a record."""
+    spec = SINGLE.model_copy(update={"tags": {"test": "listed"}, "use_cache": False})
+    job = client.submit(spec)
+    states = [event.data["status"] for event in job.follow() if event.type == "status"]
+    assert states[-1] == "succeeded" and states == [e.data["status"] for e in job.events() if e.type == "status"]
+    assert [one.id for one in client.jobs(tag="test:listed")] == [job.id]
+    job.delete()
+    with pytest.raises(ServiceError) as caught:
+        client.get(job.id)
+    assert caught.value.status == 404
+
+
+def test_a_cancelled_job_has_no_result(client):
+    """And says who ended it."""
+    long = pp.path_patch(pp.sweep("z"), pp.sweep("v"), pp.ioi(2000), pp.logit_diff(), model="demo", use_cache=False)
+    job = client.submit(long).cancel().wait(timeout_s=60)
+    assert job.status == "cancelled"
+    with pytest.raises(JobFailed, match="cancelled"):
+        job.result()
+
+
+def test_the_services_refusal_names_the_field(client):
+    """What only the server can know: how many heads the model has."""
+    with pytest.raises(ServiceError) as caught:
+        client.submit(pp.path_patch(pp.heads("1.99"), pp.query("2.1"), pp.ioi(5), pp.kl(), model="demo"))
+    assert caught.value.errors[0].pointer == "/patch/senders/0/head"
+    assert "99" in str(caught.value)
+
+
+def test_validate_shows_prompts_and_cost(client):
+    """Nothing is queued."""
+    before = len(client.jobs(limit=None))
+    report = client.validate(SWEEP)
+    assert report.cells == 32 and set(report.examples[0].roles) == {"IO", "S1", "S1+1", "S2", "end"}
+    assert len(client.jobs(limit=None)) == before
+
+
+def test_map_answers_in_order(client):
+    """One batch, one result per spec."""
+    specs = [SINGLE.model_copy(update={"dataset": pp.ioi(10 + n)}) for n in range(3)]
+    assert [result.shape for result in client.map(specs, timeout_s=60)] == [(10,), (11,), (12,)]
+
+
+def test_models_workers_and_version_are_told(client):
+    """What is there to run on."""
+    assert any(model.name == "demo" and model.available for model in client.models())
+    assert client.model("demo").shape is not None
+    assert client.workers()
+    assert client.version()["version"]
+    assert client.me().name
+
+
+def test_the_async_client_runs_several_jobs_at_once(stack):
+    """Two experiments, awaited together."""
+
+    async def both():
+        async with pp.AsyncClient(stack.url) as client:
+            return await asyncio.gather(client.run(SINGLE, timeout_s=60), client.run(SWEEP, timeout_s=60))
+
+    single, sweep = asyncio.run(both())
+    assert single.shape == (60,) and len(sweep.blocks) == 2
+
+
+@pytest.mark.parametrize(("figure_format", "start"), [("json", b"{"), ("html", b"<!doctype"), ("svg", b"<?xml")])
+def test_the_service_draws_the_same_figures(client, figure_format, start):
+    """For curl, and for the page."""
+    job = client.submit(SINGLE).wait(timeout_s=60)
+    assert client.figure(job.id, figure_format).startswith(start)

@@ -1,0 +1,157 @@
+"""The published schema is true: schemathesis finds no answer that it does not describe, and a generator can use it."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from job_store.store import JobStore
+from service.app import create_app
+from service.documented import EXAMPLE_SPEC
+from service.errors import PROBLEM_TYPE
+from service.settings import Settings
+from tests.embedded_valkey import EmbeddedValkey
+from tests.live_service import ROOT, LiveService, live_service
+
+SCHEMATHESIS = [
+    "run", "--seed=1", "--no-color", "--checks=all", "--suppress-health-check=all", "--request-timeout=30",
+    "--max-response-time=20",
+    "--exclude-checks=positive_data_acceptance",  # the schema cannot say which heads a model has: 422 is right
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict[str, Any]:
+    """The schema, without starting anything."""
+    document: dict[str, Any] = create_app(Settings()).openapi()
+    return document
+
+
+def _operations(schema: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [
+        (f"{method.upper()} {path}", operation)
+        for path, operations in schema["paths"].items()
+        for method, operation in operations.items()
+    ]
+
+
+def test_every_route_is_described_for_people(schema: dict[str, Any]) -> None:
+    """A summary, a description and a tag each; ids are unique, for generated clients."""
+    operations = _operations(schema)
+    for name, operation in operations:
+        assert operation["summary"] and operation["description"] and operation["tags"], name
+    ids = [operation["operationId"] for _, operation in operations]
+    assert len(set(ids)) == len(ids)
+    described = {tag["name"] for tag in schema["tags"]}
+    assert {tag for _, operation in operations for tag in operation["tags"]} == described
+
+
+def test_every_error_is_a_documented_problem_with_an_example(schema: dict[str, Any]) -> None:
+    """Nobody should have to provoke an error to see what it looks like."""
+    for name, operation in _operations(schema):
+        for status, answer in operation["responses"].items():
+            if int(status) >= 400 and name != "GET /readyz":
+                content = answer["content"][PROBLEM_TYPE]
+                assert content["schema"]["$ref"].endswith("/Problem"), (name, status)
+                assert content["example"]["status"] == int(status)
+            if status in ("429", "503"):
+                assert "Retry-After" in answer["headers"], (name, status)
+
+
+def test_every_route_that_needs_a_key_says_what_happens_without(schema: dict[str, Any]) -> None:
+    """401 and 403 are part of the contract."""
+    for name, operation in _operations(schema):
+        if "/v1/" in name:
+            assert {"401", "403", "503"} <= set(operation["responses"]), name
+
+
+def test_every_field_of_the_contract_has_a_description(schema: dict[str, Any]) -> None:
+    """The documentation is made from the models."""
+    for name, component in schema["components"]["schemas"].items():
+        for field, described in component.get("properties", {}).items():
+            assert described.get("description") or "$ref" in described, (name, field)
+
+
+@pytest.mark.integration
+def test_the_example_of_the_documentation_runs(client: httpx.Client) -> None:
+    """The first thing that a reader tries out."""
+    assert client.post("/v1/jobs", json=EXAMPLE_SPEC).status_code == 202
+
+
+@pytest.fixture
+def impatient(valkey: EmbeddedValkey, store: JobStore, tmp_path: Path) -> Iterator[LiveService]:
+    """A service that lets nobody wait for long, so that thousands of requests take a minute."""
+    with live_service(valkey, tmp_path / "service.log", max_wait_s="0.1") as service:
+        yield service
+
+
+def _schemathesis(service: LiveService, tmp_path: Path, *options: str, hooks: str = "") -> None:
+    (tmp_path / "schemathesis.toml").write_text(f'hooks = "{hooks}"\n' if hooks else "")
+    command = [
+        str(Path(sys.executable).with_name("schemathesis")),
+        "--config-file",
+        str(tmp_path / "schemathesis.toml"),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        [*command, *SCHEMATHESIS, *options, f"{service.url}/openapi.json"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stdout[-8000:] + ended.stderr[-2000:]
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+def test_schemathesis_finds_no_undescribed_answer(impatient: LiveService, tmp_path: Path) -> None:
+    """Thousands of requests, right and wrong ones, over HTTP: no 500, nothing that the schema does not say."""
+    _schemathesis(impatient, tmp_path, "--phases=examples,coverage,fuzzing", "--max-examples=5")
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+def test_schemathesis_finds_no_undescribed_answer_in_sequences_of_requests(
+    impatient: LiveService, tmp_path: Path
+) -> None:
+    """Submit, then look, cancel, erase, fetch, in any order."""
+    hooks = "tests.service.schemathesis_hooks"
+    _schemathesis(
+        impatient, tmp_path, "--phases=stateful", "--mode=positive", "--max-examples=15", "--max-time=45", hooks=hooks
+    )
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+@pytest.mark.skipif(
+    importlib.util.find_spec("openapi_python_client") is None, reason="openapi-python-client is not installed"
+)
+def test_a_generated_client_submits_and_reads_a_job(service: LiveService, tmp_path: Path) -> None:
+    """Other languages and services start from the schema."""
+    (tmp_path / "openapi.json").write_text(httpx.get(f"{service.url}/openapi.json").text)
+    generator = [sys.executable, "-m", "openapi_python_client", "generate", "--path", "openapi.json"]
+    made = subprocess.run(
+        [*generator, "--meta", "none", "--output-path", "made", "--fail-on-warning"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stdout + made.stderr
+    script = f"""
+import json
+from made import Client
+from made.api.jobs import get_job, submit_job
+from made.models import Job, JobSpec, Problem
+client = Client(base_url={service.url!r})
+job = submit_job.sync(client=client, body=JobSpec.from_dict(json.loads({json.dumps(EXAMPLE_SPEC)!r})))
+assert isinstance(job, Job), job
+again = get_job.sync(job.id, client=client)
+assert isinstance(again, Job) and again.id == job.id and again.spec.model.name == "demo"
+missing = get_job.sync("job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E", client=client)
+assert isinstance(missing, Problem) and missing.code == "unknown_job"
+"""
+    ran = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr

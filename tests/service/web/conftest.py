@@ -1,0 +1,66 @@
+"""The page in a real browser, against a real stack: broker, worker and service as processes of their own."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pathpatch.client import Client
+from pathpatch.local import Stack, StackSettings
+
+CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, processed_weights_dir: Path) -> Iterator[Stack]:
+    """A stack that needs no key."""
+    data_dir = tmp_path_factory.mktemp("stack")
+    settings = StackSettings(data_dir, port=0, redis_url=None, cache_dir=processed_weights_dir, device="cpu")
+    with Stack(settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(stack: Stack) -> Iterator[Client]:
+    """The Python client on the same stack, to prepare and to check."""
+    with Client(stack.url) as talking:
+        yield talking
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium, if it is installed."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    if not CHROMIUM.exists():
+        pytest.skip(f"no browser at {CHROMIUM}: apt-get install chromium, or set CHROMIUM")
+    with playwright.sync_playwright() as running:
+        chromium = running.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser, stack: Stack):
+    """A fresh tab. Fails the test when the page logs an error or asks another host for anything."""
+    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    tab = context.new_page()
+    tab.set_default_timeout(20_000)
+    errors, strangers = [], []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.on("console", lambda message: errors.append(message.text) if _is_ours(message) else None)
+    tab.on("request", lambda request: strangers.append(request.url) if _is_foreign(request.url, stack.url) else None)
+    yield tab
+    context.close()
+    assert errors == []
+    assert strangers == []
+
+
+def _is_ours(message) -> bool:
+    """An error of the page's own; the browser itself reports every answer of 400 or more."""
+    return message.type == "error" and "Failed to load resource" not in message.text
+
+
+def _is_foreign(url: str, home: str) -> bool:
+    return not url.startswith((home, "data:", "blob:"))

@@ -1,0 +1,244 @@
+"""The page as a researcher uses it: start, watch, look, cancel, compare; with mistakes, by keyboard, with a key."""
+
+import json
+import re
+
+import pytest
+
+import pathpatch as pp
+
+expect = pytest.importorskip("playwright.sync_api").expect
+pytestmark = pytest.mark.integration
+
+SPEC = pp.path_patch(
+    pp.heads("1.0", "1.1"), pp.query("2.1"), pp.ioi(40), pp.logit_diff(), model="demo", tags={"test": "page"}
+)
+SWEEP = pp.path_patch(pp.sweep("z"), pp.resid(3), pp.ioi(20), pp.logit_diff(), model="demo", per_example=True)
+LONG = pp.path_patch(
+    pp.sweep("z"), pp.sweep("v"), pp.ioi(2000), pp.logit_diff(), model="demo", tags={"test": "long"}, use_cache=False
+)
+
+
+@pytest.fixture(scope="module")
+def done(client):
+    """Two jobs that have succeeded."""
+    return [client.submit(spec).wait(timeout_s=60) for spec in (SPEC, SWEEP)]
+
+
+def test_an_experiment_is_started_watched_and_seen(page, stack):
+    """The new user's path on the page: form, preview, start, figure."""
+    page.goto(f"{stack.url}/#/new")
+    page.get_by_label("Experiment").select_option("every-head-to-logits")
+    page.get_by_label("Model").select_option("demo")
+    page.get_by_label("Examples").fill("30")
+    expect(page.locator(".verdict .token.role").first).to_be_visible()
+    expect(page.locator(".verdict .facts")).to_contain_text("32")
+    page.get_by_role("button", name="Start the experiment").click()
+    expect(page).to_have_url(re.compile(r"#/jobs/job_"))
+    expect(page.locator(".state .badge.succeeded")).to_be_visible(timeout=60_000)
+    expect(page.locator(".canvas .main-svg").first).to_be_visible(timeout=60_000)
+    expect(page.locator(".figure figcaption")).to_contain_text("n = 30")
+    assert "Effects on logit IO minus S of 32 cells" in page.locator(".canvas").get_attribute("aria-label")
+    expect(page.get_by_role("region", name="Checks")).to_contain_text("must be 0")
+
+
+def test_the_preview_shows_roles_and_the_same_in_code(page, stack):
+    """Roles are coloured and named; what differs between orig and new is underlined."""
+    page.goto(f"{stack.url}/#/new")
+    expect(page.locator(".token.role sub", has_text="IO").first).to_be_visible()
+    expect(page.locator(".token.differs").first).to_be_visible()
+    python = page.locator("figure.code", has_text="Python").locator("code").inner_text()
+    assert 'senders=pp.heads("1.0", "1.1")' in python
+    namespace = {}
+    exec(python.split("result =")[0], namespace)  # noqa: S102
+    curl = page.locator("figure.code", has_text="curl").locator("code").inner_text()
+    sent = json.loads(curl.split("-d '")[1].rstrip("'"))
+    assert namespace["spec"] == pp.specs.as_spec(sent)
+
+
+PRESETS = [
+    "heads-to-query", "every-head-to-logits", "every-head-to-query", "every-mlp-to-logits", "residual-by-position",
+    "edges",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", PRESETS)  # fmt: skip
+def test_every_preset_is_a_spec_that_runs(page, stack, preset):
+    """Nobody starts from a form that refuses its own suggestion."""
+    page.goto(f"{stack.url}/#/new")
+    page.get_by_label("Experiment").select_option(preset)
+    expect(page.locator(".verdict .example").first).to_be_visible()
+    expect(page.locator(".verdict .problem")).to_have_count(0)
+
+
+def test_a_mistake_is_shown_where_it_was_made(page, stack):
+    """Before anything is queued, with the field marked for eyes and for screen readers."""
+    page.goto(f"{stack.url}/#/new")
+    page.get_by_label("Receiver names").fill("2.99")
+    problem = page.locator(".verdict .problem")
+    expect(problem).to_contain_text("99")
+    expect(page.get_by_label("Receiver names")).to_have_attribute("aria-invalid", "true")
+    page.get_by_role("button", name="Start the experiment").click()
+    expect(page.locator("form .problem")).to_contain_text("/patch/receivers")
+    page.get_by_label("Receiver names").fill("2.1")
+    expect(page.locator(".verdict .example").first).to_be_visible()
+    expect(page.get_by_label("Receiver names")).not_to_have_attribute("aria-invalid", "true")
+
+
+def test_the_json_and_the_fields_follow_each_other(page, stack):
+    """The JSON can say everything; the fields show what they can."""
+    page.goto(f"{stack.url}/#/new")
+    page.get_by_text("The whole spec as JSON").click()
+    box = page.get_by_label("Spec", exact=True)
+    spec = json.loads(box.input_value())
+    spec["patch"]["senders"] = [{"hook": "z", "layer": 0, "head": 3}]
+    spec["dtype"] = "float32"
+    box.fill(json.dumps(spec))
+    expect(page.get_by_label("Sender names")).to_have_value("0.3")
+    page.get_by_label("Sender names").fill("0.4")
+    after = json.loads(box.input_value())
+    assert after["patch"]["senders"] == [{"hook": "z", "layer": 0, "head": 4}]
+    assert after["dtype"] == "float32"
+    box.fill("{")
+    expect(page.locator(".verdict .problem")).to_contain_text("not JSON yet")
+
+
+def test_a_running_job_is_cancelled(page, stack, client):
+    """The button works while the shards run, and the page follows to the end."""
+    job = client.submit(LONG)
+    page.goto(f"{stack.url}/#/jobs/{job.id}")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".state .badge.cancelled")).to_be_visible(timeout=60_000)
+    expect(page.locator("main")).to_contain_text("it has no result")
+    assert client.get(job.id).status == "cancelled"
+
+
+def test_progress_moves_without_reloading(page, stack, client):
+    """Server-sent events: the row of the list and the state of the job change by themselves."""
+    page.goto(f"{stack.url}/#/jobs")
+    spec = pp.path_patch(pp.sweep("z"), pp.resid(3), pp.ioi(35), pp.logit_diff(), model="demo", tags={"live": "yes"})
+    job = client.submit(spec)
+    row = page.locator(f"#row-{job.id}")
+    expect(row.locator(".badge.succeeded")).to_be_visible(timeout=60_000)
+
+
+def test_jobs_are_filtered_by_state_and_tag(page, stack, done):
+    """A day's jobs are many."""
+    page.goto(f"{stack.url}/#/jobs")
+    page.get_by_label("Tag").fill("test:page")
+    page.get_by_role("button", name="Filter").click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.get_by_label("State").select_option("failed")
+    page.get_by_role("button", name="Filter").click()
+    expect(page.locator("main")).to_contain_text("No job fits these filters")
+
+
+def test_two_jobs_are_compared_side_by_side(page, stack, done):
+    """Chosen in the list; figures beside each other, and where the specs differ."""
+    page.goto(f"{stack.url}/#/jobs")
+    for job in done:
+        page.locator(f"#row-{job.id} input").check()
+    page.get_by_role("button", name="Compare the two chosen").click()
+    expect(page.locator(".canvas .main-svg").first).to_be_visible(timeout=60_000)
+    expect(page.locator(".pair .canvas")).to_have_count(2, timeout=60_000)
+    expect(page.get_by_role("table", name="Where the specs differ")).to_contain_text("/patch/senders")
+
+
+def test_another_figure_and_the_files_can_be_had(page, stack, done):
+    """The kind is chosen on the page; a kind that does not fit says what it needs; downloads carry the right bytes."""
+    page.goto(f"{stack.url}/#/jobs/{done[0].id}")
+    kind = page.get_by_label("Kind of figure")
+    expect(page.locator(".canvas .main-svg").first).to_be_visible(timeout=60_000)
+    kind.select_option("scatter")
+    expect(page.locator(".gtitle")).to_contain_text("patched against orig", timeout=60_000)
+    kind.select_option("heatmap")
+    expect(page.locator(".figure")).to_contain_text("a heatmap needs", timeout=60_000)
+    with page.expect_download() as caught:
+        page.get_by_role("button", name="Result, npz").click()
+    assert pp.Result.load(_saved(caught.value, "npz")).shape == (40,)
+
+
+def _saved(download, ending):
+    path = download.path()
+    return path.rename(path.with_suffix(f".{ending}"))
+
+
+def test_the_page_is_used_by_keyboard_alone(page, stack, done):
+    """Skip link, focus on the new view's heading, a row's link by Enter, the key panel closed by Escape."""
+    page.goto(f"{stack.url}/#/jobs")
+    expect(page.locator("tbody tr").first).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    page.locator(f"#row-{done[0].id} a").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_be_focused()
+    expect(page.locator("h1")).to_contain_text("logit IO minus S")
+    page.locator("#key-panel summary").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("API key, kept")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_label("API key, kept")).to_be_hidden()
+
+
+def test_every_control_has_a_name(page, stack, done):
+    """A screen reader must have something to say for each of them."""
+    for view in ("jobs", "new", f"jobs/{done[0].id}", f"compare/{done[0].id}/{done[1].id}"):
+        page.goto(f"{stack.url}/#/{view}")
+        expect(page.locator("main h1")).to_be_visible()
+        expect(page.locator("main")).not_to_have_attribute("aria-busy", "true")
+        nameless = page.evaluate(
+            """() => [...document.querySelectorAll("input, select, textarea, button")].filter((control) =>
+                !control.labels?.length && !control.getAttribute("aria-label") && !control.textContent.trim()
+            ).map((control) => control.outerHTML)"""
+        )
+        assert nameless == [], view
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_cut_off_in_any_view(page, stack, done, width, scheme):
+    """No sideways scrolling of the page on a phone, in light and dark; text stands out from its ground."""
+    page.set_viewport_size({"width": width, "height": 800})
+    page.emulate_media(color_scheme=scheme)
+    for view in ("jobs", "new", f"jobs/{done[1].id}", f"compare/{done[0].id}/{done[1].id}"):
+        page.goto(f"{stack.url}/#/{view}")
+        expect(page.locator("main h1")).to_be_visible()
+        if view != "jobs" and view != "new":
+            expect(page.locator(".canvas .main-svg").first).to_be_visible(timeout=60_000)
+        overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert overflow <= 0, (view, overflow)
+    ground, ink = page.evaluate(
+        "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
+    )
+    assert _contrast(ground, ink) > 7
+
+
+def _contrast(first, second):
+    """Contrast ratio as WCAG defines it."""
+
+    def luminance(colour):
+        parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+        red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    light, dark = sorted((luminance(first), luminance(second)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_text_of_users_stays_text(page, stack, client):
+    """Tags come from other people's scripts."""
+    nasty = '<img src=x onerror="document.title=1">'
+    spec = pp.path_patch(pp.heads("0.1"), pp.resid(3), pp.ioi(5), pp.logit_diff(), model="demo", tags={"note": nasty})
+    job = client.submit(spec).wait(timeout_s=60)
+    page.goto(f"{stack.url}/#/jobs")
+    expect(page.locator(f"#row-{job.id} small")).to_contain_text(nasty)
+    page.goto(f"{stack.url}/#/jobs/{job.id}")
+    expect(page.locator(".canvas .main-svg").first).to_be_visible(timeout=60_000)
+    assert page.locator("img").count() == 0
+
+
+def test_a_job_that_is_not_there_says_so(page, stack):
+    """An old link must not show an empty page."""
+    page.goto(f"{stack.url}/#/jobs/job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E")
+    expect(page.locator(".problem")).to_be_visible()
+    expect(page.get_by_role("button", name="Try again")).to_be_visible()
