@@ -8,7 +8,7 @@ Arrays = dict[str, np.ndarray]
 
 def pack(arrays: Arrays) -> bytes:
     """The arrays as safetensors."""
-    return save({name: arrays[name].copy(order="C") for name in sorted(arrays)})
+    return save({name: np.array(arrays[name], order="C") for name in sorted(arrays)})
 
 
 def unpack(content: bytes) -> Arrays:

@@ -1,5 +1,6 @@
 """Pages for people: the web page, and the API's documentation. No page asks another host for anything."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import fastapi_offline
@@ -12,6 +13,9 @@ WEB = Path(__file__).resolve().parent.parent / "web"
 INDEX = WEB / "index.html"
 SWAGGER = Path(fastapi_offline.__file__).parent / "static"
 """Swagger UI's own files, as the package ships them."""
+
+_plotly = find_spec("plotly")
+PLOTLY = Path(_plotly.origin or "").parent / "package_data" / "plotly.min.js" if _plotly else Path()
 
 PAGE_POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; script-src 'self'; "
@@ -29,6 +33,12 @@ async def web_page() -> Response:
     if not INDEX.is_file():
         return RedirectResponse("docs")
     return FileResponse(INDEX, headers={"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-cache"})
+
+
+@router.get("/web/plotly.min.js")
+async def plotly() -> Response:
+    """plotly.js as the plotly package ships it; importing that package would double the service's memory."""
+    return FileResponse(PLOTLY, media_type="text/javascript", headers={"Cache-Control": "public, max-age=86400"})
 
 
 @router.get("/docs")

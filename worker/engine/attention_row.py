@@ -46,7 +46,7 @@ def scores_with(
 ) -> Float[Tensor, "batch q_cell heads pos"]:
     """Scores of a query with keys that are the same in every cell."""
     scores: Tensor = q.transpose(1, 2) @ k.permute(0, 2, 3, 1)
-    return scores.transpose(1, 2) / q.shape[-1] ** 0.5
+    return scores.transpose(1, 2) / float(q.shape[-1] ** 0.5)
 
 
 def changed_scores(
@@ -64,7 +64,7 @@ def changed_scores(
     else:
         scores = normed_keys @ through_query.transpose(-1, -2)
     constant = (q * weights.b_K[layer, heads]).sum(dim=-1)[..., None, :]
-    return ((scores + constant) / q.shape[-1] ** 0.5).transpose(2, 3)
+    return (scores + constant).transpose(2, 3) / float(q.shape[-1] ** 0.5)
 
 
 def probabilities(

@@ -15,7 +15,7 @@ from worker.engine.patched_run import enter_layer, run_layer
 from worker.engine.patched_state import Replacement, Sights, State, moved_state, orig_state
 from worker.engine.patching import Patching
 from worker.engine.plan import CellGroup, attended_head, deepest_layer, layer_of
-from worker.engine.positions import Rows, row_map
+from worker.engine.positions import Rows, row_map, rows_of
 
 Values = Float[Tensor, "batch sender_cell receiver_cell"]
 Touched = Bool[Tensor, "batch sender_cell receiver_cell"]

@@ -174,12 +174,8 @@ def token_log_probs(
     weights: GPT2Weights, normed: Float[Tensor, "rows d_model"], answers: Int[Tensor, " rows"]
 ) -> Float[Tensor, " rows"]:
     """Log-probability of one token per row, never holding many rows of the vocabulary at once."""
-    parts = [
-        log_probabilities(weights, chunk).gather(1, column[:, None])[:, 0]
-        for chunk, column in zip(
-            torch.split(normed, LOGIT_ROWS_AT_ONCE), torch.split(answers, LOGIT_ROWS_AT_ONCE), strict=True
-        )
-    ]
+    chunks = zip(torch.split(normed, LOGIT_ROWS_AT_ONCE), torch.split(answers, LOGIT_ROWS_AT_ONCE), strict=True)
+    parts = [log_probabilities(weights, chunk).gather(1, column[:, None])[:, 0] for chunk, column in chunks]
     return torch.cat(parts)
 
 
