@@ -59,7 +59,7 @@ docs: $(STAMP) ## Build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet && echo "docs: site/index.html"
 
 chaos: $(STAMP) ## Kill processes at random for minutes; SEED=n repeats a run
-	@$(PY) tests/faults/chaos.py $(ARGS)
+	@$(PY) tests/faults/chaos.py $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 bench: $(STAMP) ## Measure engine and service; the tables of docs/performance.md
 	@for script in benchmarks/*.py; do echo "== $$script"; $(PY) $$script $(ARGS) || exit 1; done

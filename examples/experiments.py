@@ -26,7 +26,9 @@ PROMPTS = {
     "s": "John",
 }
 NOISING = "Noising: orig is the clean run, and the paths bring what the heads write when the names are exchanged."
-DENOISING = "Denoising: orig is the run with the names exchanged, and the paths bring what the heads write on the clean one."
+DENOISING = (
+    "Denoising: orig is the run with the names exchanged, and the paths bring what the heads write on the clean one."
+)
 
 
 @dataclass(frozen=True)

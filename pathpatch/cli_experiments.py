@@ -52,14 +52,16 @@ def demo(
 ) -> None:
     """Run the founding experiment on a stack of its own, and draw its histogram.
 
-    Starts broker, worker and service, submits the experiment over HTTP, and stops everything again. A local
-    checkpoint runs too: PATHPATCH_MODELS=name=folder pathpatch demo --model name.
+    Starts broker, worker and service, submits the experiment over HTTP, and
+    stops everything again.
 
     Examples:
 
       pathpatch demo
 
       pathpatch demo --model gpt2-small
+
+      PATHPATCH_MODELS=mine=/path/to/folder pathpatch demo --model mine
     """
     from pathpatch.demo import run_demo
 

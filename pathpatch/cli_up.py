@@ -70,14 +70,18 @@ def up(
     port: Annotated[
         int, typer.Option(envvar="PATHPATCH_PORT", help="Port to listen on; 0 takes a free one.", min=0, max=65535)
     ] = 8000,
-    data_dir: Annotated[Path | None, typer.Option(help="Where jobs and results are kept.")] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Where jobs and results are kept: PATHPATCH_DATA_DIR, or ~/.local/share/pathpatch."),
+    ] = None,
     workers: Annotated[int, typer.Option(help="Number of worker processes.", min=1, max=256)] = 1,
     device: Annotated[str | None, typer.Option(help="Device of the workers: cpu, cuda, cuda:1, ...")] = None,
 ) -> None:
     """Start broker, workers and service on this machine; Ctrl-C stops them all.
 
-    Jobs and results are kept in the data folder and are there again after a restart. With REDIS_URL set, that server is
-    used instead of starting one. Local checkpoints: PATHPATCH_MODELS=name=folder[,name=folder].
+    Jobs and results are kept in the data folder and are there again after a
+    restart. With REDIS_URL set, that server is used instead of starting one.
+    Local checkpoints: PATHPATCH_MODELS=name=folder[,name=folder].
 
     Examples:
 

@@ -14,9 +14,10 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 READY_S = 180.0
 POLL_S = 0.1
 BROKER_STAGE, WORKER_STAGE, SERVICE_STAGE = range(3)
+SERVICE_SECRETS = ("PATHPATCH_ADMIN_KEY", "PATHPATCH_WEBHOOK_SECRET")
 PACKAGES = Path(__file__).resolve().parent.parent  # where service/ and worker/ lie, installed or in a clone
 
 
@@ -69,6 +71,19 @@ class StackSettings:
     """Longest wait for the stack to be ready."""
 
 
+def require_installed(parts: Iterable[str] = ("uvicorn", "celery", "torch")) -> None:
+    """Refuse to start what is not there.
+
+    Raises:
+        StackFailed: Only the client is installed; says what to install.
+    """
+    if missing := [part for part in parts if find_spec(part) is None]:
+        raise StackFailed(
+            f"Only the client is installed ({', '.join(missing)} not found): pip install 'pathpatch[local]', "
+            "or `make setup` in a clone, installs what runs on one machine."
+        )
+
+
 def _silent(name: str, line: str) -> None:
     pass
 
@@ -101,6 +116,7 @@ class Stack:
         Raises:
             StackFailed: The folder or the port is taken, a process died while starting, or it took too long.
         """
+        require_installed()
         self._folder = DataFolder(self.settings.data_dir)
         try:
             _require_free_port(self.settings.host, self.port)
@@ -123,7 +139,8 @@ class Stack:
     def _start_broker(self, supervisor: Supervisor, folder: DataFolder) -> str:
         broker = Broker.prepare(folder.path / "broker")
         lock = (folder.descriptor,)
-        supervisor.start(Program("broker", broker.command, os.environ, BROKER_STAGE, grace_s=10.0, keep_open=lock))
+        environment = _without_secrets(os.environ)
+        supervisor.start(Program("broker", broker.command, environment, BROKER_STAGE, grace_s=10.0, keep_open=lock))
         self._wait(supervisor, "the broker to read its data", broker.answers)
         return broker.url
 
@@ -182,7 +199,12 @@ def _worker(number: int, settings: StackSettings, shared: Mapping[str, str]) -> 
     if "PATHPATCH_THREADS" not in shared and settings.workers > 1:
         own["PATHPATCH_THREADS"] = str(max(1, (os.cpu_count() or 1) // settings.workers))
     command = [sys.executable, "-P", "-m", "worker"]
-    return Program(f"worker-{number}", command, {**shared, **own}, WORKER_STAGE, grace_s=30.0)
+    return Program(f"worker-{number}", command, _without_secrets(shared) | own, WORKER_STAGE, grace_s=30.0)
+
+
+def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """Only the service needs to know them."""
+    return {name: value for name, value in environment.items() if name not in SERVICE_SECRETS}
 
 
 def _require_free_port(host: str, port: int) -> None:

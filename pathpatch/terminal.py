@@ -214,7 +214,8 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
         except (PathPatchingError, StackFailed, UnknownPreset) as exc:
             if os.environ.get("PATHPATCH_DEBUG"):
                 raise
-            err.print(f"[red]error:[/] {escape(str(exc))}", soft_wrap=True)
+            hint = " (in PATHPATCH_API_KEY)" if getattr(exc, "code", "") == "unauthenticated" else ""
+            err.print(f"[red]error:[/] {escape(str(exc) + hint)}", soft_wrap=True)
             raise typer.Exit(1) from exc
 
     return reported

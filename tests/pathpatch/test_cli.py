@@ -223,6 +223,21 @@ def test_models_workers_and_version_are_shown(to_service: Command) -> None:
 
 
 @pytest.mark.integration
+def test_keys_are_made_listed_and_revoked(to_service: Command) -> None:
+    """The secret is the only thing on standard output, and it is in no list."""
+    code, secret, _ = to_service("keys", "create", "ana-laptop", "--scope", "read")
+    assert code == 0
+    assert secret.startswith("pp_")
+    assert secret.count("\n") == 1
+    listed = to_service("keys", "list")[1]
+    assert "ana-laptop" in listed
+    assert secret.strip() not in listed
+    assert to_service("keys", "revoke", "ana-laptop")[0] == 0
+    keys = json.loads(to_service("keys", "list", "--json")[1])
+    assert [key["revoked"] for key in keys if key["name"] == "ana-laptop"] == [True]
+
+
+@pytest.mark.integration
 def test_verify_without_the_real_model_says_what_it_needs(to_service: Command) -> None:
     """Most machines of our tests have no hub."""
     models = json.loads(to_service("models", "--json")[1])

@@ -1,4 +1,4 @@
-"""One stack at a time works on a data folder, and a second one is told who does."""
+"""Before anything starts: one stack at a time on a data folder, a private broker, all parts installed."""
 
 import os
 import subprocess
@@ -9,6 +9,7 @@ import pytest
 
 from pathpatch.broker import Broker
 from pathpatch.data_folder import DataFolder
+from pathpatch.local import require_installed
 from pathpatch.stack_errors import DataFolderInUse, StackFailed
 
 
@@ -34,6 +35,13 @@ def test_a_folder_that_cannot_be_made_is_a_clear_message(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(StackFailed, match="cannot be used"):
         DataFolder(tmp_path / "file" / "data")
+
+
+def test_an_installation_of_the_client_alone_says_what_to_install() -> None:
+    """Instead of a traceback about a module."""
+    require_installed(["json"])
+    with pytest.raises(StackFailed, match=r"no_such_module not found.*pathpatch\[local\]"):
+        require_installed(["json", "no_such_module"])
 
 
 def test_the_brokers_password_is_in_a_file_of_its_owner_only(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ class Replacement:
         return replace(self, mask=mask, change=Changes(to.move(self.change.value), to.move(self.change.touched)))
 
     def input(
-        self, live: Float[Tensor, "batch cell row d_model"], orig: Float[Tensor, "batch one row d_model"]
+        self, live: Float[Tensor, "batch any_cell row d_model"], orig: Float[Tensor, "batch one row d_model"]
     ) -> Float[Tensor, "batch cell row d_model"]:
         """The receiver's changed input: ``add`` to the live one, or ``overwrite`` by orig plus the change."""
         assert self.change is not None

@@ -7,6 +7,7 @@ see what the receiver does with it.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from api_schemas.grid import Grid
 from api_schemas.metrics import ATTENTION_METRICS, Attention, AttentionDiff, Metric
 from api_schemas.nodes import EMBEDDING_HOOKS, Node, Positions
 from worker.engine.metrics import read_mask
-from worker.engine.positions import Mask, mask_of, one_position, real_tokens, span, up_to
+from worker.engine.positions import Mask, after_first_difference, mask_of, one_position, real_tokens, span, up_to
 from worker.engine.senders import STAGES_PER_LAYER, first_time
 
 AT_QUERY, UP_TO_QUERY = "at_query", "up_to_query"
@@ -76,10 +77,18 @@ class Where:
     metrics: list[Metric]
     n_layers: int
     is_activation_patch: bool
+    source_is_new: bool
+    """Whether patched values come from the new run, which is orig's up to the first token that differs."""
+
+    @cached_property
+    def patchable(self) -> Mask:
+        """Positions of the patch at which its source can differ from orig."""
+        mask = mask_of(self.positions, self.dataset)
+        return mask & after_first_difference(self.dataset) if self.source_is_new else mask
 
     def of(self, node: Node) -> Mask:
         """Positions at which a node is patched."""
-        return mask_of(self.positions, self.dataset) & mask_of(node.positions, self.dataset)
+        return self.patchable & mask_of(node.positions, self.dataset)
 
     def visible(self, cell: Cell, node: Node) -> Mask:
         """Positions of a node from which some metric can be reached."""

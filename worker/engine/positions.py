@@ -23,6 +23,17 @@ def real_tokens(dataset: ResolvedDataset) -> Mask:
     return np.arange(dataset.longest)[None, :] < lengths[:, None]
 
 
+def after_first_difference(dataset: ResolvedDataset) -> Mask:
+    """True from the first token on in which an example's new prompt differs from orig: before it, both runs are one.
+
+    Attention is causal, so this is exact; two forward passes agree there to float error only.
+    """
+    mask = np.zeros((len(dataset), dataset.longest), dtype=bool)
+    for row, (orig, new) in enumerate(zip(dataset.orig, dataset.new, strict=True)):
+        mask[row, : len(orig)] = np.array(orig) != np.array(new)
+    return real_tokens(dataset) & np.logical_or.accumulate(mask, axis=1)
+
+
 def positions_of(reference: PositionRef, dataset: ResolvedDataset) -> NDArray[np.int64]:
     """One position per example: a role's, or the same index for all."""
     if isinstance(reference, str):

@@ -52,7 +52,9 @@ def patching_of(shard: Shard, start: int, stop: int, rows_at_once: int) -> Patch
     dataset = shard.dataset.slice(start, stop)
     runs = Runs(activations_of(shard, dataset), source_of(spec), shard.means)
     is_activation_patch = isinstance(patch, ActivationPatch)
-    where = Where(dataset, patch.positions, spec.all_metrics, shard.weights.n_layers, is_activation_patch)
+    where = Where(
+        dataset, patch.positions, spec.all_metrics, shard.weights.n_layers, is_activation_patch, patch.source == "new"
+    )
     overwrite = not isinstance(patch, ActivationPatch) and patch.update == "overwrite"
     cells = (shard.grid.receivers or shard.grid.senders).cells
     reads = prepare_reads(runs, spec.all_metrics, dataset, cells)

@@ -1,0 +1,116 @@
+"""Activations: asked for in any order they are the same, and nobody changes what is kept."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from tests.tiny_weights import ALL_HEADS, node, patched, prompts, tiny_weights
+from worker.engine import forward
+from worker.engine.activations import ActivationCache, Activations, stack_tokens
+from worker.experiment import ShardSettings
+
+HOOKS = ["resid_pre", "resid_mid", "resid_post", "q", "k", "v", "z", "pattern", "attn_out", "pre", "post", "mlp_out"]
+
+
+def tokens_of(lengths: list[int]) -> torch.Tensor:
+    dataset = prompts(lengths)
+    return stack_tokens(dataset.orig, dataset.new, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_an_activation_is_the_same_kept_or_computed_when_asked_for(hook: str) -> None:
+    """What is kept is a matter of time only."""
+    weights, tokens = tiny_weights(), tokens_of([5, 4])
+    passing = Activations(weights, tokens, wanted=frozenset({(hook, 1), ("resid_pre", 1)}))
+    passing.get("resid_pre", 3)
+    torch.testing.assert_close(passing.get(hook, 1), Activations(weights, tokens).get(hook, 1), atol=1e-6, rtol=1e-6)
+
+
+def test_the_forward_pass_is_the_one_written_out_by_hand() -> None:
+    """One prompt, one position at a time, with no function of the engine."""
+    weights, tokens = tiny_weights(), tokens_of([4])[:1]
+    stream = weights.W_E[tokens[0]] + weights.W_pos[:4]
+
+    def norm(x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        centred = x - x.mean(-1, keepdim=True)
+        return centred / (centred.pow(2).mean(-1, keepdim=True) + weights.eps).sqrt() * scale + bias
+
+    for layer in range(3):
+        normed = norm(stream, weights.ln1_w[layer], weights.ln1_b[layer])
+        written = weights.b_O[layer].expand(4, -1).clone()
+        for head in range(2):
+            q, k, v = (
+                normed @ weight[layer, head] + bias[layer, head]
+                for weight, bias in ((weights.W_Q, weights.b_Q), (weights.W_K, weights.b_K), (weights.W_V, weights.b_V))
+            )
+            for pos in range(4):
+                attention = (k[: pos + 1] @ q[pos] / 2).softmax(0)  # sqrt(d_head) = 2
+                written[pos] += attention @ v[: pos + 1] @ weights.W_O[layer, head]
+        stream = stream + written
+        pre = norm(stream, weights.ln2_w[layer], weights.ln2_b[layer]) @ weights.W_in[layer] + weights.b_in[layer]
+        post = 0.5 * pre * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (pre + 0.044715 * pre**3)))
+        stream = stream + post @ weights.W_out[layer] + weights.b_out[layer]
+    logits = norm(stream, weights.ln_final_w, weights.ln_final_b) @ weights.W_U + weights.b_U
+    last = Activations(weights, tokens).get("resid_pre", 3)
+    got = forward.unembed(weights, forward.final_norm(weights, last))[0]
+    torch.testing.assert_close(got, logits, atol=1e-4, rtol=1e-4)
+
+
+def hashes(cache: ActivationCache) -> dict[object, str]:
+    """A digest of every kept tensor."""
+    return {
+        (place, str(key)): hashlib.sha256(value.contiguous().numpy().tobytes()).hexdigest()
+        for key, entry in cache._entries.items()
+        for place, value in entry.kept.items()
+    }
+
+
+@pytest.mark.parametrize("through_mlps", [False, True])
+def test_kept_tensors_are_the_same_before_and_after_every_job(through_mlps: bool) -> None:
+    """Jobs on the same prompts share them: one that wrote into them would spoil the next."""
+    weights, dataset, cache = tiny_weights(), prompts([5, 4]), ActivationCache(2**24)
+    settings = ShardSettings(memory_bytes=2**28, device="cpu", activation_cache=cache)
+    receivers = [[node("q", 2)], [node("v", 1), node("k", 2, head=0)], [node("resid_post", 2)], [node("pre", 1)]]
+    patches = [{"senders": ALL_HEADS, "receivers": nodes, "direct_includes_mlps": through_mlps} for nodes in receivers]
+    patches.append({"kind": "activation", "nodes": {"sweep": {"hook": ["z", "pattern", "v"]}}})
+    for patch in patches:
+        patched(weights, dataset, patch, settings=settings)
+    before = hashes(cache)
+    again = [patched(weights, dataset, patch, settings=settings) for patch in patches]
+    assert before and before == {place: digest for place, digest in hashes(cache).items() if place in before}
+    for patch, cached in zip(patches, again, strict=True):
+        np.testing.assert_allclose(cached, patched(weights, dataset, patch), atol=1e-6, rtol=1e-6)
+
+
+def test_weights_are_the_same_before_and_after_a_job() -> None:
+    """They are shared by every job of a worker."""
+    weights = tiny_weights()
+    before = {name: value.clone() for name, value in weights.tensors().items()}
+    patched(weights, prompts([5]), {"senders": ALL_HEADS, "receivers": [node("v", 1)], "direct_includes_mlps": True})
+    assert all(torch.equal(before[name], value) for name, value in weights.tensors().items())
+
+
+def test_the_cache_forgets_the_least_recently_used_prompts_first() -> None:
+    """And never holds more than its bytes."""
+    weights, cache = tiny_weights(), ActivationCache(2**30)
+    entries = {name: Activations(weights, tokens_of([5]), frozenset()) for name in "abc"}
+    for entry in entries.values():
+        entry.get("resid_pre", 1)
+    cache.max_bytes = 2 * entries["a"].n_bytes
+    for name in "ab":
+        cache.put(name, entries[name])
+    assert cache.take("a") is entries["a"]
+    cache.put("c", entries["c"])
+    assert [cache.take(name) is not None for name in "abc"] == [True, False, True]
+    assert cache.n_bytes <= cache.max_bytes
+
+
+def test_a_batch_larger_than_the_cache_is_not_kept() -> None:
+    """It would push out everything and be pushed out itself."""
+    cache = ActivationCache(10)
+    activations = Activations(tiny_weights(), tokens_of([5]), frozenset())
+    activations.get("resid_pre", 1)
+    cache.put("a", activations)
+    assert cache.n_bytes == 0

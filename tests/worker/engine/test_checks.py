@@ -1,0 +1,80 @@
+"""Checks: a run that cannot be trusted is a failed job, not a result."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from api_schemas.errors import ChecksFailed
+from tests.tiny_weights import ALL_HEADS, job, node, prompts, result_of, tiny_weights
+from worker.engine.checks import largest_difference
+from worker.engine.runs import Runs
+from worker.experiment import ShardSettings, assemble, run_shard
+
+SETTINGS = ShardSettings(memory_bytes=2**28, device="cpu")
+PATCH = {"senders": ALL_HEADS, "receivers": [node("v", 1)]}
+
+
+def test_a_run_in_which_orig_patched_with_itself_changes_something_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the identity check's source is spoilt: the check must see it."""
+    monkeypatch.setattr(Runs, "patched_with_itself", lambda self: replace(self, source="zero"))
+    with pytest.raises(ChecksFailed, match="itself") as caught:
+        result_of(tiny_weights(), prompts([5, 4]), PATCH)
+    assert caught.value.code == "checks_failed"
+
+
+def test_a_run_whose_writers_do_not_add_up_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the MLPs of the new run are said to have written something else."""
+    honest = Runs.new
+
+    def off(self: Runs, hook: str, layer: int | None) -> torch.Tensor:
+        value = honest(self, hook, layer)
+        return value + torch.arange(value.shape[-1]) if hook == "mlp_out" else value
+
+    monkeypatch.setattr(Runs, "new", off)
+    with pytest.raises(ChecksFailed, match="last residual stream"):
+        result_of(tiny_weights(), prompts([5, 4]), PATCH)
+
+
+def test_numbers_that_are_not_finite_are_counted_and_named() -> None:
+    """A metric that nothing changes, normalised, is a division by zero."""
+    dataset = prompts([5, 4])
+    dataset = dataset.model_copy(update={"new": dataset.orig})
+    metric = {"kind": "logit", "answer": "A", "normalize": "noising"}
+    result = result_of(tiny_weights(), dataset, PATCH, metric)
+    assert result.checks["nonfinite"] > 0
+    assert "not finite" in result.warnings[0]
+
+
+def test_equal_nans_do_not_differ_and_unequal_ones_do() -> None:
+    """The checks compare runs that may both have overflowed in one place."""
+    nan = float("nan")
+    assert largest_difference(torch.tensor([1.0, nan]), torch.tensor([1.5, nan])) == 0.5
+    assert np.isnan(largest_difference(torch.tensor([1.0]), torch.tensor([nan])))
+
+
+@pytest.mark.parametrize("dtype", ["tf32", "bfloat16"])
+def test_a_faster_arithmetic_reports_its_deviation(dtype: str) -> None:
+    """Measured against float32 in the same run."""
+    result = result_of(tiny_weights(), prompts([5, 4, 3]), PATCH, dtype=dtype)
+    deviation = result.checks["dtype_max_abs"]
+    assert 0 <= deviation < 0.5
+    assert (deviation > 0) == (dtype == "bfloat16")  # a CPU has no TF32
+    assert result.checks["identity_max_abs"] == 0.0
+
+
+def test_float32_reports_no_deviation() -> None:
+    """It is what the others are compared with."""
+    assert result_of(tiny_weights(), prompts([5]), PATCH).checks["dtype_max_abs"] is None
+
+
+def test_the_checks_of_every_shard_count() -> None:
+    """The worst shard decides."""
+    dataset = prompts([5, 4])
+    spec: Any = job(dataset, PATCH)
+    outputs = [run_shard(tiny_weights(), spec, dataset.slice(i, i + 1), 5, "patch", {}, SETTINGS) for i in range(2)]
+    outputs[1]["check/identity"] = np.array([0.25])
+    with pytest.raises(ChecksFailed, match=r"by 0\.25"):
+        assemble(spec, tiny_weights().shape, 5, 2, {}, outputs)

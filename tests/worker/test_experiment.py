@@ -1,0 +1,152 @@
+"""From shards to a result: axes, statistics over the whole dataset, normalisation, reduction."""
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.tiny_weights import ALL_HEADS, LOGIT_DIFF, job, node, prompts, result_of, tiny_weights
+from worker.experiment import phases
+
+LENGTHS = [5, 4, 6, 3, 5]
+SINGLE = {"senders": [node("z", 0)], "receivers": [node("v", 1)]}
+SWEEP = {"senders": ALL_HEADS, "receivers": [node("resid_post", 2)]}
+EDGES = {"senders": ALL_HEADS, "receivers": {"sweep": {"hook": ["q", "k"]}}}
+OWN_ATTENTION = {"kind": "attention", "query": "end", "key": "first"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "source", "expected"),
+    [
+        ({}, "new", ("patch",)),
+        ({}, "mean", ("means", "patch")),
+        ({"method": "attribution"}, "new", ("patch",)),
+        ({"method": "attribution", "verify": 2}, "new", ("patch", "verify")),
+        ({"method": "attribution", "verify": 2}, "mean", ("means", "patch", "verify")),
+    ],
+)
+def test_a_job_has_the_phases_it_needs(fields: dict[str, Any], source: str, expected: tuple[str, ...]) -> None:
+    """Means over the dataset come before the patches, exact values of estimated cells after."""
+    assert phases(job(prompts([3]), {**SINGLE, "source": source}, **fields)) == expected
+
+
+def test_one_cell_gives_one_number_per_example_with_its_statistics() -> None:
+    """The founding experiment's form."""
+    result = result_of(tiny_weights(), prompts(LENGTHS), SINGLE, cuts=[2])
+    block, patched = result.blocks[0], result.arrays["0/patched"]
+    assert block["axes"] == ["example"]
+    assert block["shape"] == [5] == list(patched.shape)
+    assert block["coordinates"] == {"example": [0, 1, 2, 3, 4]}
+    statistics = block["summary"]["patched"]
+    assert statistics["mean"] == pytest.approx(patched.mean(), abs=1e-6)
+    assert statistics["sd"] == pytest.approx(patched.std(ddof=1), abs=1e-6)
+    assert statistics["sem"] == pytest.approx(patched.std(ddof=1) / 5**0.5, abs=1e-6)
+    assert (statistics["median"], statistics["n"]) == (pytest.approx(np.median(patched), abs=1e-6), 5)
+
+
+def test_a_sweep_gives_means_and_deviations_over_the_examples() -> None:
+    """As numpy has them from the numbers per example."""
+    each = result_of(tiny_weights(), prompts(LENGTHS), SWEEP, output={"per_example": True}).arrays["0/patched"]
+    result = result_of(tiny_weights(), prompts(LENGTHS), SWEEP, cuts=[1, 3])
+    assert result.blocks[0]["axes"] == ["sender_layer", "sender_head"]
+    assert result.blocks[0]["coordinates"] == {"sender_layer": [0, 1, 2], "sender_head": [0, 1]}
+    np.testing.assert_allclose(result.arrays["0/patched"], each.mean(-1), atol=1e-6)
+    np.testing.assert_allclose(result.arrays["0/patched_sd"], each.std(-1, ddof=1), atol=1e-6)
+    np.testing.assert_allclose(result.arrays["0/patched_sem"], each.std(-1, ddof=1) / 5**0.5, atol=1e-6)
+    assert result.arrays["0/orig"].shape == ()
+
+
+@pytest.mark.parametrize(("normalize", "new_becomes"), [("noising", -1), ("denoising", 1)])
+@pytest.mark.parametrize("per_example", [True, False])
+def test_normalisation_divides_by_means_over_the_whole_dataset(
+    normalize: str, new_becomes: int, per_example: bool
+) -> None:
+    """Orig becomes 0 and new -1 or +1, whatever the shards; the raw means are kept."""
+    metric = {**LOGIT_DIFF, "normalize": normalize}
+    output = {"per_example": per_example}
+    raw = result_of(tiny_weights(), prompts(LENGTHS), SWEEP, output={"per_example": True}).arrays
+    orig, new = raw["0/orig"].mean(), raw["0/new"].mean()
+    result = result_of(tiny_weights(), prompts(LENGTHS), SWEEP, metric, cuts=[2], output=output)
+    expected = new_becomes * (raw["0/patched"].mean(-1) - orig) / (new - orig)
+    patched = result.arrays["0/patched"]
+    np.testing.assert_allclose(patched.mean(-1) if per_example else patched, expected, atol=1e-4)
+    assert result.arrays["0/orig"].mean() == pytest.approx(0, abs=1e-5)
+    assert result.arrays["0/new"].mean() == pytest.approx(new_becomes, abs=1e-5)
+    assert result.blocks[0]["normalization"]["orig_mean"] == pytest.approx(orig, abs=1e-5)
+    assert result.blocks[0]["metric"] == {"kind": "logit_diff", "unit": "fraction", "normalize": normalize}
+
+
+def test_orig_has_the_patched_shape_where_the_metric_depends_on_the_cell() -> None:
+    """Each receiver's own attention differs before anything is patched."""
+    result = result_of(tiny_weights(), prompts(LENGTHS), EDGES, OWN_ATTENTION)
+    assert result.arrays["0/orig"].shape == result.arrays["0/patched"].shape == (3, 2, 2, 3, 2)
+    assert result.blocks[0]["summary"]["orig"] is None
+
+
+@pytest.mark.parametrize("count", [3, 1000])
+def test_reduce_keeps_the_cells_of_largest_absolute_effect(count: int) -> None:
+    """With their coordinates along every former axis; never more than there are."""
+    whole = result_of(tiny_weights(), prompts(LENGTHS), EDGES, OWN_ATTENTION).arrays
+    effect = np.abs(whole["0/patched"] - whole["0/orig"])
+    result = result_of(
+        tiny_weights(), prompts(LENGTHS), EDGES, OWN_ATTENTION, cuts=[2], output={"reduce": {"top": count}}
+    )
+    block = result.blocks[0]
+    kept = min(count, effect.size)
+    assert (block["axes"], block["shape"]) == (["cell"], [kept])
+    np.testing.assert_allclose(
+        np.abs(result.arrays["0/patched"] - result.arrays["0/orig"]), np.sort(effect.ravel())[::-1][:kept], atol=1e-6
+    )
+    names = ["sender_layer", "sender_head", "receiver_hook", "receiver_layer", "receiver_head"]
+    hooks = ["q", "k"]
+    first = [block["coordinates"][name][0] for name in names]
+    place = tuple(
+        hooks.index(value) if name == "receiver_hook" else value for name, value in zip(names, first, strict=True)
+    )
+    assert result.arrays["0/patched"][0] == pytest.approx(whole["0/patched"][place], abs=1e-6)
+
+
+def test_reduce_to_the_mean_of_one_cell_leaves_no_axis() -> None:
+    """A single number, with its deviation."""
+    result = result_of(tiny_weights(), prompts(LENGTHS), SINGLE, output={"reduce": "mean"})
+    assert (result.blocks[0]["axes"], result.blocks[0]["shape"]) == ([], [])
+    assert result.arrays["0/patched"].shape == result.arrays["0/patched_sd"].shape == ()
+
+
+def test_decimals_round_the_numbers() -> None:
+    """What the user asked for, no more."""
+    arrays = result_of(tiny_weights(), prompts(LENGTHS), SWEEP, output={"decimals": 2}).arrays
+    for name in ("patched", "patched_sd", "orig"):
+        np.testing.assert_allclose(arrays[f"0/{name}"], np.round(arrays[f"0/{name}"], 2), atol=1e-7)
+
+
+def test_means_over_the_dataset_count_only_the_examples_that_have_a_position() -> None:
+    """Padding is not an activation."""
+    dataset = prompts([2, 5])
+    patch = {"kind": "activation", "nodes": [node("resid_pre", 0)], "source": "mean"}
+    metric = {"kind": "logit", "answer": "A", "position": "end"}
+    arrays = result_of(tiny_weights(), dataset, patch, metric, cuts=[1]).arrays
+    again = result_of(tiny_weights(), dataset, patch, metric).arrays
+    np.testing.assert_allclose(arrays["0/patched"], again["0/patched"], atol=1e-5)
+    twice = dataset.model_copy(update={"new": [[1, 2], [1, 2, 3, 4, 5]], "orig": [[1, 2], [1, 2, 3, 4, 5]]})
+    arrays = result_of(tiny_weights(), twice, patch, metric).arrays
+    np.testing.assert_allclose(arrays["0/patched"], arrays["0/orig"], atol=1e-5)
+
+
+def test_every_array_is_an_array() -> None:
+    """A mean over one axis too many is a numpy scalar, which safetensors does not take."""
+    for patch in (SINGLE, SWEEP, EDGES):
+        for per_example in (True, False):
+            metric = OWN_ATTENTION if patch is EDGES else LOGIT_DIFF
+            result = result_of(tiny_weights(), prompts([4, 5]), patch, metric, output={"per_example": per_example})
+            assert all(type(values) is np.ndarray for values in result.arrays.values())
+
+
+def test_running_a_shard_needs_no_transformers() -> None:
+    """Starting on cached weights takes as long as importing torch."""
+    heavy = ("transformers", "transformer_lens", "celery", "redis")
+    code = f"import sys, worker.experiment; print([name for name in {heavy} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
