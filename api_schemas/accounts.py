@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from api_schemas.frozen import Frozen
-from api_schemas.jobs import JobId, Timestamp
+from api_schemas.frozen import Flag, Frozen
+from api_schemas.jobs import JobId, OptionalTimestamp, Timestamp
 
 KeyScope = Literal["read", "submit", "admin"]
 KeyName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\w.@ -]+$", examples=["ana-laptop"])]
@@ -52,11 +52,11 @@ class KeyInfo(Frozen):
     """What it may use."""
     created_at: Timestamp
     """When it was made."""
-    expires_at: Timestamp | None = None
+    expires_at: OptionalTimestamp = None
     """When it stops working."""
-    last_used_at: Timestamp | None = None
+    last_used_at: OptionalTimestamp = None
     """When it was last used, to the minute."""
-    revoked: bool
+    revoked: Flag
     """Whether it was revoked."""
 
 
@@ -126,5 +126,5 @@ class Version(Frozen):
 class Liveness(Frozen):
     """That the process answers."""
 
-    alive: bool
+    alive: Flag
     """Always true."""

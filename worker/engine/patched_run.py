@@ -25,8 +25,8 @@ from worker.engine.weights import GPT2Weights
 
 
 def enter_layer(runs: Runs, state: State, layer: int, patches: Sequence[Replacement]) -> State:
-    """Patch the residual stream where a layer begins."""
-    for patch in patches:
+    """Patch the residual stream where a layer begins, in the order of a forward pass: embeddings first."""
+    for patch in sorted(patches, key=lambda patch: patch.node.time):
         if patch.node.hook in EMBEDDING_HOOKS and layer == 0:
             live = live_or_orig(runs, state, "resid_pre", 0)
             orig = state.rows.take(runs.orig(patch.node.hook, None))[:, None]
