@@ -353,8 +353,8 @@ class ModelChanged(PathPatchingError):
 
     def __init__(self, name: str, accepted: str, found: str) -> None:
         super().__init__(
-            f"The job was accepted for revision {accepted} of model {name!r}, but its files are of revision {found} now. "
-            "Submit it again."
+            f"The job was accepted for revision {accepted} of model {name!r}, but its files are of revision {found} "
+            "now. Submit it again."
         )
 
 
@@ -366,8 +366,9 @@ class OutOfMemory(PathPatchingError):
 
     def __init__(self, needed_bytes: int, budget_bytes: int) -> None:
         super().__init__(
-            f"One example needs about {needed_bytes / 2**20:.0f} MiB for its activations alone, and an allocation failed "
-            f"with a budget of {budget_bytes / 2**20:.0f} MiB. Shorter prompts or a worker with more memory can run it."
+            f"One example needs about {needed_bytes / 2**20:.0f} MiB for its activations alone, and an allocation "
+            f"failed with a budget of {budget_bytes / 2**20:.0f} MiB. Shorter prompts or a worker with more memory can "
+            "run it."
         )
 
 
