@@ -15,7 +15,9 @@ from typing import Literal, NamedTuple
 
 from tokenizers import Tokenizer
 
+from api_schemas.errors import InvalidSpec
 from service.datasets.ioi_words import NAMES, OBJECTS, PLACES, TEMPLATES
+from service.wording import wrong
 
 PromptType = Literal["mixed", "ABBA", "BABA"]
 NewKind = Literal["abc", "swapped"]
@@ -24,15 +26,16 @@ FEWEST_NAMES = 10
 """Below this, few name pairs are left, and examples are hardly independent of one another."""
 
 
-class TooFewNames(ValueError):
+class TooFewNames(InvalidSpec):
     """Hardly any of our names is a single token of this tokenizer, so the task cannot be posed in it."""
 
     def __init__(self, single_token_names: Sequence[str]) -> None:
         found = f" ({', '.join(single_token_names)})" if single_token_names else ""
-        super().__init__(
+        sentence = (
             f"The ioi dataset needs at least {FEWEST_NAMES} names that are single tokens with a leading space; "
             f"this model's tokenizer has {len(single_token_names)} of our {len(NAMES)}{found}."
         )
+        super().__init__([wrong(("dataset", "kind"), sentence)])
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from api_schemas.datasets import (
 )
 from api_schemas.errors import InvalidSpec
 from service.datasets.draft import Draft, Path, check_prompts
-from service.datasets.ioi import IoiPrompts, TooFewNames, draw_ioi
+from service.datasets.ioi import IoiPrompts, draw_ioi
 from service.datasets.prompts import draft_prompts, draft_tokens
 from service.datasets.templates import draft_templates
 from service.limits import Limits, knob
@@ -104,10 +104,7 @@ def _draft(dataset: Dataset, model: CatalogModel) -> Draft:
 
 def _draft_ioi(dataset: IoiDataset, tokenizer: Tokenizer, bos_id: int | None) -> Draft:
     draw = _draw_ioi if dataset.examples <= MOST_REMEMBERED else _draw_ioi.__wrapped__
-    try:
-        drawn = draw(tokenizer, dataset, bos_id)
-    except TooFewNames as exc:
-        raise InvalidSpec([wrong(("dataset", "kind"), str(exc))]) from exc
+    drawn = draw(tokenizer, dataset, bos_id)
     where: Callable[[str, int], Path] = lambda run, example: ("dataset", "kind")  # noqa: E731
     return Draft(drawn.orig, drawn.new, drawn.roles, drawn.answers, where=where)
 

@@ -10,7 +10,8 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from service.datasets.ioi import IoiPrompts, NewKind, PromptType, TooFewNames, draw_ioi, single_token_names
+from api_schemas.errors import InvalidSpec
+from service.datasets.ioi import IoiPrompts, NewKind, PromptType, draw_ioi, single_token_names
 from service.datasets.ioi_words import NAMES, OBJECTS, PLACES, TEMPLATES
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -183,5 +184,6 @@ def test_a_seed_keeps_its_prompts() -> None:
 def test_a_tokenizer_with_hardly_any_names_is_refused() -> None:
     """An unknown token makes every name "one token"; such names must not count."""
     tokenizer = Tokenizer(WordLevel({"?": 0, " Mary": 1, " John": 2}, unk_token="?"))  # noqa: S106
-    with pytest.raises(TooFewNames, match=r"at least 10 names .* has 2 of our \d+ \(John, Mary\)"):
+    with pytest.raises(InvalidSpec, match=r"at least 10 names .* has 2 of our \d+ \(John, Mary\)") as caught:
         draw_ioi(tokenizer, 4, seed=0)
+    assert [error.pointer for error in caught.value.errors] == ["/dataset/kind"]
