@@ -79,7 +79,7 @@ class Node(Frozen):
     neuron: Annotated[Index | None, Field(examples=[None])] = None
     """0-based MLP neuron, with `pre post` only; absent means every neuron of the layer."""
     positions: Annotated[Positions | None, Field(examples=[None])] = None
-    """Positions of this node only; by default those of the patch."""
+    """Restricts this node: of the patch's positions, only those named here too. Absent: all of the patch's."""
 
     @model_validator(mode="before")
     @classmethod
