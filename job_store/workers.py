@@ -1,6 +1,7 @@
 """Workers as their heartbeats describe them, and how fast they were measured to be."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from api_schemas.jobs import WorkerInfo
@@ -12,7 +13,7 @@ def beat(worker: str, description: dict[str, Any], ttl_s: float) -> Step[int]:
     """Say that a worker lives; without another beat it leaves the list after ``ttl_s``. Answers the store's time in ms.
 
     Args:
-        description: The fields of ``WorkerInfo`` except ``id`` and ``seen_at``.
+        description: The fields of ``WorkerInfo`` except ``id`` and ``seen_at``, and ``is_loading``.
     """
     return Step("beat", (worker, json.dumps(description), round(ttl_s * 1000)), int)
 
@@ -22,9 +23,20 @@ def keep_listed(worker: str, ttl_s: float) -> Step[bool]:
     return Step("keep_listed", (worker, round(ttl_s * 1000)), bool)
 
 
+def waiting_messages(worker: str, models: Sequence[str]) -> Step[int]:
+    """Messages that an idle worker could take but has not; 0 for one that loads or runs a shard."""
+    return Step("waiting_messages", (worker, *models), int)
+
+
 def leave(worker: str) -> Step[int]:
     """Take a worker that stops off the list."""
     return Step("leave", (worker,), int)
+
+
+def _public(description: bytes) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(description)
+    fields.pop("is_loading", None)
+    return fields
 
 
 def list_workers() -> Step[tuple[WorkerInfo, ...]]:
@@ -32,7 +44,7 @@ def list_workers() -> Step[tuple[WorkerInfo, ...]]:
 
     def read(reply: list[Any]) -> tuple[WorkerInfo, ...]:
         return tuple(
-            WorkerInfo(id=name.decode(), seen_at=when(int(seen_ms)), **json.loads(description))
+            WorkerInfo(id=name.decode(), seen_at=when(int(seen_ms)), **_public(description))
             for name, description, seen_ms in reply
         )
 

@@ -21,13 +21,17 @@ def quieten_celery() -> None:
 
 
 def make_app(settings: WorkerSettings) -> Celery:
-    """The app of a worker with these settings."""
+    """The app of a worker with these settings.
+
+    Messages are acknowledged early: a lost nudge is replaced by the reaper, whereas a late acknowledgement that fails
+    because the broker has died leaves kombu's consumer deaf for good (seen with kombu 5.7: the unacknowledged message
+    keeps it from polling, and so from noticing that its connection is gone).
+    """
     app = Celery("worker", include=["worker.tasks"])
     app.conf.update(broker_settings(settings.redis_url))
     app.conf.update(
         task_queues=[_queue(model) for model in settings.models],
-        task_acks_late=True,
-        task_reject_on_worker_lost=True,
+        task_acks_late=False,
         task_soft_time_limit=settings.shard_limit_s,
         task_time_limit=settings.shard_limit_s + settings.kill_after_s,
         worker_prefetch_multiplier=1,

@@ -36,6 +36,7 @@ class Child:
         if settings.threads:
             torch.set_num_threads(settings.threads)
         self._settings = settings
+        self._is_loading = True
         self._device = device.resolve(settings.devices[index])
         self._store = JobStore.connect(settings.redis_url)
         self._models = ModelCache(settings, self._device)
@@ -55,6 +56,11 @@ class Child:
             SelfCheckFailed: The device computes wrong numbers.
         """
         self._pulse.start()
+        self._preload()
+        self._is_loading = False
+        self._pulse.try_to_beat()
+
+    def _preload(self) -> None:
         for name in self._settings.preload:
             try:
                 self._models.get(ModelSpec(name=name))
@@ -62,10 +68,10 @@ class Child:
                 raise
             except Exception:
                 log.exception("%s could not be loaded: its jobs will fail until it can", name)
-        self._pulse.try_to_beat()
 
     def _describe(self) -> dict[str, Any]:
         return {
+            "is_loading": self._is_loading,
             "device": self._device,
             "models": self._models.names,
             "serves": list(self._settings.serves),

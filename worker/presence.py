@@ -3,16 +3,20 @@
 import logging
 import os
 import threading
+import time
 
 from billiard.process import active_children
 
 from api_schemas.errors import PathPatchingError
 from job_store.store import JobStore
-from job_store.workers import keep_listed, leave
+from job_store.workers import keep_listed, leave, waiting_messages
 from worker.pulse import STOP_SIGNAL, TTL_BEATS
 from worker.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
+
+DEAF_S = 30.0
+"""Celery's consumer may be lost for good after trouble with its broker: an idle worker that hears nothing ends."""
 
 
 def child_name(settings: WorkerSettings, index: int) -> str:
@@ -26,6 +30,7 @@ class Presence:
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._stopped = threading.Event()
+        self._idle_since = time.monotonic()
         self._names = [child_name(settings, index) for index in range(len(settings.devices))]
 
     def start(self) -> None:
@@ -38,10 +43,23 @@ class Presence:
             if self._settings.health_file is not None:
                 self._settings.health_file.touch()
             try:
-                for name in self._names:
-                    store.run(keep_listed(name, TTL_BEATS * self._settings.heartbeat_s))
+                self._beat(store)
             except PathPatchingError as error:
+                self.note_message()  # without a broker there is nothing to receive
                 log.warning("no heartbeat: %s", error)
+
+    def _beat(self, store: JobStore) -> None:
+        for name in self._names:
+            store.run(keep_listed(name, TTL_BEATS * self._settings.heartbeat_s))
+        if not all(store.run(waiting_messages(name, self._settings.serves)) for name in self._names):
+            self.note_message()
+        elif time.monotonic() - self._idle_since > DEAF_S:
+            log.critical("messages wait, but none has arrived for %g s: this worker ends, to be started again", DEAF_S)
+            os._exit(1)
+
+    def note_message(self) -> None:
+        """A message has arrived, or there was none to receive."""
+        self._idle_since = time.monotonic()
 
     def hand_back_after_grace(self) -> None:
         """Give running shards the grace time, then stop them; their children hand them back."""

@@ -69,6 +69,12 @@ def enter(**_: Any) -> None:
     _presence.start()
 
 
+@signals.task_received.connect  # type: ignore[untyped-decorator]
+def hear(**_: Any) -> None:
+    """In the main process, at every message."""
+    _presence.note_message()
+
+
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def wind_down(how: str, **_: Any) -> None:
     """In the main process, on SIGTERM."""

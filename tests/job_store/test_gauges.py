@@ -2,7 +2,7 @@
 
 from job_store.gauges import jobs_by_state, queues, totals
 from job_store.store import JobStore
-from job_store.workers import beat, keep_listed, leave, list_workers
+from job_store.workers import beat, keep_listed, leave, list_workers, waiting_messages
 from tests.stored_jobs import must_take, new_job, submit, work_off
 
 WORKER = {"device": "cpu", "models": ["demo"], "serves": ["demo"], "memory_bytes": 1, "running": None}
@@ -29,6 +29,15 @@ def test_states_and_totals_are_counted(store: JobStore) -> None:
     }  # fmt: skip
     counted = store.run(totals())
     assert (counted["jobs_created"], counted["jobs_succeeded"], counted["shards_done"]) == (3, 2, 2)
+
+
+def test_messages_wait_only_for_a_worker_that_could_take_them(store: JobStore) -> None:
+    """A worker that is idle while messages wait has lost its consumer; one that loads or computes has not."""
+    store.client.rpush("patch.demo", "message")
+    assert store.run(waiting_messages("w", ["demo", "other"])) == 0
+    for state, waiting in (({"is_loading": True}, 0), ({"running": "job_x/0/0"}, 0), ({"is_loading": False}, 1)):
+        store.run(beat("w", {**WORKER, **state}, 10))
+        assert store.run(waiting_messages("w", ["demo", "other"])) == waiting
 
 
 def test_a_worker_is_listed_while_it_beats(store: JobStore) -> None:
