@@ -9,6 +9,10 @@ local lapsed = call('ZRANGEBYSCORE', 'pp:leases', '-inf', NOW, 'LIMIT', 0, ARGV[
 for _, member in ipairs(lapsed) do
   local id, slot = string.match(member, '^(.*)|(.*)$')
   local job = read_job(id)
-  if job then lose(job, slot, string.match(slot, '/(.*)$')) else call('ZREM', 'pp:leases', member) end
+  if not job then
+    call('ZREM', 'pp:leases', member)
+  elseif call('ZSCORE', 'pp:leases', member) then  -- else an earlier one of this round has ended the job
+    lose(job, slot, string.match(slot, '/(.*)$'))
+  end
 end
 return lapsed

@@ -3,10 +3,11 @@
 import asyncio
 import time
 
+from job_store.gauges import queues, totals
 from job_store.reaper import Reaper, Swept, lapse_leases, starved
 from job_store.store import AsyncJobStore, JobStore
 from tests.embedded_valkey import EmbeddedValkey
-from tests.stored_jobs import must_take, new_job, submit
+from tests.stored_jobs import must_take, new_job, submit, take
 
 
 async def no_nudge(model: str, number: int) -> None:
@@ -66,3 +67,16 @@ def test_a_clock_that_stepped_back_delays_a_lapse_by_a_minute_at_most(store: Job
     assert store.run(lapse_leases()) == ()
     ahead_s = float(store.client.zscore("pp:leases", lease)) / 1000 - time.time()
     assert 50 < ahead_s < 70
+
+
+def test_a_job_that_one_lapsed_shard_ends_is_not_queued_again_by_the_next(store: JobStore) -> None:
+    """Both leases lapse in one round: the first shard's third loss fails the job, and nothing may follow."""
+    submit(store, new_job(shards=2))
+    for _ in range(2):
+        must_take(store, lease_s=0)
+        store.run(lapse_leases())
+    assert [must_take(store, lease_s=0).shard for _ in range(2)] == [0, 1]
+    assert len(store.run(lapse_leases())) == 2
+    assert take(store) is None
+    assert [queue.shards for queue in store.run(queues())] == [0]
+    assert store.run(totals())["jobs_failed"] == 1
