@@ -11,7 +11,6 @@ from service.app import create_app
 from service.settings import Settings
 
 PAGE, SCHEMA_FILE = "api.md", "openapi.json"
-NO_TABLE = ("string", "integer", "number", "boolean")
 Document = dict[str, Any]
 
 
@@ -26,7 +25,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def page(document: Document) -> Iterator[str]:
     """The page, line by line."""
     yield "# API reference\n"
-    yield f"Of pathpatch {document['info']['version']}, written from its OpenAPI document, which is [here]({SCHEMA_FILE}) too."
+    yield f"Of pathpatch {document['info']['version']}, from its OpenAPI document, [here]({SCHEMA_FILE}) as JSON."
     yield "A running service has the same at `/docs`, to try out. [HTTP API](http.md) is the short version.\n"
     operations = [
         (f"{method.upper()} {path}", operation)
@@ -58,7 +57,9 @@ def operation_section(route: str, operation: Document) -> Iterator[str]:
         yield f"Body: {', '.join(dict.fromkeys(kinds))}\n"
     yield "| answer | body | |\n|---|---|---|"
     for status, answer in sorted(operation["responses"].items()):
-        bodies = [f"`{kind}` {type_of(content.get('schema', {}))}" for kind, content in answer.get("content", {}).items()]
+        bodies = [
+            f"`{kind}` {type_of(content.get('schema', {}))}" for kind, content in answer.get("content", {}).items()
+        ]
         yield f"| {status} | {'<br>'.join(bodies)} | {_cell(answer['description'])} |"
     yield ""
 
