@@ -1,6 +1,6 @@
 """Metrics: the number read from each final patched run."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -21,12 +21,21 @@ class Head(Frozen):
 
 
 class _Metric(Frozen):
+    unit: ClassVar[str]
+    """Unit of a number that is not normalised."""
+    reads_all_logits: ClassVar[bool] = False
+    """Whether it needs the logits of the whole vocabulary, which cost the more."""
+    is_flat_at_orig: ClassVar[bool] = False
+    """Whether its gradient at orig is 0, so that attribution sees nothing."""
+
     normalize: Annotated[Normalize, Field(examples=["none"])] = "none"
     """`noising`: (patched - orig) / (orig - new); `denoising`: (patched - orig) / (new - orig); dataset means."""
 
 
 class Attention(_Metric):
     """Attention probability of a head from `query` to `key`."""
+
+    unit = "probability"
 
     kind: Literal["attention"]
     """Always `attention`."""
@@ -40,6 +49,8 @@ class Attention(_Metric):
 
 class AttentionDiff(_Metric):
     """Attention from `query` to `key` minus attention from `query` to `minus_key`."""
+
+    unit = "probability"
 
     kind: Literal["attention_diff"]
     """Always `attention_diff`."""
@@ -56,6 +67,8 @@ class AttentionDiff(_Metric):
 class LogitDiff(_Metric):
     """Logit of one answer minus logit of another."""
 
+    unit = "nats"
+
     kind: Literal["logit_diff"]
     """Always `logit_diff`."""
     answer: AnswerName
@@ -69,6 +82,8 @@ class LogitDiff(_Metric):
 class Logit(_Metric):
     """Logit of one answer (of the centred unembedding, where the model was so processed)."""
 
+    unit = "nats"
+
     kind: Literal["logit"]
     """Always `logit`."""
     answer: AnswerName
@@ -79,6 +94,9 @@ class Logit(_Metric):
 
 class Prob(_Metric):
     """Probability of one answer."""
+
+    unit = "probability"
+    reads_all_logits = True
 
     kind: Literal["prob"]
     """Always `prob`."""
@@ -91,6 +109,9 @@ class Prob(_Metric):
 class LogProb(_Metric):
     """Log-probability of one answer, in nats."""
 
+    unit = "nats"
+    reads_all_logits = True
+
     kind: Literal["log_prob"]
     """Always `log_prob`."""
     answer: AnswerName
@@ -102,6 +123,10 @@ class LogProb(_Metric):
 class Kl(_Metric):
     """KL(patched || orig) of the next-token distributions, in nats; 0 means that nothing changed."""
 
+    unit = "nats"
+    reads_all_logits = True
+    is_flat_at_orig = True
+
     kind: Literal["kl"]
     """Always `kl`."""
     position: Annotated[PositionRef, Field(examples=["end"])] = "end"
@@ -111,6 +136,9 @@ class Kl(_Metric):
 class Loss(_Metric):
     """Next-token cross-entropy in nats, mean over an example's predicted positions."""
 
+    unit = "nats"
+    reads_all_logits = True
+
     kind: Literal["loss"]
     """Always `loss`."""
 
@@ -119,15 +147,4 @@ Metric = Annotated[
     Attention | AttentionDiff | LogitDiff | Logit | Prob | LogProb | Kl | Loss, Field(discriminator="kind")
 ]
 ATTENTION_METRICS = (Attention, AttentionDiff)
-ANSWER_METRICS = (LogitDiff, Logit, Prob, LogProb)
-UNITS = {
-    "attention": "probability",
-    "attention_diff": "probability",
-    "logit_diff": "nats",
-    "logit": "nats",
-    "prob": "probability",
-    "log_prob": "nats",
-    "kl": "nats",
-    "loss": "nats",
-}
 NORMALIZED_UNIT = "fraction"

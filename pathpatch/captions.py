@@ -28,12 +28,10 @@ def metric_words(metric: Mapping[str, Any] | None, kind: str) -> str:
             words = f"attention {said['query']}→{said['key']} minus {said['query']}→{said['minus_key']}"
         case "logit_diff" if metric:
             words = f"logit {said['answer']} minus {said['minus_answer']}"
-        case "logit" | "prob" | "log_prob" if metric:
-            words = f"{kind.replace('_', ' ')} of {said['answer']}"
         case "kl":
             words = "KL from orig"
         case _:
-            words = kind.replace("_", " ")
+            words = kind.replace("_", " ") + (f" of {said['answer']}" if "answer" in said else "")
     head = said.get("head")
     position = said.get("position", "end")
     words += f" of head {head['layer']}.{head['head']}" if head else ""

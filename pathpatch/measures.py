@@ -1,4 +1,4 @@
-"""Metrics: the number read from each final patched run."""
+"""Metrics: the number read from each final patched run. A dict, as specs have it, says the same."""
 
 from typing import Any, Literal
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from api_schemas.datasets import ResolvedDataset
-from api_schemas.metrics import ATTENTION_METRICS, Kl, LogProb, Loss, Metric, Prob
+from api_schemas.metrics import ATTENTION_METRICS, Loss, Metric
 from api_schemas.models import ModelShape
 from api_schemas.nodes import HEAD_HOOKS, Node, Positions, SweepOf
 from api_schemas.spec import ActivationPatch, JobSpec, PathPatch
@@ -108,11 +108,9 @@ def _readout(spec: JobSpec, shape: ModelShape, length: float) -> float:
 
 
 def _columns(metric: Metric, shape: ModelShape, length: float) -> float:
-    if isinstance(metric, Loss):
-        return length * shape.d_vocab
-    if isinstance(metric, Kl | Prob | LogProb):
-        return shape.d_vocab
-    return 2.0
+    if not metric.reads_all_logits:
+        return 2.0
+    return shape.d_vocab * (length if isinstance(metric, Loss) else 1)
 
 
 def _groups(end: list[Node] | SweepOf, shape: ModelShape, length: float) -> list[_Group]:

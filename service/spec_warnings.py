@@ -8,7 +8,6 @@ from api_schemas.metrics import (
     Attention,
     AttentionDiff,
     Head,
-    Kl,
     LogitDiff,
     Loss,
     Metric,
@@ -39,8 +38,8 @@ def warnings_of(
         if isinstance(metric, LogitDiff):
             yield from _equal_answers(metric, dataset)
         yield from _out_of_reach(spec, metric, dataset, shape)
-        if spec.method == "attribution" and isinstance(metric, Kl):
-            yield "the gradient of kl at orig is 0, so method 'attribution' estimates 0 for every cell"
+        if spec.method == "attribution" and metric.is_flat_at_orig:
+            yield f"the gradient of {metric.kind} at orig is 0, so method 'attribution' estimates 0 for every cell"
 
 
 def _equal_runs(spec: JobSpec, dataset: ResolvedDataset) -> Iterator[str]:

@@ -2,11 +2,12 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from api_schemas.errors import InvalidSpec
+from api_schemas.metrics import Metric
 from api_schemas.models import ModelOrigin, parse_registry
 from api_schemas.spec import JobSpec
 from service.limits import Limits
@@ -14,6 +15,8 @@ from service.models import ModelCatalog
 from service.spec_errors import field_errors
 from service.validation import CheckedSpec, check_job
 
+METRICS = {get_args(metric.model_fields["kind"].annotation)[0]: metric for metric in get_args(get_args(Metric)[0])}
+"""Class of each kind of metric."""
 GOLDEN_MODEL = Path(__file__).parent / "golden" / "model"
 SENDERS = [{"hook": "z", "layer": 1, "head": 2}]
 RECEIVERS = [{"hook": "q", "layer": 2, "head": 3}]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from api_schemas.errors import ChecksFailed
 from api_schemas.grid import Grid, grid_of, unreachable_senders
-from api_schemas.metrics import NORMALIZED_UNIT, UNITS, Metric
+from api_schemas.metrics import NORMALIZED_UNIT, Metric
 from api_schemas.models import ModelShape
 from api_schemas.spec import JobSpec, TopCells
 from worker.engine.plan import depends_on_cell
@@ -126,7 +126,7 @@ def _block(
     block: dict[str, Any] = {
         "metric": {
             "kind": metric.kind,
-            "unit": UNITS[metric.kind] if scale is None else NORMALIZED_UNIT,
+            "unit": metric.unit if scale is None else NORMALIZED_UNIT,
             "normalize": metric.normalize,
         },
         "axes": [axis.name for axis in grid.axes],

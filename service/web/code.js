@@ -52,13 +52,16 @@ function datasetOf({ kind, ...rest }) {
   return call("ioi", [literal(examples)], options);
 }
 
+/** What the constructors of metrics take by place; a metric without one is given as a dict. */
 const METRIC_ARGUMENTS = {
   attention: ["query", "key"], attention_diff: ["query", "key", "minus_key"], logit_diff: ["answer", "minus_answer"],
   logit: ["answer"], prob: ["answer"], log_prob: ["answer"], kl: [], loss: [],
 };
 
-function metricOf({ kind, head, ...rest }) {
+function metricOf(metric) {
+  const { kind, head, ...rest } = metric;
   const names = METRIC_ARGUMENTS[kind];
+  if (!names) return literal(metric, "    ");
   const options = Object.fromEntries(Object.entries(rest).filter(([name]) => !names.includes(name)));
   if (head) options.head = `${head.layer}.${head.head}`;
   return call(kind, names.map((name) => literal(rest[name])), options);

@@ -3,21 +3,18 @@ import { getJson, submit, validate } from "./api.js";
 import { curlOf, pythonOf } from "./code.js";
 import { announce, choice, code, el, field } from "./dom.js";
 import { RECEIVER_KINDS, SENDER_KINDS, endOf, fieldsOf } from "./ends.js";
+import { metricKinds } from "./metrics.js";
 import { PRESETS, preset } from "./presets.js";
 import { preview } from "./preview.js";
 import { problemBox } from "./problem.js";
 
 const PAUSE_MS = 400;
 const ROLES = ["IO", "S1", "S1+1", "S2", "end"];
-const METRICS = {
-  attention_diff: ["query", "key", "minus_key"], attention: ["query", "key"], logit_diff: ["answer", "minus_answer"],
-  logit: ["answer"], prob: ["answer"], log_prob: ["answer"], kl: [], loss: [],
-};
 const USUAL = { query: "end", key: "IO", minus_key: "S1", answer: "IO", minus_answer: "S" };
 const FALLBACK_SHAPE = { n_layers: 4, n_heads: 8 };
 
 export async function showExperiment(main, { signal, query }) {
-  const models = (await getJson("v1/models", { signal })).data;
+  const [models, kinds] = await Promise.all([getJson("v1/models", { signal }).then(({ data }) => data), metricKinds({ signal })]);
   const shapeOf = (name) => models.find((model) => model.name === name)?.shape || FALLBACK_SHAPE;
   const usable = models.find((model) => model.available)?.name || models[0].name;
   const draft = query.has("draft") ? sessionStorage.getItem("pathpatch-draft") : null;
@@ -36,7 +33,7 @@ export async function showExperiment(main, { signal, query }) {
     senderKind: choice(SENDER_KINDS, "z"), senders: text({ placeholder: "9.6, 9.9" }),
     receiverKind: choice(RECEIVER_KINDS, "q"), receivers: text({ placeholder: "10.7" }),
     mlps: el("input", { type: "checkbox" }),
-    metric: choice(Object.keys(METRICS).map((kind) => [kind, kind.replaceAll("_", " ")]), "attention_diff"),
+    metric: choice(Object.keys(kinds).map((kind) => [kind, kind.replaceAll("_", " ")]), "attention_diff"),
     query: text({ list: "roles" }), key: text({ list: "roles" }), minus_key: text({ list: "roles" }),
     answer: text({ list: "answers" }), minus_answer: text({ list: "answers" }),
     normalize: choice([["none", "no: in its own unit"], ["noising", "noising: orig 0, new −1"], ["denoising", "denoising: orig 0, new 1"]], "none"),
@@ -81,7 +78,7 @@ export async function showExperiment(main, { signal, query }) {
       controls.metric.value = metric.kind;
       controls.normalize.value = metric.normalize ?? "none";
       for (const [name, holder] of Object.entries(metricFields)) {
-        holder.hidden = !(METRICS[metric.kind] || []).includes(name);
+        holder.hidden = !(kinds[metric.kind] || []).includes(name);
         if (document.activeElement !== controls[name]) controls[name].value = metric[name] ?? "";
       }
     }
@@ -109,9 +106,9 @@ export async function showExperiment(main, { signal, query }) {
       controls.mlps.checked ? (spec.patch.direct_includes_mlps = true) : delete spec.patch.direct_includes_mlps;
     }
     if (spec.metric) {
-      const kind = controls.metric.value;
+      const kind = controls.metric.value || spec.metric.kind;
       const kept = changed === controls.metric ? { kind } : { ...spec.metric, kind };
-      for (const name of METRICS[kind]) {
+      for (const name of (kinds[kind] || []).filter((field) => field in metricFields)) {
         const said = changed === controls.metric ? controls[name].value || USUAL[name] : controls[name].value;
         kept[name] = ["answer", "minus_answer"].includes(name) ? said : asPosition(said);
       }

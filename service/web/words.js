@@ -24,9 +24,8 @@ export function metricWords(metric) {
     case "attention": return `attention ${metric.query}→${metric.key}`;
     case "attention_diff": return `attention ${metric.query}→${metric.key} minus ${metric.query}→${metric.minus_key}`;
     case "logit_diff": return `logit ${metric.answer} minus ${metric.minus_answer}`;
-    case "logit": case "prob": case "log_prob": return `${metric.kind.replace("_", " ")} of ${metric.answer}`;
     case "kl": return "KL from orig";
-    default: return metric.kind;
+    default: return metric.kind.replace("_", " ") + (metric.answer ? ` of ${metric.answer}` : "");
   }
 }
 

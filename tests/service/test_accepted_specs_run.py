@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from api_schemas.nodes import HEAD_HOOKS, NEURON_HOOKS, RECEIVER_HOOKS, SENDER_HOOKS
-from tests.specs_of_demo import check, problems
+from tests.specs_of_demo import METRICS, check, problems
 
 if TYPE_CHECKING:
     from worker.engine.weights import GPT2Weights
@@ -90,21 +90,16 @@ def patches(draw: st.DrawFn, examples: int) -> dict[str, Any]:
 @st.composite
 def metrics(draw: st.DrawFn) -> dict[str, Any]:
     place = st.sampled_from(ROLES) | st.integers(0, 2)
-    kind = draw(
-        st.sampled_from(["attention", "attention_diff", "logit_diff", "logit", "prob", "log_prob", "kl", "loss"])
-    )
-    metric: dict[str, Any] = {
-        "kind": kind,
-        "normalize": draw(st.sampled_from(["none", "none", "noising", "denoising"])),
+    index = st.integers(0, 3)
+    choices: dict[str, st.SearchStrategy[Any]] = {
+        "normalize": st.sampled_from(["none", "none", "noising", "denoising"]),
+        **dict.fromkeys(("query", "key", "minus_key", "position"), place),
+        "head": st.none() | st.fixed_dictionaries({"layer": index, "head": index}),
+        "answer": st.just("x"),
+        "minus_answer": st.just("y"),
     }
-    if kind.startswith("attention"):
-        metric |= {"query": draw(place), "key": draw(place)}
-        metric |= {"minus_key": draw(place)} if kind == "attention_diff" else {}
-        head = {"layer": draw(st.integers(0, 3)), "head": draw(st.integers(0, 3))}
-        return metric | ({"head": head} if draw(st.booleans()) else {})
-    metric |= {} if kind == "loss" else {"position": draw(place)}
-    metric |= {"answer": "x"} if kind in ("logit_diff", "logit", "prob", "log_prob") else {}
-    return metric | ({"minus_answer": "y"} if kind == "logit_diff" else {})
+    kind = draw(st.sampled_from(list(METRICS)))
+    return {"kind": kind} | {name: draw(choices[name]) for name in METRICS[kind].model_fields if name != "kind"}
 
 
 @st.composite

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from service.limits import Limits
-from tests.specs_of_demo import PATCH, PROMPTS, RECEIVERS, SENDERS, TOKENS, document, problems, problems_of
+from tests.specs_of_demo import METRICS, PATCH, PROMPTS, RECEIVERS, SENDERS, TOKENS, document, problems, problems_of
 
 LOGIT = {"kind": "logit", "answer": "IO"}
 
@@ -185,8 +185,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown metric": (
         {"metric": {"kind": "logitdiff"}},
         "/metric/kind",
-        'there is no metric "logitdiff": did you mean "logit_diff"? '
-        "The kinds are attention, attention_diff, logit_diff, logit, prob, log_prob, kl, loss",
+        f'there is no metric "logitdiff": did you mean "logit_diff"? The kinds are {", ".join(METRICS)}',
     ),
     "zero examples": (
         {"dataset": {"kind": "ioi", "examples": 0}},
