@@ -120,6 +120,21 @@ class LogProb(_Metric):
     """Where the log-probability is read: a role or a 0-based position."""
 
 
+class Rank(_Metric):
+    """How many tokens have a larger logit than the answer; 0 means that the answer is the top token."""
+
+    unit = "places"
+    reads_all_logits = True
+    is_flat_at_orig = True
+
+    kind: Literal["rank"]
+    """Always `rank`."""
+    answer: AnswerName
+    """The answer."""
+    position: Annotated[PositionRef, Field(examples=["end"])] = "end"
+    """Where the rank is read: a role or a 0-based position."""
+
+
 class Kl(_Metric):
     """KL(patched || orig) of the next-token distributions, in nats; 0 means that nothing changed."""
 
@@ -144,7 +159,7 @@ class Loss(_Metric):
 
 
 Metric = Annotated[
-    Attention | AttentionDiff | LogitDiff | Logit | Prob | LogProb | Kl | Loss, Field(discriminator="kind")
+    Attention | AttentionDiff | LogitDiff | Logit | Prob | LogProb | Rank | Kl | Loss, Field(discriminator="kind")
 ]
 ATTENTION_METRICS = (Attention, AttentionDiff)
 NORMALIZED_UNIT = "fraction"

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from api_schemas.datasets import ResolvedDataset
-from api_schemas.metrics import Attention, AttentionDiff, Kl, Logit, LogitDiff, LogProb, Loss, Metric, Prob
+from api_schemas.metrics import Attention, AttentionDiff, Kl, Logit, LogitDiff, LogProb, Loss, Metric, Prob, Rank
 from worker.engine import forward
 from worker.engine.positions import Mask, Rows, one_position, positions_of, real_tokens
 from worker.engine.weights import GPT2Weights
@@ -109,6 +109,8 @@ def read_logits(
     if isinstance(metric, Prob | LogProb):
         log_probs = answer_log_prob(weights, normed, ref.answers[metric.answer])
         return log_probs.exp() if isinstance(metric, Prob) else log_probs
+    if isinstance(metric, Rank):
+        return rank(weights, normed, ref.answers[metric.answer])
     assert isinstance(metric, Kl)
     return kl(weights, normed, ref.orig_log_probs[place])
 
@@ -137,6 +139,19 @@ def answer_log_prob(
     """Log-probability of one answer. Unit: nats."""
     answers = answer.repeat_interleave(normed.shape[1])
     return token_log_probs(weights, normed.flatten(0, 1), answers).view(normed.shape[:2])
+
+
+def rank(
+    weights: GPT2Weights, normed: Float[Tensor, "batch cell d_model"], answer: Int[Tensor, " batch"]
+) -> Float[Tensor, "batch cell"]:
+    """How many tokens have a larger logit than the answer. Unit: places; 0 means the top token."""
+    answers = answer.repeat_interleave(normed.shape[1])
+    parts = []
+    for start in range(0, len(answers), LOGIT_ROWS_AT_ONCE):
+        logits = forward.unembed(weights, normed.flatten(0, 1)[start : start + LOGIT_ROWS_AT_ONCE])
+        own = logits.gather(1, answers[start : start + LOGIT_ROWS_AT_ONCE, None])
+        parts.append((logits > own).sum(dim=-1))
+    return torch.cat(parts).view(normed.shape[:2]).float()
 
 
 def kl(

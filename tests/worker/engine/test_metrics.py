@@ -1,14 +1,16 @@
 """Metrics equal torch on the same logits."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from tests.tiny_weights import node, prompts, result_of, tiny_weights
+from tests.tiny_weights import D_VOCAB, node, prompts, result_of, tiny_weights
 from worker.engine import forward
 from worker.engine.activations import Activations
+from worker.engine.metrics import rank
 
 LENGTHS = [5, 3, 4]
 
@@ -40,6 +42,8 @@ def by_hand(metric: dict[str, Any], run: str, example: int) -> float:
         orig = logits_of("orig", example)[position].log_softmax(-1)
         return torch.nn.functional.kl_div(orig, here.log_softmax(-1), log_target=True, reduction="sum").item()
     answer = dataset.answers[metric["answer"]][example]
+    if metric["kind"] == "rank":
+        return here.argsort(descending=True).tolist().index(answer)
     if metric["kind"] == "logit_diff":
         return (here[answer] - here[dataset.answers[metric["minus_answer"]][example]]).item()
     read = {"logit": here, "prob": here.softmax(-1), "log_prob": here.log_softmax(-1)}[metric["kind"]]
@@ -53,6 +57,7 @@ def by_hand(metric: dict[str, Any], run: str, example: int) -> float:
         {"kind": "logit", "answer": "B", "position": "middle"},
         {"kind": "prob", "answer": "A"},
         {"kind": "log_prob", "answer": "A", "position": "first"},
+        {"kind": "rank", "answer": "A", "position": "middle"},
         {"kind": "kl"},
         {"kind": "loss"},
     ],
@@ -63,6 +68,15 @@ def test_a_metric_equals_torch_on_the_same_logits(metric: dict[str, Any]) -> Non
     for run, values in zip(("orig", "new"), orig_and_new(metric), strict=True):
         expected = [by_hand(metric, run, example) for example in range(len(LENGTHS))]
         np.testing.assert_allclose(values, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_rank_counts_the_tokens_with_larger_logits() -> None:
+    """0 is the top, and an equal logit is not a larger one: here logits are 0, 1, 2, ... with a tie at the top."""
+    top = torch.arange(D_VOCAB).float().clamp(max=D_VOCAB - 2)
+    weights = replace(tiny_weights(), b_U=top)
+    answer = torch.tensor([0, D_VOCAB - 3, D_VOCAB - 2, D_VOCAB - 1])
+    ranks = rank(weights, torch.zeros(4, 2, weights.d_model), answer)
+    assert ranks.tolist() == [[place, place] for place in (D_VOCAB - 1, 2, 0, 0)]
 
 
 def test_attention_metrics_read_the_pattern() -> None:
