@@ -42,8 +42,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## Run the founding experiment over HTTP; MODEL=gpt2-small for the real one
 	@$(VENV)/bin/pathpatch demo --model $(MODEL)
 
-test: $(STAMP) ## Run all tests; ARGS='tests/worker -x' narrows them
-	@$(PY) -m pytest $(ARGS)
+test: $(STAMP) ## Run all tests, in parallel; ARGS='tests/worker -x' runs some, one by one
+	@$(PY) -m pytest $(or $(ARGS),-n auto --maxprocesses 4 --dist loadfile)
 
 lint: $(STAMP) ## Check format, lint, types and dependencies
 	@$(VENV)/bin/ruff format --check .
@@ -55,7 +55,6 @@ audit: $(STAMP)
 	@$(PY) .ci/audit.py
 
 docs: $(STAMP) ## Build the documentation into site/
-	@$(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet && echo "docs: site/index.html"
 
 chaos: $(STAMP) ## Kill processes at random for minutes; SEED=n repeats a run
