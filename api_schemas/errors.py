@@ -138,6 +138,21 @@ class SelfCheckFailed(PathPatchingError):
         )
 
 
+class MalformedRequest(PathPatchingError):
+    """Bytes that are not an HTTP request, or one with far too long headers."""
+
+    code = "malformed_request"
+    title = "This is not an HTTP request"
+
+
+class RequestTimeout(PathPatchingError):
+    """A request whose headers or body took too long to arrive."""
+
+    code = "request_timeout"
+    title = "The request took too long to arrive"
+    retryable = True
+
+
 class MalformedJson(PathPatchingError):
     """A body that is not strict JSON: syntax, NaN, duplicate keys, huge integers, or nested too deep."""
 

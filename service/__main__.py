@@ -1,19 +1,23 @@
 """``python -m service``: the HTTP service, as the environment says."""
 
 import asyncio
+import contextlib
 import os
+import resource
 import sys
 
 import uvicorn
 
 from service import logs
 from service.app import NoKeys, create_app, require_keys
+from service.connections import TimedConnection
 from service.settings import Settings
 
 SWITCH_INTERVAL_S = 0.001
 """How long a thread that resolves a dataset may hold up the event loop; Python's own 5 ms would be felt."""
 GRACE_S = 5
 BAD_USAGE = 2
+MOST_FILES = 65_536
 
 
 def main() -> int:
@@ -27,6 +31,7 @@ def main() -> int:
         sys.stderr.write(f"service: {exc}\n")
         return BAD_USAGE
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    _allow_many_connections()
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -38,10 +43,20 @@ def main() -> int:
             timeout_graceful_shutdown=GRACE_S,
             timeout_keep_alive=30,
             backlog=2048,
+            http=TimedConnection,
+            ws="none",
         )
     )
     server.run()
     return 0 if server.started else 1
+
+
+def _allow_many_connections() -> None:
+    """As many open files as the system lets us have: slow clients must not use up the usual 1024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if most == resource.RLIM_INFINITY else min(most, MOST_FILES)
+    with contextlib.suppress(ValueError, OSError):  # macOS allows fewer than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 if __name__ == "__main__":

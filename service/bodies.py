@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from starlette.requests import ClientDisconnect, Request
 
-from api_schemas.errors import BodyTooLarge, MalformedJson, UnsupportedMediaType
+from api_schemas.errors import BodyTooLarge, MalformedJson, RequestTimeout, UnsupportedMediaType
 
 BIGGEST_DIGITS = 19
 """Digits of the largest integer that is read, that of 64 bits."""
@@ -22,7 +22,7 @@ async def read_json(request: Request, max_bytes: int, max_depth: int, timeout_s:
     """The body's bytes and what they say.
 
     Raises:
-        UnsupportedMediaType, BodyTooLarge, MalformedJson: The body is refused.
+        UnsupportedMediaType, BodyTooLarge, RequestTimeout, MalformedJson: The body is refused.
     """
     _check_media_type(request)
     body = await read_body(request, max_bytes, timeout_s)
@@ -59,7 +59,7 @@ async def read_body(request: Request, max_bytes: int, timeout_s: float) -> bytes
                     raise BodyTooLarge(too_large)
                 chunks.append(chunk)
     except TimeoutError:
-        raise MalformedJson(f"the body did not arrive within {timeout_s:g} s") from None
+        raise RequestTimeout(f"the body did not arrive within {timeout_s:g} s (PATHPATCH_BODY_TIMEOUT_S)") from None
     except ClientDisconnect:
         raise MalformedJson("the connection closed before the whole body had arrived") from None
     return b"".join(chunks)

@@ -19,6 +19,7 @@ _EXAMPLES: dict[int, tuple[str, str, str, bool]] = {
     404: ("unknown_job", "There is no such job", "There is no job 'job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E'.", False),
     405: ("method_not_allowed", "The route does not have this method", "it takes GET, HEAD, POST", False),
     406: ("not_acceptable", "No acceptable format", "this can be served as application/json, text/csv", False),
+    408: ("request_timeout", "The request took too long to arrive", "the body did not arrive within 30 s", True),
     409: ("job_not_cancellable", "The job has ended already", "The job has succeeded already.", False),
     410: ("result_expired", "The result is no longer kept", "Results are kept for 7 days after the end.", False),
     413: ("body_too_large", "The body is too large", "the body may have at most 16777216 bytes", False),
@@ -62,7 +63,7 @@ def only_problems(*statuses: int) -> Responses:
     found: Responses = {}
     for status in sorted(set(statuses)):
         headers = {"X-Request-Id": REQUEST_ID}
-        if status in (429, 503):
+        if status in (408, 429, 503):
             headers["Retry-After"] = RETRY_AFTER
         if status == 401:
             headers["WWW-Authenticate"] = {"description": "`Bearer`.", "schema": {"type": "string"}}

@@ -25,6 +25,7 @@ PROBLEM_TYPE = "application/problem+json"
 ERROR_PAGES = "https://pathpatch.dev/errors/"
 
 STATUS: dict[str, int] = {
+    "malformed_request": 400,
     "malformed_json": 400,
     "unauthenticated": 401,
     "forbidden": 403,
@@ -33,6 +34,7 @@ STATUS: dict[str, int] = {
     "unknown_batch": 404,
     "method_not_allowed": 405,
     "not_acceptable": 406,
+    "request_timeout": 408,
     "idempotency_key_in_flight": 409,
     "job_not_cancellable": 409,
     "job_still_running": 409,
@@ -53,7 +55,7 @@ STATUS: dict[str, int] = {
 }
 """Codes that a request can meet; codes that only a failed job's ``error`` carries are absent, and count as 500."""
 
-RETRY_AFTER_S = {409: 1, 429: 5, 503: 2}
+RETRY_AFTER_S = {408: 1, 409: 1, 429: 5, 503: 2}
 """Seconds to wait before a retryable request is sent again, where the error does not say better."""
 
 
@@ -89,6 +91,8 @@ def problem_response(error: PathPatchingError, request: Request, headers: Mappin
         sent.setdefault("Retry-After", str(max(1, round(wait_s))))
     if problem.status == 401:
         sent["WWW-Authenticate"] = 'Bearer realm="pathpatch"'
+    if problem.status == 408:
+        sent["Connection"] = "close"
     body = problem.model_dump_json(exclude_none=True).encode()
     return Response(body, problem.status, sent, media_type=PROBLEM_TYPE)
 

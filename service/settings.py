@@ -35,6 +35,10 @@ class Settings:
     """A key with all scopes, which the operator chooses, to start with; at least 32 characters."""
     body_timeout_s: float = 30.0
     """A client that takes longer to send its body is cut off."""
+    head_timeout_s: float = 10.0
+    """A client that takes longer to send its request line and headers is cut off."""
+    stall_timeout_s: float = 60.0
+    """A client that takes nothing of its answer for so long is cut off."""
     max_wait_s: float = 60.0
     max_event_streams: int = 2000
     submits_per_minute: int = 0

@@ -63,7 +63,7 @@ async def list_keys(parts: PartsOf, caller: Admin) -> Response:
     operation_id="create_key",
     status_code=201,
     openapi_extra=doc.json_body("NewKey", {"name": "ana-laptop", "scopes": ["read", "submit"]}),
-    responses={**doc.answer(201, "The key, with its secret.", CreatedKey), **doc.problems(400, 413, 415)},
+    responses={**doc.answer(201, "The key, with its secret.", CreatedKey), **doc.problems(400, 408, 413, 415)},
 )
 async def create_key(request: Request, parts: PartsOf, caller: Admin) -> Response:
     """The secret is shown in this answer and never again. Needs the scope `admin`."""

@@ -38,7 +38,7 @@ _EXAMPLE = {"jobs": [doc.EXAMPLE_SPEC]}
             RateLimit=doc.RATE_LIMIT,
             RateLimit_Policy=doc.RATE_POLICY,
         ),
-        **doc.problems(400, 404, 409, 413, 415, 429),
+        **doc.problems(400, 404, 408, 409, 413, 415, 429),
     },
 )
 async def submit_batch(request: Request, parts: PartsOf, caller: Submitter, key: IdempotencyKey) -> Response:

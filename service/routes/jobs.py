@@ -56,7 +56,7 @@ async def _parsed(parts: Parts, body: bytes, document: object) -> JobSpec:
     responses={
         **doc.answer(200, "With `Prefer: wait=n`: the job has ended already.", Job, **_SUBMIT_HEADERS),
         **doc.answer(202, "Accepted; `Location` is the job.", Job, **_SUBMIT_HEADERS),
-        **doc.problems(400, 409, 413, 415, 429),
+        **doc.problems(400, 408, 409, 413, 415, 429),
     },
 )
 async def submit_job(
@@ -87,7 +87,7 @@ async def submit_job(
     openapi_extra=_SPEC_BODY,
     responses={
         **doc.answer(200, "The spec can run; this is what it would do.", ValidationReport),
-        **doc.problems(400, 413, 415),
+        **doc.problems(400, 408, 413, 415),
     },
 )
 async def validate_job(request: Request, parts: PartsOf, caller: Reader) -> Response:
