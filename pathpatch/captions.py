@@ -1,11 +1,13 @@
 """Titles and the one caption line of a figure: metric and unit, n, model, and the spec in words."""
 
 from collections.abc import Mapping
+from textwrap import wrap
 from typing import Any
 
 from pathpatch.results import Block, Result
 
 Spec = Mapping[str, Any]
+SEPARATOR = " · "
 _LONGEST_LIST = 6
 _SOURCES = {"zero": "zero-ablated", "mean": "mean-ablated"}
 
@@ -40,16 +42,26 @@ def metric_words(metric: Mapping[str, Any] | None, kind: str) -> str:
 
 def value_words(block: Block, metric: Mapping[str, Any] | None) -> str:
     """The metric with its unit: the title of an axis."""
-    words = metric_words(metric, block.kind)
+    return f"{metric_words(metric, block.kind)} ({unit_words(block)})"
+
+
+def unit_words(block: Block) -> str:
+    """The unit, or what 0 and 1 mean where there is none."""
     if block.normalize == "none":
-        return f"{words} ({block.unit})"
-    return f"{words} ({block.normalize}: 0 = orig, {'−1' if block.normalize == 'noising' else '1'} = new)"
+        return block.unit
+    return f"{block.normalize}: 0 = orig, {'−1' if block.normalize == 'noising' else '1'} = new"
 
 
-def effect_words(block: Block, metric: Mapping[str, Any] | None) -> str:
-    """The effect with its unit, for a colour bar or an axis."""
-    unit = block.unit if block.normalize == "none" else f"fraction, {block.normalize}"
-    return f"effect on {metric_words(metric, block.kind)} ({unit})"
+def effect_unit(block: Block) -> str:
+    """What an effect counts, for a colour bar or an axis: ``effect (nats)``, ``effect (denoising: 1 = new)``."""
+    if block.normalize == "none":
+        return f"effect ({block.unit})"
+    return f"effect ({block.normalize}: {'−1' if block.normalize == 'noising' else '1'} = new)"
+
+
+def signed(value: float) -> str:
+    """An effect with its sign and two digits."""
+    return f"{value:+.2g}".replace("-", "−")
 
 
 def _node_words(node: Mapping[str, Any]) -> str:
@@ -101,10 +113,27 @@ def _metrics(spec: Spec | None) -> list[Mapping[str, Any]]:
 
 
 def metric_of(spec: Spec | None, index: int, block: Block) -> Mapping[str, Any] | None:
-    """The spec's own words for a block's metric, if they fit it."""
+    """The spec's own words for a block's metric, if they fit it; an attention's head is by default the receiver's."""
     metrics = _metrics(spec)
     said = metrics[index] if index < len(metrics) else None
-    return said if said is not None and said.get("kind") == block.kind else None
+    if spec is None or said is None or said.get("kind") != block.kind:
+        return None
+    receivers = spec["patch"].get("receivers")
+    is_of_receiver = said["kind"].startswith("attention") and not said.get("head")
+    if is_of_receiver and isinstance(receivers, list) and len(receivers) == 1:
+        return {**said, "head": receivers[0]}
+    return said
+
+
+def caption_lines(text: str, columns: int) -> list[str]:
+    """A caption in lines of at most so many characters, broken between its parts."""
+    lines: list[str] = []
+    for part in text.split(SEPARATOR):
+        if lines and len(lines[-1]) + len(SEPARATOR) + len(part) <= columns:
+            lines[-1] += SEPARATOR + part
+        else:
+            lines += wrap(part, columns)
+    return lines
 
 
 def caption(result: Result, block: Block, spec: Spec | None, *extra: str) -> str:
@@ -118,4 +147,4 @@ def caption(result: Result, block: Block, spec: Spec | None, *extra: str) -> str
         parts += [str(spec["dtype"])] if spec.get("dtype", "float32") != "float32" else []
     elif result.job_id:
         parts.append(result.job_id)
-    return " · ".join([*parts, *filter(None, extra)])
+    return SEPARATOR.join([*parts, *filter(None, extra)])

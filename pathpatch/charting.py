@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pathpatch.captions import Spec, caption, effect_words, metric_of, metric_words, plain, value_words
+from pathpatch.captions import Spec, caption, effect_unit, metric_of, metric_words, plain, unit_words, value_words
 from pathpatch.cells import cell_name, part_of, place_name, side_of
 from pathpatch.charts import Bars, Chart, Graph, Heatmap, Histogram, Labels, Scatter, Series, Words
 from pathpatch.circuit import circuit
@@ -19,6 +19,7 @@ _MOST_COLUMNS = 400
 _MOST_NUMBERS = 400
 _MOST_SIGNS = 20
 _STRONGEST = 30
+_STRONGEST_EDGES = 20
 
 
 class FigureDoesNotFit(ValueError):
@@ -107,7 +108,7 @@ def scatter(subject: Subject) -> Scatter:
     moved = float(np.nanmean(block.effect))
     alt = f"Scatter of {subject.words}: patched against orig, {len(names)} points, mean effect {moved:.3g}."
     words = Words(_sentence(f"{subject.words}, patched against orig"), subject.caption(), alt)
-    return Scatter(words, block.orig.ravel(), block.patched.ravel(), names, value_words(block, subject.metric))
+    return Scatter(words, block.orig.ravel(), block.patched.ravel(), names, unit_words(block))
 
 
 def _axis_names(subject: Subject, axes: Sequence[str]) -> Labels:
@@ -127,6 +128,13 @@ def _position_name(position: int | str, tokens: Sequence[str] | None) -> str:
     if tokens is None or isinstance(position, str) or position >= len(tokens):
         return str(position)
     return f"{tokens[position].replace(' ', '·', 1)}  {position}"
+
+
+def _tick_note(subject: Subject) -> str:
+    """Whose tokens the positions carry, where that is not plain."""
+    places = [subject.block.coordinates[axis][0] for axis in subject.block.axes if part_of(axis) == "position"]
+    has_ticks = subject.tokens is not None and any(isinstance(place, int) for place in places)
+    return "ticks: tokens of the first prompt" if has_ticks and subject.block.n > 1 else ""
 
 
 def _axis_label(axes: Sequence[str]) -> str:
@@ -171,11 +179,11 @@ def heatmap(subject: Subject) -> Heatmap:
     names = np.array([block.name_of(index, subject.tokens) for index in block.indices()], dtype=object)
     cell_names = names.reshape(effect.shape).transpose(order).reshape(shape).tolist()
     row_label, column_label = _axis_label(rows), _axis_label(columns)
-    note = "grey: no path" if np.isnan(values).any() else ""
+    notes = ("effect: patched minus orig", "grey: no path" if np.isnan(values).any() else "", _tick_note(subject))
+    words = Words(_sentence(f"effect on {subject.words}"), subject.caption(*notes), _alt(subject))
     return Heatmap(
-        Words(_sentence(f"effect on {subject.words}"), subject.caption("patched minus orig", note), _alt(subject)),
-        values, _axis_names(subject, rows), _axis_names(subject, columns), row_label, column_label,
-        effect_words(block, subject.metric), cell_names, limit, _marked(values, limit),
+        words, values, _axis_names(subject, rows), _axis_names(subject, columns), row_label, column_label,
+        effect_unit(block), cell_names, limit, _marked(values, limit),
         shows_numbers=values.size <= _MOST_NUMBERS,
     )  # fmt: skip
 
@@ -187,6 +195,7 @@ def _alt(subject: Subject) -> str:
 
 def bars(subject: Subject, strongest: int = _STRONGEST) -> Bars:
     """One axis in its order; anything else as the strongest cells, ranked. One cell: its runs side by side."""
+    has_examples = "example" in subject.block.axes
     subject = replace(subject, block=averaged(subject.block))
     block = subject.block
     if block.patched.ndim == 0 or block.axes == ("example",):
@@ -199,11 +208,11 @@ def bars(subject: Subject, strongest: int = _STRONGEST) -> Bars:
     errors = None if sem is None or sem.shape != block.shape else np.array([sem[place] for place in places])
     effect = block.effect
     title = f"strongest effects on {subject.words}" if is_ranked else f"effect on {subject.words}"
-    note = "bars: ± sem" if errors is not None else ""
-    words = Words(_sentence(title), subject.caption("patched minus orig", note), _alt(subject))
+    note = f"error bars: ± sem of {'the effect' if has_examples else 'patched'}" if errors is not None else ""
+    words = Words(_sentence(title), subject.caption("effect: patched minus orig", note), _alt(subject))
     label = "cell" if is_ranked else _axis_label([axis])
     values = np.array([effect[place] for place in places])
-    return Bars(words, names, values, errors, label, effect_words(block, subject.metric), is_ranked)
+    return Bars(words, names, values, errors, label, effect_unit(block), is_ranked)
 
 
 def _runs(subject: Subject) -> Bars:
@@ -214,11 +223,14 @@ def _runs(subject: Subject) -> Bars:
     said = [(block.summary.get(run) or {}).get("sem") for run in runs]
     errors = np.array([np.nan if sem is None else sem for sem in said])
     listed = ", ".join(f"{name} {mean:.3g}" for name, mean in zip(runs, means, strict=True))
-    words = Words(_sentence(subject.words), subject.caption("bars: ± sem"), f"Means of {subject.words}: {listed}.")
-    return Bars(words, list(runs), means, errors, "run", value_words(block, subject.metric), is_ranked=False)
+    words = Words(
+        _sentence(subject.words), subject.caption("error bars: ± sem"), f"Means of {subject.words}: {listed}."
+    )
+    return Bars(words, list(runs), means, errors, "run", f"mean ({unit_words(block)})", is_ranked=False,
+                shows_runs=True)  # fmt: skip
 
 
-def graph(subject: Subject, strongest: int = _STRONGEST) -> Graph:
+def graph(subject: Subject, strongest: int = _STRONGEST_EDGES) -> Graph:
     """The strongest edges as a circuit."""
     subject = replace(subject, block=averaged(subject.block))
     if subject.block.axes in ((), ("example",)):
@@ -226,7 +238,7 @@ def graph(subject: Subject, strongest: int = _STRONGEST) -> Graph:
     nodes, edges = circuit(subject.block, subject.spec, strongest)
     note = f"{len(edges)} strongest edges; solid: the metric rises, dashed: it falls"
     words = Words(_sentence(f"strongest effects on {subject.words}"), subject.caption(note), _alt(subject))
-    return Graph(words, nodes, edges, effect_words(subject.block, subject.metric))
+    return Graph(words, nodes, edges, effect_unit(subject.block))
 
 
 def fitting_kind(block: Block) -> str:
@@ -266,7 +278,8 @@ def chart_for(
     said = plain(spec) if spec is not None else whole.spec
     chosen = whole[block]
     index = whole.blocks.index(chosen)
-    subject = Subject(whole, chosen, said, metric_of(said, index, chosen), prompt_tokens)
+    tokens = prompt_tokens if prompt_tokens is not None else whole.prompt_tokens
+    subject = Subject(whole, chosen, said, metric_of(said, index, chosen), tokens)
     name = kind or fitting_kind(chosen)
     if name not in _BUILDERS:
         raise ValueError(f"no figure kind {name!r}: it is one of {', '.join(KINDS)}")

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pathpatch.captions import signed
+from pathpatch.palette import BLUE, HATCH, RUN_COLOURS, VERMILION
 from pathpatch.results import Floats
 
 Labels = list[str]
+MOST_NUMBERED_BARS = 40
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,10 @@ class Heatmap:
 
 @dataclass(frozen=True, eq=False)
 class Bars:
-    """One bar per name; ``errors`` are standard errors. Many bars lie (``is_ranked``), strongest on top."""
+    """One bar per name; ``errors`` are standard errors. Many bars lie (``is_ranked``), strongest on top.
+
+    The bars are effects, coloured by their sign, or with ``shows_runs`` the means of the runs that they name.
+    """
 
     words: Words
     names: Labels
@@ -69,6 +75,28 @@ class Bars:
     name_label: str
     value_label: str
     is_ranked: bool
+    shows_runs: bool = False
+
+    @property
+    def colours(self) -> Labels:
+        """One per bar."""
+        if self.shows_runs:
+            return [RUN_COLOURS[name] for name in self.names]
+        return [BLUE if value < 0 else VERMILION for value in self.values]
+
+    @property
+    def hatches(self) -> Labels:
+        """One per bar, so that the colours are not needed."""
+        if self.shows_runs:
+            return [HATCH[name] for name in self.names]
+        return ["/" if value < 0 else "" for value in self.values]
+
+    @property
+    def numbers(self) -> Labels:
+        """What stands at the end of each bar, if they are few."""
+        if len(self.names) > MOST_NUMBERED_BARS:
+            return []
+        return [f"{value:.3g}" if self.shows_runs else signed(value) for value in self.values]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +107,7 @@ class Scatter:
     orig: Floats
     patched: Floats
     names: Labels
-    value_label: str
+    unit: str
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,17 @@ from typing import Any
 import numpy as np
 
 from api_schemas.nodes import HEAD_HOOKS, NEURON_HOOKS, Node
-from pathpatch.captions import Spec, end_words
+from pathpatch.captions import Spec, end_words, signed
 from pathpatch.cells import place_name
 from pathpatch.charts import GraphEdge, GraphNode
 from pathpatch.results import Block
 
 _TOP = 10**6
 _CURVE_POINTS = 13
-_LABEL_POINTS = (6, 4, 8)
-"""Labels sit at different heights, so that those of crossing edges do not cover each other."""
+_LABEL_SIZE = (0.1, 0.045)
+"""Width and height of an edge's label, as parts of the drawing's."""
+_MIDDLE_FIRST = (6, 5, 7, 4, 8, 3, 9, 10, 2)
+"""Points of a curve that may carry its label, best first."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +40,40 @@ def circuit(block: Block, spec: Spec | None, strongest: int) -> tuple[list[Graph
     nodes = _placed({end.node: end.height for *ends, _ in drawn for end in ends})
     places = {node.name: (node.column, node.height) for node in nodes}
     taken: dict[tuple[str, str], int] = {}
+    labels = _LabelSpace(nodes)
     edges: list[GraphEdge] = []
     for sender, receiver, effect in drawn:
         pair = (sender.node, receiver.node)
         taken[pair] = taken.get(pair, 0) + 1
-        label = f"{effect:+.2g}" if receiver.hook is None else f"{receiver.hook} {effect:+.2g}"
+        label = signed(effect) if receiver.hook is None else f"{receiver.hook} {signed(effect)}"
         curve = _curve(places[pair[0]], places[pair[1]], taken[pair])
-        label_point = curve[_LABEL_POINTS[len(edges) % len(_LABEL_POINTS)]]
-        edges.append(GraphEdge(f"{sender.words} → {receiver.words}", label, effect, curve, label_point))
+        edges.append(GraphEdge(f"{sender.words} → {receiver.words}", label, effect, curve, labels.free_point(curve)))
     return nodes, edges
+
+
+class _LabelSpace:
+    """Finds each edge's label a point where it covers no node and no other label, or as little as can be."""
+
+    def __init__(self, nodes: list[GraphNode]) -> None:
+        self._taken = [(node.column, node.height) for node in nodes]
+        columns, heights = zip(*self._taken, strict=True) if nodes else ((0.0,), (0.0,))
+        self._width: float = _LABEL_SIZE[0] * (max(columns) - min(columns) + 1.2)
+        self._height: float = _LABEL_SIZE[1] * (max(heights) - min(heights) + 0.2)
+
+    def free_point(self, curve: list[tuple[float, float]]) -> tuple[float, float]:
+        """A point of the curve, taken from now on."""
+        points = [curve[index] for index in _MIDDLE_FIRST]
+        free = next((point for point in points if self._room(point) >= 1), None)
+        chosen = free if free is not None else max(points, key=self._room)
+        self._taken.append(chosen)
+        return chosen
+
+    def _room(self, point: tuple[float, float]) -> float:
+        """Distance to the nearest thing, 1 where they just touch."""
+        return min(
+            max(abs(point[0] - column) / self._width, abs(point[1] - height) / self._height)
+            for column, height in self._taken
+        )
 
 
 def _end(coordinates: Mapping[str, Any], prefix: str, patch: Mapping[str, Any]) -> _End:

@@ -14,6 +14,7 @@ import numpy as np
 import plotly.graph_objects as go
 import plotly.io as pio
 
+from pathpatch.captions import caption_lines, signed
 from pathpatch.charting import KINDS, FigureDoesNotFit, chart_for, fitting_kind
 from pathpatch.charts import Bars, Chart, Graph, Heatmap, Histogram, Scatter
 from pathpatch.palette import (
@@ -22,6 +23,7 @@ from pathpatch.palette import (
     GREY,
     HATCH,
     INK,
+    MOST_CELLS_WITH_SIGNS,
     MOST_EDGE_LABELS,
     RUN_COLOURS,
     UNREACHABLE,
@@ -33,7 +35,7 @@ __all__ = [
     "head_heatmap", "histogram", "position_heatmap", "scatter", "to_html", "to_json", "top_cells",
 ]  # fmt: skip
 
-_CAPTION_COLUMNS = 105
+_CAPTION_COLUMNS = 100
 _CONFIG = {"displaylogo": False, "responsive": True, "showSendToCloud": False, "plotlyServerURL": ""}
 
 
@@ -123,7 +125,7 @@ def draw(chart: Chart) -> go.Figure:
 
 def _small_print(caption: str) -> str:
     """The caption below the axis's own title: plotly keeps both clear of the ticks, however long these are."""
-    lines = [escape(line, quote=False) for line in wrap(caption, _CAPTION_COLUMNS)]
+    lines = [escape(line, quote=False) for line in caption_lines(caption, _CAPTION_COLUMNS)]
     return "".join(f'<br><span style="font-size:11px">{line}</span>' for line in lines)
 
 
@@ -160,7 +162,16 @@ def _scatter(chart: Scatter) -> go.Figure:
     figure = go.Figure()
     line = {"color": GREY, "width": 1}
     figure.add_scatter(x=ends, y=ends, mode="lines", line=line, hoverinfo="skip", showlegend=False)
-    figure.add_annotation(x=ends[1], y=ends[1], text="no change", showarrow=False, yshift=10, font={"color": GREY})
+    figure.add_annotation(
+        x=ends[0],
+        y=ends[0],
+        text="no change",
+        showarrow=False,
+        xanchor="left",
+        xshift=8,
+        yshift=-2,
+        font={"color": GREY},
+    )
     figure.add_scatter(
         x=chart.orig, y=chart.patched, mode="markers", customdata=names, showlegend=False,
         marker={"color": BLUE, "opacity": 0.5, "size": 7, "line": {"color": "white", "width": 0.5}},
@@ -168,10 +179,10 @@ def _scatter(chart: Scatter) -> go.Figure:
     )  # fmt: skip
     for add_line in (figure.add_vline, figure.add_hline):
         add_line(0, line={"dash": "dash", "color": INK, "width": 1})
-    label = escape(chart.value_label, quote=False)
+    unit = escape(chart.unit, quote=False)
     figure.update_layout(
-        height=640, xaxis={"title": f"orig: {label}", "zeroline": False, "constrain": "domain"},
-        yaxis={"title": f"patched: {label}", "zeroline": False, "scaleanchor": "x", "constrain": "domain"},
+        height=640, xaxis={"title": f"orig ({unit})", "zeroline": False, "constrain": "domain"},
+        yaxis={"title": f"patched ({unit})", "zeroline": False, "scaleanchor": "x", "constrain": "domain"},
     )  # fmt: skip
     return figure
 
@@ -189,23 +200,26 @@ def _heatmap(chart: Heatmap) -> go.Figure:
     _mark_cells(figure, chart)
     figure.update_layout(
         height=int(np.clip(34 * rows, 240, 760)) + 190,
-        xaxis=_ticks(chart.column_names, chart.column_label, most=36),
-        yaxis=_ticks(chart.row_names, chart.row_label, most=36) | {"autorange": "reversed", "tickangle": 0},
+        xaxis=_ticks(chart.column_names, chart.column_label, most=36) | {"range": [-0.5, columns - 0.5]},
+        yaxis=_ticks(chart.row_names, chart.row_label, most=36) | {"range": [rows - 0.5, -0.5], "tickangle": 0},
     )
     return figure
 
 
 def _mark_cells(figure: go.Figure, chart: Heatmap) -> None:
-    """The strong cells' numbers, or in a large matrix their signs beside them."""
+    """The strong cells' numbers, or in a large matrix their signs."""
     if chart.shows_numbers:
-        numbers = np.where(chart.is_marked, np.vectorize("{:+.2g}".format)(chart.values), "")
+        numbers = np.where(chart.is_marked, np.vectorize(signed)(chart.values), "")
         figure.data[0].update(text=numbers, texttemplate="%{text}", textfont={"size": 10})
         return
     rows, columns = np.nonzero(chart.is_marked)
     signs = np.where(chart.values[rows, columns] > 0, "+", "−")
+    is_inside = max(chart.values.shape) <= MOST_CELLS_WITH_SIGNS
+    is_dark = is_inside & (np.abs(chart.values[rows, columns]) > 0.5 * chart.limit)
     figure.add_scatter(
-        x=columns, y=rows, text=signs, mode="text", textposition="middle right", hoverinfo="skip", showlegend=False
-    )
+        x=columns, y=rows, text=signs, mode="text", textposition="middle center" if is_inside else "middle right",
+        textfont={"color": np.where(is_dark, "white", INK).tolist()}, hoverinfo="skip", showlegend=False,
+    )  # fmt: skip
 
 
 def _ticks(names: list[str], label: str, most: int) -> dict[str, Any]:
@@ -219,19 +233,21 @@ def _ticks(names: list[str], label: str, most: int) -> dict[str, Any]:
 
 def _bars(chart: Bars) -> go.Figure:
     along, across = ("y", "x") if chart.is_ranked else ("x", "y")
-    figure = go.Figure()
-    is_rise = np.nan_to_num(chart.values) >= 0
-    for rises, colour in ((True, VERMILION), (False, BLUE)):
-        places = np.flatnonzero(is_rise == rises)
-        errors = None if chart.errors is None else {"type": "data", "array": chart.errors[places], "color": INK}
-        few = len(chart.names) <= 40
-        figure.add_bar(**{
-            along: places, across: chart.values[places], f"error_{across}": errors, "textposition": "outside",
-            "text": [f" {value:+.2g} " for value in chart.values[places]] if few else None,
-            "orientation": "h" if chart.is_ranked else "v", "showlegend": False, "cliponaxis": False,
-            "customdata": [escape(chart.names[place], quote=False) for place in places],
-            "marker": {"color": colour, "pattern": {"shape": "" if rises else "/", "fgcolor": "white"}},
-            "hovertemplate": f"%{{customdata}}<br>%{{{across}:.4g}}<extra></extra>",
+    places = np.arange(len(chart.names))
+    errors = None if chart.errors is None else {"type": "data", "array": chart.errors, "color": INK}
+    figure = go.Figure(go.Bar(**{
+        along: places, across: chart.values, f"error_{across}": errors, "orientation": "h" if chart.is_ranked else "v",
+        "customdata": [escape(name, quote=False) for name in chart.names], "showlegend": False,
+        "marker": {"color": chart.colours, "pattern": {"shape": chart.hatches, "fgcolor": "white"}},
+        "hovertemplate": f"%{{customdata}}<br>%{{{across}:.4g}}<extra></extra>",
+    }))  # fmt: skip
+    if chart.numbers:
+        positions = ("middle right", "middle left") if chart.is_ranked else ("top center", "bottom center")
+        ends = chart.values + np.sign(chart.values) * (0 if chart.errors is None else np.nan_to_num(chart.errors))
+        figure.add_scatter(**{
+            along: places, across: ends, "mode": "text", "text": [f" {number} " for number in chart.numbers],
+            "textposition": [positions[int(value < 0)] for value in chart.values], "cliponaxis": False,
+            "hoverinfo": "skip", "showlegend": False,
         })  # fmt: skip
     names = _ticks(chart.names, chart.name_label, most=60) | (
         {"autorange": "reversed", "tickangle": 0} if chart.is_ranked else {}
@@ -239,7 +255,7 @@ def _bars(chart: Bars) -> go.Figure:
     values = {"title": escape(chart.value_label, quote=False), "zeroline": True, "zerolinecolor": INK}
     axes = {f"{along}axis": names, f"{across}axis": values}
     height = 230 + 22 * len(chart.names) if chart.is_ranked else 480
-    figure.update_layout(height=max(height, 320), barmode="overlay", **axes)
+    figure.update_layout(height=max(height, 320), **axes)
     return figure
 
 
@@ -249,11 +265,11 @@ def _graph(chart: Graph) -> go.Figure:
     for edge in chart.edges:
         columns, heights = zip(*edge.curve, strict=True)
         colour = VERMILION if edge.effect >= 0 else BLUE
-        width = 1 + 7 * abs(edge.effect) / largest
+        width = 1 + 5 * abs(edge.effect) / largest
         figure.add_scatter(
             x=columns, y=heights, mode="lines", hoverinfo="text", showlegend=False, opacity=0.85,
             text=escape(f"{edge.name}: {edge.effect:+.4g}", quote=False),
-            line={"width": width, "color": colour, "dash": "solid" if edge.effect >= 0 else "dash"},
+            line={"width": width, "color": colour, "dash": "solid" if edge.effect >= 0 else "6px,4px"},
         )  # fmt: skip
         if len(chart.edges) <= MOST_EDGE_LABELS:
             column, height = edge.label_point

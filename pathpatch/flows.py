@@ -8,13 +8,14 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, TypeVar
 
 from api_schemas.jobs import TERMINAL, Job, JobEvent
+from api_schemas.spec import JobSpec
 from pathpatch import wire
-from pathpatch.problems import JobFailed, Unreachable, WaitTimedOut
+from pathpatch.problems import JobFailed, ServiceError, Unreachable, WaitTimedOut
 from pathpatch.results import Result
 from pathpatch.wire import Answer, Call, SpecLike
 
@@ -140,10 +141,22 @@ def result(job: Job, timeout_s: float | None, is_watched: bool) -> Flow[Result]:
     ended = yield from wait(job, timeout_s, is_watched)
     if ended.status != "succeeded":
         raise JobFailed(ended.id, ended.status, ended.error)
-    found = yield from exchange(wire.get_result(ended.id, ended.spec.model_dump(mode="json", exclude_none=True)))
+    spec = ended.spec.model_dump(mode="json", exclude_none=True)
+    found = yield from exchange(wire.get_result(ended.id, spec))
     if found is None:
         raise AssertionError("a job that succeeded has a result")
-    return found
+    if not found.has_position_axis:
+        return found
+    return replace(found, prompt_tokens=(yield from _first_prompt(ended.spec)))
+
+
+def _first_prompt(spec: JobSpec) -> Flow[list[str] | None]:
+    """The tokens that positions are labelled with; None if they cannot be told any more."""
+    try:
+        report = yield from exchange(wire.validate(spec))
+    except ServiceError:
+        return None
+    return report.examples[0].orig if report.examples else None
 
 
 def run(spec: SpecLike, timeout_s: float | None, is_watched: bool) -> Flow[Result]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 ARRAY_FIELDS = ("patched", "patched_sd", "patched_sem", "orig", "new", "reachable", "estimate", "verified")
-_HEAD_FIELDS = ("job_id", "unreachable_senders", "checks", "provenance", "timings", "warnings")
+_HEAD_FIELDS = ("job_id", "unreachable_senders", "checks", "provenance", "timings", "warnings", "prompt_tokens")
 
 
 class NotOneMetric(AttributeError):
@@ -157,6 +157,8 @@ class Result:
     timings: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     spec: dict[str, Any] | None = None
+    prompt_tokens: list[str] | None = None
+    """Tokens of the first orig prompt, to label positions with; known where positions were swept."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], spec: Mapping[str, Any] | None = None) -> "Result":
@@ -196,6 +198,12 @@ class Result:
             kinds = ", ".join(repr(block.kind) for block in self.blocks)
             raise NotOneMetric(f"this result has {len(self.blocks)} metrics: choose one, as result[...] with {kinds}")
         return self.blocks[0]
+
+    @property
+    def has_position_axis(self) -> bool:
+        """Whether token positions were swept, by their numbers."""
+        named = (values for block in self.blocks for name, values in block.coordinates.items() if "position" in name)
+        return any(isinstance(value, int) for values in named for value in values)
 
     @property
     def patched(self) -> Floats:

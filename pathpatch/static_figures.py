@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
+from pathpatch.captions import caption_lines, signed
 from pathpatch.charting import chart_for
 from pathpatch.charts import Bars, Chart, Graph, Heatmap, Histogram, Scatter
 from pathpatch.palette import (
@@ -18,6 +19,7 @@ from pathpatch.palette import (
     GREY,
     HATCH,
     INK,
+    MOST_CELLS_WITH_SIGNS,
     MOST_EDGE_LABELS,
     RUN_COLOURS,
     UNREACHABLE,
@@ -28,7 +30,7 @@ Format = Literal["svg", "png"]
 
 _DIVERGING = LinearSegmentedColormap.from_list("effect", DIVERGING).with_extremes(bad=UNREACHABLE)
 _FONT_SIZE = 9
-_CAPTION_COLUMNS = 120
+_CAPTION_COLUMNS_PER_INCH = 15
 
 
 def static_figure_for(
@@ -50,13 +52,21 @@ def render(chart: Chart, image_format: Format = "svg") -> bytes:
     axes = figure.subplots()
     _DRAWN_BY[type(chart)](axes, chart)
     figure.suptitle(_plain(chart.words.title), fontsize=_FONT_SIZE + 3)
-    figure.supxlabel(_plain(fill(chart.words.caption, _CAPTION_COLUMNS)), fontsize=_FONT_SIZE - 1.5, color=INK)
+    figure.supxlabel(
+        _plain("\n".join(caption_lines(chart.words.caption, _caption_columns(figure)))),
+        fontsize=_FONT_SIZE - 1.5,
+        color=INK,
+    )
     file = BytesIO()
     metadata = (
         {"Date": None, "Description": chart.words.alt} if image_format == "svg" else {"Description": chart.words.alt}
     )
     figure.savefig(file, format=image_format, dpi=200, metadata=metadata)
     return file.getvalue()
+
+
+def _caption_columns(figure: Figure) -> int:
+    return int(_CAPTION_COLUMNS_PER_INCH * figure.get_figwidth())
 
 
 def _plain(text: str) -> str:
@@ -102,8 +112,8 @@ def _scatter(axes: Axes, chart: Scatter) -> None:
     axes.scatter(
         chart.orig, chart.patched, s=14, color=BLUE, alpha=0.5, linewidths=0, rasterized=chart.orig.size > 5000
     )
-    axes.set_xlabel(_plain(f"orig: {chart.value_label}"))
-    axes.set_ylabel(_plain(f"patched: {chart.value_label}"))
+    axes.set_xlabel(_plain(f"orig ({chart.unit})"))
+    axes.set_ylabel(_plain(f"patched ({chart.unit})"))
     axes.set_aspect("equal", adjustable="datalim")
     axes.legend(frameon=False)
 
@@ -118,7 +128,9 @@ def _heatmap(axes: Axes, chart: Heatmap) -> None:
         colour = "white" if abs(value) > 0.6 * chart.limit else INK
         if chart.shows_numbers:
             size = _number_size(chart)
-            axes.text(column, row, f"{value:+.2g}", ha="center", va="center", fontsize=size, color=colour)
+            axes.text(column, row, signed(value), ha="center", va="center", fontsize=size, color=colour)
+        elif max(chart.values.shape) <= MOST_CELLS_WITH_SIGNS:
+            axes.text(column, row, "+" if value > 0 else "−", ha="center", va="center", color=colour)
         else:
             axes.annotate("+" if value > 0 else "−", (column, row), (2, 0), textcoords="offset points", va="center")
     _ticks(axes.set_xticks, chart.column_names, most=40, upright=False)
@@ -143,10 +155,8 @@ def _ticks(set_ticks: Callable[..., Any], names: list[str], most: int, upright: 
 
 def _bars(axes: Axes, chart: Bars) -> None:
     places = np.arange(len(chart.names))
-    is_rise = np.nan_to_num(chart.values) >= 0
-    colours = np.where(is_rise, VERMILION, BLUE).tolist()
     errors = None if chart.errors is None else np.nan_to_num(chart.errors)
-    style = {"color": colours, "ecolor": INK, "capsize": 2, "edgecolor": "white"}
+    style: dict[str, Any] = {"color": chart.colours, "ecolor": INK, "capsize": 2, "edgecolor": "white"}
     if chart.is_ranked:
         drawn = axes.barh(places, chart.values, xerr=errors, **style)
         axes.invert_yaxis()
@@ -159,10 +169,10 @@ def _bars(axes: Axes, chart: Bars) -> None:
         axes.set_xlabel(chart.name_label)
         axes.set_ylabel(_plain(fill(chart.value_label, 48)))
         axes.axhline(0, color=INK, linewidth=0.8)
-    for bar, rises in zip(drawn, is_rise, strict=True):
-        bar.set_hatch("" if rises else "///")
-    if len(places) <= 40:
-        axes.bar_label(drawn, [f"{value:+.2g}" for value in chart.values], fontsize=7, padding=2)
+    for bar, hatch in zip(drawn, chart.hatches, strict=True):
+        bar.set_hatch(hatch * 3)
+    if chart.numbers:
+        axes.bar_label(drawn, chart.numbers, fontsize=7, padding=2)
         axes.margins(x=0.12) if chart.is_ranked else axes.margins(y=0.12)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -170,10 +180,10 @@ def _bars(axes: Axes, chart: Bars) -> None:
 def _graph(axes: Axes, chart: Graph) -> None:
     largest = max((abs(edge.effect) for edge in chart.edges), default=1.0) or 1.0
     for edge in chart.edges:
-        colour = VERMILION if edge.effect >= 0 else BLUE
+        colour, dashes = (VERMILION, "-") if edge.effect >= 0 else (BLUE, (0, (2.2, 1.2)))
         axes.plot(
-            *zip(*edge.curve, strict=True), zorder=1, color=colour, linestyle="-" if edge.effect >= 0 else "--",
-            linewidth=0.7 + 5 * abs(edge.effect) / largest, alpha=0.85,
+            *zip(*edge.curve, strict=True), zorder=1, color=colour, linestyle=dashes,
+            linewidth=0.7 + 3.5 * abs(edge.effect) / largest, alpha=0.85,
         )  # fmt: skip
         if len(chart.edges) <= MOST_EDGE_LABELS:
             column, height = edge.label_point

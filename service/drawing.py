@@ -21,13 +21,15 @@ AT_ONCE = 2
 _slots = asyncio.Semaphore(AT_ONCE)
 
 
-async def draw(result: bytes, spec: bytes, media: str, kind: str | None, block: int) -> bytes:
-    """The figure of a result, as one of ``FORMATS``.
+async def draw(
+    result: bytes, spec: bytes, prompt_tokens: list[str] | None, media: str, kind: str | None, block: int
+) -> bytes:
+    """The figure of a result, as one of ``FORMATS``; positions are labelled with ``prompt_tokens``, if given.
 
     Raises:
         InvalidParameter: The result cannot fill that kind of figure.
     """
-    order = {"result": orjson.Fragment(result), "spec": orjson.Fragment(spec)}
+    order = {"result": orjson.Fragment(result), "spec": orjson.Fragment(spec), "prompt_tokens": prompt_tokens}
     command = [sys.executable, "-P", "-m", "service.drawing", media, kind or "", str(block)]
     async with _slots:
         process = await asyncio.create_subprocess_exec(
@@ -51,10 +53,10 @@ def _render(order: dict[str, Any], media: str, kind: str | None, block: int | st
     if media == SVG:
         from pathpatch.static_figures import static_figure_for
 
-        return static_figure_for(order["result"], order["spec"], kind=kind, block=block)
+        return static_figure_for(order["result"], order["spec"], order["prompt_tokens"], kind, block)
     from pathpatch.figures import figure_for, to_html, to_json
 
-    figure = figure_for(order["result"], order["spec"], kind=kind, block=block)
+    figure = figure_for(order["result"], order["spec"], order["prompt_tokens"], kind, block)
     return (to_html(figure) if media == HTML else to_json(figure)).encode()
 
 

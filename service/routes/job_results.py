@@ -11,8 +11,9 @@ from job_store.records import JobRecord, StoredResult
 from service import documented as doc
 from service import drawing, results
 from service.answers import job_answer
+from service.example_prompts import first_prompt
 from service.keys import Caller, Reader
-from service.negotiation import compressed, is_unchanged, media_type
+from service.negotiation import VARY, compressed, is_unchanged, media_type
 from service.parameters import IfNoneMatch, JobId
 from service.parts import Parts, PartsOf
 from service.submission import in_thread
@@ -23,9 +24,14 @@ _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _TEXT = {"schema": {"type": "string"}}
 _OTHERS = {
     **doc.answer(
-        202, "Not finished: the job as it is now. Ask again after `Retry-After`.", None, Retry_After=doc.RETRY_AFTER
+        202,
+        "Not finished: the job as it is now. Ask again after `Retry-After`.",
+        None,
+        ETag=doc.ETAG,
+        Location=doc.LOCATION,
+        Retry_After=doc.RETRY_AFTER,
     ),
-    **doc.answer(304, "Nothing changed since that `ETag`.", ETag=doc.ETAG),
+    **doc.answer(304, "Nothing changed since that `ETag`.", ETag=doc.ETAG, Vary=doc.CACHED_BY),
     **doc.problems(404, 406, 409, 410),
 }
 _JOB = {"application/json": {"schema": {"$ref": "#/components/schemas/Job"}}}
@@ -39,7 +45,7 @@ _JOB = {"application/json": {"schema": {"$ref": "#/components/schemas/Job"}}}
         **_OTHERS,
         200: {
             "description": "Arrays with named axes, and everything needed to trust them.",
-            "headers": {"ETag": doc.ETAG, "X-Request-Id": doc.REQUEST_ID},
+            "headers": {"ETag": doc.ETAG, "Vary": doc.CACHED_BY, "Content-Disposition": doc.ATTACHMENT},
             "model": Result | MultiMetricResult,
             "content": {results.NPZ: _BINARY, results.CSV: _TEXT},
         },
@@ -54,7 +60,7 @@ async def get_result(
     record = await parts.store.run(jobs.get(job_id, caller.sees))
     if unfinished := _unfinished(request, record):
         return unfinished
-    headers = {"ETag": _etag(record, media)}
+    headers = {"ETag": _etag(record, media), "Vary": VARY}
     if is_unchanged(request, headers["ETag"]):
         return Response(None, 304, headers)
     async with parts.large_answers:
@@ -75,7 +81,7 @@ async def get_result(
         **_OTHERS,
         200: {
             "description": "The result as a Plotly figure: JSON, one HTML page that needs no other host, or SVG.",
-            "headers": {"ETag": doc.ETAG, "X-Request-Id": doc.REQUEST_ID},
+            "headers": {"ETag": doc.ETAG, "Vary": doc.CACHED_BY},
             "content": {
                 drawing.PLOTLY_JSON: {"schema": {"type": "object"}},
                 drawing.HTML: _TEXT,
@@ -99,13 +105,14 @@ async def get_figure(
     record = await parts.store.run(jobs.get(job_id, caller.sees))
     if unfinished := _unfinished(request, record):
         return unfinished
-    headers = {"ETag": _etag(record, f"figure.{media}.{kind}.{block}")}
+    headers = {"ETag": _etag(record, f"figure.{media}.{kind}.{block}"), "Vary": VARY}
     if is_unchanged(request, headers["ETag"]):
         return Response(None, 304, headers)
     async with parts.large_answers:
         stored = await _stored(parts, caller, record)
         result = await in_thread(parts, results.encode, stored, record, results.JSON)
-        figure = await drawing.draw(result, record.spec_json, media, kind, block)
+        tokens = await in_thread(parts, first_prompt, record.spec, parts.catalog, parts.limits)
+        figure = await drawing.draw(result, record.spec_json, tokens, media, kind, block)
         return await compressed(request, figure, headers, media)
 
 

@@ -1,6 +1,7 @@
 """The client on a real stack: broker, worker and service, nothing faked."""
 
 import asyncio
+import json
 
 import numpy as np
 import pytest
@@ -45,6 +46,22 @@ def test_a_sweep_of_two_metrics_saves_loads_and_draws(client, tmp_path):
     assert np.array_equal(loaded["kl"].patched, result["kl"].patched)
     assert set(loaded.to_dataframe()["metric"]) == {"logit_diff", "kl"}
     assert loaded.heatmap(block="kl").layout.meta["caption"].startswith("unit: nats · n = 30 · demo")
+
+
+def test_positions_carry_the_prompts_tokens_everywhere(client, tmp_path):
+    """In the notebook, from a file, and as the service draws: a position's number alone says nothing."""
+    spec = pp.activation_patch(
+        pp.sweep("resid_pre", positions="each"), pp.ioi(4, prompt_type="ABBA"), pp.logit_diff(), model="demo"
+    )
+    job = client.submit(spec).wait(timeout_s=60)
+    first = client.validate(spec).examples[0].orig
+    drawn = job.result().heatmap()
+    ticks = list(drawn.layout.xaxis.ticktext)
+    assert ticks[:2] == [f"{first[0]}  0", f"{first[1].replace(' ', '·', 1)}  1"]
+    assert "tokens of the first prompt" in drawn.layout.meta["caption"]
+    loaded = pp.Result.load(job.result().save(tmp_path / "positions"))
+    assert list(loaded.heatmap().layout.xaxis.ticktext) == ticks
+    assert json.loads(client.figure(job.id))["layout"]["xaxis"]["ticktext"] == ticks
 
 
 def test_what_json_and_npz_say_is_the_same(client, stack):

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pathpatch.captions import caption_lines
 from pathpatch.charting import KINDS, FigureDoesNotFit, chart_for, fitting_kind
-from pathpatch.charts import Graph, Heatmap, Histogram
+from pathpatch.charts import Bars, Graph, Heatmap, Histogram
 from pathpatch.figures import circuit_graph, figure_for, histogram, to_html, to_json
+from pathpatch.palette import RUN_COLOURS
 from pathpatch.results import Result
 from pathpatch.static_figures import static_figure_for
 
@@ -172,7 +174,7 @@ def test_heads_are_named_on_hover_and_strong_cells_carry_their_sign():
     assert isinstance(chart, Heatmap)
     assert chart.cell_names[2][3] == "2.3"
     text = np.asarray(figure_for(heads()).data[0].text)
-    assert (text[2, 3], text[3, 1], text[0, 0]) == ("-2", "+1.5", "")
+    assert (text[2, 3], text[3, 1], text[0, 0]) == ("−2", "+1.5", "")
 
 
 def test_positions_carry_the_prompts_tokens():
@@ -196,9 +198,45 @@ def test_the_circuit_joins_what_a_head_reads_and_what_it_writes():
     assert isinstance(chart, Graph)
     heights = {node.name: node.height for node in chart.nodes}
     assert heights["0.1"] < heights["1.0"]
-    assert [edge.label for edge in chart.edges] == ["q +0.75", "v -0.5"]
+    assert [edge.label for edge in chart.edges] == ["q +0.75", "v −0.5"]
     dashes = [trace.line.dash for trace in circuit_graph(edges(), strongest=2).data]
-    assert dashes == ["solid", "dash"]
+    assert dashes == ["solid", "6px,4px"]
+
+
+def test_labels_of_many_edges_cover_neither_each_other_nor_nodes():
+    """A circuit whose numbers lie on one another cannot be read."""
+    eight = list(range(8))
+    axes = ["sender_layer", "sender_head", "receiver_layer", "receiver_head"]
+    coordinates = {"sender_layer": [1], "sender_head": [0, 1], "receiver_layer": [2], "receiver_head": eight}
+    effect = -np.linspace(0.1, 0.3, 16).reshape(1, 2, 1, 8)
+    chart = chart_for(result(axes, coordinates, effect, spec=EDGES), kind="graph")
+    assert isinstance(chart, Graph) and len(chart.edges) == 16
+    width, height = 7.0, 1.0
+    taken = [edge.label_point for edge in chart.edges] + [(node.column, node.height) for node in chart.nodes]
+    for place, (column, level) in enumerate(taken[:16]):
+        for other_column, other_level in taken[place + 1 :]:
+            is_apart = abs(column - other_column) > 0.08 * width or abs(level - other_level) > 0.04 * height
+            assert is_apart, chart.edges[place].name
+
+
+def test_the_means_of_the_runs_have_the_runs_colours_and_no_sign():
+    """A mean is no effect: blue would say that it falls."""
+    chart = chart_for(examples(), kind="bars")
+    assert isinstance(chart, Bars)
+    assert chart.colours == list(RUN_COLOURS.values()) and len(set(chart.hatches)) == 3
+    assert not chart.numbers[0].startswith("+")
+
+
+def test_long_captions_break_between_their_parts():
+    """A line must not begin with the seed's number."""
+    lines = caption_lines("unit: nats · n = 800 · ioi prompts, abc, seed 0", 22)
+    assert lines == ["unit: nats · n = 800", "ioi prompts, abc, seed", "0"]
+    assert caption_lines("unit: nats · n = 800 · seed 0", 24) == ["unit: nats · n = 800", "seed 0"]
+
+
+def test_the_title_names_the_head_whose_attention_was_read():
+    """By default it is the receiver's, and the spec does not say so again."""
+    assert figure_for(examples()).layout.title.text.startswith("Attention end→IO minus end→S1 of head 10.7")
 
 
 def test_the_caption_says_unit_n_model_and_spec():
