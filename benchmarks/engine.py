@@ -9,7 +9,6 @@ import argparse
 import json
 import multiprocessing
 import platform
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -216,6 +215,12 @@ def next_question(weights: GPT2Weights, dataset: ResolvedDataset) -> dict[str, A
     return {"seconds": max(times.values()), "by_receiver": times}
 
 
+def peak_resident_bytes() -> int:
+    """The process's largest resident memory since it was last reset (Linux)."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
 def _measure_memory(weights: GPT2Weights, budget: int, n_examples: int, threads: int, answers: Any) -> None:
     """In a process of its own, whose peak is this sweep's."""
     torch.set_num_threads(threads)
@@ -225,11 +230,13 @@ def _measure_memory(weights: GPT2Weights, budget: int, n_examples: int, threads:
     settings = ShardSettings(memory_bytes=budget, device="cpu")
     warm = random_prompts(2)
     run_once(weights, spec_of(EXPERIMENTS[1], warm), warm, settings)
-    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts here
+    before = peak_resident_bytes()
     start = time.perf_counter()
     run_shard(weights, spec, dataset, N_POS, "patch", {}, settings)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    answers.put({"peak_bytes": peak - before, "budget_bytes": budget, "seconds": time.perf_counter() - start})
+    answers.put(
+        {"peak_bytes": peak_resident_bytes() - before, "budget_bytes": budget, "seconds": time.perf_counter() - start}
+    )
 
 
 def memory(weights: GPT2Weights, threads: int, budget: int = 2**30, n_examples: int = 1000) -> dict[str, Any]:

@@ -114,8 +114,7 @@ def _patch(shard: Shard, settings: ShardSettings) -> Arrays:
             checked = first_example(patching, sample_grid(shard.grid))
             found["check/identity"] = np.array([identity_max_abs(checked)])
             if shard.dataset.start == 0:
-                complete = completeness(patching.runs, last, shard.through_mlps)
-                found["check/completeness"] = np.array([complete.max_abs, complete.scale])
+                found["check/completeness"] = np.array(completeness(patching.runs, last, shard.through_mlps))
         return found
 
     return merged_outputs(_in_portions(shard, settings, work))

@@ -27,6 +27,10 @@ class Activations:
     tokens: Int[Tensor, "both pos"]
     wanted: frozenset[LayerHook] = frozenset()
     kept: dict[LayerHook, Tensor] = field(default_factory=dict)
+    first_example: dict[LayerHook, Tensor] = field(default_factory=dict)
+    """What attention and MLPs wrote in the first example's two runs, in passing: for the completeness check."""
+    completeness: dict[bool, tuple[float, float]] = field(default_factory=dict)
+    """That check's answer, by whether through MLPs: it depends on weights and prompts only."""
 
     def get(self, hook: str, layer: int | None) -> Float[Tensor, "both ..."]:
         """One activation, under TransformerLens' short name; ``resid_post`` is the next layer's ``resid_pre``."""
@@ -79,6 +83,8 @@ class Activations:
             self._keep(hook, layer, value)
         self._keep("post", layer, post)
         self._keep("mlp_out", layer, mlp_out)
+        pair = [0, len(resid) // 2]
+        self.first_example |= {("attn_out", layer): attn_out[pair], ("mlp_out", layer): mlp_out[pair]}
         return resid_mid + mlp_out
 
     def _keep(self, hook: str, layer: int, value: Tensor) -> None:

@@ -1,6 +1,6 @@
 """Checks that every job computes in its own run: orig patched with itself, and everything patched into the end."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -53,23 +53,26 @@ def identity_max_abs(patching: Patching) -> float:
     return max(largest_difference(value, own.expand(value.shape)) for value, own in zip(values, orig, strict=True))
 
 
-@dataclass(frozen=True)
-class Completeness:
-    """How well all writers together reproduce the new run's logits."""
+def completeness(runs: Runs, last: int, through_mlps: bool) -> tuple[float, float]:
+    """How well all writers together, patched into the last residual stream, reproduce the first example's new logits.
 
-    max_abs: float
-    scale: float
-    """Largest absolute logit: what float error is relative to."""
-
-
-def completeness(runs: Runs, last: int, through_mlps: bool) -> Completeness:
-    """Patch everything that is written into the last residual stream of the first example, and compare logits with new.
+    It depends on weights, prompts and algorithm alone, and is kept with the activations that it checks.
 
     Args:
         last: The example's last position, at which logits are compared.
+
+    Returns:
+        The largest absolute difference, and the largest absolute logit, to which float error is relative.
     """
+    known = runs.activations.completeness
+    if through_mlps not in known:
+        known[through_mlps] = _completeness(runs, last, through_mlps)
+    return known[through_mlps]
+
+
+def _completeness(runs: Runs, last: int, through_mlps: bool) -> tuple[float, float]:
     weights = runs.weights
-    runs = replace(runs.examples(0, 1, last + 1), source="new")
+    runs = replace(runs.first_example(last + 1), source="new")
     writers = [Node(hook="embed"), Node(hook="pos_embed")]
     for layer in range(weights.n_layers):
         writers += [Node(hook="attn_out", layer=layer), Node(hook="mlp_out", layer=layer)]
@@ -81,4 +84,4 @@ def completeness(runs: Runs, last: int, through_mlps: bool) -> Completeness:
     patched = rows.take(runs.orig("resid_pre", weights.n_layers)) + changes.value[:, 0]
     both = torch.cat([patched, rows.take(runs.new("resid_pre", weights.n_layers))])
     logits = forward.unembed(weights, forward.final_norm(weights, both)).float()
-    return Completeness(largest_difference(logits[0], logits[1]), float(logits[1].abs().max()))
+    return largest_difference(logits[0], logits[1]), float(logits[1].abs().max())

@@ -57,11 +57,13 @@ class Runs:
         """The same prompts with orig as the source."""
         return replace(self, source="orig")
 
-    def examples(self, start: int, stop: int, longest: int) -> "Runs":
-        """Some of the examples, without padding beyond their longest, sharing the activations known so far."""
-        chosen = list(range(start, stop)) + list(range(self.n_examples + start, self.n_examples + stop))
+    def first_example(self, longest: int) -> "Runs":
+        """The first example without padding, sharing the activations known so far."""
+        chosen = [0, self.n_examples]
         kept = {place: value[chosen, :longest] for place, value in self.activations.kept.items()}
         kept |= {place: value[..., :longest] for place, value in kept.items() if place[0] == "pattern"}
+        passed = self.activations.first_example.items()
+        kept |= {place: value[:, :longest] for place, value in passed if place not in kept}
         tokens = self.activations.tokens[chosen, :longest]
         activations = Activations(self.weights, tokens, self.activations.wanted, kept)
         return replace(self, activations=activations)

@@ -80,7 +80,7 @@ def activations_of(shard: Shard, dataset: ResolvedDataset) -> Activations:
 def first_example(patching: Patching, grid: Grid) -> Patching:
     """The same experiment on the first example alone, in some of the cells."""
     dataset = patching.where.dataset.slice(0, 1)
-    runs = patching.runs.examples(0, 1, dataset.longest)
+    runs = patching.runs.first_example(dataset.longest)
     where = replace(patching.where, dataset=dataset)
     cells = (grid.receivers or grid.senders).cells
     reads = prepare_reads(runs, where.metrics, dataset, cells)
