@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from api_schemas.spec import ModelSpec
 from tests.tiny_models import tiny_shape, write_gpt2_folder
 
 if TYPE_CHECKING:
+    from pathpatch.local import Stack
     from worker.engine.weights import GPT2Weights
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # our models are tiny: threads would only wait for each other
@@ -60,3 +61,14 @@ def make_gpt2_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., 
         return write_gpt2_folder(tmp_path_factory.mktemp("gpt2"), shape or tiny_shape(), seed, scale)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, processed_weights_dir: Path) -> Iterator[Stack]:
+    """Broker, one worker and the service, as `pathpatch up` starts them; for all tests of what a user types."""
+    from pathpatch.local import Stack, StackSettings
+
+    data_dir = tmp_path_factory.mktemp("stack")
+    settings = StackSettings(data_dir, port=0, redis_url=None, cache_dir=processed_weights_dir, device="cpu")
+    with Stack(settings) as running:
+        yield running
