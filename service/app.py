@@ -28,8 +28,8 @@ from service.routes import (
     webhooks,
     workers,
 )
-from service.routes.health import package_version
 from service.settings import Settings
+from service.version import package_version
 
 LOGGER = logging.getLogger("service")
 RESOURCES = (jobs, job_events, job_results, batches, models, workers, account, webhooks, health, metrics)

@@ -31,17 +31,26 @@ _EXAMPLES: dict[int, tuple[str, str, str, bool]] = {
 }
 _ALWAYS = (401, 403, 422, 500, 503)
 
-REQUEST_ID = {"description": "Quote this when asking for help.", "schema": {"type": "string"}}
-RETRY_AFTER = {"description": "Seconds to wait before asking again.", "schema": {"type": "integer", "minimum": 0}}
-LOCATION = {"description": "Path of what was made.", "schema": {"type": "string"}}
-ETAG = {"description": "Version, for `If-None-Match`.", "schema": {"type": "string"}}
-PREFERENCE = {"description": "What `Prefer` asked for and got, such as `wait=10`.", "schema": {"type": "string"}}
-RATE_LIMIT = {"description": "Submits left, and seconds until there are more.", "schema": {"type": "string"}}
-RATE_POLICY = {"description": "Submits per minute of this key.", "schema": {"type": "string"}}
-REPLAYED = {
-    "description": "`true` where an earlier request with the same `Idempotency-Key` made this.",
-    "schema": {"type": "string"},
+
+def _header(description: str, example: str | int, **schema: Any) -> dict[str, Any]:
+    kind = "string" if isinstance(example, str) else "integer"
+    return {"description": description, "schema": {"type": kind, **schema}, "example": example}
+
+
+OF_EVERY_ANSWER = {
+    "X-Request-Id": _header("Quote this when asking for help.", "req_9f2c41d07be35a8816c0f4d21e"),
+    "Pathpatch-Version": _header("Version of pathpatch that answered.", "0.1.0"),
 }
+RETRY_AFTER = _header("Seconds to wait before asking again, where that makes sense.", 2, minimum=0)
+LOCATION = _header("Path of what was made.", "/v1/jobs/job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E")
+ETAG = _header("Version, for `If-None-Match`.", '"3-0"')
+PREFERENCE = _header("What `Prefer` asked for and got.", "wait=10")
+RATE_LIMIT = _header("Submits left, and seconds until there are more.", '"submits";r=59;t=1')
+RATE_POLICY = _header("Submits per minute of this key.", '"submits";q=60;w=60')
+REPLAYED = _header("`true` where an earlier request with the same `Idempotency-Key` made this.", "true")
+AUTHENTICATE = _header("How to authenticate.", 'Bearer realm="pathpatch"')
+CACHED_BY = _header("The request headers that this answer depends on.", "Accept, Accept-Encoding")
+ATTACHMENT = _header("A file name, for browsers.", 'attachment; filename="job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E.csv"')
 
 
 def _example(status: int) -> dict[str, Any]:
@@ -62,11 +71,13 @@ def only_problems(*statuses: int) -> Responses:
     """These problems and no other."""
     found: Responses = {}
     for status in sorted(set(statuses)):
-        headers = {"X-Request-Id": REQUEST_ID}
-        if status in (408, 429, 503):
+        headers: dict[str, Any] = {}
+        if status in (408, 409, 429, 503):
             headers["Retry-After"] = RETRY_AFTER
+        if status == 429:
+            headers |= {"RateLimit": RATE_LIMIT, "RateLimit-Policy": RATE_POLICY}
         if status == 401:
-            headers["WWW-Authenticate"] = {"description": "`Bearer`.", "schema": {"type": "string"}}
+            headers["WWW-Authenticate"] = AUTHENTICATE
         found[status] = {
             "description": _EXAMPLES[status][1],
             "headers": headers,
@@ -82,7 +93,7 @@ def only_problems(*statuses: int) -> Responses:
 
 def answer(status: int, description: str, model: Any = None, **headers: dict[str, Any]) -> Responses:
     """A success; header names are given with underscores."""
-    named = {name.replace("_", "-"): shape for name, shape in headers.items()} | {"X-Request-Id": REQUEST_ID}
+    named = {name.replace("_", "-"): shape for name, shape in headers.items()}
     described: dict[str, Any] = {"description": description, "headers": named}
     if model is not None:
         described["model"] = model

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from api_schemas.errors import NotAcceptable
 
 WORTH_COMPRESSING_BYTES = 1024
+VARY = "Accept, Accept-Encoding"
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
 
 
@@ -76,7 +77,7 @@ async def compressed(
     request: Request, body: bytes, headers: dict[str, str], media: str, is_worth_it: bool = True
 ) -> Response:
     """A response with the body, gzipped in a thread if the client accepts that and it is worth it."""
-    headers = headers | {"Vary": "Accept, Accept-Encoding"}
+    headers = dict(headers)
     if is_worth_it and len(body) >= WORTH_COMPRESSING_BYTES and accepts_gzip(request):
         body = await asyncio.to_thread(gzip.compress, body, 5, mtime=0)
         headers["Content-Encoding"] = "gzip"

@@ -10,6 +10,7 @@ from api_schemas.accounts import NewKey
 from api_schemas.errors import Problem
 from api_schemas.jobs import BatchRequest, Job
 from api_schemas.spec import JobSpec
+from service.documented import OF_EVERY_ANSWER
 
 REFERENCE = "#/components/schemas/{model}"
 
@@ -68,6 +69,7 @@ def _schema(app: FastAPI) -> dict[str, Any]:
     components["securitySchemes"] = {
         "ApiKey": {"type": "http", "scheme": "bearer", "description": "An API key, where the service needs one."}
     }
+    components["headers"] = OF_EVERY_ANSWER
     _tidy(document["paths"])
     return document
 
@@ -79,6 +81,9 @@ def _tidy(paths: dict[str, Any]) -> None:
                 operation["security"] = [{"ApiKey": []}, {}]
             if parameter := MADE_BY.get(operation["operationId"]):
                 operation["responses"]["202"]["links"] = _links(parameter)
+            for answer in operation["responses"].values():
+                shared = {name: {"$ref": f"#/components/headers/{name}"} for name in OF_EVERY_ANSWER}
+                answer["headers"] = answer.get("headers", {}) | shared
 
 
 def _links(parameter: str) -> dict[str, Any]:

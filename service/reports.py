@@ -1,13 +1,11 @@
 """What a spec would do, without queueing it."""
 
-from api_schemas.jobs import ExamplePrompt, ValidationReport
+from api_schemas.jobs import ValidationReport
 from api_schemas.spec import JobSpec
-from service.models import CatalogModel
+from service.example_prompts import example_prompts
 from service.parts import Parts
 from service.sharding import shard_count
-from service.validation import CheckedSpec, check_job
-
-MOST_EXAMPLES = 5
+from service.validation import check_job
 
 
 def report(parts: Parts, spec: JobSpec) -> ValidationReport:
@@ -22,7 +20,7 @@ def report(parts: Parts, spec: JobSpec) -> ValidationReport:
     speed = parts.speeds.of(spec.model.name)
     return ValidationReport(
         spec=checked.spec,
-        examples=[_example(model, checked, index) for index in range(min(MOST_EXAMPLES, len(checked.dataset)))],
+        examples=example_prompts(checked.dataset, model),
         cells=checked.cells,
         axes=list(checked.axes),
         shape=list(checked.shape),
@@ -32,18 +30,3 @@ def report(parts: Parts, spec: JobSpec) -> ValidationReport:
         warnings=list(checked.warnings),
         unreachable_senders=list(checked.unreachable_senders),
     )
-
-
-def _example(model: CatalogModel, checked: CheckedSpec, index: int) -> ExamplePrompt:
-    dataset = checked.dataset
-    return ExamplePrompt(
-        orig=[_text(model, token) for token in dataset.orig[index]],
-        new=[_text(model, token) for token in dataset.new[index]],
-        roles={role: places[index] for role, places in dataset.roles.items()},
-        answers={answer: _text(model, tokens[index]) for answer, tokens in dataset.answers.items()},
-    )
-
-
-def _text(model: CatalogModel, token: int) -> str:
-    """One token as text; its number where the model has no tokenizer."""
-    return f"#{token}" if model.tokenizer is None else str(model.tokenizer.decode([token], skip_special_tokens=False))

@@ -15,6 +15,7 @@ from api_schemas.errors import Forbidden, InternalError
 from service import logs, tracing
 from service.errors import problem_response
 from service.metrics_export import RequestMetrics
+from service.version import package_version
 
 LOGGER = logging.getLogger("service.requests")
 _GOOD_REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
@@ -22,11 +23,12 @@ QUIET = frozenset({"/livez", "/readyz", "/metrics"})
 """Probed every few seconds, so logged at debug level only."""
 
 ALWAYS = {
+    "Pathpatch-Version": package_version(),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",
 }
-"""Headers of every response."""
+"""Headers of every response; by the version a client can tell that it is older or newer than the service."""
 
 
 class RequestFrame:

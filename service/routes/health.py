@@ -3,7 +3,6 @@
 import asyncio
 import platform
 import time
-from importlib import metadata
 
 from fastapi import APIRouter, Response
 
@@ -15,6 +14,7 @@ from service import documented as doc
 from service.answers import json_answer
 from service.parts import Parts, PartsOf
 from service.submission import in_thread
+from service.version import package_version
 
 router = APIRouter(tags=["service"])
 
@@ -91,11 +91,3 @@ async def _models(parts: Parts) -> ComponentHealth:
 async def get_version() -> Response:
     """Version of pathpatch and of its API."""
     return json_answer({"version": package_version(), "api": "v1", "python": platform.python_version()})
-
-
-def package_version() -> str:
-    """Of the installed distribution; of a bare checkout, 0."""
-    try:
-        return metadata.version("pathpatch")
-    except metadata.PackageNotFoundError:
-        return "0"

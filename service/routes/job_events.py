@@ -32,7 +32,6 @@ _STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     responses={
         200: {
             "description": "The events so far, oldest first; or a stream of them, which ends with the job.",
-            "headers": {"X-Request-Id": doc.REQUEST_ID},
             "model": ListOf[JobEvent],
             "content": {EVENT_STREAM: {"schema": {"type": "string"}}},
         },

@@ -133,7 +133,7 @@ def _tag(given: str) -> tuple[str, str]:
     operation_id="get_job",
     responses={
         **doc.answer(200, "The job as it is now.", Job, **_HEADERS),
-        **doc.answer(304, "Nothing changed since that `ETag`.", ETag=doc.ETAG, Retry_After=doc.RETRY_AFTER),
+        **doc.answer(304, "Nothing changed since that `ETag`.", **_HEADERS),
         **doc.problems(404),
     },
 )

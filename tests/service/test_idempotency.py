@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from job_store.records import Idempotency
 from job_store.store import JobStore
 from job_store.submission import reserve
+from service.idempotency import named
 from tests.live_service import LiveService, spec
 
 pytestmark = pytest.mark.integration
@@ -37,12 +37,12 @@ def test_the_key_with_another_body_is_refused(client: httpx.Client) -> None:
 
 def test_while_the_first_request_is_being_answered_another_is_409(client: httpx.Client, store: JobStore) -> None:
     """Two at once must not make two jobs."""
-    store.run(reserve("local", Idempotency("night-1", "whatever")))
+    body = client.build_request("POST", "/v1/jobs", json=spec()).content
+    store.run(reserve("local", named("night-1", "/v1/jobs", body)))
     answer = client.post("/v1/jobs", json=spec(), headers=KEY)
-    assert answer.status_code in (409, 422)
-    assert answer.json()["code"] in ("idempotency_key_in_flight", "idempotency_key_reused")
-    if answer.status_code == 409:
-        assert int(answer.headers["retry-after"]) >= 1
+    assert (answer.status_code, answer.json()["code"]) == (409, "idempotency_key_in_flight")
+    assert answer.json()["retryable"] and int(answer.headers["retry-after"]) >= 1
+    assert _jobs(client) == 0
 
 
 def test_a_refused_body_may_be_corrected_under_the_same_key(client: httpx.Client) -> None:

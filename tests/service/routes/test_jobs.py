@@ -323,6 +323,13 @@ def test_request_ids_are_passed_through_or_made(client: httpx.Client) -> None:
     assert made.json()["request_id"] == made.headers["x-request-id"]
 
 
+def test_every_answer_tells_the_version_of_the_service(client: httpx.Client) -> None:
+    """Also errors: a client can see that it is older or newer than the service."""
+    version = client.get("/version").json()["version"]
+    for answer in (client.get("/v1/jobs"), client.get("/nowhere"), client.post("/v1/jobs", content=b"{")):
+        assert answer.headers["pathpatch-version"] == version
+
+
 def test_a_job_past_its_deadline_expires(client: httpx.Client) -> None:
     """The reaper of the service ends it, without any worker."""
     job = _submit(client, expires_after_s=0.2)
