@@ -1,17 +1,18 @@
 """The service killed at the worst moments, and clients that go away."""
 
 import socket
-import threading
+import time
 
 import pytest
 
 from job_store import jobs
 from job_store.gauges import jobs_by_state
+from job_store.shards import Claim, complete, heartbeat
 from job_store.store import JobStore
 from tests.deployment import Deployment
 from tests.live_service import spec
 from tests.live_worker import demo_job, ended, until
-from tests.stored_jobs import submit
+from tests.stored_jobs import hand_in, must_take, submit, take
 
 
 def test_a_job_whose_message_was_never_sent_runs(deployment: Deployment, store: JobStore) -> None:
@@ -52,11 +53,49 @@ def test_a_service_killed_before_its_reply_makes_one_job(deployment: Deployment,
     assert ended(store, answers[0].json()["id"]).is_done
 
 
-@pytest.mark.parametrize("delay_s", [0.0, 0.02, 0.3, 0.6, 1.1, 1.6])
-def test_a_job_cancelled_at_any_moment_ends(deployment: Deployment, store: JobStore, delay_s: float) -> None:
-    """Queued, claimed, between shards, assembling or done: cancelled, or already succeeded; nothing runs on."""
+MOMENTS = ("queued", "claimed", "between shards", "assembling", "done")
+
+
+def bring_to(store: JobStore, moment: str) -> Claim | None:
+    """Work on a job of two shards, by hand, up to the moment; what is held then."""
+    if moment == "queued":
+        return None
+    first = must_take(store, model="by-hand")
+    if moment == "claimed":
+        return first
+    store.run(hand_in(first))
+    if moment == "between shards":
+        return None
+    assembly = store.run(hand_in(must_take(store, model="by-hand"))).assembly
+    assert assembly is not None
+    if moment == "assembling":
+        return assembly
+    store.run(complete(assembly, b"{}", b""))
+    return None
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_job_cancelled_at_any_moment_ends(deployment: Deployment, store: JobStore, moment: str) -> None:
+    """It is cancelled when nothing runs any more, unless it had succeeded; what was held is refused."""
+    submit(store, job := demo_job(shards=2, model={"name": "by-hand"}))
+    held = bring_to(store, moment)
+    answer = deployment.client.post(f"/v1/jobs/{job.id}/cancel")
+    assert answer.status_code == (409 if moment == "done" else 202 if held else 200)
+    if held is not None:
+        assert answer.json()["status"] == "cancelling"
+        assert store.run(heartbeat(held, 10)) == "cancelled"
+        late = complete(held, b"{}", b"") if held.is_assembly else hand_in(held)
+        assert store.run(late).outcome == "cancelled"
+    assert deployment.status(job.id) == ("succeeded" if moment == "done" else "cancelled")
+    assert take(store, model="by-hand") is None
+    assert store.client.exists(f"pp:job:{job.id}:running", f"pp:job:{job.id}:inputs") == 0
+
+
+@pytest.mark.parametrize("delay_s", [0.02, 0.6, 1.1])
+def test_a_job_cancelled_while_workers_run_it_ends(deployment: Deployment, store: JobStore, delay_s: float) -> None:
+    """Whatever two real workers do just then: cancelled, or already succeeded; nothing runs on."""
     submit(store, job := demo_job(shards=4, seed=23))
-    threading.Event().wait(delay_s)
+    time.sleep(delay_s)
     answer = deployment.client.post(f"/v1/jobs/{job.id}/cancel")
     assert answer.status_code in (200, 202, 409)
     record = ended(store, job.id, 10)
