@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -116,13 +118,27 @@ def test_schemathesis_finds_no_undescribed_answer(impatient: LiveService, tmp_pa
 @pytest.mark.integration
 @pytest.mark.slow
 def test_schemathesis_finds_no_undescribed_answer_in_sequences_of_requests(
-    impatient: LiveService, tmp_path: Path
+    impatient: LiveService, worker: WorkerHand, tmp_path: Path
 ) -> None:
-    """Submit, then look, cancel, erase, fetch, in any order."""
+    """Submit, then look, cancel, erase, fetch, in any order, while jobs end with results."""
     hooks = "tests.service.schemathesis_hooks"
-    _schemathesis(
-        impatient, tmp_path, "--phases=stateful", "--mode=positive", "--max-examples=15", "--max-time=45", hooks=hooks
-    )
+    options = ("--phases=stateful", "--mode=positive", "--max-examples=15", "--max-time=30")
+    is_over = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        work = pool.submit(_work_until, is_over, worker)
+        try:
+            _schemathesis(impatient, tmp_path, *options, hooks=hooks)
+        finally:
+            is_over.set()
+        work.result()
+    told = impatient.client.get("/metrics").text
+    for route in ("/v1/jobs/{job_id}/result", "/v1/jobs/{job_id}/figure", "/v1/batches/{batch_id}"):
+        assert f'pathpatch_http_requests_total{{method="GET",route="{route}",status="200"}}' in told, route
+
+
+def _work_until(is_over: threading.Event, worker: WorkerHand) -> None:
+    while not is_over.wait(0.3):
+        worker.work_off()
 
 
 GENERATE = ["generate", "--path", "openapi.json", "--meta", "none", "--output-path", "made", "--fail-on-warning"]
