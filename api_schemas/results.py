@@ -84,6 +84,8 @@ class MetricBlock(Frozen):
     """The metric of the new run, shaped as `orig`."""
     reachable: NestedNumbers = None
     """Per cell, whether any path leads from its senders to its receivers; elsewhere patched equals orig exactly."""
+    n: Annotated[Count | None, Field(examples=[800])] = None
+    """Number of examples."""
     summary: Summary
     """Statistics over the examples."""
     normalization: Normalization | None = None

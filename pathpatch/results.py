@@ -51,6 +51,7 @@ class Block:
     estimate: Floats | None = None
     verified: Floats | None = None
     verified_cells: list[list[int]] | None = None
+    n_examples: int | None = None
     summary: dict[str, Any] = field(default_factory=dict)
     normalization: dict[str, Any] | None = None
 
@@ -70,6 +71,7 @@ class Block:
             coordinates={name: list(values) for name, values in data["coordinates"].items()},
             reachable=None if reachable is None else reachable.astype(bool),
             verified_cells=data.get("verified_cells"),
+            n_examples=data.get("n"),
             summary=data.get("summary") or {},
             normalization=data.get("normalization"),
             **arrays,
@@ -82,6 +84,7 @@ class Block:
             "axes": list(self.axes),
             "shape": list(self.shape),
             "coordinates": self.coordinates,
+            "n": self.n_examples,
             "summary": self.summary,
             "normalization": self.normalization,
             "verified_cells": self.verified_cells,
@@ -105,6 +108,8 @@ class Block:
     @property
     def n(self) -> int:
         """Number of examples."""
+        if self.n_examples is not None:
+            return self.n_examples
         counts = [stats["n"] for stats in self.summary.values() if stats]
         return int(counts[0]) if counts else max(self.orig.size, 1)
 

@@ -63,7 +63,7 @@ def _checks(spec: JobSpec, output: Arrays, nonfinite: int) -> dict[str, float | 
     if identity != 0:
         raise ChecksFailed(f"Patching orig with itself changed a metric by {identity:.3g}; it must change nothing.")
     allowed = COMPLETENESS_TOLERANCE[spec.dtype] * (1 + scale)
-    if difference > allowed:
+    if not (difference <= allowed or difference == 0):  # NaN in one of the two is a difference too
         raise ChecksFailed(
             f"Patching everything that is written into the last residual stream misses the new run's logits by "
             f"{difference:.3g}; float error would be below {allowed:.3g}."
@@ -132,6 +132,7 @@ def _block(
         "axes": [axis.name for axis in grid.axes],
         "shape": list(cell_shape),
         "coordinates": {axis.name: axis.coordinates for axis in grid.axes},
+        "n": len(orig),
         "summary": _summary(place, output, orig, new, scale, own, n_cells),
     }
     if spec.is_sweep:

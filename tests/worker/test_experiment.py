@@ -82,7 +82,7 @@ def test_orig_has_the_patched_shape_where_the_metric_depends_on_the_cell() -> No
     """Each receiver's own attention differs before anything is patched."""
     result = result_of(tiny_weights(), prompts(LENGTHS), EDGES, OWN_ATTENTION)
     assert result.arrays["0/orig"].shape == result.arrays["0/patched"].shape == (3, 2, 2, 3, 2)
-    assert result.blocks[0]["summary"]["orig"] is None
+    assert (result.blocks[0]["n"], result.blocks[0]["summary"]["orig"]) == (len(LENGTHS), None)
 
 
 @pytest.mark.parametrize("count", [3, 1000])

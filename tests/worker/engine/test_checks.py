@@ -70,11 +70,21 @@ def test_float32_reports_no_deviation() -> None:
     assert result_of(tiny_weights(), prompts([5]), PATCH).checks["dtype_max_abs"] is None
 
 
-def test_the_checks_of_every_shard_count() -> None:
-    """The worst shard decides."""
+@pytest.mark.parametrize(
+    ("shard", "name", "value", "sentence"),
+    [
+        (1, "check/identity", [0.25], r"itself changed a metric by 0\.25"),
+        (1, "check/identity", [np.nan], "itself changed a metric by nan"),
+        (0, "check/completeness", [0.5, 1.0], r"misses the new run's logits by 0\.5"),
+        (0, "check/completeness", [np.nan, 1.0], "misses the new run's logits by nan"),
+        (0, "check/completeness", [0.5, np.nan], r"misses the new run's logits by 0\.5"),
+    ],
+)
+def test_the_checks_of_every_shard_count(shard: int, name: str, value: list[float], sentence: str) -> None:
+    """The worst shard decides, and what is not a number is no proof."""
     dataset = prompts([5, 4])
     spec: Any = job(dataset, PATCH)
     outputs = [run_shard(tiny_weights(), spec, dataset.slice(i, i + 1), 5, "patch", {}, SETTINGS) for i in range(2)]
-    outputs[1]["check/identity"] = np.array([0.25])
-    with pytest.raises(ChecksFailed, match=r"by 0\.25"):
+    outputs[shard][name] = np.array(value)
+    with pytest.raises(ChecksFailed, match=sentence):
         assemble(spec, tiny_weights().shape, 5, 2, {}, outputs)
