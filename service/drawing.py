@@ -48,7 +48,7 @@ async def draw(
     return figure
 
 
-def _render(order: dict[str, Any], media: str, kind: str | None, block: int | str) -> bytes:
+def _render(order: dict[str, Any], media: str, kind: str | None, block: int) -> bytes:
     """Drawn in the child, which alone imports Plotly or Matplotlib."""
     if media == SVG:
         from pathpatch.static_figures import static_figure_for
@@ -62,10 +62,12 @@ def _render(order: dict[str, Any], media: str, kind: str | None, block: int | st
 
 def main(media: str, kind: str, block: str) -> int:
     """Read result and spec from standard input, write the figure to standard output."""
+    from pathpatch.charting import FigureDoesNotFit
+
     order = orjson.loads(sys.stdin.buffer.read())
     try:
         figure = _render(order, media, kind or None, int(block))
-    except (ValueError, LookupError) as exc:  # FigureDoesNotFit is a ValueError; an unknown block a LookupError
+    except FigureDoesNotFit as exc:
         sys.stderr.write(str(exc))
         return DOES_NOT_FIT
     sys.stdout.buffer.write(figure)

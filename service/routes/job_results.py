@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from api_schemas.errors import NoResult, ResultExpired
+from api_schemas.errors import InvalidParameter, NoResult, ResultExpired
 from api_schemas.results import MultiMetricResult, Result
 from job_store import jobs
 from job_store.records import JobRecord, StoredResult
@@ -105,6 +105,9 @@ async def get_figure(
     record = await parts.store.run(jobs.get(job_id, caller.sees))
     if unfinished := _unfinished(request, record):
         return unfinished
+    if block >= (several := len(record.spec.all_metrics)):
+        known = "0 is the only one" if several == 1 else f"0 to {several - 1} are"
+        raise InvalidParameter(f"{block} is not a block of this result: {known}", "/query/block")
     headers = {"ETag": _etag(record, f"figure.{media}.{kind}.{block}"), "Vary": VARY}
     if is_unchanged(request, headers["ETag"]):
         return Response(None, 304, headers)
@@ -127,6 +130,10 @@ def _unfinished(request: Request, record: JobRecord) -> Response | None:
     if record.result_expired:
         raise ResultExpired(
             "Results are kept for a limited time after a job's end, and this one's is over: submit it again."
+        )
+    if record.status == "expired":
+        raise ResultExpired(
+            f"The job did not finish within its expires_after_s = {record.spec.expires_after_s:g}, so it has no result."
         )
     if record.status != "succeeded":
         why = f": {record.error_detail}" if record.error_detail else ""

@@ -15,13 +15,15 @@ from service.idempotency import named, replay_headers, reserved
 from service.keys import Reader, Submitter
 from service.listing import page_of_jobs
 from service.negotiation import wait_s
-from service.parameters import IdempotencyKey, IfNoneMatch, JobId, Limit, PreferHeader
+from service.parameters import JOB_ID, IdempotencyKey, IfNoneMatch, JobId, Limit, PreferHeader
 from service.parsing import parse_spec
 from service.parts import Parts, PartsOf
 from service.rate_fields import rate_fields
 from service.reports import report
 from service.representations import job_document, job_etag, page
 from service.submission import Order, in_thread, submit
+
+LAST_ID = f"^{JOB_ID.pattern}$"
 
 router = APIRouter(tags=["jobs"])
 
@@ -109,7 +111,7 @@ async def list_jobs(
     parts: PartsOf,
     caller: Reader,
     limit: Limit = 20,
-    after: Annotated[str | None, Query(max_length=64, description="Last id of the page before.")] = None,
+    after: Annotated[str | None, Query(pattern=LAST_ID, description="Last id of the page before.")] = None,
     status: Annotated[JobStatus | None, Query(description="Only jobs in this state.")] = None,
     model: Annotated[str | None, Query(max_length=128, description="Only jobs of this model.")] = None,
     tag: Annotated[str | None, Query(max_length=322, description="`key:value`: only jobs with this tag.")] = None,

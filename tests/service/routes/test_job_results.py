@@ -117,6 +117,26 @@ def test_the_html_figure_asks_no_other_host(client: httpx.Client, worker: Worker
     assert 'src="http' not in text and "<link" not in text
 
 
+def test_a_figure_of_a_metric_that_is_not_there_says_which_are(
+    client: httpx.Client, worker: WorkerHand, links: dict[str, str]
+) -> None:
+    """The parameter at fault is named, not the renderer's IndexError."""
+    worker.work_off()
+    answer = client.get(f"{links['figure']}?block=1")
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert error == {"pointer": "/query/block", "message": "1 is not a block of this result: 0 is the only one"}
+
+
+def test_a_job_past_its_deadline_has_no_result_any_more(client: httpx.Client) -> None:
+    """410, as the contract says of an expired job, and the knob is named."""
+    links = client.post("/v1/jobs", json=spec() | {"expires_after_s": 0.1}).json()["links"]
+    client.get(links["self"], headers={"Prefer": "wait=10"})
+    answer = client.get(links["result"])
+    assert answer.status_code == 410
+    assert "expires_after_s = 0.1" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize(("query", "status"), [("kind=scatter", 200), ("kind=heatmap", 422), ("kind=pie", 422)])
 def test_another_kind_of_figure_can_be_chosen_if_it_fits(
     client: httpx.Client, worker: WorkerHand, links: dict[str, str], query: str, status: int

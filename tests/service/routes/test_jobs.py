@@ -104,6 +104,13 @@ def test_the_list_is_newest_first_in_pages(client: httpx.Client) -> None:
     assert [job["id"] for job in rest["data"]] == ids[2::-1] and not rest["has_more"]
 
 
+def test_a_cursor_that_is_no_job_is_refused(client: httpx.Client) -> None:
+    """Otherwise a loop over pages would begin again and never end."""
+    answer = client.get("/v1/jobs?after=zzz")
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/query/after"
+
+
 def test_a_page_of_large_specs_is_shorter_and_the_rest_follows(client: httpx.Client) -> None:
     """A hundred specs of a megabyte each would otherwise be built up in memory at once."""
     tokens = [[5] * 60 for _ in range(4000)]
