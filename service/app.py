@@ -9,9 +9,9 @@ from fastapi import Depends, FastAPI
 from fastapi.telemetry import TelemetryConfig
 
 from api_schemas.errors import StoreUnavailable
-from job_store import keys
+from job_store import keys, tracing
 from job_store.store import AsyncJobStore
-from service import errors, openapi, tracing
+from service import errors, openapi
 from service.parameters import only_known_parameters
 from service.parts import Parts
 from service.requests import RequestFrame
@@ -74,7 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Parts = app.state.parts
     if parts.settings.tracing:
-        tracing.enable()
+        tracing.enable("pathpatch-service")
     await require_keys(parts.settings)
     parts.publisher.start()
     await parts.feed.start()
@@ -91,6 +91,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(parts.publisher.stop)
         parts.resolvers.shutdown(wait=False, cancel_futures=True)
         await parts.store.close()
+        await asyncio.to_thread(tracing.flush)
 
 
 async def require_keys(settings: Settings) -> None:

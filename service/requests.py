@@ -4,6 +4,7 @@ import logging
 import re
 import secrets
 import time
+from contextlib import AbstractContextManager, nullcontext
 from ipaddress import ip_address
 from typing import Any
 
@@ -20,7 +21,7 @@ from service.version import package_version
 LOGGER = logging.getLogger("service.requests")
 _GOOD_REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 QUIET = frozenset({"/livez", "/readyz", "/metrics"})
-"""Probed every few seconds, so logged at debug level only."""
+"""Probed every few seconds, so logged at debug level only, and not traced."""
 
 ALWAYS = {
     "Pathpatch-Version": package_version(),
@@ -64,11 +65,16 @@ class _Exchange:
         started = time.perf_counter()
         metrics.in_flight.inc()
         try:
-            with tracing.request_span(self._scope):
+            with self._traced():
                 await self._answer(app, receive, only_local_names)
         finally:
             metrics.in_flight.dec()
             self._record(metrics, time.perf_counter() - started)
+
+    def _traced(self) -> AbstractContextManager[None]:
+        if self._scope["path"] in QUIET:
+            return nullcontext()
+        return tracing.request_span(self._scope, lambda: self.status)
 
     async def _answer(self, app: ASGIApp, receive: Receive, only_local_names: bool) -> None:
         request = Request(self._scope)

@@ -9,12 +9,11 @@ from typing import ParamSpec, TypeVar
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.errors import ModelUnavailable, UnknownModel
 from api_schemas.spec import JobSpec
-from job_store import submission
+from job_store import submission, tracing
 from job_store.digest import spec_sha256
 from job_store.ids import new_job_id
 from job_store.records import Created, Idempotency, JobFacts, NewJob
 from job_store.submission import CacheGone
-from service import tracing
 from service.keys import Caller
 from service.parsing import each
 from service.parts import Parts
@@ -87,19 +86,19 @@ def _all(order: Order, accept: Callable[[JobSpec], Value]) -> list[Value]:
 
 
 async def _create(parts: Parts, order: Order, answered: Sequence[bool]) -> Created:
-    trace = tracing.carried()
-    new_jobs = await in_thread(parts, _new_jobs, parts, order, answered, trace)
-    limits, retention = order.caller.limits, parts.retention
-    return await parts.store.run(
-        submission.create(
-            order.caller.owner,
-            new_jobs,
-            limits=limits,
-            retention=retention,
-            idempotency=order.idempotency,
-            batch_id=order.batch_id,
+    with tracing.span("queue", "producer", pathpatch__jobs=len(order.specs)):
+        new_jobs = await in_thread(parts, _new_jobs, parts, order, answered, tracing.carried())
+        limits, retention = order.caller.limits, parts.retention
+        return await parts.store.run(
+            submission.create(
+                order.caller.owner,
+                new_jobs,
+                limits=limits,
+                retention=retention,
+                idempotency=order.idempotency,
+                batch_id=order.batch_id,
+            )
         )
-    )
 
 
 def _new_jobs(parts: Parts, order: Order, answered: Sequence[bool], trace: dict[str, str]) -> list[NewJob]:

@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from api_schemas.errors import PathPatchingError, SelfCheckFailed, ShardTimeout, StoreFull, StoreUnavailable
 from api_schemas.spec import ModelSpec
+from job_store import tracing
 from job_store.script import Step
 from job_store.shards import Claim, HandedIn, claim, fail, release
 from job_store.store import JobStore
@@ -55,6 +57,8 @@ class Child:
         Raises:
             SelfCheckFailed: The device computes wrong numbers.
         """
+        if self._settings.tracing:
+            tracing.enable("pathpatch-worker")
         self._pulse.start()
         self._preload()
         self._is_loading = False
@@ -91,25 +95,31 @@ class Child:
         return handed
 
     def _do(self, held: Claim) -> HandedIn:
-        with self._pulse.holding(held):
-            try:
-                started = time.monotonic()
-                with self._pulse.interruptible():
-                    step = compute(self._bench, held)
-                handed = self._hand_in(held, step)
-                log.info("%s: %s after %.3f s", held.name, handed.outcome, time.monotonic() - started)
-                return handed
-            except (Interrupted, StoreUnavailable) as stop:
-                log.warning("%s was interrupted (%s)", held.name, type(stop).__name__)
-                return self._hand_in(held, release(held))
-            except SoftTimeLimitExceeded:
-                limit = f"{held.name} took longer than the {self._settings.shard_limit_s:g} s that a shard may take."
-                return self._hand_in(held, fail(held, ShardTimeout.code, limit))
-            except PathPatchingError as error:
-                log.warning("%s failed: %s: %s", held.name, error.code, error.detail)
-                return self._hand_in(held, fail(held, error.code, error.detail))
-            except Exception as error:
-                return self._report_unexpected(held, error)
+        with self._pulse.holding(held), _traced(held, self._bench.worker) as span:
+            handed = self._outcome(held)
+            if span is not None:
+                span.set_attribute("pathpatch.outcome", handed.outcome)
+            return handed
+
+    def _outcome(self, held: Claim) -> HandedIn:
+        try:
+            started = time.monotonic()
+            with self._pulse.interruptible():
+                step = compute(self._bench, held)
+            handed = self._hand_in(held, step)
+            log.info("%s: %s after %.3f s", held.name, handed.outcome, time.monotonic() - started)
+            return handed
+        except (Interrupted, StoreUnavailable) as stop:
+            log.warning("%s was interrupted (%s)", held.name, type(stop).__name__)
+            return self._hand_in(held, release(held))
+        except SoftTimeLimitExceeded:
+            limit = f"{held.name} took longer than the {self._settings.shard_limit_s:g} s that a shard may take."
+            return self._hand_in(held, fail(held, ShardTimeout.code, limit))
+        except PathPatchingError as error:
+            log.warning("%s failed: %s: %s", held.name, error.code, error.detail)
+            return self._hand_in(held, fail(held, error.code, error.detail))
+        except Exception as error:
+            return self._report_unexpected(held, error)
 
     def _report_unexpected(self, held: Claim, error: Exception) -> HandedIn:
         log.exception("%s failed at attempt %d", held.name, held.attempt)
@@ -134,3 +144,9 @@ class Child:
                 if time.monotonic() > deadline:
                     return self._store.run(fail(held, error.code, error.detail))
             time.sleep(RETRY_AFTER_S)
+
+
+def _traced(held: Claim, worker: str) -> AbstractContextManager[Any]:
+    """A span that continues the trace of the request that made the job."""
+    about = {"pathpatch__job_id": held.job_id, "pathpatch__attempt": held.attempt, "pathpatch__worker": worker}
+    return tracing.span("assemble" if held.is_assembly else "shard", "consumer", held.trace, **about)

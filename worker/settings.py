@@ -58,6 +58,8 @@ class WorkerSettings:
     """``PATHPATCH_STORE_PATIENCE_S``: how long a finished shard waits for a store that does not take it."""
     health_file: Path | None = None
     """``PATHPATCH_HEALTH_FILE``: touched at every heartbeat, for probes."""
+    tracing: bool = False
+    """``PATHPATCH_TRACING``: OpenTelemetry, as the ``OTEL_*`` variables say."""
     log_level: str = "INFO"
     """``PATHPATCH_LOG_LEVEL``."""
     simulated_flops: float = 0.0
@@ -104,6 +106,7 @@ class WorkerSettings:
             grace_s=_number(environment, "GRACE_S", cls.grace_s),
             store_patience_s=_number(environment, "STORE_PATIENCE_S", cls.store_patience_s),
             health_file=Path(health_file) if health_file else None,
+            tracing=_claim(environment, "TRACING"),
             log_level=environment.get("PATHPATCH_LOG_LEVEL") or cls.log_level,
             simulated_flops=_number(environment, "SIMULATED_DEVICE_FLOPS", cls.simulated_flops),
             shard_delay_s=_number(environment, "SHARD_DELAY_S", cls.shard_delay_s),
@@ -125,6 +128,13 @@ def _number(environment: Mapping[str, str], name: str, default: float) -> float:
     if not 0 <= number < float("inf"):
         raise BadSetting(PREFIX + name, value, "a number, 0 or more")
     return number
+
+
+def _claim(environment: Mapping[str, str], name: str) -> bool:
+    value = environment.get(PREFIX + name, "").strip().lower()
+    if value not in ("", "0", "1", "true", "false", "yes", "no", "on", "off"):
+        raise BadSetting(PREFIX + name, value, "true or false")
+    return value in ("1", "true", "yes", "on")
 
 
 def _registry(environment: Mapping[str, str]) -> dict[str, ModelOrigin]:

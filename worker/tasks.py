@@ -9,6 +9,7 @@ from billiard.process import current_process
 from celery import signals
 
 from api_schemas.errors import PathPatchingError
+from job_store import tracing
 from job_store.broker import TASK, queue_of
 from worker.celery_app import app, settings
 from worker.presence import Presence
@@ -61,6 +62,12 @@ def start_child(**_: Any) -> None:
     except Exception as error:
         log.critical("the worker cannot start: %s: %s", type(error).__name__, error)
         os.kill(os.getppid(), signal.SIGQUIT)
+
+
+@signals.worker_process_shutdown.connect  # type: ignore[untyped-decorator]
+def end_child(**_: Any) -> None:
+    """In the child, at its end."""
+    tracing.flush()
 
 
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]

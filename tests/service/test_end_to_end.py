@@ -1,6 +1,7 @@
 """The whole way over HTTP with a real broker, service and worker: the numbers are those of the golden figures."""
 
 import json
+import secrets
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +15,8 @@ from service.documented import EXAMPLE_SPEC
 from tests.embedded_valkey import embedded_valkey
 from tests.golden_cases import FOLDER, TOLERANCE, GoldenCase, golden_cases
 from tests.live_service import live_service
-from tests.live_worker import live_workers
+from tests.live_worker import live_workers, until
+from tests.otlp_collector import Collector, Span
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -25,17 +27,28 @@ READ_TOKENS = (0, 17, 210)
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """Broker, worker and service, with the golden model registered."""
+def collector() -> Iterator[Collector]:
+    """Where service and worker send their traces."""
+    found = Collector()
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[httpx.Client]:
+    """Broker, worker and service, traced, with the golden model registered."""
     folder = tmp_path_factory.mktemp("stack")
     registry = f"golden={FOLDER / 'model'}"
-    with (
-        embedded_valkey(folder / "valkey") as valkey,
-        live_workers(valkey.url, folder, "worker-1", MODELS=registry),
-        live_service(valkey, folder / "service.log", models=registry) as service,
-    ):
-        service.client.timeout = httpx.Timeout(90)
-        yield service.client
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        environment.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
+        with (
+            embedded_valkey(folder / "valkey") as valkey,
+            live_workers(valkey.url, folder, "worker-1", MODELS=registry, TRACING="1"),
+            live_service(valkey, folder / "service.log", models=registry, tracing="1") as service,
+        ):
+            service.client.timeout = httpx.Timeout(90)
+            yield service.client
 
 
 def _spec(case: GoldenCase) -> dict[str, Any]:
@@ -105,3 +118,28 @@ def test_figures_of_a_real_sweep_are_drawn(stack: httpx.Client) -> None:
         assert stack.get(job["links"]["figure"], headers={"Accept": accept}).status_code == 200
     rows = stack.get(job["links"]["result"], headers={"Accept": "text/csv"}).text.splitlines()
     assert len(rows) == 33 and rows[0].startswith("metric,sender_layer,sender_head,patched")
+
+
+def test_one_trace_leads_from_the_request_through_the_queue_to_the_shards(
+    stack: httpx.Client, collector: Collector
+) -> None:
+    """An operator sees in one picture where the time of a job went, whichever process spent it."""
+    caller, parent = secrets.token_hex(16), secrets.token_hex(8)
+    spec = EXAMPLE_SPEC | {"dataset": {"kind": "ioi", "examples": 2, "seed": 77}}
+    headers = WAIT | {"traceparent": f"00-{caller}-{parent}-01"}
+    job = stack.post("/v1/jobs", json=spec, headers=headers).json()
+    assert job["status"] == "succeeded"
+
+    def trace() -> dict[str, Span]:
+        return {span.name: span for span in collector.spans if span.trace_id == caller}
+
+    until(lambda: {"POST /v1/jobs", "queue", "shard", "assemble"} <= set(trace()))
+    request, queue, shard, assembly = (trace()[name] for name in ("POST /v1/jobs", "queue", "shard", "assemble"))
+    assert (request.process, queue.process) == ("pathpatch-service", "pathpatch-service")
+    assert (shard.process, assembly.process) == ("pathpatch-worker", "pathpatch-worker")
+    assert (request.parent_id, queue.parent_id) == (parent, request.span_id)
+    assert shard.parent_id == assembly.parent_id == queue.span_id
+    assert request.begin_ns <= queue.begin_ns < shard.begin_ns < shard.end_ns <= assembly.begin_ns < request.end_ns
+    assert request.attributes["http.response.status_code"] == 200
+    assert {span.attributes["pathpatch.job_id"] for span in (request, shard, assembly)} == {job["id"]}
+    assert not any("prompt" in str(span.attributes) for span in collector.spans)

@@ -1,0 +1,69 @@
+"""OpenTelemetry traces, from the HTTP request to the shard; nothing happens, and nothing is imported, until enabled.
+
+The context of a trace travels in the job's record: messages on the queue say only that there is work.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
+
+FLUSH_MS = 2000
+
+Kind = Literal["server", "producer", "consumer"]
+
+_provider: Any = None
+_tracer: Any = None
+
+
+def enable(process: str) -> None:
+    """Export spans as the usual ``OTEL_*`` variables say; ``process`` is the service's name unless one of them is.
+
+    Raises:
+        ImportError: The extra ``pathpatch[tracing]`` is not installed.
+    """
+    global _provider, _tracer
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    named = Resource({SERVICE_NAME: process}).merge(OTELResourceDetector().detect())
+    _provider = TracerProvider(resource=named, shutdown_on_exit=False)
+    _provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    _tracer = _provider.get_tracer("pathpatch")
+
+
+def flush() -> None:
+    """Send what has been recorded; called at the end of a process."""
+    if _provider is not None:
+        _provider.force_flush(FLUSH_MS)
+
+
+@contextmanager
+def span(name: str, kind: Kind, carrier: Mapping[str, str] | None = None, **attributes: Any) -> Iterator[Any]:
+    """A span around the block, or None where tracing is off.
+
+    Args:
+        carrier: Where the trace came from: a request's headers, or what :func:`carried` gave; else what surrounds it.
+        attributes: Named with two underscores for a dot.
+    """
+    if _tracer is None:
+        yield None
+        return
+    from opentelemetry import trace
+    from opentelemetry.propagate import extract
+
+    context = None if carrier is None else extract(carrier)
+    named = {key.replace("__", "."): value for key, value in attributes.items()}
+    with _tracer.start_as_current_span(name, context, trace.SpanKind[kind.upper()], named) as found:
+        yield found
+
+
+def carried() -> dict[str, str]:
+    """The context of the span around, for a job's record; empty where tracing is off."""
+    carrier: dict[str, str] = {}
+    if _tracer is not None:
+        from opentelemetry.propagate import inject
+
+        inject(carrier)
+    return carrier
