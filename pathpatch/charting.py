@@ -80,6 +80,14 @@ def _bin_edges(values: Floats) -> Floats:
     return edges
 
 
+def _mean(values: Floats) -> float:
+    """The mean; 0 where that is float32's rounding alone, as for orig once normalised."""
+    if not values.size:
+        return float("nan")
+    mean = float(values.mean())
+    return mean if abs(mean) > np.finfo(np.float32).eps * np.abs(values).max() else 0.0
+
+
 def histogram(subject: Subject) -> Histogram:
     """Distributions of orig and patched over the examples."""
     block = subject.block
@@ -89,7 +97,7 @@ def histogram(subject: Subject) -> Histogram:
     finite = {name: values[np.isfinite(values)] for name, values in runs.items()}
     dropped = sum(values.size for values in runs.values()) - sum(values.size for values in finite.values())
     edges = _bin_edges(np.concatenate([*finite.values()]))
-    means = {name: float(values.mean()) if values.size else float("nan") for name, values in finite.items()}
+    means = {name: _mean(values) for name, values in finite.items()}
     series = [
         Series(name, np.histogram(values, edges)[0].astype(np.float64), means[name]) for name, values in finite.items()
     ]

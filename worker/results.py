@@ -241,9 +241,15 @@ def _summary(
     if n_cells == 1:
         runs["patched"] = output[f"patched/{place}"].reshape(-1, 1)
     found: dict[str, Any] = {"patched": None, "orig": None, "new": None}
-    return found | {
-        run: summary((values if scale is None else scale.apply(values))[:, 0]) for run, values in runs.items()
-    }
+    return found | {run: _statistics(values, scale) for run, values in runs.items()}
+
+
+def _statistics(values: NDArray[Any], scale: _Scale | None) -> dict[str, float | int | None]:
+    """Statistics on the metric's scale; the mean is scaled as a mean, so that orig's is exactly 0."""
+    if scale is None:
+        return summary(values[:, 0])
+    mean = scale.apply(values.astype(np.float64).mean(axis=0))
+    return summary(scale.apply(values)[:, 0]) | {"mean": finite(float(mean[0]))}
 
 
 def _reachable(grid: Grid) -> NDArray[np.bool_]:

@@ -74,6 +74,8 @@ def test_normalisation_divides_by_means_over_the_whole_dataset(
     np.testing.assert_allclose(patched.mean(-1) if per_example else patched, expected, atol=1e-4)
     assert result.arrays["0/orig"].mean() == pytest.approx(0, abs=1e-5)
     assert result.arrays["0/new"].mean() == pytest.approx(new_becomes, abs=1e-5)
+    statistics = result.blocks[0]["summary"]
+    assert (statistics["orig"]["mean"], statistics["new"]["mean"]) == (0, new_becomes)
     assert result.blocks[0]["normalization"]["orig_mean"] == pytest.approx(orig, abs=1e-5)
     assert result.blocks[0]["metric"] == {"kind": "logit_diff", "unit": "fraction", "normalize": normalize}
 
