@@ -1,9 +1,10 @@
 // The same experiment as curl and as Python.
 import { key, origin } from "./api.js";
+import { written } from "./spec.js";
 
 export function curlOf(spec) {
   const header = key.get() ? ` \\\n  -H "Authorization: Bearer $PATHPATCH_API_KEY"` : "";
-  const body = JSON.stringify(spec, null, 2).replaceAll("'", "'\\''");
+  const body = written(spec).replaceAll("'", "'\\''");
   return `curl -sS ${origin()}/v1/jobs${header} \\\n  -H 'Content-Type: application/json' -H 'Prefer: wait=60' \\\n  -d '${body}'`;
 }
 

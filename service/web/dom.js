@@ -17,7 +17,7 @@ export function el(tag, attributes = {}, ...children) {
 export function table(caption, head, rows, attributes = {}) {
   const body = rows.map((row) =>
     el("tr", {}, row.map((cell, column) => (column === 0 ? el("th", { scope: "row" }, cell) : el("td", {}, cell)))));
-  return el("div", { class: "scroll" }, el("table", attributes,
+  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, el("table", attributes,
     el("caption", {}, caption),
     el("thead", {}, el("tr", {}, head.map((name) => el("th", { scope: "col" }, name)))),
     el("tbody", {}, body)));
@@ -30,12 +30,17 @@ export function facts(pairs) {
       .map(([name, value]) => [el("dt", {}, name), el("dd", {}, value instanceof Node ? value : String(value))]));
 }
 
+/** A part of a view, with its heading, on a card of its own. */
+export function section(title, ...content) {
+  return el("section", { class: "card", "aria-label": title }, el("h2", {}, title), content);
+}
+
 /** A labelled control; the note below it is read out with it. */
-export function field(label, control, note = null) {
+export function field(label, control, note = null, attributes = {}) {
   const id = control.id || (control.id = `f${(field.count = (field.count || 0) + 1)}`);
   const hint = note ? el("small", { id: `${id}-note` }, note) : null;
   if (hint) control.setAttribute("aria-describedby", hint.id);
-  return el("div", { class: "field" }, el("label", { for: id }, label), control, hint);
+  return el("div", { class: "field", ...attributes }, el("label", { for: id }, label), control, hint);
 }
 
 /** A drop-down list of [value, text] pairs or plain values. */
@@ -50,7 +55,7 @@ export function choice(options, value, attributes = {}) {
 
 /** Code with a button that copies it. */
 export function code(title, text) {
-  const copied = el("button", { type: "button", onclick: async () => {
+  const copied = el("button", { type: "button", class: "small", "aria-label": `Copy ${title}`, onclick: async () => {
     await navigator.clipboard.writeText(text);
     copied.textContent = "Copied";
     setTimeout(() => { copied.textContent = "Copy"; }, 1500);
@@ -66,8 +71,9 @@ export function announce(text) {
 
 export function number(value, digits = 4) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
-  if (Number.isInteger(value)) return String(value);
-  return Math.abs(value) < 1e-4 ? value.toExponential(digits - 2) : String(Number(value.toPrecision(digits)));
+  const isSmall = value !== 0 && Math.abs(value) < 1e-4;
+  const text = isSmall ? value.toExponential(digits - 2) : String(Number.isInteger(value) ? value : Number(value.toPrecision(digits)));
+  return text.replaceAll("-", "−");
 }
 
 export function ago(time) {

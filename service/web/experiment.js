@@ -1,12 +1,13 @@
 // A form to start an experiment. The JSON is the truth; the fields read and write the parts of it that they know.
 import { getJson, submit, validate } from "./api.js";
 import { curlOf, pythonOf } from "./code.js";
-import { announce, choice, code, el, field } from "./dom.js";
+import { announce, choice, code, el, field, section } from "./dom.js";
 import { RECEIVER_KINDS, SENDER_KINDS, endOf, fieldsOf } from "./ends.js";
 import { metricKinds } from "./metrics.js";
 import { PRESETS, preset } from "./presets.js";
 import { preview } from "./preview.js";
 import { problemBox } from "./problem.js";
+import { written } from "./spec.js";
 
 const PAUSE_MS = 400;
 const ROLES = ["IO", "S1", "S1+1", "S2", "end"];
@@ -18,13 +19,14 @@ export async function showExperiment(main, { signal, query }) {
   const shapeOf = (name) => models.find((model) => model.name === name)?.shape || FALLBACK_SHAPE;
   const usable = models.find((model) => model.available)?.name || models[0].name;
   const draft = query.has("draft") ? sessionStorage.getItem("pathpatch-draft") : null;
-  let spec = draft ? JSON.parse(draft) : preset(PRESETS[0][0], usable, shapeOf(usable));
+  const first = PRESETS.some(([name]) => name === query.get("preset")) ? query.get("preset") : PRESETS[0][0];
+  let spec = draft ? JSON.parse(draft) : preset(first, usable, shapeOf(usable));
   let running = null;
   let timer = null;
 
   const text = (attributes = {}) => el("input", { type: "text", spellcheck: "false", autocomplete: "off", ...attributes });
   const controls = {
-    preset: choice([...PRESETS, ["", "your own"]], draft ? "" : PRESETS[0][0]),
+    preset: choice([...PRESETS, ["", "your own"]], draft ? "" : first),
     model: choice(models.map((model) => [model.name, model.available ? model.name : `${model.name} (not on this server)`]), spec.model.name),
     examples: el("input", { type: "number", min: "1", step: "1", inputmode: "numeric" }),
     seed: el("input", { type: "number", min: "0", step: "1", inputmode: "numeric" }),
@@ -47,14 +49,16 @@ export async function showExperiment(main, { signal, query }) {
     ...Object.fromEntries(Object.keys(metricFields).map((name) => [`/metric/${name}`, controls[name]])),
   };
   const verdict = el("div", { class: "verdict", "aria-live": "polite" });
-  const codes = el("div", {});
+  const codes = el("div", { class: "pair" });
   const start = el("button", { type: "submit", class: "primary" }, "Start the experiment");
   const refusal = el("div", {});
   const datasetNote = el("p", { class: "hint" });
+  const question = el("span", {});
 
   /** Show the spec in the fields that can say it. */
   function fill(withJson = true) {
     const { dataset = {}, patch = {}, metric } = spec;
+    question.textContent = PRESETS.find(([name]) => name === controls.preset.value)?.[2] ?? "What the fields and the JSON below say.";
     const isIoi = dataset.kind === "ioi";
     controls.model.value = spec.model?.name ?? "";
     for (const name of ["examples", "seed", "counterpart", "swap"]) controls[name].disabled = !isIoi;
@@ -82,8 +86,8 @@ export async function showExperiment(main, { signal, query }) {
         if (document.activeElement !== controls[name]) controls[name].value = metric[name] ?? "";
       }
     }
-    if (withJson) controls.json.value = JSON.stringify(spec, null, 2);
-    codes.replaceChildren(code("curl", curlOf(spec)), code("Python", safely(() => pythonOf(spec))));
+    if (withJson) controls.json.value = written(spec);
+    codes.replaceChildren(code("Python", safely(() => pythonOf(spec))), code("curl", curlOf(spec)));
   }
 
   const safely = (make) => { try { return make(); } catch { return "The spec is not complete yet."; } };
@@ -152,7 +156,7 @@ export async function showExperiment(main, { signal, query }) {
   }
 
   const form = el("form", { class: "experiment", novalidate: true },
-    el("fieldset", {}, el("legend", {}, "Start from"), field("Experiment", controls.preset), field("Model", controls.model)),
+    el("fieldset", {}, el("legend", {}, "Start from"), field("Experiment", controls.preset, question, { class: "field wide" }), field("Model", controls.model)),
     el("fieldset", {}, el("legend", {}, "Prompts"), datasetNote, field("Examples", controls.examples), field("Seed", controls.seed),
       field("New prompts", controls.counterpart), field("Exchange the runs (denoising)", controls.swap)),
     el("fieldset", {}, el("legend", {}, "Patch"),
@@ -163,10 +167,10 @@ export async function showExperiment(main, { signal, query }) {
     el("details", { open: Boolean(draft) }, el("summary", {}, "The whole spec as JSON"), field("Spec", controls.json, "Everything the API takes; the fields above follow.")),
     el("datalist", { id: "roles" }, ROLES.map((role) => el("option", { value: role }))),
     el("datalist", { id: "answers" }, ["IO", "S"].map((answer) => el("option", { value: answer }))),
-    refusal, el("p", { class: "row" }, start));
+    refusal, el("p", {}, start));
   main.replaceChildren(el("h1", { tabindex: "-1" }, "New experiment"),
-    el("div", { class: "split" }, form, el("section", { "aria-label": "Preview" }, el("h2", {}, "Preview"), verdict)),
-    el("section", { "aria-label": "The same in code" }, el("h2", {}, "The same in code"), codes));
+    el("div", { class: "split" }, el("div", { class: "card" }, form), el("section", { class: "card sticky", "aria-label": "Preview" }, el("h2", {}, "Preview"), verdict)),
+    section("The same in code", codes));
 
   controls.preset.addEventListener("change", () => {
     if (!controls.preset.value) return;

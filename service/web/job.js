@@ -2,49 +2,53 @@
 import { cancel, download, erase, follow, getJob, getResult, isDone } from "./api.js";
 import { advanced, badge, progress } from "./badges.js";
 import { curlOf, pythonOf } from "./code.js";
-import { announce, choice, code, el, facts, field } from "./dom.js";
+import { ago, announce, choice, code, el, facts, field, section } from "./dom.js";
 import { showFigure } from "./figure.js";
 import { problemBox } from "./problem.js";
-import { compact } from "./spec.js";
+import { compact, written } from "./spec.js";
 import { blocksOf, checks, provenance, summaryTables } from "./tables.js";
-import { patchWords, specWords } from "./words.js";
+import { examplesOf, metricsWords, patchWords } from "./words.js";
 
-const KINDS = [["", "fitting figure"], "histogram", "scatter", "heatmap", "bars", "graph"];
+const KINDS = [["", "the fitting one"], "histogram", "scatter", "heatmap", "bars", "graph"];
 const DOWNLOADS = [
   ["result", "application/json", "json", "Result, JSON"], ["result", "application/x-npz", "npz", "Result, npz"],
   ["result", "text/csv", "csv", "Result, CSV"], ["figure", "text/html", "html", "Figure, HTML"],
   ["figure", "image/svg+xml", "svg", "Figure, SVG"],
 ];
 
-const section = (title, ...content) => el("section", { "aria-label": title }, el("h2", {}, title), content);
-
 export async function showJob(main, { id, signal }) {
   let job = await getJob(id);
   const state = el("div", { class: "state" });
-  const actions = el("p", { class: "row" });
+  const actions = el("div", { class: "row" });
   const outcome = el("div", {});
+  const trust = el("div", {});
   const events = el("ol", { class: "events" });
   const short = compact(job.spec);
   main.replaceChildren(
-    el("h1", { tabindex: "-1" }, specWords(job.spec)), state, actions, outcome,
-    section("Spec", facts([
-      ["job", el("code", {}, job.id)], ["model", job.model], ["patch", patchWords(job.spec.patch)],
-      ["dataset", `${job.spec.dataset.kind}${job.spec.dataset.examples ? `, ${job.spec.dataset.examples} examples` : ""}`],
-      ["tags", Object.entries(job.tags).map(([name, value]) => `${name}:${value}`).join(", ")],
-      ["created", job.created_at], ["attempts", job.attempt || null],
-    ]), code("Spec, without defaults", JSON.stringify(short, null, 2)),
-    el("details", {}, el("summary", {}, "The same as curl"), code("curl", curlOf(short))),
-    el("details", {}, el("summary", {}, "The same in Python"), code("Python", pythonOf(short)))),
-    el("details", {}, el("summary", {}, "Events"), events));
+    el("div", { class: "head" },
+      el("div", {}, el("h1", { tabindex: "-1" }, patchWords(job.spec.patch), el("span", { class: "of" }, `: ${metricsWords(job.spec)}`)), state),
+      actions),
+    el("div", { class: "layout" },
+      el("div", {}, outcome, section("Spec",
+        code("The spec, without defaults", written(short)),
+        el("details", {}, el("summary", {}, "The same in Python"), code("Python", pythonOf(short))),
+        el("details", {}, el("summary", {}, "The same as curl"), code("curl", curlOf(short))),
+        el("details", {}, el("summary", {}, "Events"), events))),
+      el("aside", { "aria-label": "About this job" }, section("Job", facts([
+        ["id", el("code", {}, job.id)], ["model", job.model], ["prompts", [job.spec.dataset.kind, examplesOf(job.spec)].filter(Boolean).join(", ")],
+        ["tags", Object.entries(job.tags).map(([name, value]) => `${name}:${value}`).join(", ")],
+        ["created", new Date(job.created_at).toLocaleString()], ["attempts", job.attempt > 1 ? job.attempt : null],
+      ])), trust)));
 
   function draw() {
-    state.replaceChildren(badge(job), progress(job));
+    state.replaceChildren(badge(job), progress(job), isDone(job.status) && job.finished_at ? el("span", {}, `ended ${ago(job.finished_at)}`) : "");
     const button = (name, action, attributes = {}) => el("button", { type: "button", onclick: action, ...attributes }, name);
     actions.replaceChildren(
       isDone(job.status) ? "" : button("Cancel", stop, { class: "danger", disabled: job.status === "cancelling" }),
       button("Run again with changes", () => { sessionStorage.setItem("pathpatch-draft", JSON.stringify(short)); location.hash = "#/new?draft"; }),
       button("Compare", () => { location.hash = `#/compare/${job.id}`; }),
       isDone(job.status) ? button("Erase", remove, { class: "danger" }) : "");
+    if (!isDone(job.status) && !outcome.children.length) outcome.append(el("p", { class: "notice" }, "The figure appears here when the job has ended."));
   }
 
   async function stop() {
@@ -57,8 +61,10 @@ export async function showJob(main, { id, signal }) {
 
   async function remove() {
     if (!confirm(`Erase ${id} with its events and result?`)) return;
-    await erase(id);
-    location.hash = "#/jobs";
+    try {
+      await erase(id);
+      location.hash = "#/jobs";
+    } catch (error) { outcome.prepend(problemBox(error)); }
   }
 
   async function end() {
@@ -66,7 +72,7 @@ export async function showJob(main, { id, signal }) {
     draw();
     announce(`Job ${job.status}`);
     if (job.status === "failed") outcome.replaceChildren(problemBox({ problem: job.error }));
-    else if (job.status === "succeeded") await showOutcome(outcome, job);
+    else if (job.status === "succeeded") await showOutcome(outcome, trust, job);
     else outcome.replaceChildren(el("p", { class: "notice" }, `This job is ${job.status}: it has no result.`));
   }
 
@@ -84,10 +90,10 @@ export async function showJob(main, { id, signal }) {
   }, signal);
 }
 
-/** Everything that a job which succeeded has to show. */
-async function showOutcome(place, job) {
+/** Everything that a job which succeeded has to show: what came out, and beside it why to trust it. */
+async function showOutcome(place, trust, job) {
   const figure = el("div", { class: "figure" }, el("p", {}, "Drawing the figure…"));
-  const numbers = el("div", {}, el("p", {}, "Reading the numbers…"));
+  const numbers = el("div", {});
   const kind = choice(KINDS, "");
   const block = choice([["0", "first metric"]], "0");
   const draw = () => showFigure(figure, job.id, { kind: kind.value, block: block.value });
@@ -95,19 +101,27 @@ async function showOutcome(place, job) {
   block.addEventListener("change", draw);
   const blockField = field("Metric", block);
   blockField.hidden = true;
-  const saves = DOWNLOADS.map(([part, accept, ending, label]) => el("button", { type: "button", onclick: () => {
-    const query = part === "figure" ? `?${new URLSearchParams({ block: block.value, ...(kind.value ? { kind: kind.value } : {}) })}` : "";
-    return download(`v1/jobs/${job.id}/${part}${query}`, accept, `${job.id}.${ending}`);
-  } }, label));
   place.replaceChildren(
-    section("Figure", el("div", { class: "row" }, field("Kind of figure", kind), blockField), figure),
-    section("Downloads", el("p", { class: "row" }, saves)), numbers);
+    section("Figure", el("div", { class: "row" }, field("Kind of figure", kind), blockField), figure), numbers);
   await Promise.all([draw(), getResult(job.id).then((result) => {
     const blocks = blocksOf(result);
     block.replaceChildren(...blocks.map((one, index) => el("option", { value: String(index) }, one.metric.kind)));
     blockField.hidden = blocks.length === 1;
     numbers.replaceChildren(
       ...(result.warnings || []).map((warning) => el("p", { class: "notice" }, `Warning: ${warning}`)),
-      section("Summary", summaryTables(result)), section("Checks", checks(result)), section("Provenance", provenance(result)));
+      section("Summary", summaryTables(result)));
+    trust.replaceChildren(section("Downloads", el("div", { class: "row" }, downloads(job.id, kind, block))),
+      section("Checks", checks(result)), section("Provenance", provenance(result)));
   }).catch((error) => numbers.replaceChildren(problemBox(error)))]);
+}
+
+function downloads(id, kind, block) {
+  return DOWNLOADS.map(([part, accept, ending, label]) => {
+    const save = el("button", { type: "button", class: "small", onclick: async () => {
+      const query = part === "figure" ? `?${new URLSearchParams({ block: block.value, ...(kind.value ? { kind: kind.value } : {}) })}` : "";
+      try { await download(`v1/jobs/${id}/${part}${query}`, accept, `${id}.${ending}`); }
+      catch (error) { save.closest("section").append(problemBox(error)); }
+    } }, label);
+    return save;
+  });
 }

@@ -2,54 +2,38 @@
 import { follow, getJson, isDone } from "./api.js";
 import { advanced, badge, progress } from "./badges.js";
 import { ago, announce, choice, el, field } from "./dom.js";
-import { specWords } from "./words.js";
+import { PRESETS } from "./presets.js";
+import { examplesOf, specWords } from "./words.js";
 
 const STATES = ["queued", "running", "cancelling", "succeeded", "failed", "cancelled", "expired"];
 const PAGE = 20;
 const MOST_STREAMS = 3; // a browser keeps few connections to one host
 const POLL_MS = 4000;
+const WAITING = ["queued", "running"];
 
 export async function showJobs(main, { signal, query }) {
-  const filters = el("form", { class: "filters", role: "search", "aria-label": "Filter jobs" });
-  const status = choice([["", "any state"], ...STATES], query.get("status") || "");
-  const model = el("input", { value: query.get("model") || "", placeholder: "any model", list: "models", spellcheck: "false" });
-  const tag = el("input", { value: query.get("tag") || "", placeholder: "key:value", spellcheck: "false" });
-  filters.append(field("State", status), field("Model", model), field("Tag", tag),
-    el("datalist", { id: "models" }), el("button", { type: "submit" }, "Filter"));
   const rows = el("tbody", {});
   const more = el("button", { type: "button", hidden: true }, "Older jobs");
   const compare = el("button", { type: "button", disabled: true }, "Compare the two chosen");
-  const empty = el("p", { class: "notice", hidden: true });
-  const head = ["Compare", "State", "Experiment", "Model", "Progress", "Created"];
+  const empty = el("div", { hidden: true });
+  const idle = el("p", { class: "notice", hidden: true }, "No worker is running: jobs wait until one is there.");
+  const head = [el("span", { class: "unseen" }, "Compare"), "Experiment", "State", "Progress", "Created"];
+  const list = el("div", { class: "card" }, el("table", { class: "jobs" },
+    el("caption", { class: "unseen" }, "Jobs, newest first"),
+    el("thead", {}, el("tr", {}, head.map((name) => el("th", { scope: "col" }, name)))), rows));
   main.replaceChildren(
-    el("h1", { tabindex: "-1" }, "Jobs"), filters, empty,
-    el("div", { class: "scroll" }, el("table", { class: "jobs" },
-      el("caption", { class: "unseen" }, "Jobs, newest first"),
-      el("thead", {}, el("tr", {}, head.map((name) => el("th", { scope: "col" }, name)))), rows)),
-    el("p", { class: "row" }, more, compare));
+    el("div", { class: "head" }, el("h1", { tabindex: "-1" }, "Jobs"), filterForm(query)),
+    idle, empty, list, el("p", { class: "row" }, more, el("span", { class: "last" }, compare)));
 
   const jobs = new Map();
   const streams = new Set();
   const chosen = () => [...rows.querySelectorAll("input:checked")].map((box) => box.value);
-  filters.addEventListener("submit", (event) => {
-    event.preventDefault();
-    const wanted = new URLSearchParams(Object.entries({ status: status.value, model: model.value.trim(), tag: tag.value.trim() }).filter(([, value]) => value));
-    location.hash = `#/jobs${wanted.size ? `?${wanted}` : ""}`;
-  });
   rows.addEventListener("change", () => { compare.disabled = chosen().length !== 2; });
   compare.addEventListener("click", () => { location.hash = `#/compare/${chosen().join("/")}`; });
 
   function draw(job) {
     const old = document.getElementById(`row-${job.id}`);
-    const isChosen = old?.querySelector("input")?.checked;
-    const row = el("tr", { id: `row-${job.id}` },
-      el("td", {}, el("input", { type: "checkbox", value: job.id, checked: isChosen, "aria-label": `Choose ${job.id} to compare` })),
-      el("td", {}, badge(job)),
-      el("th", { scope: "row" }, el("a", { href: `#/jobs/${job.id}` }, specWords(job.spec)),
-        el("small", {}, [job.id, ...Object.entries(job.tags).map(([name, value]) => `${name}:${value}`)].join(" · "))),
-      el("td", {}, job.model),
-      el("td", {}, job.status === "failed" ? el("span", { class: "why" }, job.error?.detail || "failed") : progress(job)),
-      el("td", {}, el("time", { datetime: job.created_at, title: job.created_at }, ago(job.created_at))));
+    const row = rowOf(job, old?.querySelector("input")?.checked);
     const hadFocus = old?.contains(document.activeElement) ? document.activeElement.tagName : null;
     old ? old.replaceWith(row) : rows.append(row);
     if (hadFocus) row.querySelector(hadFocus.toLowerCase())?.focus();
@@ -89,10 +73,11 @@ export async function showJobs(main, { signal, query }) {
       if (inOrder.some((row, place) => rows.children[place] !== row)) rows.prepend(...inOrder);
     }
     empty.hidden = jobs.size > 0;
-    if (!empty.hidden) {
-      empty.replaceChildren(query.size ? "No job fits these filters." : "No jobs yet. ", query.size ? "" : el("a", { href: "#/new" }, "Start an experiment"));
-    }
+    list.hidden = compare.hidden = !empty.hidden;
+    if (!empty.hidden && !empty.children.length) empty.append(...(query.size ? nothingFits() : firstSteps()));
     if (!isFirst || jobs.size <= PAGE) more.hidden = !page.has_more;
+    if (page.data.some((job) => WAITING.includes(job.status))) idle.hidden = (await getJson("v1/workers", { signal })).data.length > 0;
+    else idle.hidden = true;
   }
 
   async function refresh() {
@@ -107,3 +92,39 @@ export async function showJobs(main, { signal, query }) {
     document.getElementById("models")?.append(...models.data.map((one) => el("option", { value: one.name })));
   }).catch(() => {});
 }
+
+function filterForm(query) {
+  const status = choice([["", "any state"], ...STATES], query.get("status") || "");
+  const model = el("input", { value: query.get("model") || "", placeholder: "any model", list: "models", spellcheck: "false" });
+  const tag = el("input", { value: query.get("tag") || "", placeholder: "key:value", spellcheck: "false" });
+  const form = el("form", { class: "filters", role: "search", "aria-label": "Filter jobs" },
+    field("State", status), field("Model", model), field("Tag", tag), el("datalist", { id: "models" }),
+    el("button", { type: "submit" }, "Filter"));
+  status.addEventListener("change", () => form.requestSubmit());
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const said = { status: status.value, model: model.value.trim(), tag: tag.value.trim() };
+    const wanted = new URLSearchParams(Object.entries(said).filter(([, value]) => value));
+    location.hash = `#/jobs${wanted.size ? `?${wanted}` : ""}`;
+  });
+  return form;
+}
+
+function rowOf(job, isChosen) {
+  const tags = Object.entries(job.tags).map(([name, value]) => el("span", { class: "tag" }, `${name}:${value}`));
+  return el("tr", { id: `row-${job.id}` },
+    el("td", {}, el("input", { type: "checkbox", value: job.id, checked: isChosen, "aria-label": `Choose ${job.id} to compare` })),
+    el("th", { scope: "row" }, el("a", { href: `#/jobs/${job.id}` }, specWords(job.spec)),
+      el("small", {}, [job.model, examplesOf(job.spec), job.id].filter(Boolean).join(" · "), tags)),
+    el("td", {}, badge(job)),
+    el("td", {}, job.status === "failed" ? el("span", { class: "why" }, job.error?.detail || "failed") : progress(job)),
+    el("td", {}, el("time", { datetime: job.created_at, title: job.created_at }, ago(job.created_at))));
+}
+
+const nothingFits = () => [el("p", { class: "notice" }, "No job fits these filters. ", el("a", { href: "#/jobs" }, "Show all"))];
+
+const firstSteps = () => [
+  el("p", {}, "No jobs yet. Start from one of these, or from a notebook: every job of yours appears here, while it runs."),
+  el("ul", { class: "starts" }, PRESETS.map(([name, title, question]) => el("li", {},
+    el("a", { href: `#/new?preset=${name}` }, el("strong", {}, title), el("br"), el("small", {}, question))))),
+];

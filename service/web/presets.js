@@ -1,4 +1,4 @@
-// Experiments to start from, made to fit the chosen model.
+// Experiments to start from, made to fit the chosen model: name, title, the question it answers.
 
 const attentionDiff = { kind: "attention_diff", query: "end", key: "IO", minus_key: "S1" };
 const logitDiff = { kind: "logit_diff", answer: "IO", minus_answer: "S" };
@@ -13,12 +13,12 @@ function knownHeads(name, shape) {
 }
 
 export const PRESETS = [
-  ["heads-to-query", "Some heads into one head's query: where does it look?"],
-  ["every-head-to-logits", "Every head to the logits: which write the answer?"],
-  ["every-head-to-query", "Every head into one head's query: who steers it?"],
-  ["every-mlp-to-logits", "Every MLP to the logits"],
-  ["residual-by-position", "Residual stream by layer and position (activation patching)"],
-  ["edges", "Every head into every head's value: the circuit"],
+  ["heads-to-query", "Heads into one head's query", "Where does it look once these heads are patched?"],
+  ["every-head-to-logits", "Every head to the logits", "Which heads write the answer?"],
+  ["every-head-to-query", "Every head into one head's query", "Which heads steer where it looks?"],
+  ["every-mlp-to-logits", "Every MLP to the logits", "Which MLPs write the answer?"],
+  ["residual-by-position", "Residual stream, by layer and position", "Where is the answer, and when? Activation patching."],
+  ["edges", "Every head into every head's value", "Which heads read what others wrote? The circuit."],
 ];
 
 export function preset(name, model, shape) {

@@ -1,31 +1,32 @@
 // What would happen to a spec: prompts with their roles, cells, cost, warnings.
-import { bytes, duration, el, facts } from "./dom.js";
+import { bytes, duration, el } from "./dom.js";
 
 const COLOURS = 6;
+const MOST_PROMPTS = 3;
 
 function prompt(name, tokens, roles, other) {
-  return el("p", { class: "prompt" }, el("span", { class: "run" }, name), tokens.map((token, position) => {
+  return el("p", { class: "prompt" }, el("span", { class: "run" }, name), el("span", {}, tokens.map((token, position) => {
     const named = Object.entries(roles).filter(([, at]) => at === position).map(([role]) => role);
     const colour = named.length ? Object.keys(roles).indexOf(named[0]) % COLOURS : null;
     const classes = ["token", colour === null ? "" : `role role-${colour}`, other && other[position] !== token ? "differs" : ""];
     return el("span", { class: classes.join(" ").trim(), title: `position ${position}` },
-      token.replace(/^ /, "·"), named.length ? el("sub", {}, named.join(" ")) : null);
-  }));
+      token.replaceAll("\n", "↵"), named.length ? el("sub", {}, named.join(" ")) : null);
+  })));
 }
 
 export function preview(report) {
   const seconds = report.estimated_seconds;
-  const shape = report.axes.map((axis, index) => `${axis.replaceAll("_", " ")} ${report.shape[index]}`).join(" × ");
+  const shape = report.axes.map((axis, index) => (axis === "example" ? `${report.shape[index]} examples` : `${axis.replaceAll("_", " ")} ${report.shape[index]}`)).join(" × ");
   return el("div", {},
     ...report.warnings.map((warning) => el("p", { class: "notice" }, `Warning: ${warning}`)),
-    facts([
-      ["cells", report.cells], ["result", shape || "one number"], ["shards", report.shards],
-      ["about", seconds === null || seconds === undefined ? null : `${duration(seconds)} of work`],
-      ["result size", `about ${bytes(report.estimated_result_bytes)}`],
-    ]),
+    el("dl", { class: "tiles" }, [
+      ["Cells", report.cells], ["Result", shape || "one number"],
+      ["Work, about", seconds === null || seconds === undefined ? "not known" : duration(seconds)],
+      ["Size, about", bytes(report.estimated_result_bytes)],
+    ].map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(value))))),
     el("h3", {}, "First prompts"),
     el("p", { class: "hint" }, "Coloured tokens carry their role below; underlined tokens differ between orig and new."),
-    report.examples.map((example) => el("div", { class: "example" },
+    report.examples.slice(0, MOST_PROMPTS).map((example) => el("div", { class: "example" },
       prompt("orig", example.orig, example.roles, example.new), prompt("new", example.new, example.roles, example.orig),
-      el("p", { class: "hint" }, Object.entries(example.answers).map(([name, token]) => `${name} = “${token}”`).join(", ")))));
+      el("p", { class: "hint" }, Object.entries(example.answers).map(([name, token]) => `${name} = “${token.trim()}”`).join(", ")))));
 }

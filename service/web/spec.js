@@ -8,6 +8,7 @@ const DEFAULTS = {
   metric: { normalize: "none", position: "end" },
 };
 
+const LONGEST_LINE = 66;
 const isPlain = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
 
 function withoutNulls(value) {
@@ -37,10 +38,29 @@ export function compact(spec) {
   return short;
 }
 
-/** Where two specs differ: [pointer, first's value, second's value]. */
+/** A spec as JSON that is short to read: what fits stays on one line. */
+export function written(value, indent = "") {
+  if (value === null || typeof value !== "object") return JSON.stringify(value);
+  const line = oneLine(value);
+  if (line.length + indent.length < LONGEST_LINE && indent) return line;
+  const inner = `${indent}  `;
+  const items = Array.isArray(value)
+    ? value.map((item) => inner + written(item, inner))
+    : Object.entries(value).map(([name, item]) => `${inner}${JSON.stringify(name)}: ${written(item, inner)}`);
+  const [open, close] = Array.isArray(value) ? "[]" : "{}";
+  return items.length ? `${open}\n${items.join(",\n")}\n${indent}${close}` : open + close;
+}
+
+function oneLine(value) {
+  if (Array.isArray(value)) return `[${value.map(oneLine).join(", ")}]`;
+  if (!isPlain(value)) return JSON.stringify(value);
+  return `{${Object.entries(value).map(([name, item]) => `${JSON.stringify(name)}: ${oneLine(item)}`).join(", ")}}`;
+}
+
+/** Where two specs differ: [pointer, first's value, second's value]. Parts of another kind differ as a whole. */
 export function differences(first, second, pointer = "") {
   if (JSON.stringify(first) === JSON.stringify(second)) return [];
-  if (!isPlain(first) || !isPlain(second)) return [[pointer || "/", first, second]];
+  if (!isPlain(first) || !isPlain(second) || first.kind !== second.kind) return [[pointer || "/", first, second]];
   const names = [...new Set([...Object.keys(first), ...Object.keys(second)])];
   return names.flatMap((name) => differences(first[name], second[name], `${pointer}/${name}`));
 }

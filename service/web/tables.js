@@ -40,12 +40,12 @@ export function summaryTables(result) {
     const tables = [];
     if (runs.length) {
       tables.push(table(`${unitOf(block)}, over the examples`, ["run", ...STATISTICS],
-        runs.map((run) => [run, ...STATISTICS.map((name) => number(block.summary[run][name]))])));
+        runs.map((run) => [run, ...STATISTICS.map((name) => number(block.summary[run][name]))]), { class: "numbers" }));
     }
     const isSweep = block.axes.length && block.axes[0] !== "example";
     if (isSweep) {
       tables.push(table(`Strongest effects on ${unitOf(block)}`, ["cell", "effect", "patched", "orig"],
-        strongest(block).map((cell) => [cellName(block, cell.index), number(cell.effect), number(cell.patched), number(cell.orig)])));
+        strongest(block).map((cell) => [cellName(block, cell.index), number(cell.effect), number(cell.patched), number(cell.orig)]), { class: "numbers" }));
     }
     return tables;
   });

@@ -30,7 +30,14 @@ export function metricWords(metric) {
 }
 
 export const metricsOf = (spec) => spec.metrics || (spec.metric ? [spec.metric] : []);
-export const specWords = (spec) => `${patchWords(spec.patch)}: ${metricsOf(spec).map(metricWords).join(", ")}`;
+export const metricsWords = (spec) => metricsOf(spec).map(metricWords).join(", ");
+export const specWords = (spec) => `${patchWords(spec.patch)}: ${metricsWords(spec)}`;
+
+/** How many prompts a spec has, in words. */
+export function examplesOf({ dataset }) {
+  const count = dataset.examples ?? dataset.orig?.length;
+  return count ? `${count} ${count === 1 ? "example" : "examples"}` : "";
+}
 
 /** One cell of a result in words, such as `9.6` or `9.6 → 10.7`. */
 export function cellName(block, index) {
