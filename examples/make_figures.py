@@ -82,7 +82,7 @@ def draw(client: Client, example: str, picture: Picture) -> Result:
 def draw_estimates(block: Block) -> bytes:
     """Estimated against exact effects of the verified cells, as SVG."""
     estimate, exact = verified_effects(block)
-    figure = Figure(figsize=(7.0, 4.4), layout="constrained")
+    figure = Figure(figsize=(5.6, 5.2), layout="constrained")
     axes = figure.subplots()
     axes.axline((0, 0), slope=1, color="0.6", linewidth=1, label="estimate = exact")
     axes.axhline(0, color="0.2", linestyle="--", linewidth=0.7)
@@ -90,7 +90,9 @@ def draw_estimates(block: Block) -> bytes:
     axes.scatter(exact, estimate, s=18, color="#0072B2", alpha=0.7, linewidths=0, label="one edge")
     axes.set_xlabel(f"exact effect ({block.unit})")
     axes.set_ylabel(f"first-order estimate ({block.unit})")
-    axes.set_aspect("equal", adjustable="datalim")
+    low, high = min(*exact, *estimate, 0), max(*exact, *estimate, 0)
+    limits = (low - 0.05 * (high - low), high + 0.05 * (high - low))
+    axes.set(xlim=limits, ylim=limits, aspect="equal")
     axes.set_title(f"The {len(exact)} edges of largest estimate", fontsize=11)
     axes.legend(frameon=False)
     file = BytesIO()
