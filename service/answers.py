@@ -1,11 +1,14 @@
 """Answers that several routes give: a job, with its headers; JSON of any kind."""
 
+import asyncio
+import os
 import time
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import IO, Any
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from job_store import jobs
 from job_store.records import JobRecord
@@ -16,11 +19,25 @@ from service.representations import job_document, job_etag
 
 SOON_S = 1
 LATER_S = 10
+CHUNK_BYTES = 2**18
 
 
 def json_answer(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Any document as JSON."""
     return Response(orjson.dumps(document), status, headers, media_type="application/json")
+
+
+def file_answer(file: IO[bytes], headers: dict[str, str], media: str) -> Response:
+    """The content of a file, which is closed at the end."""
+    size = file.seek(0, os.SEEK_END)
+    return StreamingResponse(_chunks(file), headers=headers | {"Content-Length": str(size)}, media_type=media)
+
+
+async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
+    with file:
+        file.seek(0)
+        while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+            yield chunk
 
 
 def retry_after(record: JobRecord) -> str:

@@ -77,10 +77,13 @@ async def compressed(
     request: Request, body: bytes, headers: dict[str, str], media: str, is_worth_it: bool = True
 ) -> Response:
     """A response with the body, gzipped in a thread if the client accepts that and it is worth it."""
-    headers = dict(headers)
     if is_worth_it and len(body) >= WORTH_COMPRESSING_BYTES and accepts_gzip(request):
         body = await asyncio.to_thread(gzip.compress, body, 5, mtime=0)
-        headers["Content-Encoding"] = "gzip"
-        if "ETag" in headers:
-            headers["ETag"] = "W/" + headers["ETag"].removeprefix("W/")
+        headers = coded(headers)
     return Response(body, headers=headers, media_type=media)
+
+
+def coded(headers: dict[str, str]) -> dict[str, str]:
+    """The headers of a body that was gzipped: its bytes are others, so that its tag is a weak one."""
+    weak = {"ETag": "W/" + headers["ETag"].removeprefix("W/")} if "ETag" in headers else {}
+    return headers | weak | {"Content-Encoding": "gzip"}

@@ -22,8 +22,8 @@ from service.speeds import Speeds
 from service.webhooks import Webhooks
 
 RESOLVER_THREADS = 2
-LARGE_ANSWERS_AT_ONCE = 4
-"""Results that are encoded at the same time, which bounds the memory for it."""
+RENDERINGS_AT_ONCE = 2
+"""Processes that make large results or figures at the same time, which bounds the memory for it."""
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Parts:
     metrics: RequestMetrics
     resolvers: ThreadPoolExecutor
     """Resolve specs, so that a big dataset never holds up the event loop."""
-    large_answers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_ANSWERS_AT_ONCE))
+    renderings: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(RENDERINGS_AT_ONCE))
     open_streams: int = 0
 
     @classmethod

@@ -1,9 +1,9 @@
-"""Results as clients read them: stored bytes -> JSON, npz or CSV. All functions are meant for a thread."""
+"""Results as clients read them: stored bytes -> JSON, npz or CSV, written in pieces; never in the event loop."""
 
 import csv
 import io
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import IO, Any
 
 import numpy as np
 import orjson
@@ -19,21 +19,32 @@ FORMATS = (JSON, NPZ, CSV)
 
 REQUIRED_ARRAYS = ("patched", "orig", "new")
 CSV_ARRAYS = ("patched", "orig", "new", "patched_sd", "patched_sem", "reachable")
+PIECE = 65_536
+"""Numbers that are text at one time, or rows of CSV."""
 
 Arrays = dict[str, NDArray[Any]]
 
 
 def encode(stored: StoredResult, record: JobRecord, media: str) -> bytes:
-    """The result in one of ``FORMATS``."""
+    """A result in one of ``FORMATS``."""
+    file = io.BytesIO()
+    write(stored, record, media, file)
+    return file.getvalue()
+
+
+def write(stored: StoredResult, record: JobRecord, media: str, file: IO[bytes]) -> None:
+    """Write a result in one of ``FORMATS``; beside the arrays themselves only pieces of it are in memory."""
     loaded = load(stored.arrays) if stored.arrays else {}
-    arrays = {name: loaded[name] for name in sorted(loaded)}
+    arrays = {
+        name: np.ascontiguousarray(loaded[name]) if loaded[name].ndim else loaded[name] for name in sorted(loaded)
+    }
     document = _head(stored, record)
     decimals, is_list = record.spec.output.decimals, record.spec.metrics is not None
     if media == NPZ:
-        return _npz(document, arrays, is_list)
+        return _write_npz(document, arrays, is_list, file)
     if decimals is not None:
         arrays = {name: _rounded(array, decimals) for name, array in arrays.items()}
-    return _csv(document, arrays) if media == CSV else _json(document, arrays, is_list)
+    return file.writelines(_csv(document, arrays) if media == CSV else _json(document, arrays, is_list))
 
 
 def _head(stored: StoredResult, record: JobRecord) -> dict[str, Any]:
@@ -64,68 +75,105 @@ def _flat(document: dict[str, Any], is_list: bool) -> dict[str, Any]:
     return {**rest, **document["blocks"][0]}
 
 
-def _json(document: dict[str, Any], arrays: Arrays, is_list: bool) -> bytes:
+def _json(document: dict[str, Any], arrays: Arrays, is_list: bool) -> Iterator[bytes]:
     for index, block in enumerate(document["blocks"]):
         prefix = f"{index}/"
         block |= {name: None for name in REQUIRED_ARRAYS if prefix + name not in arrays}
         for key, array in arrays.items():
             if key.startswith(prefix):
-                block[key.removeprefix(prefix)] = np.ascontiguousarray(array) if array.ndim else array[()]
-    return orjson.dumps(_flat(document, is_list), option=orjson.OPT_SERIALIZE_NUMPY)
+                block[key.removeprefix(prefix)] = array if array.ndim else array[()]
+    return _pieces(_flat(document, is_list))
 
 
-def _npz(document: dict[str, Any], arrays: Arrays, is_list: bool) -> bytes:
+def _pieces(value: Any) -> Iterator[bytes]:
+    """JSON in pieces: only a large array is ever longer than a few of them."""
+    if isinstance(value, dict):
+        yield from _joined(b"{}", ((orjson.dumps(name) + b":", item) for name, item in value.items()))
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        yield from _joined(b"[]", ((b"", item) for item in value))
+    elif isinstance(value, np.ndarray) and value.size > PIECE:
+        yield from _array(value)
+    else:
+        yield orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _joined(brackets: bytes, items: Iterable[tuple[bytes, Any]]) -> Iterator[bytes]:
+    separator = brackets[:1]
+    for prefix, item in items:
+        yield separator + prefix
+        yield from _pieces(item)
+        separator = b","
+    yield brackets[1:] if separator == b"," else brackets
+
+
+def _array(array: NDArray[Any]) -> Iterator[bytes]:
+    row = array.size // len(array)
+    if row > PIECE:
+        yield from _joined(b"[]", ((b"", part) for part in array))
+        return
+    step = PIECE // row
+    for start in range(0, len(array), step):
+        text = orjson.dumps(array[start : start + step], option=orjson.OPT_SERIALIZE_NUMPY)
+        yield (b"," if start else b"[") + text[1:-1]
+    yield b"]"
+
+
+def _write_npz(document: dict[str, Any], arrays: Arrays, is_list: bool, file: IO[bytes]) -> None:
     """``<block>/<field>`` arrays at full precision, and ``head``: the rest as UTF-8 JSON in bytes."""
     head = orjson.dumps(_flat(document, is_list))
-    file = io.BytesIO()
     np.savez_compressed(file, head=np.frombuffer(head, dtype=np.uint8), **arrays)  # type: ignore[arg-type]
-    return file.getvalue()
 
 
-def _csv(document: dict[str, Any], arrays: Arrays) -> bytes:
+def _csv(document: dict[str, Any], arrays: Arrays) -> Iterator[bytes]:
     """One row per entry of ``patched``: its coordinates, then its numbers; null is an empty field."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\r\n")
-    names = list(dict.fromkeys(name for block in document["blocks"] for name in _axis_names(block)))
-    writer.writerow(["metric", *names, *CSV_ARRAYS])
+    names = list(dict.fromkeys(name for block in document["blocks"] for name in block["coordinates"]))
+    yield ",".join(["metric", *map(_field, names), *CSV_ARRAYS]).encode() + b"\r\n"
     for index, block in enumerate(document["blocks"]):
-        writer.writerows(_rows(block, arrays, f"{index}/", names))
-    return file.getvalue().encode()
+        rows = int(np.prod(block["shape"], dtype=int))
+        for start in range(0, rows, PIECE):
+            yield _rows(block, arrays, f"{index}/", names, np.arange(start, min(start + PIECE, rows)))
 
 
-def _axis_names(block: dict[str, Any]) -> list[str]:
-    """Axes, and with ``reduce: top`` what the coordinates of its one axis are called."""
-    return list(block["coordinates"])
-
-
-def _rows(block: dict[str, Any], arrays: Arrays, prefix: str, names: list[str]) -> Iterator[list[Any]]:
+def _rows(block: dict[str, Any], arrays: Arrays, prefix: str, names: list[str], rows: NDArray[Any]) -> bytes:
+    """Some rows of one block, by their places in the flattened ``patched``."""
     shape = tuple(block["shape"])
-    own = {name: _coordinate_column(block, name, shape) for name in names}
-    columns = [_number_column(arrays.get(prefix + name), shape) for name in CSV_ARRAYS]
-    kind = block["metric"]["kind"]
-    for row in range(int(np.prod(shape, dtype=int))):
-        yield [kind, *(column[row] for column in own.values()), *(column[row] for column in columns)]
+    index = np.unravel_index(rows, shape) if shape else ()
+    columns = [[block["metric"]["kind"]] * len(rows)]
+    columns += [_coordinate_column(block, name, index, len(rows)) for name in names]
+    columns += [_number_column(arrays.get(prefix + name), shape, index, len(rows)) for name in CSV_ARRAYS]
+    return "".join(",".join(row) + "\r\n" for row in zip(*columns, strict=True)).encode()
 
 
-def _coordinate_column(block: dict[str, Any], name: str, shape: tuple[int, ...]) -> list[Any]:
-    rows = int(np.prod(shape, dtype=int))
+def _field(value: Any) -> str:
+    """One field of CSV, quoted where need be."""
+    if value is None:
+        return ""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow([value])
+    return text.getvalue()
+
+
+def _coordinate_column(block: dict[str, Any], name: str, index: tuple[NDArray[Any], ...], rows: int) -> list[str]:
+    """With ``reduce: top`` the coordinates of the one axis have several names."""
     if name not in block["coordinates"]:
-        return [None] * rows
+        return [""] * rows
     values = block["coordinates"][name]
     axis = block["axes"].index(name) if name in block["axes"] else 0
-    index = np.indices(shape, sparse=False)[axis].ravel() if shape else np.zeros(1, dtype=int)
-    return [values[place] for place in index.tolist()]
+    places = index[axis].tolist() if index else [0] * rows
+    texts = {place: _field(values[place]) for place in set(places)}
+    return [texts[place] for place in places]
 
 
-def _number_column(array: NDArray[Any] | None, shape: tuple[int, ...]) -> list[Any]:
+def _number_column(
+    array: NDArray[Any] | None, shape: tuple[int, ...], index: tuple[NDArray[Any], ...], rows: int
+) -> list[str]:
     """The array at each entry of ``patched``; empty where it has other axes."""
-    rows = int(np.prod(shape, dtype=int))
     if array is None:
-        return [None] * rows
+        return [""] * rows
     try:
-        spread = np.broadcast_to(array, shape).ravel()
+        spread = np.broadcast_to(array, shape)
     except ValueError:
-        return [None] * rows
-    if spread.dtype.kind != "f":
-        return [str(value).lower() for value in spread.tolist()]
-    return [str(value) if np.isfinite(value) else None for value in spread]
+        return [""] * rows
+    values = np.ascontiguousarray(spread[index]).reshape(rows)
+    texts = orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].decode().split(",")
+    return ["" if text == "null" else text for text in texts]

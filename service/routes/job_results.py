@@ -10,15 +10,19 @@ from job_store import jobs
 from job_store.records import JobRecord, StoredResult
 from service import documented as doc
 from service import drawing, results
-from service.answers import job_answer
+from service.answers import file_answer, job_answer
 from service.example_prompts import first_prompt
 from service.keys import Caller, Reader
-from service.negotiation import VARY, compressed, is_unchanged, media_type
+from service.negotiation import VARY, accepts_gzip, coded, compressed, is_unchanged, media_type
 from service.parameters import IfNoneMatch, JobId
 from service.parts import Parts, PartsOf
+from service.rendering import Order, render
 from service.submission import in_thread
 
 router = APIRouter(tags=["results"])
+
+LARGE_BYTES = 2**19
+"""Stored results beyond this are encoded by a process of their own."""
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _TEXT = {"schema": {"type": "string"}}
@@ -63,14 +67,14 @@ async def get_result(
     headers = {"ETag": _etag(record, media), "Vary": VARY}
     if is_unchanged(request, headers["ETag"]):
         return Response(None, 304, headers)
-    async with parts.large_answers:
-        stored = await _stored(parts, caller, record)
-        body = await in_thread(parts, results.encode, stored, record, media)
-        if media != results.JSON:
-            headers["Content-Disposition"] = (
-                f'attachment; filename="{job_id}.{media.rpartition("/")[2].removeprefix("x-")}"'
-            )
-        return await compressed(request, body, headers, media, is_worth_it=media != results.NPZ)
+    if media != results.JSON:
+        suffix = media.rpartition("/")[2].removeprefix("x-")
+        headers["Content-Disposition"] = f'attachment; filename="{job_id}.{suffix}"'
+    if record.result_bytes > LARGE_BYTES:
+        return await _rendered(request, parts, Order(job_id, media, _is_gzipped(request, media)), headers)
+    stored = await _stored(parts, caller, record)
+    body = await in_thread(parts, results.encode, stored, record, media)
+    return await compressed(request, body, headers, media, is_worth_it=media != results.NPZ)
 
 
 @router.get(
@@ -111,12 +115,20 @@ async def get_figure(
     headers = {"ETag": _etag(record, f"figure.{media}.{kind}.{block}"), "Vary": VARY}
     if is_unchanged(request, headers["ETag"]):
         return Response(None, 304, headers)
-    async with parts.large_answers:
-        stored = await _stored(parts, caller, record)
-        result = await in_thread(parts, results.encode, stored, record, results.JSON)
-        tokens = await in_thread(parts, first_prompt, record.spec, parts.catalog, parts.limits)
-        figure = await drawing.draw(result, record.spec_json, tokens, media, kind, block)
-        return await compressed(request, figure, headers, media)
+    tokens = await in_thread(parts, first_prompt, record.spec, parts.catalog, parts.limits)
+    order = Order(job_id, media, _is_gzipped(request, media), True, kind, block, tokens)
+    return await _rendered(request, parts, order, headers)
+
+
+async def _rendered(request: Request, parts: Parts, order: Order, headers: dict[str, str]) -> Response:
+    """Made by a process of its own, a few at a time, and sent from disk, at whatever speed the client reads."""
+    async with parts.renderings:
+        file = await render(parts.settings.redis_url, order)
+    return file_answer(file, coded(headers) if order.is_gzipped else headers, order.media)
+
+
+def _is_gzipped(request: Request, media: str) -> bool:
+    return media != results.NPZ and accepts_gzip(request)
 
 
 def _unfinished(request: Request, record: JobRecord) -> Response | None:
