@@ -27,7 +27,7 @@ def broker_settings(redis_url: str) -> dict[str, Any]:
             "socket_timeout": 10.0,
             "socket_connect_timeout": 2.0,
             "socket_keepalive": True,
-            "health_check_interval": 10,
+            "health_check_interval": 4,  # a connection that died silently is replaced within some ten seconds
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 1,
         },

@@ -15,12 +15,17 @@ class Blackhole:
         self._target_port = target_port
         self._is_open = threading.Event()
         self._is_open.set()
+        self._generation = 0
         self._listener = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._accept_forever, daemon=True).start()
 
     def swallow(self) -> None:
         """Pass nothing on any more."""
         self._is_open.clear()
+
+    def forget(self) -> None:
+        """Swallow for ever what comes by the connections there are, as a firewall that forgot them; new ones work."""
+        self._generation += 1
 
     def pass_on(self) -> None:
         """Pass on again, what was held back first."""
@@ -44,13 +49,14 @@ class Blackhole:
                     near.close()
                     continue
                 for ends in ((near, far), (far, near)):
-                    threading.Thread(target=self._copy, args=ends, daemon=True).start()
+                    threading.Thread(target=self._copy, args=(*ends, self._generation), daemon=True).start()
 
-    def _copy(self, source: socket.socket, sink: socket.socket) -> None:
+    def _copy(self, source: socket.socket, sink: socket.socket, generation: int) -> None:
         with source:
             with contextlib.suppress(OSError):
                 while content := source.recv(65536):
                     self._is_open.wait()
-                    sink.sendall(content)
+                    if generation == self._generation:
+                        sink.sendall(content)
             with contextlib.suppress(OSError):
                 sink.shutdown(socket.SHUT_RDWR)

@@ -50,6 +50,7 @@ class LiveWorker:
         own = {"REDIS_URL": redis_url, "PATHPATCH_WORKER_NAME": name, "PATHPATCH_DATA_DIR": str(folder)}
         chosen = {f"PATHPATCH_{key}": value for key, value in {**QUICK, **settings}.items()}
         self._environment = {**inherited, **own, **chosen}
+        self._devices = len(settings.get("DEVICE", "auto").split(","))
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -60,15 +61,16 @@ class LiveWorker:
             self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file)
 
     def wait_until_ready(self) -> None:
-        """Wait until it is listed with the demo model in memory."""
+        """Wait until it is listed, with a model in memory on each device."""
         store = JobStore.connect(self._redis_url)
         until(lambda: self._is_ready(store), START_S, 0.1)
         store.close()
 
     def _is_ready(self, store: JobStore) -> bool:
         assert self.process is not None and self.process.poll() is None, self.log.read_text()
-        infos = [info for info in store.run(list_workers()) if info.id.startswith(f"{self.name}@")]
-        return bool(infos and infos[0].models)
+        names = (f"{self.name}@", f"{self.name}.")
+        infos = [info for info in store.run(list_workers()) if info.id.startswith(names)]
+        return len(infos) == self._devices and all(info.models for info in infos)
 
     @property
     def pid(self) -> int:

@@ -101,6 +101,21 @@ def test_a_half_open_connection_is_noticed_and_recovered_from(
     cable.close()
 
 
+def test_a_worker_whose_connections_died_silently_gets_new_ones(
+    store: JobStore, valkey: EmbeddedValkey, fault_folder: Path
+) -> None:
+    """A firewall forgets idle connections and answers nothing: the next job must not wait for a restart."""
+    cable = Blackhole(valkey.port)
+    url = valkey.url.replace(f":{valkey.port}/", f":{cable.port}/")
+    settings = {"MODELS": f"idle={DEMO_FOLDER}", "SERVE": "idle", "PRELOAD": "idle"}
+    with live_workers(url, fault_folder, "idle", **settings) as (worker,):
+        cable.forget()
+        submit(store, job := demo_job(model={"name": "idle"}))
+        assert ended(store, job.id, 30).status == "succeeded"
+        assert worker.process is not None and worker.process.poll() is None
+    cable.close()
+
+
 def test_a_clock_that_steps_an_hour_changes_no_result(deployment: Deployment, store: JobStore) -> None:
     """All times are the store's. Forward, leases lapse at once and shards run again; the numbers stay."""
     submit(store, undisturbed := demo_job(shards=4, seed=34))
