@@ -1,5 +1,7 @@
 """The oracle itself, held against figures that it had no part in."""
 
+import inspect
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import torch
 from transformer_lens.model_bridge import TransformerBridge
 
 from api_schemas.nodes import Node
-from tests import reference
+from tests import reference, reference_jobs, reference_metrics, reference_runs
 from tests.bridges import boot_bridge
 from tests.golden_cases import TOLERANCE, GoldenCase, golden_cases
 
@@ -34,6 +36,15 @@ def test_the_reference_gives_the_golden_figures(bridge: TransformerBridge, case:
     np.testing.assert_allclose(run.logits[:, -1], case.logits, atol=TOLERANCE, rtol=0)
     pattern = torch.stack(run.patterns, dim=1)[:, :, :, -1]
     np.testing.assert_allclose(pattern, case.pattern, atol=TOLERANCE, rtol=0)
+
+
+def test_the_reference_shares_no_code_with_the_engine() -> None:
+    """An oracle that calls what it judges agrees with every mistake. Node and spec types alone are common."""
+    allowed = {"collections", "dataclasses", "typing", "numpy", "torch", "transformer_lens", "api_schemas", "tests"}
+    for module in (reference, reference_runs, reference_metrics, reference_jobs):
+        imports = re.findall(r"^(?:from|import) (\S+)", inspect.getsource(module), re.MULTILINE)
+        assert {name.partition(".")[0] for name in imports} <= allowed
+        assert all(name == "tests" or name.startswith("tests.reference") for name in imports if name[:5] == "tests")
 
 
 @pytest.mark.parametrize("hook", ["resid_pre", "resid_mid", "resid_post"])

@@ -1,12 +1,13 @@
 """Activations: asked for in any order they are the same, and nobody changes what is kept."""
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from tests.tiny_weights import ALL_HEADS, node, patched, prompts, tiny_weights
+from tests.tiny_weights import ALL_HEADS, LOGIT_DIFF, node, patched, prompts, result_of, tiny_weights
 from worker.engine import forward
 from worker.engine.activations import ActivationCache, Activations, stack_tokens
 from worker.experiment import ShardSettings
@@ -61,7 +62,7 @@ def test_the_forward_pass_is_the_one_written_out_by_hand() -> None:
 def hashes(cache: ActivationCache) -> dict[object, str]:
     """A digest of every kept tensor."""
     return {
-        (place, str(key)): hashlib.sha256(value.contiguous().numpy().tobytes()).hexdigest()
+        (place, str(key)): hashlib.sha256(value.contiguous().view(torch.uint8).numpy()).hexdigest()
         for key, entry in cache._entries.items()
         for place, value in entry.kept.items()
     }
@@ -74,14 +75,25 @@ def test_kept_tensors_are_the_same_before_and_after_every_job(through_mlps: bool
     settings = ShardSettings(memory_bytes=2**28, device="cpu", activation_cache=cache)
     receivers = [[node("q", 2)], [node("v", 1), node("k", 2, head=0)], [node("resid_post", 2)], [node("pre", 1)]]
     patches = [{"senders": ALL_HEADS, "receivers": nodes, "direct_includes_mlps": through_mlps} for nodes in receivers]
-    patches.append({"kind": "activation", "nodes": {"sweep": {"hook": ["z", "pattern", "v"]}}})
-    for patch in patches:
-        patched(weights, dataset, patch, settings=settings)
+    patches += [{**patches[1], "source": source} for source in ("zero", "mean")]
+    patches.append({"kind": "activation", "nodes": {"sweep": {"hook": ["z", "pattern", "v", "resid_mid"]}}})
+    metrics = [LOGIT_DIFF, {"kind": "kl"}, {"kind": "loss"}]
+    jobs: list[dict[str, Any]] = [{"patch": patch, "metrics": metrics} for patch in patches]
+    jobs += [{**one, "method": "attribution", "output": {}} for one in jobs[:6]]
+    jobs.append({**jobs[7], "verify": 3})
+    jobs.append({**jobs[0], "dtype": "bfloat16"})
+
+    def run(one: dict[str, Any], **more: Any) -> dict[str, np.ndarray]:
+        return result_of(weights, dataset, **{"output": {"per_example": True}, **one}, **more).arrays
+
+    for one in jobs:
+        run(one, settings=settings)
     before = hashes(cache)
-    again = [patched(weights, dataset, patch, settings=settings) for patch in patches]
+    again = [run(one, settings=settings) for one in jobs]
     assert before and before == {place: digest for place, digest in hashes(cache).items() if place in before}
-    for patch, cached in zip(patches, again, strict=True):
-        np.testing.assert_allclose(cached, patched(weights, dataset, patch), atol=1e-6, rtol=1e-6)
+    for one, cached in zip(jobs, again, strict=True):
+        for name, value in run(one).items():
+            np.testing.assert_allclose(cached[name], value, atol=1e-6, rtol=1e-6, err_msg=f"{one} {name}")
 
 
 def test_weights_are_the_same_before_and_after_a_job() -> None:
