@@ -15,7 +15,7 @@ class KeyLimits(Frozen):
     """What a key may use; null takes the server's default."""
 
     queued_jobs: Annotated[int | None, Field(ge=0, examples=[1000])] = None
-    """Jobs that have not ended."""
+    """Jobs that wait for a worker."""
     running_shards: Annotated[int | None, Field(ge=1, examples=[4])] = None
     """Shards that run at once."""
     submits_per_minute: Annotated[int | None, Field(ge=1, examples=[60])] = None

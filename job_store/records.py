@@ -102,6 +102,8 @@ class Idempotency:
 
     key: str
     body_sha256: str
+    kept_s: float = 86400
+    """For how long it is remembered."""
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,8 @@ def _settings(limits: Limits, retention: Retention, idempotency: Idempotency | N
         "record_ms": round(max(retention.record_s, retention.result_s) * 1000),
     }
     if idempotency is not None:
-        settings["idempotency"] = {"key": idempotency.key, "body": idempotency.body_sha256}
+        kept_ms = round(idempotency.kept_s * 1000)
+        settings["idempotency"] = {"key": idempotency.key, "body": idempotency.body_sha256, "ms": kept_ms}
     if batch_id is not None:
         settings["batch"] = batch_id
     return json.dumps(settings)

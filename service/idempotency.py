@@ -10,11 +10,11 @@ from service.keys import Caller
 from service.parts import Parts
 
 
-def named(key: str | None, path: str, body: bytes) -> Idempotency | None:
+def named(key: str | None, path: str, body: bytes, kept_s: float) -> Idempotency | None:
     """The client's name for a request, with what tells it from another request of that name."""
     if key is None:
         return None
-    return Idempotency(key, hashlib.sha256(path.encode() + b"\n" + body).hexdigest())
+    return Idempotency(key, hashlib.sha256(path.encode() + b"\n" + body).hexdigest(), kept_s)
 
 
 @asynccontextmanager

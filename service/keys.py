@@ -92,12 +92,14 @@ class Keyring:
         def either(own: float | None, default: float) -> float | None:
             return own if own is not None else (default or None)
 
-        submits = either(limits.submits_per_minute, settings.submits_per_minute)
-        queued = either(limits.queued_jobs, settings.max_queued_jobs)
+        def whole(own: int | None, default: int) -> int | None:
+            found = either(own, default)
+            return None if found is None else int(found)
+
         return Limits(
-            queued_jobs=None if queued is None else int(queued),
-            running_shards=limits.running_shards,
-            submits_per_minute=None if submits is None else int(submits),
+            queued_jobs=whole(limits.queued_jobs, settings.max_queued_jobs),
+            running_shards=whole(limits.running_shards, settings.max_running_shards),
+            submits_per_minute=whole(limits.submits_per_minute, settings.submits_per_minute),
             compute_s_per_day=either(limits.compute_s_per_day, settings.compute_seconds_per_day),
         )
 

@@ -45,6 +45,8 @@ class Settings:
     """Per key that has no limit of its own; 0 means no limit."""
     max_queued_jobs: int = 20_000
     """Per key that has no limit of its own."""
+    max_running_shards: int = 0
+    """Per key that has no limit of its own; 0 means no limit."""
     compute_seconds_per_day: float = 0.0
     """Per key that has no limit of its own; 0 means no limit."""
     idempotency_s: float = DAY_S

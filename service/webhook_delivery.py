@@ -12,7 +12,6 @@ from urllib.parse import SplitResult, urlsplit
 import httpcore
 from standardwebhooks import Webhook
 
-MOST_HEADER_BYTES = 16_384
 SUCCESS = range(200, 300)
 REDIRECT = range(300, 400)
 GONE = 410

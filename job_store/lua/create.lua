@@ -124,6 +124,6 @@ if settings.batch then
 end
 if idempotency then
   call('HSET', idempotency, 'body', settings.idempotency.body, 'jobs', cjson.encode(ids), 'batch', settings.batch or '')
-  call('PEXPIRE', idempotency, 86400000)
+  call('PEXPIRE', idempotency, settings.idempotency.ms)
 end
 return answer('created', ids, settings.batch, cached_flags(ids), models)

@@ -47,7 +47,7 @@ async def submit_batch(request: Request, parts: PartsOf, caller: Submitter, key:
     body, document = await read_json(
         request, limits.max_body_bytes, limits.max_json_depth, parts.settings.body_timeout_s
     )
-    idempotency = named(key, "/v1/batches", body)
+    idempotency = named(key, "/v1/batches", body, parts.settings.idempotency_s)
     async with reserved(parts, caller, idempotency) as earlier:
         if earlier is None:
             specs = await in_thread(parts, parse_batch, document, limits)

@@ -66,7 +66,7 @@ async def submit_job(
 ) -> Response:
     """Queue one experiment. An equal spec that has a result already is answered from it at once (`cached`)."""
     body, document = await _read_spec(request, parts)
-    idempotency = named(key, "/v1/jobs", body)
+    idempotency = named(key, "/v1/jobs", body, parts.settings.idempotency_s)
     async with reserved(parts, caller, idempotency) as earlier:
         if earlier is None:
             spec = await _parsed(parts, body, document)

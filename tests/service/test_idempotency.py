@@ -38,7 +38,7 @@ def test_the_key_with_another_body_is_refused(client: httpx.Client) -> None:
 def test_while_the_first_request_is_being_answered_another_is_409(client: httpx.Client, store: JobStore) -> None:
     """Two at once must not make two jobs."""
     body = client.build_request("POST", "/v1/jobs", json=spec()).content
-    store.run(reserve("local", named("night-1", "/v1/jobs", body)))
+    store.run(reserve("local", named("night-1", "/v1/jobs", body, 60)))
     answer = client.post("/v1/jobs", json=spec(), headers=KEY)
     assert (answer.status_code, answer.json()["code"]) == (409, "idempotency_key_in_flight")
     assert answer.json()["retryable"] and int(answer.headers["retry-after"]) >= 1
@@ -78,3 +78,9 @@ def test_a_senseless_key_is_refused(client: httpx.Client, key: str) -> None:
     """1 to 255 visible ASCII characters."""
     answer = client.post("/v1/jobs", json=spec(), headers={"Idempotency-Key": key})
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_parameter")
+
+
+def test_a_key_is_remembered_for_as_long_as_the_operator_says(client: httpx.Client, store: JobStore) -> None:
+    """A day, unless it is set otherwise."""
+    client.post("/v1/jobs", json=spec(), headers=KEY)
+    assert 86_000 < store.client.ttl("pp:idempotency:local|night-1") <= 86_400

@@ -13,18 +13,20 @@ import pytest
 from job_store.keys import create_key, sha256_of
 from job_store.records import Limits
 from job_store.store import JobStore
-from service.routes import account, batches, job_events, job_results, jobs, metrics, models, webhooks, workers
+from service.app import create_app
+from service.settings import Settings
 from tests.embedded_valkey import EmbeddedValkey, free_port
 from tests.live_service import ROOT, LiveService, WorkerHand, live_service, spec
 
 pytestmark = pytest.mark.integration
 
 ADMIN = "admin-secret-of-the-operator-0123456789"
+OPEN = {"/livez", "/readyz", "/version"}
 GUARDED = [
-    (method, route.path)
-    for resource in (account, batches, job_events, job_results, jobs, metrics, models, webhooks, workers)
-    for route in resource.router.routes
-    for method in route.methods  # type: ignore[attr-defined]
+    (method.upper(), path)
+    for path, operations in create_app(Settings()).openapi()["paths"].items()
+    for method in operations
+    if path not in OPEN
 ]
 
 
@@ -76,6 +78,7 @@ def test_health_version_and_documentation_need_no_key(anyone: httpx.Client) -> N
 
 
 JOB_ROUTES = [(method, template) for method, template in GUARDED if "_id}" in template]
+assert len(JOB_ROUTES) >= 8, "the documented routes of jobs and batches"
 
 
 @pytest.mark.parametrize(("method", "template"), JOB_ROUTES)
@@ -180,6 +183,34 @@ def test_a_limit_on_submits_answers_429_with_the_fields_to_wait_by(anyone: httpx
     assert (refused.status_code, refused.json()["code"]) == (429, "quota_exceeded")
     assert refused.json()["retryable"] and int(refused.headers["retry-after"]) >= 1
     assert refused.headers["ratelimit"].startswith('"submits";r=0;t=')
+
+
+def test_a_limit_on_computing_answers_429_until_midnight(anyone: httpx.Client, store: JobStore) -> None:
+    """What is used up comes back with the new day (UTC)."""
+    ana = _new_key(anyone, "ana", limits={"compute_s_per_day": 0.01})
+    anyone.post("/v1/jobs", json=spec(0), headers=ana)
+    hand = WorkerHand(store)
+    held = hand.take()
+    time.sleep(0.02)
+    hand.finish(held)
+    assert anyone.get("/v1/me", headers=ana).json()["use"]["compute_s_today"] > 0.01
+    refused = anyone.post("/v1/jobs", json=spec(1), headers=ana)
+    assert (refused.status_code, refused.json()["code"]) == (429, "quota_exceeded")
+    assert "compute_s_per_day" in refused.json()["detail"] and 0 < int(refused.headers["retry-after"]) <= 86_400
+
+
+def test_a_limit_on_running_shards_lets_the_next_wait(anyone: httpx.Client, store: JobStore) -> None:
+    """It is no reason to refuse a job; another key's go on."""
+    ana, ben = _new_key(anyone, "ana", limits={"running_shards": 1}), _new_key(anyone, "ben")
+    hand = WorkerHand(store)
+    for seed in range(2):
+        assert anyone.post("/v1/jobs", json=spec(seed), headers=ana).status_code == 202
+    held = hand.take()
+    job = anyone.post("/v1/jobs", json=spec(), headers=ben).json()
+    assert hand.take().job_id == job["id"]
+    assert anyone.get("/v1/jobs?status=queued", headers=ana).json()["data"]
+    hand.finish(held)
+    assert hand.take().job_id != job["id"]
 
 
 def test_a_limit_on_queued_jobs_counts_batches_as_a_whole(anyone: httpx.Client) -> None:

@@ -1,5 +1,6 @@
 """Events over HTTP: as a list and as a stream, with no gap and no repeat."""
 
+import asyncio
 import threading
 import time
 from typing import Any
@@ -9,7 +10,13 @@ import orjson
 import pytest
 
 from api_schemas.jobs import JobEvent, ListOf
+from job_store import jobs
+from job_store.changes import ChangeFeed
+from job_store.store import AsyncJobStore, JobStore
+from service import events
+from tests.embedded_valkey import EmbeddedValkey
 from tests.live_service import LiveService, WorkerHand, spec
+from tests.stored_jobs import new_job, submit
 
 pytestmark = pytest.mark.integration
 
@@ -136,3 +143,28 @@ def test_many_waiting_clients_are_all_answered_at_once(
     for thread in threads:
         thread.join(20)
     assert len(ends) == 100 and max(ends) - min(ends) < 3
+
+
+def test_a_quiet_stream_says_now_and_then_that_it_is_alive(
+    valkey: EmbeddedValkey, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A comment in every quiet quarter of a minute, here tenth of a second, keeps proxies from closing it."""
+    assert events.COMMENT_EVERY_S == 15
+    monkeypatch.setattr(events, "COMMENT_EVERY_S", 0.1)
+    submit(store, job := new_job())
+
+    async def scenario() -> list[bytes]:
+        connection = AsyncJobStore.connect(valkey.url)
+        feed = ChangeFeed(connection)
+        await feed.start()
+        stream = events.stream(connection, feed, job.id, None, "0")
+        said = [await anext(stream) for _ in range(4)]
+        store.run(jobs.cancel(job.id))
+        said += [text async for text in stream]
+        await feed.stop()
+        await connection.close()
+        return said
+
+    said = asyncio.run(scenario())
+    assert said[2:4] == [b": still here\n\n"] * 2
+    assert b'"cancelled"' in said[-1]
