@@ -1,7 +1,8 @@
 """Nodes of the computation graph: the ends of a patched path, and the order in which a forward pass meets them."""
 
 import re
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -113,31 +114,16 @@ class Node(Frozen):
         """Place in the order of a forward pass; a sender reaches a receiver only if its time is smaller."""
         return -1 if self.layer is None else self.layer * _STAGES_PER_LAYER + _STAGE[self.hook]
 
-    def covers(self, other: "Node") -> bool:
-        """Whether what this node writes includes what the other writes, at the same point of the residual stream."""
-        if self.layer != other.layer:
-            return False
-        if self.hook == other.hook:
-            return self.head in (None, other.head) and self.neuron in (None, other.neuron)
-        return (self.hook, other.hook) in (("attn_out", "z"), ("mlp_out", "post"))
-
     def __str__(self) -> str:
         index = self.head if self.head is not None else self.neuron
         place = "" if self.layer is None else f" {self.layer}" + ("" if index is None else f".{index}")
-        return f"{self.hook}{place}"
+        where = f" at {self.positions}" if isinstance(self.positions, int | str) else ""
+        return f"{self.hook}{place}{where}"
 
 
 def reaches(sender: Node, receivers: Iterable[Node]) -> bool:
-    """Whether a path leads from the sender to at least one of the receivers."""
+    """Whether the sender comes before at least one of the receivers."""
     return any(sender.time < receiver.time for receiver in receivers)
-
-
-def overlap(first: Node, second: Node) -> bool:
-    """Whether patching both as senders would count one edge twice (ENGINE.md: a residual point replaces all before)."""
-    if first.covers(second) or second.covers(first):
-        return True
-    earlier, later = sorted((first, second), key=lambda node: node.time)
-    return later.hook in RESIDUAL_HOOKS and earlier.time <= later.time
 
 
 _WRITERS = {"z": "attn_out", "post": "mlp_out"}
@@ -151,33 +137,28 @@ def _edges(node: Node) -> list[tuple[str, int | None]]:
     return [(hook, node.layer) for hook in hooks]
 
 
-def clashes(nodes: list[Node]) -> list[tuple[int, int]]:
-    """Pairs of indices (earlier, later) of nodes that include one another; at most one per later node."""
-    found: list[tuple[int, int]] = []
-    seen: dict[tuple[str, int | None], dict[int | None, int]] = {}
+def clashes(nodes: Sequence[Node]) -> Iterator[tuple[int, int]]:
+    """Pairs of indices (earlier, later) of nodes that include one another, wherever each takes part."""
+    seen: dict[tuple[str, int | None], dict[int | None, list[int]]] = defaultdict(lambda: defaultdict(list))
     for later, node in enumerate(nodes):
         unit = node.head if node.head is not None else node.neuron
-        earlier: int | None = None
+        found: set[int] = set()
         for edge in _edges(node):
-            units = seen.setdefault(edge, {})
-            same = next(iter(units.values()), None) if unit is None else units.get(unit, units.get(None))
-            earlier = same if earlier is None else earlier
-            units.setdefault(unit, later)
-        if earlier is not None:
-            found.append((earlier, later))
-    return found
+            units = seen[edge]
+            alike = units.keys() if unit is None else (unit, None)
+            found.update(earlier for other in alike for earlier in units.get(other, []))
+            units[unit].append(later)
+        yield from ((earlier, later) for earlier in sorted(found))
 
 
-def overlaps(senders: list[Node]) -> list[tuple[int, int]]:
-    """Pairs of indices (earlier, later) of senders that ``overlap``; at most one per later node, in linear time."""
-    found = {later: earlier for earlier, later in clashes(senders)}
-    residual = [index for index, node in enumerate(senders) if node.hook in RESIDUAL_HOOKS]
-    if residual:
-        last = max(residual, key=lambda index: senders[index].time)
-        for index, node in enumerate(senders):
-            if index != last and node.time <= senders[last].time:
-                found.setdefault(max(index, last), min(index, last))
-    return sorted((earlier, later) for later, earlier in found.items())
+def overlaps(senders: Sequence[Node]) -> Iterator[tuple[int, int]]:
+    """Pairs of indices (earlier, later) of senders that write the same (a residual point replaces all before it)."""
+    yield from clashes(senders)
+    for place, node in enumerate(senders):
+        if node.hook in RESIDUAL_HOOKS:
+            for other, earlier in enumerate(senders):
+                if other != place and earlier.time <= node.time:
+                    yield min(place, other), max(place, other)
 
 
 class Sweep(Frozen):

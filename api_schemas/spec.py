@@ -1,6 +1,6 @@
 """JobSpec: everything a client says about one experiment."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
@@ -17,8 +17,6 @@ from api_schemas.nodes import (
     NodeList,
     Positions,
     SweepOf,
-    clashes,
-    overlaps,
 )
 
 ModelName = Annotated[str, Field(min_length=1, max_length=128, examples=["gpt2-small"])]
@@ -60,16 +58,6 @@ def _allowed(nodes: "list[Node] | SweepOf", hooks: tuple[str, ...], field: str) 
             yield (field, *place), f"hook {hook!r} cannot be a {end}: a {end} is one of {', '.join(hooks)}"
 
 
-def _apart(
-    nodes: "list[Node] | SweepOf", pairs: "Callable[[list[Node]], list[tuple[int, int]]]", field: str
-) -> Problems:
-    if isinstance(nodes, SweepOf):
-        return
-    for earlier, later in pairs(nodes):
-        sentence = f"{field} {nodes[earlier]} and {nodes[later]} overlap: the same edge would be counted twice"
-        yield (field, later), sentence
-
-
 def _refuse(*problems: Problems) -> None:
     found = [problem for part in problems for problem in part]
     if found:
@@ -99,8 +87,6 @@ class PathPatch(Frozen):
         _refuse(
             _allowed(self.senders, SENDER_HOOKS, "senders"),
             _allowed(self.receivers, RECEIVER_HOOKS, "receivers"),
-            _apart(self.senders, overlaps, "senders"),
-            _apart(self.receivers, clashes, "receivers"),
         )
         return self
 
@@ -121,11 +107,6 @@ class ActivationPatch(Frozen):
     """Where they are patched: absent (all), an index, a role, a list of these, or a list per example."""
     source: Annotated[Source, Field(examples=["new"])] = "new"
     """What the nodes become: their value in new, zero, or their mean over the dataset's new runs, per position."""
-
-    @model_validator(mode="after")
-    def _nodes_are_apart(self) -> "ActivationPatch":
-        _refuse(_apart(self.nodes, clashes, "nodes"))
-        return self
 
 
 Patch = Annotated[
@@ -246,7 +227,8 @@ class JobSpec(Frozen):
         if isinstance(receivers, SweepOf):
             single = set(receivers.sweep.hooks) <= HEAD_HOOKS and receivers.sweep.heads != "joint"
             return None if single else "the swept receivers are not single heads"
-        single = len(receivers) == 1 and receivers[0].head is not None
+        heads = {(node.layer, node.head) for node in receivers}
+        single = len(heads) == 1 and receivers[0].head is not None
         return None if single else "there is not exactly one receiver head to take it from"
 
     @property

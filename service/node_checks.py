@@ -1,12 +1,16 @@
 """Whether a patch's nodes exist in the model and its positions in the dataset."""
 
 from collections.abc import Iterator
+from itertools import islice
 
+from api_schemas.datasets import ResolvedDataset
 from api_schemas.errors import FieldError
 from api_schemas.grid import sweep_sizes
 from api_schemas.models import ModelShape
 from api_schemas.nodes import Node, Sweep, SweepOf
+from api_schemas.places import Places, twice_counted
 from api_schemas.spec import ActivationPatch, PathPatch
+from service.datasets.draft import MOST_PER_KIND
 from service.known_names import KnownNames, Path
 from service.limits import Limits, knob
 from service.wording import counted, wrong
@@ -33,6 +37,18 @@ def patch_errors(
             yield from _node_errors(node, shape, names, (*PATCH, field, index))
     yield from names.check_positions(patch.positions, (*PATCH, "positions"))
     yield from _size_errors(patch, shape, names, limits)
+
+
+def overlap_errors(patch: PathPatch | ActivationPatch, dataset: ResolvedDataset) -> Iterator[FieldError]:
+    """Nodes of one list that have an edge twice in some example; at disjoint positions they have none in common."""
+    places = Places(patch.positions, dataset)
+    for field, end in ends_of(patch).items():
+        nodes = [] if isinstance(end, SweepOf) else end
+        for earlier, later, index, place in islice(twice_counted(nodes, places, field == "senders"), MOST_PER_KIND):
+            restricted = any(one is not None for one in (patch.positions, earlier.positions, later.positions))
+            where = f"position {place[1]} of prompt {place[0]}" if restricted else "every position"
+            message = f"{field} {earlier} and {later} overlap at {where}: the same edge would be counted twice"
+            yield wrong((*PATCH, field, index), message)
 
 
 def index_errors(axis: str, index: int | None, size: int, path: Path) -> Iterator[FieldError]:

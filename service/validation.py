@@ -14,7 +14,7 @@ from service.known_names import KnownNames
 from service.limits import Limits
 from service.metric_checks import metric_errors
 from service.models import CatalogModel, ModelCatalog
-from service.node_checks import patch_errors
+from service.node_checks import overlap_errors, patch_errors
 from service.result_size import estimated_result_bytes, result_axes, size_errors
 from service.spec_warnings import warnings_of
 from service.wording import wrong
@@ -63,6 +63,8 @@ def check_spec(spec: JobSpec, model: CatalogModel, limits: Limits) -> CheckedSpe
     errors += patch_errors(spec.patch, model.shape, names, limits)
     errors += metric_errors(spec, model.shape, names)
     errors += _output_errors(spec)
+    if resolution is not None and not errors:
+        errors += overlap_errors(spec.patch, resolution.dataset)
     if errors or resolution is None:
         raise InvalidSpec(list(dict.fromkeys(errors)))
     return _checked(normalised(spec), resolution, model, limits)

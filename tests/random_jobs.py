@@ -13,6 +13,7 @@ from api_schemas.grid import sweep_sizes
 from api_schemas.models import ModelShape
 from api_schemas.nodes import HEAD_HOOKS, NEURON_HOOKS, RECEIVER_HOOKS, SENDER_HOOKS
 from api_schemas.spec import JobSpec, ModelSpec
+from service.node_checks import overlap_errors
 from tests.tiny_models import tiny_shape
 
 LONGEST = 7
@@ -160,8 +161,9 @@ def jobs(
                 "output": {"per_example": per_example},
             }
         )
-    except ValidationError:  # overlapping nodes and the like
+    except ValidationError:  # a hook that cannot be swept with another, and the like
         assume(False)
+    assume(not list(overlap_errors(spec.patch, dataset)))
     assume(sweep_sizes(spec.patch, shape, dataset.longest) <= 24)
     return spec, dataset
 

@@ -169,7 +169,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "overlapping senders": (
         {"patch": {"senders": [*SENDERS, {"hook": "attn_out", "layer": 1}], "receivers": RECEIVERS}},
         "/patch/senders/1",
-        "senders z 1.2 and attn_out 1 overlap: the same edge would be counted twice",
+        "senders z 1.2 and attn_out 1 overlap at every position: the same edge would be counted twice",
     ),
     "unknown model": (
         {"model": {"name": "gpt4"}},

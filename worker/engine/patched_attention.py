@@ -110,8 +110,17 @@ def _patched_inputs(
         orig = state.rows.take(runs.orig("resid_pre", layer))[:, None]
         normed = forward.attention_input(runs.weights, layer, patch.input(live, orig))
         names = ATTENTION_INPUTS[hook]
-        touched = patch.change.touched
-        return [(name, forward.project(runs.weights, name, layer, heads, normed), touched) for name in names]
+        here = patch.mask[:, None, :, None, None]  # elsewhere another receiver of the same head may have changed it
+        return [
+            (
+                name,
+                torch.where(
+                    here, forward.project(runs.weights, name, layer, heads, normed), values[name][..., slots, :]
+                ),
+                patch.change.touched,
+            )
+            for name in names
+        ]
     if hook in ("q", "k", "v"):
         return [(hook, *set_value(runs, patch, (hook, layer), state.rows, values[hook][:, :, :, slots], heads))]
     return []

@@ -73,6 +73,7 @@ def mlp_step(runs: Runs, state: State, layer: int, patches: Sequence[Replacement
         if patch.change is not None:
             own = None if patch.node.neuron is None else [patch.node.neuron]
             value = neuron_inputs(weights, layer, own, patch.input(live, orig))
+            value = torch.where(patch.mask[:, None, :, None], value, pre[..., slots])
             differs = patch.change.touched
         else:
             value, differs = _neuron_value(runs, patch, "pre", state, pre[..., slots])

@@ -233,6 +233,40 @@ def test_the_order_of_senders_does_not_matter() -> None:
     np.testing.assert_allclose(one, other, **CLOSE)
 
 
+@BOTH
+@pytest.mark.parametrize("update", ["add", "overwrite"])
+@pytest.mark.parametrize("receiver", [("q", 2, "head"), ("k", 2, "head"), ("pattern", 2, "head"), ("v", 1, None),
+                                      ("pre", 1, "neuron"), ("resid_mid", 1, None), ("resid_post", 2, None)])  # fmt: skip
+def test_a_node_at_two_positions_is_the_node_at_each_of_them(
+    receiver: tuple[str, int, str | None], update: str, through_mlps: bool
+) -> None:
+    """Nodes that differ in their positions alone have no edge in common, and none hides another."""
+
+    def split(hook: str, layer: int, unit: str | None) -> list[list[dict[str, Any]]]:
+        alike = {unit: 1} if unit else {}
+        apart = [node(hook, layer, positions="middle", **alike), node(hook, layer, positions="end", **alike)]
+        return [
+            [node(hook, layer, positions=["middle", "end"], **alike)],
+            apart,
+            [node(hook, layer, positions=0), *apart],
+        ]
+
+    metrics = [LOGIT_DIFF, {"kind": "attention", "query": "end", "key": "middle", "head": {"layer": 2, "head": 1}}]
+    for senders in split("z", 0, "head")[:2]:
+        for metric in metrics:
+            joint, apart, more = (
+                patched(
+                    tiny_weights(),
+                    prompts([5, 6, 4]),
+                    path(senders, nodes, through_mlps, receiver_update=update),
+                    metric,
+                )
+                for nodes in split(*receiver)
+            )
+            np.testing.assert_allclose(apart, joint, **CLOSE)
+            np.testing.assert_allclose(more, joint, **CLOSE)
+
+
 def test_a_sender_after_every_receiver_leaves_orig_and_is_named() -> None:
     """The contract: not an error, and not an effect."""
     patch = path([node("z", 2, head=0)], [node("q", 2, head=0)])
