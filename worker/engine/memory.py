@@ -52,9 +52,9 @@ def first_portion(
     return Portion(examples, rows)
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Whether an allocation failed, on a GPU or on the host."""
-    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
 
 
 def in_portions(
@@ -70,7 +70,7 @@ def in_portions(
         stop = min(n_examples, start + portion.examples)
         try:
             results.append(work(start, stop, portion))
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             smaller = portion.smaller

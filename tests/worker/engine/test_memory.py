@@ -10,13 +10,14 @@ from worker.engine import path_patch
 from worker.engine.memory import Portion, first_portion, in_portions
 
 
-def test_a_failed_allocation_halves_the_portion_and_goes_on() -> None:
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError("numpy")])
+def test_a_failed_allocation_halves_the_portion_and_goes_on(error: Exception) -> None:
     """No example is done twice or left out."""
     done = []
 
     def work(start: int, stop: int, portion: Portion) -> None:
         if stop - start > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error
         done.extend(range(start, stop))
 
     in_portions(11, Portion(examples=8, rows=64), work, 1, 1)
