@@ -1,6 +1,7 @@
 """A real worker over a real broker: what it claims, what it stores, how it stops."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,6 +104,28 @@ def test_a_nudge_without_work_is_dropped(store: JobStore, redis_url: str, worker
     assert ended(store, job.id).attempt == 1
     until(lambda: store.client.llen(queue_of("demo")) == 0)
     assert not worker.has_said("Traceback")
+
+
+class Trap:
+    """Unpickling this makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_pickled_message_is_dropped_unread(
+    store: JobStore, redis_url: str, worker: LiveWorker, tmp_path: Path
+) -> None:
+    """Whoever reached the broker could otherwise run code on every worker."""
+    nudge(redis_url, "demo", arguments=[Trap(tmp_path / "sprung")], serializer="pickle")
+    until(lambda: worker.has_said("content of type pickle"))
+    submit(store, job := demo_job(seed=4))
+    nudge(redis_url, "demo")
+    assert ended(store, job.id).status == "succeeded"
+    assert not (tmp_path / "sprung").exists()
 
 
 def test_the_worker_is_listed_with_what_it_holds(store: JobStore) -> None:
