@@ -11,6 +11,7 @@ from service.app import create_app
 from service.settings import Settings
 
 PAGE, SCHEMA_FILE = "api.md", "openapi.json"
+REFUSAL = "`application/problem+json` [Problem](#schema-problem)"
 Document = dict[str, Any]
 
 
@@ -50,18 +51,22 @@ def operation_section(route: str, operation: Document) -> Iterator[str]:
         for parameter in parameters:
             name = f"`{parameter['name']}`" + (" (required)" if parameter["required"] else "")
             said = _cell(parameter.get("description", ""))
-            yield f"| {name} | {parameter['in']} | {type_of(parameter['schema'])} | {said} |"
+            yield f"| {name} | {parameter['in']} | {type_of(parameter['schema']).removesuffix(' or null')} | {said} |"
         yield ""
     if body := operation.get("requestBody"):
         kinds = [type_of(content["schema"]) for content in body["content"].values()]
         yield f"Body: {', '.join(dict.fromkeys(kinds))}\n"
     yield "| answer | body | |\n|---|---|---|"
+    refusals = []
     for status, answer in sorted(operation["responses"].items()):
         bodies = [
             f"`{kind}` {type_of(content.get('schema', {}))}" for kind, content in answer.get("content", {}).items()
         ]
-        yield f"| {status} | {'<br>'.join(bodies)} | {_cell(answer['description'])} |"
-    yield ""
+        if bodies == [REFUSAL]:
+            refusals.append(f"{status} {_cell(answer['description']).rstrip('.')}")
+        else:
+            yield f"| {status} | {'<br>'.join(bodies)} | {_cell(answer['description'])} |"
+    yield f"\nRefused with a [Problem](#schema-problem): {'; '.join(refusals)}.\n" if refusals else ""
 
 
 def schema_section(name: str, schema: Document) -> Iterator[str]:
