@@ -1,8 +1,9 @@
-# One file, two images: docker build --target service . | docker build --target worker .
-FROM python:3.11-slim AS base
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin pathpatch \
- && install -d -o 10001 -g 10001 /data /models
+# One file, three images:  docker build --target service . | --target worker . | --target worker-cuda .
+# Each installs the versions of constraints.txt in a stage of its own and takes only the outcome along.
+FROM python:3.11-slim AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv /opt/pathpatch
+ENV PATH=/opt/pathpatch/bin:$PATH
 WORKDIR /build
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY api_schemas api_schemas
@@ -11,22 +12,50 @@ COPY service service
 COPY worker worker
 COPY pathpatch pathpatch
 
-FROM base AS service
-RUN pip install -c constraints.txt '.[service]' && rm -rf /build
+FROM build AS build-service
+RUN pip install -c constraints.txt '.[service,tracing]'
+
+# TORCH_INDEX: PyTorch's index of CPU builds, which makes the image several GB smaller
+FROM build AS build-worker
+ARG TORCH_INDEX=
+RUN pip install torch==2.13.0 ${TORCH_INDEX:+--index-url ${TORCH_INDEX}} \
+ && pip install -c constraints.txt '.[worker,tracing]'
+
+FROM build AS build-worker-cuda
+RUN pip install torch==2.13.0 \
+ && pip install -c constraints.txt '.[worker,tracing]'
+
+FROM python:3.11-slim AS runtime
+RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin pathpatch \
+ && install -d -o 10001 -g 10001 /data /hub /models /spool
+ENV PATH=/opt/pathpatch/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HF_HOME=/hub MPLCONFIGDIR=/tmp
 WORKDIR /
 USER 10001:10001
-ENV PATHPATCH_HOST=0.0.0.0 PATHPATCH_PORT=8000 PATHPATCH_DATA_DIR=/data MPLCONFIGDIR=/tmp HF_HOME=/models
+
+FROM runtime AS service
+COPY --from=build-service /opt/pathpatch /opt/pathpatch
+ENV PATHPATCH_HOST=0.0.0.0 PATHPATCH_PORT=8000 TMPDIR=/spool
 EXPOSE 8000
+USER 10001:10001
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
   CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/livez', timeout=2)"]
 CMD ["python", "-m", "service"]
 
-# For a machine without an NVIDIA GPU: --build-arg TORCH_INDEX=(PyTorch's index of CPU builds)
-FROM base AS worker
-ARG TORCH_INDEX=
-RUN pip install torch==2.13.0 ${TORCH_INDEX:+--index-url ${TORCH_INDEX}} \
- && pip install -c constraints.txt '.[worker]' && rm -rf /build
-WORKDIR /
+# Alive is whoever touches its file, also while the broker is away: a restart would not bring that back.
+FROM runtime AS worker
+COPY --from=build-worker /opt/pathpatch /opt/pathpatch
+ENV PATHPATCH_DATA_DIR=/data PATHPATCH_HEALTH_FILE=/tmp/alive PATHPATCH_DEVICE=cpu
 USER 10001:10001
-ENV PATHPATCH_DATA_DIR=/data HF_HOME=/models
+HEALTHCHECK --interval=30s --timeout=5s --start-period=120s \
+  CMD ["sh", "-c", "test -n \"$(find /tmp/alive -mmin -1)\""]
+CMD ["python", "-m", "worker"]
+
+# CUDA's libraries come with torch; the driver comes from the host, by NVIDIA's container toolkit.
+FROM runtime AS worker-cuda
+COPY --from=build-worker-cuda /opt/pathpatch /opt/pathpatch
+ENV PATHPATCH_DATA_DIR=/data PATHPATCH_HEALTH_FILE=/tmp/alive PATHPATCH_DEVICE=cuda \
+    NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+USER 10001:10001
+HEALTHCHECK --interval=30s --timeout=5s --start-period=120s \
+  CMD ["sh", "-c", "test -n \"$(find /tmp/alive -mmin -1)\""]
 CMD ["python", "-m", "worker"]

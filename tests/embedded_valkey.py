@@ -55,10 +55,15 @@ class EmbeddedValkey:
             "maxmemory-policy": "noeviction",
         }
         arguments = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
+        self._launch([*arguments, "--save", "", *self._extra])
+
+    def start_with(self, configuration: Path) -> None:
+        """Start the server with a file of somebody else's instead, on the same port."""
+        self._launch([str(configuration), "--port", str(self.port), "--bind", "127.0.0.1"])
+
+    def _launch(self, arguments: list[str]) -> None:
         with (self.folder / "valkey.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [str(self._binary), *arguments, "--save", "", *self._extra], stdout=log, stderr=log
-            )
+            self._process = subprocess.Popen([str(self._binary), *arguments], stdout=log, stderr=log)
         self._wait_until_up()
 
     def _wait_until_up(self, timeout_s: float = 10.0) -> None:

@@ -1,15 +1,31 @@
-"""The container files keep their promises: nothing runs as root, nothing can write where it need not."""
+"""The container files keep their promises; what can be run of them without Docker is run."""
 
+import json
+import os
 import re
+import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from job_store import jobs
+from job_store.store import JobStore
+from tests.embedded_valkey import EmbeddedValkey, embedded_valkey
+from tests.live_service import live_service
+from tests.stored_jobs import new_job, submit, work_off
+
 ROOT = Path(__file__).parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-STAGES = re.split(r"^FROM ", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)[1:]
+GPU: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.gpu.yml").read_text())
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+STAGES = {stage.split()[2]: stage for stage in re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)[1:]}
+STARTED = [name for name, stage in STAGES.items() if "\nCMD " in stage]
+SETTINGS = set(re.findall(r"^\| `([A-Z_]+)` \|", (ROOT / "docs" / "deploying.md").read_text(), re.MULTILINE))
 
 
 @pytest.mark.parametrize("name", COMPOSE["services"])
@@ -23,30 +39,121 @@ def test_every_container_is_hardened(name: str) -> None:
     assert "privileged" not in service
 
 
-@pytest.mark.parametrize("stage", [stage for stage in STAGES if "CMD" in stage], ids=lambda stage: stage.split()[2])
-def test_every_image_runs_as_a_user(stage: str) -> None:
-    """Also without compose."""
-    user = re.search(r"^USER (\d+)", stage, re.MULTILINE)
-    assert user is not None
-    assert int(user[1]) > 0
+def test_there_is_an_image_of_the_service_and_of_workers_on_cpu_and_gpu() -> None:
+    """Each is made in a stage of its own, runs as a user, and says whether it is alive."""
+    assert STARTED == ["service", "worker", "worker-cuda"]
+    for name in STARTED:
+        user = re.search(r"^USER (\d+)", STAGES[name], re.MULTILINE)
+        assert user is not None and int(user[1]) > 0
+        assert f"COPY --from=build-{name} " in STAGES[name] and "pip install" not in STAGES[name]
+        assert "HEALTHCHECK" in STAGES[name]
 
 
-def test_only_the_service_is_reachable_and_only_from_this_machine() -> None:
+def test_only_this_machine_reaches_what_is_published() -> None:
     """The broker has no door to the outside; who wants more puts TLS in front."""
     ports = {name: service.get("ports", []) for name, service in COMPOSE["services"].items()}
-    assert {name for name, published in ports.items() if published} == {"service"}
-    assert all(port.startswith("127.0.0.1:") for port in ports["service"])
+    assert {name for name, published in ports.items() if published} == {"service", "prometheus", "flower"}
+    assert all(port.startswith("127.0.0.1:") for published in ports.values() for port in published)
+    assert all(COMPOSE["services"][name]["profiles"] == ["monitoring"] for name in ("prometheus", "flower"))
+
+
+def test_workers_can_be_scaled_and_the_gpu_file_only_changes_them() -> None:
+    """A fixed name or port would allow only one of them."""
+    assert not {"container_name", "ports"} & set(COMPOSE["services"]["worker"])
+    assert list(GPU["services"]) == ["worker"] and GPU["services"]["worker"]["build"]["target"] in STAGES
+    (device,) = GPU["services"]["worker"]["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+
+
+def test_every_setting_in_the_container_files_exists() -> None:
+    """A misspelled variable would silently do nothing."""
+    named = set(re.findall(r"\bPATHPATCH_[A-Z_]+", DOCKERFILE + (ROOT / "docker-compose.yml").read_text()))
+    assert named - {"PATHPATCH_METRICS_KEY"} <= SETTINGS
+
+
+def test_the_example_of_the_environment_has_exactly_what_compose_reads() -> None:
+    """Whoever fills it in has done all there is to do."""
+    read = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "docker-compose.yml").read_text()))
+    offered = set(re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    assert offered == read
 
 
 def test_images_take_the_pinned_versions() -> None:
     """What was tested is what is deployed."""
-    text = (ROOT / "Dockerfile").read_text()
-    assert text.count("-c constraints.txt") == 2
-    pinned = (ROOT / "constraints.txt").read_text()
-    assert re.search(r"^torch==([\d.]+)$", pinned, re.MULTILINE)[1] == "2.13.0"  # type: ignore[index]
-    assert "torch==2.13.0" in text
+    assert DOCKERFILE.count("-c constraints.txt") == len(STARTED)
+    pinned = re.search(r"^torch==([\d.]+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert pinned is not None and set(re.findall(r"torch==([\d.]+)", DOCKERFILE)) == {pinned[1]}
+    assert f"TORCH := torch=={pinned[1]}" in (ROOT / "Makefile").read_text()
 
 
-def test_make_setup_installs_the_pinned_torch_first() -> None:
-    """An open range would download gigabytes of CUDA libraries."""
-    assert "TORCH := torch==2.13.0" in (ROOT / "Makefile").read_text()
+def _health_command(stage: str) -> list[str]:
+    found = re.search(r"HEALTHCHECK .*\\\n  CMD (\[.*\])", STAGES[stage])
+    assert found is not None
+    command: list[str] = json.loads(found[1])
+    return command
+
+
+@pytest.mark.integration
+def test_the_health_check_of_the_service_passes_only_while_it_lives(tmp_path: Path) -> None:
+    """Docker starts again what fails it."""
+    with embedded_valkey(tmp_path / "valkey") as valkey, live_service(valkey, tmp_path / "log") as service:
+        program = _health_command("service")[2].replace(":8000/", f":{service.port}/")
+        command = [sys.executable, "-c", program]
+        assert subprocess.run(command, check=False).returncode == 0
+        valkey.kill()
+        assert subprocess.run(command, check=False).returncode == 0
+    assert subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode != 0
+
+
+def test_the_health_check_of_a_worker_goes_by_the_age_of_its_file(tmp_path: Path) -> None:
+    """Heartbeats touch it."""
+    file = tmp_path / "alive"
+    assert "PATHPATCH_HEALTH_FILE=/tmp/alive" in STAGES["worker"]
+    command = [part.replace("/tmp/alive", str(file)) for part in _health_command("worker")]  # noqa: S108
+    assert subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode != 0
+    file.touch()
+    assert subprocess.run(command, check=False).returncode == 0
+    os.utime(file, (time.time() - 200,) * 2)
+    assert subprocess.run(command, check=False).returncode != 0
+
+
+@pytest.mark.integration
+def test_the_brokers_configuration_is_one_that_valkey_takes(tmp_path: Path) -> None:
+    """Password, append-only file, and no eviction: otherwise jobs could be read, or lost."""
+    content = COMPOSE["configs"]["broker"]["content"]
+    with embedded_valkey(tmp_path / "valkey") as server:
+        password, folder = server.password, server.folder
+        server.stop()
+        given = content.replace("${BROKER_PASSWORD}", password).replace("dir /data", f"dir {folder}")
+        (tmp_path / "valkey.conf").write_text(given)
+        server.start_with(tmp_path / "valkey.conf")
+        store = JobStore.connect(server.url)
+        for name, value in (("appendonly", "yes"), ("maxmemory-policy", "noeviction"), ("requirepass", password)):
+            assert store.client.config_get(name)[name] == value
+        store.close()
+
+
+@pytest.mark.integration
+def test_a_copy_of_the_append_only_folder_is_a_backup(tmp_path: Path) -> None:
+    """As docs/deploying.md tells, while jobs come in; the copy serves jobs and results, and queued jobs can go on."""
+    with embedded_valkey(tmp_path / "valkey") as server:
+        store = JobStore.connect(server.url)
+        finished, queued = new_job(), new_job()
+        submit(store, finished)
+        work_off(store)
+        submit(store, queued)
+        time.sleep(1.1)  # appendfsync everysec
+        store.client.config_set("auto-aof-rewrite-percentage", 0)
+        shutil.copytree(server.folder / "appendonlydir", tmp_path / "copy" / "appendonlydir")
+        store.client.config_set("auto-aof-rewrite-percentage", 100)
+        store.close()
+    with embedded_valkey(tmp_path / "copy") as restored:
+        _check_backup(restored, finished.id, queued.id)
+
+
+def _check_backup(restored: EmbeddedValkey, finished: str, queued: str) -> None:
+    store = JobStore.connect(restored.url)
+    assert store.run(jobs.result(finished)) is not None
+    work_off(store)
+    assert store.run(jobs.get(queued)).status == "succeeded"
+    store.close()
