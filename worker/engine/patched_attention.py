@@ -158,7 +158,8 @@ def heads_z(
         cached_k, cached_v = cached_k[:, :, heads], cached_v[:, :, heads]
     forced = _forced_pattern(runs, layer, heads, patches, sights.queries)
     z = attend_changed(seen, q, k, v, cached_k, cached_v, forced.pattern, forced.mask)
-    touched = touched_q | (touched_kv[:, :, None] & seen.changed[:, None]).any(dim=-1)
+    reached = (touched_kv[:, :, None] & seen.changed[:, None]).any(dim=-1)
+    touched = touched_q | (reached & seen.queries.valid[:, None])
     touched = touched if forced.differs is None else touched | forced.differs
     for patch in patches:
         if patch.node.hook == "z":

@@ -157,7 +157,8 @@ def test_attribution_is_the_slope_of_the_exact_method(data: st.DataObject, name:
 
 
 ZERO = {"kind": "activation", "source": "zero"}
-ONCE_DISAGREED: dict[str, tuple[str, list[int], dict[str, Any], dict[str, Any]]] = {
+AT_ONE = {"kind": "attention", "query": 1, "key": 0, "head": {"layer": 1, "head": 0}}
+ONCE_DISAGREED: dict[str, tuple[str, list[int], dict[str, Any], dict[str, Any] | list[dict[str, Any]]]] = {
     "positions of a node as a list": (
         "processed",
         [3],
@@ -198,6 +199,12 @@ ONCE_DISAGREED: dict[str, tuple[str, list[int], dict[str, Any], dict[str, Any]]]
         {"senders": [{"hook": "z", "layer": 0}], "receivers": [{"hook": "q", "layer": 1}], "source": "mean"},
         {"kind": "attention", "query": "end", "key": "end", "head": {"layer": 1, "head": 0}},
     ),
+    "a query before the first position that another metric sees changed": (
+        "raw",
+        [2, 3],
+        {"kind": "activation", "nodes": [{"hook": "embed"}], "positions": [[0], [2]]},
+        [AT_ONE, {"kind": "logit", "answer": "X"}],
+    ),
     "an embedding named after the stream": (
         "one layer",
         [2, 2],
@@ -220,7 +227,10 @@ def test_what_once_disagreed_agrees(case: str) -> None:
         answers={"X": [5] * len(lengths)},
     )
     tokens = {"kind": "tokens", **dataset.model_dump(exclude={"start"})}
-    spec = JobSpec.model_validate({"model": {"name": name}, "dataset": tokens, "patch": patch, "metric": metric})
-    result = run_job(weights, spec, dataset, range(1, len(dataset)))
-    (expected,) = expected_result(bridge, weights.shape, spec, dataset)
-    np.testing.assert_allclose(result.arrays["0/patched"], expected.patched, atol=TOLERANCE, rtol=TOLERANCE)
+    metrics = metric if isinstance(metric, list) else [metric]
+    spec = JobSpec.model_validate({"model": {"name": name}, "dataset": tokens, "patch": patch, "metrics": metrics})
+    for cuts in ((), range(1, len(dataset))):
+        result = run_job(weights, spec, dataset, cuts)
+        for place, expected in enumerate(expected_result(bridge, weights.shape, spec, dataset)):
+            found = result.arrays[f"{place}/patched"]
+            np.testing.assert_allclose(found, expected.patched, atol=TOLERANCE, rtol=TOLERANCE)
