@@ -17,7 +17,7 @@ export function el(tag, attributes = {}, ...children) {
 export function table(caption, head, rows, attributes = {}) {
   const body = rows.map((row) =>
     el("tr", {}, row.map((cell, column) => (column === 0 ? el("th", { scope: "row" }, cell) : el("td", {}, cell)))));
-  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, el("table", attributes,
+  return el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": caption }, el("table", attributes,
     el("caption", {}, caption),
     el("thead", {}, el("tr", {}, head.map((name) => el("th", { scope: "col" }, name)))),
     el("tbody", {}, body)));

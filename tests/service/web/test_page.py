@@ -230,7 +230,7 @@ def test_nothing_is_cut_off_in_any_view(page, stack, done):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_text_stands_out_from_its_ground(page, stack, done, scheme):
     """In light and in dark, by the system's choice and by the page's own; 4.5 is what WCAG AA asks of small text."""
-    page.emulate_media(color_scheme="light" if scheme == "dark" else "dark")
+    page.emulate_media(color_scheme="light" if scheme == "dark" else "dark", reduced_motion="reduce")
     for view in ("jobs", "new", f"jobs/{done[1].id}"):
         page.goto(f"{stack.url}/#/{view}")
         page.get_by_label("Theme").select_option(scheme)
