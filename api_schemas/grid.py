@@ -50,7 +50,7 @@ class Grid:
         return prod(self.shape)
 
     def is_reachable(self, sender_cell: int, receiver_cell: int) -> bool:
-        """Whether any sender of the cell reaches any of its receivers."""
+        """Whether any sender of the cell comes before any of its receivers."""
         if self.receivers is None:
             return True
         return any(reaches(node, self.receivers.cells[receiver_cell]) for node in self.senders.cells[sender_cell])
@@ -159,22 +159,9 @@ def axes_of(patch: PathPatch | ActivationPatch, shape: ModelShape, longest: int)
     return [axis for sweep, prefix in swept for axis in _sweep_axes(sweep, shape, prefix, longest)]
 
 
-def _times(nodes: list[Node] | SweepOf, shape: ModelShape) -> list[int]:
+def kinds_of_node(nodes: list[Node] | SweepOf, shape: ModelShape, longest: int) -> list[Node]:
+    """An end's nodes; of a sweep one per hook, layer and position, which stands for all heads or neurons there."""
     if not isinstance(nodes, SweepOf):
-        return [node.time for node in nodes]
-    sweep = nodes.sweep
-    return [
-        Node(hook=hook, layer=layer).time
-        for hook in sweep.hooks
-        for layer in _indices(sweep.layers, shape.n_layers) or []
-    ]
-
-
-def unreachable_senders(patch: PathPatch | ActivationPatch, shape: ModelShape, longest: int) -> list[Node]:
-    """Senders from which no path leads to any receiver of the patch."""
-    if isinstance(patch, ActivationPatch):
-        return []
-    last = max(_times(patch.receivers, shape))
-    if max(_times(patch.senders, shape)) < last:
-        return []
-    return [node for cell in _end(patch.senders, shape, "", longest).cells for node in cell if node.time >= last]
+        return list(nodes)
+    joint = nodes.sweep.model_copy(update={"heads": "joint", "neurons": "joint"})
+    return [node for cell in _sweep_end(joint, shape, "", longest).cells for node in cell]

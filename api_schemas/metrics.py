@@ -29,7 +29,14 @@ class _Metric(Frozen):
     """Whether its gradient at orig is 0, so that attribution sees nothing."""
 
     normalize: Annotated[Normalize, Field(examples=["none"])] = "none"
-    """`noising`: (patched - orig) / (orig - new); `denoising`: (patched - orig) / (new - orig); dataset means."""
+    """`noising`: (patched - orig) / (orig - new); `denoising`: (patched - orig) / (new - orig). Orig and new are their means
+    over the dataset, patched is each example's value."""
+
+    @property
+    def words(self) -> str:
+        """What is read, but for where it is read."""
+        answer = getattr(self, "answer", None)
+        return self.kind.replace("_", " ") + (f" of {answer}" if answer else "")  # type: ignore[attr-defined, no-any-return]
 
 
 class Attention(_Metric):
@@ -44,7 +51,11 @@ class Attention(_Metric):
     key: Annotated[PositionRef, Field(examples=["IO"])]
     """Where it looks: a role or a 0-based position."""
     head: Head | None = None
-    """The head; by default the single receiver's, in a sweep of receivers each cell's own."""
+    """The head; by default the receivers' one, in a sweep of receivers each cell's own."""
+
+    @property
+    def words(self) -> str:
+        return f"attention {self.query} → {self.key}"
 
 
 class AttentionDiff(_Metric):
@@ -61,7 +72,11 @@ class AttentionDiff(_Metric):
     minus_key: Annotated[PositionRef, Field(examples=["S1"])]
     """Where it looks, counted negative: a role or a 0-based position."""
     head: Head | None = None
-    """The head; by default the single receiver's, in a sweep of receivers each cell's own."""
+    """The head; by default the receivers' one, in a sweep of receivers each cell's own."""
+
+    @property
+    def words(self) -> str:
+        return f"attention {self.query} → {self.key} minus {self.query} → {self.minus_key}"
 
 
 class LogitDiff(_Metric):
@@ -77,6 +92,10 @@ class LogitDiff(_Metric):
     """Answer counted negative."""
     position: Annotated[PositionRef, Field(examples=["end"])] = "end"
     """Where the logits are read: a role or a 0-based position."""
+
+    @property
+    def words(self) -> str:
+        return f"logit {self.answer} minus {self.minus_answer}"
 
 
 class Logit(_Metric):
@@ -147,6 +166,10 @@ class Kl(_Metric):
     position: Annotated[PositionRef, Field(examples=["end"])] = "end"
     """Where the distributions are read: a role or a 0-based position."""
 
+    @property
+    def words(self) -> str:
+        return "KL from orig"
+
 
 class Loss(_Metric):
     """Next-token cross-entropy in nats, mean over an example's predicted positions."""
@@ -163,3 +186,12 @@ Metric = Annotated[
 ]
 ATTENTION_METRICS = (Attention, AttentionDiff)
 NORMALIZED_UNIT = "fraction"
+
+
+def title_of(metric: Metric) -> str:
+    """The metric in a few words, with all that tells it from another: `attention end → IO, head 10.7`."""
+    position = getattr(metric, "position", "end")
+    parts = [metric.words + ("" if position == "end" else f" at {position}")]
+    if isinstance(metric, ATTENTION_METRICS):
+        parts.append(f"head {metric.head.layer}.{metric.head.head}" if metric.head else "each receiver's head")
+    return ", ".join(parts + ([] if metric.normalize == "none" else [metric.normalize]))

@@ -1,9 +1,16 @@
-"""Where the nodes of a patch take part: token positions of a dataset's examples, and which nodes share some."""
+"""Where the nodes of a patch take part: token positions of a dataset's examples, and which nodes share some.
+
+An edge joins two nodes at one position: only attention moves anything between positions, and in path patching all
+attention is orig's. So a sender reaches a receiver if it comes before it, and both take part at a common position.
+"""
 
 from collections.abc import Iterator, Sequence
 
 from api_schemas.datasets import ResolvedDataset
+from api_schemas.grid import grid_of, kinds_of_node
+from api_schemas.models import ModelShape
 from api_schemas.nodes import Node, PositionRef, Positions, clashes, overlaps
+from api_schemas.spec import ActivationPatch, PathPatch
 
 Place = tuple[int, int]
 """An example, as an index into the dataset, and a position in its prompt."""
@@ -16,7 +23,7 @@ class Places:
         self._dataset = dataset
         self._patched = None if positions is None else self._resolved(positions)
         self._known: dict[str, frozenset[int]] = {}
-        self._counts: dict[tuple[str, str], int] = {}
+        self._shared: dict[tuple[str, str], frozenset[int]] = {}
 
     def of(self, node: Node) -> frozenset[int]:
         """Where a node takes part, each place as one number."""
@@ -26,16 +33,24 @@ class Places:
             self._known[key] = own if self._patched is None else own & self._patched
         return self._known[key]
 
-    def examples_shared(self, first: Node, second: Node) -> int:
-        """In how many examples both nodes take part at one position."""
+    def examples_of(self, node: Node) -> frozenset[int]:
+        """Examples in which a node takes part."""
+        return self.examples_shared(node, node)
+
+    def examples_shared(self, first: Node, second: Node) -> frozenset[int]:
+        """Examples in which both nodes take part at one position."""
         a, b = first.positions, second.positions
         if isinstance(a, int) and isinstance(b, int) and a != b:
-            return 0
+            return frozenset()
         key = (str(a), str(b))
-        if key not in self._counts:
-            shared = self.of(first) & self.of(second)
-            self._counts[key] = len({place // self._dataset.longest for place in shared})
-        return self._counts[key]
+        if key not in self._shared:
+            width = self._dataset.longest
+            self._shared[key] = frozenset(place // width for place in self.of(first) & self.of(second))
+        return self._shared[key]
+
+    def reaches(self, sender: Node, receiver: Node) -> bool:
+        """Whether an edge leads from the sender to the receiver in some example."""
+        return sender.time < receiver.time and bool(self.examples_shared(sender, receiver))
 
     def first_shared(self, first: Node, second: Node) -> Place | None:
         """The first place at which both nodes take part."""
@@ -74,3 +89,30 @@ def twice_counted(nodes: Sequence[Node], places: Places, are_senders: bool) -> I
         if later not in found and (place := places.first_shared(nodes[earlier], nodes[later])):
             found.add(later)
             yield nodes[earlier], nodes[later], later, place
+
+
+def reached(senders: Sequence[Node], receivers: Sequence[Node], places: Places) -> list[bool]:
+    """For each sender, whether it reaches any of the receivers."""
+    latest: dict[str, Node] = {}
+    for receiver in sorted(receivers, key=lambda node: node.time):
+        latest[str(receiver.positions)] = receiver
+    known: dict[tuple[int, str], bool] = {}
+    for sender in senders:
+        kind = (sender.time, str(sender.positions))
+        if kind not in known:
+            known[kind] = any(places.reaches(sender, receiver) for receiver in latest.values())
+    return [known[sender.time, str(sender.positions)] for sender in senders]
+
+
+def unreachable_senders(patch: PathPatch | ActivationPatch, shape: ModelShape, dataset: ResolvedDataset) -> list[Node]:
+    """Senders from which no edge leads to any receiver of the patch."""
+    if isinstance(patch, ActivationPatch):
+        return []
+    longest, places = dataset.longest, Places(patch.positions, dataset)
+    receivers = kinds_of_node(patch.receivers, shape, longest)
+    if all(reached(kinds_of_node(patch.senders, shape, longest), receivers, places)):
+        return []
+    senders = [node for cell in grid_of(patch, shape, longest).senders.cells for node in cell]
+    return [
+        node for node, is_reached in zip(senders, reached(senders, receivers, places), strict=True) if not is_reached
+    ]

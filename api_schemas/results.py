@@ -5,7 +5,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from api_schemas.frozen import Count, Frozen, Number, Sha256
-from api_schemas.nodes import Node
+from api_schemas.metrics import Head
+from api_schemas.nodes import Node, PositionRef
 
 NestedNumbers = Annotated[Any, Field(examples=[[0.08, 0.12]])]
 """A number, null (not finite, or not computed), or nested lists of these, in the shape that ``shape`` states."""
@@ -31,10 +32,10 @@ class Statistics(Frozen):
 
 
 class Summary(Frozen):
-    """Statistics of the three runs; `patched` only where there is one cell."""
+    """Statistics of the three runs over the examples, of patched where there is one cell."""
 
     patched: Statistics | None = None
-    """The patched run."""
+    """The patched run; null in a sweep, whose `patched_sd` and the like are per cell."""
     orig: Statistics | None = None
     """The orig run; null where the metric depends on the cell."""
     new: Statistics | None = None
@@ -42,14 +43,30 @@ class Summary(Frozen):
 
 
 class MetricLabel(Frozen):
-    """Which metric a block holds."""
+    """Which metric a block holds: the spec's, with its defaults filled in. Fields that its kind lacks are absent."""
 
     kind: Annotated[str, Field(examples=["attention_diff"])]
     """The metric's kind."""
+    title: Annotated[str, Field(examples=["attention end → IO minus end → S1, head 10.7"])] = ""
+    """The metric in words, for a heading or a table's row; metrics of one job that differ have different titles."""
     unit: Annotated[str, Field(examples=["probability"])]
-    """`probability`, `nats`, or `fraction` once normalised."""
+    """`probability`, `nats` or `places` (ranks), or `fraction` once normalised."""
     normalize: Annotated[str, Field(examples=["none"])] = "none"
     """The normalisation that was applied to patched, orig and new alike."""
+    head: Head | None = None
+    """The head whose attention is read; absent where it is each receiver's own."""
+    query: Annotated[PositionRef | None, Field(examples=["end"])] = None
+    """Where the head looks from."""
+    key: Annotated[PositionRef | None, Field(examples=["IO"])] = None
+    """Where it looks."""
+    minus_key: Annotated[PositionRef | None, Field(examples=["S1"])] = None
+    """Where it looks, counted negative."""
+    answer: Annotated[str | None, Field(examples=["IO"])] = None
+    """The answer, counted positive."""
+    minus_answer: Annotated[str | None, Field(examples=["S"])] = None
+    """The answer that is counted negative."""
+    position: Annotated[PositionRef | None, Field(examples=["end"])] = None
+    """Where logits are read."""
 
 
 class Normalization(Frozen):
@@ -72,30 +89,41 @@ class MetricBlock(Frozen):
     """Lengths of the axes."""
     coordinates: Annotated[dict[str, list[Any]], Field(examples=[{"example": [0, 1]}])]
     """Value at each index of each axis; with `reduce: top` the one axis is `cell`, former axes list its coordinates."""
+    n_examples: Annotated[Count, Field(examples=[800])]
+    """Number of examples of the dataset, whether or not they have an axis."""
     patched: NestedNumbers
     """The metric of the patched runs; means over the examples where there is no `example` axis."""
+    patched_mean: NestedNumbers = None
+    """Where there is an `example` axis: mean of `patched` over the examples, per cell."""
     patched_sd: NestedNumbers = None
-    """Standard deviation over the examples, per cell."""
+    """Standard deviation of `patched` over the examples (with n - 1), per cell; null for one example."""
     patched_sem: NestedNumbers = None
-    """Standard error of the mean, per cell."""
+    """Standard error of the mean of `patched`, per cell."""
+    effect_sem: NestedNumbers = None
+    """Standard error of the mean effect, per cell: from each example's own patched minus orig, so that what varies
+    between examples in both runs alike does not count. The error bar of an effect."""
     orig: NestedNumbers
     """The metric of the orig run: shaped as `patched` where it depends on the cell, else per example or one mean."""
     new: NestedNumbers
     """The metric of the new run, shaped as `orig`."""
     reachable: NestedNumbers = None
-    """Per cell, whether any path leads from its senders to its receivers; elsewhere patched equals orig exactly."""
-    n: Annotated[Count | None, Field(examples=[800])] = None
-    """Number of examples."""
+    """Of a sweep, per cell: whether an edge leads from its senders to its receivers, in the order of a forward pass
+    and at a position of both, in any example; elsewhere patched equals orig exactly."""
+    n_patched: NestedNumbers = None
+    """Of a sweep whose reachable cells are not so in every example, per cell: in how many examples they are. Where the
+    others lack the position, for instance, they count with an effect of 0."""
     summary: Summary
     """Statistics over the examples."""
     normalization: Normalization | None = None
     """What `normalize` divided by."""
+    exact: NestedNumbers = None
+    """With `verify`, per cell: the exact mean of the patched runs, null where the cell was not verified."""
     estimate: NestedNumbers = None
-    """With `method: attribution`: for each verified cell, the first-order estimate."""
+    """With `verify`, for each of `verified_cells`: the first-order estimate of that mean."""
     verified: NestedNumbers = None
-    """With `method: attribution`: for each verified cell, the exact value."""
+    """With `verify`, for each of `verified_cells`: the exact mean."""
     verified_cells: Annotated[list[list[int]] | None, Field(examples=[[[9, 6], [9, 9]]])] = None
-    """With `method: attribution`: indices of the verified cells along the cell axes."""
+    """With `verify`: indices of the verified cells along the axes of the sweep, largest estimated effect first."""
 
 
 class Checks(Frozen):
@@ -147,7 +175,8 @@ class ResultHead(Frozen):
     job_id: Annotated[str, Field(examples=["job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E"])]
     """The job."""
     unreachable_senders: Annotated[list[Node], Field(examples=[[]])]
-    """Senders from which no path leads to any receiver."""
+    """Senders from which no edge leads to any receiver: they come at or after all of them, or have no position in
+    common with one that they come before."""
     checks: Checks
     """What was checked."""
     provenance: Provenance
@@ -155,7 +184,7 @@ class ResultHead(Frozen):
     timings: Timings
     """How long it took."""
     warnings: Annotated[list[str], Field(examples=[[]])] = []
-    """What the reader should know."""
+    """What the reader should know: what validating the spec warned of, and what the run found."""
 
 
 class Result(MetricBlock, ResultHead):

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from api_schemas.datasets import Dataset, default_kind
 from api_schemas.errors import Misfit
 from api_schemas.frozen import Flag, Frozen
-from api_schemas.metrics import ATTENTION_METRICS, Metric
+from api_schemas.metrics import ATTENTION_METRICS, Head, Metric
 from api_schemas.nodes import (
     HEAD_HOOKS,
     RECEIVER_HOOKS,
@@ -235,6 +235,20 @@ class JobSpec(Frozen):
     def all_metrics(self) -> list[Metric]:
         """The metrics, whether one or several were given."""
         return self.metrics if self.metrics is not None else [self.metric]  # type: ignore[list-item]
+
+    @property
+    def resolved_metrics(self) -> list[Metric]:
+        """The metrics with the receivers' one head written out; in a sweep of receivers it stays each cell's own."""
+        receivers = [] if isinstance(self.patch, ActivationPatch) else self.patch.receivers
+        if isinstance(receivers, SweepOf):
+            return self.all_metrics
+        heads = [{"layer": node.layer, "head": node.head} for node in receivers]
+        return [
+            metric.model_copy(update={"head": Head.model_validate(heads[0])})
+            if isinstance(metric, ATTENTION_METRICS) and metric.head is None
+            else metric
+            for metric in self.all_metrics
+        ]
 
     @property
     def is_sweep(self) -> bool:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pathpatch.results import Block, Result
+from pathpatch.results import CELL_FIELDS, Block, Result
 
 if TYPE_CHECKING:
     import pandas
@@ -34,19 +34,21 @@ def strongest_rows(block: Block, count: int = _SHOWN_CELLS) -> Rows:
     """Header and the cells of largest absolute effect."""
     if block.axes in ((), ("example",)):
         return []
-    orig = block.patched - block.effect
+    effect = block.effect
+    columns = {"effect": effect, "sem": block.on_cells("effect_sem"), "patched": block.patched,
+               "orig": block.patched - effect, "exact": block.on_cells("exact")}  # fmt: skip
+    known = {name: values for name, values in columns.items() if values is not None}
     rows = [
-        [block.name_of(place), format_number(effect), format_number(float(block.patched[place])),
-         format_number(float(orig[place]))]
-        for place, effect in block.strongest(count)
-    ]  # fmt: skip
-    return [["cell", "effect", "patched", "orig"], *rows]
+        [block.name_of(place), *(format_number(float(values[place])) for values in known.values())]
+        for place, _ in block.strongest(count)
+    ]
+    return [["cell", *known], *rows]
 
 
 def heading(block: Block) -> str:
     """What the block holds, in one line."""
     axes = " x ".join(f"{axis} {size}" for axis, size in zip(block.axes, block.shape, strict=True))
-    return f"{block.kind} ({block.unit}), {axes or 'one cell'}, n = {block.n}"
+    return f"{block.title} ({block.unit}), {axes or 'one cell'}, n = {block.n}"
 
 
 def _aligned(rows: Rows) -> list[str]:
@@ -92,27 +94,29 @@ def _columns(block: Block) -> dict[str, Any]:
     columns |= {"orig": orig.ravel(), "effect": block.effect.ravel()}
     if block.new.shape in ((), block.shape) or "example" in block.axes:
         columns["new"] = np.broadcast_to(block.new, block.shape).ravel()
-    for name in ("patched_sd", "patched_sem", "reachable"):
-        array = getattr(block, name)
-        if array is not None and array.shape == block.shape:
+    for name in CELL_FIELDS:
+        array = block.on_cells(name)
+        if array is not None:
             columns[name] = array.ravel()
     return columns
 
 
 def to_dataframe(result: Result) -> "pandas.DataFrame":
-    """One row per entry of ``patched``; a ``metric`` column where there are several."""
+    """One row per entry of ``patched``; columns ``metric`` and ``title`` where there are several."""
     import pandas
 
     frames = [pandas.DataFrame(_columns(block)) for block in result.blocks]
     if len(frames) == 1:
         return frames[0]
-    named = [frame.assign(metric=block.kind) for frame, block in zip(frames, result.blocks, strict=True)]
+    named = [
+        frame.assign(metric=block.kind, title=block.title) for frame, block in zip(frames, result.blocks, strict=True)
+    ]
     return pandas.concat(named, ignore_index=True)
 
 
 def _variables(block: Block) -> dict[str, Any]:
     """Arrays with their dimensions: the block's axes, counted from the last."""
-    arrays = {name: getattr(block, name) for name in ("patched", "patched_sd", "patched_sem", "orig", "new")}
+    arrays = {name: getattr(block, name) for name in ("patched", "orig", "new")}
     arrays["effect"] = block.effect
     variables: dict[str, Any] = {}
     for name, array in arrays.items():
@@ -121,11 +125,16 @@ def _variables(block: Block) -> dict[str, Any]:
         fits = array.shape == block.shape[block.patched.ndim - array.ndim :]
         own_axes = tuple(f"{name}_{axis}" for axis in range(array.ndim))
         variables[name] = (block.axes[len(block.axes) - array.ndim :] if fits else own_axes, array)
-    return variables
+    cell_axes = tuple(axis for axis in block.axes if axis != "example")
+    cells = {name: getattr(block, name) for name in CELL_FIELDS}
+    return variables | {name: (cell_axes, array) for name, array in cells.items() if array is not None}
 
 
 def to_xarray(result: Result) -> "xarray.Dataset":
-    """The arrays with named dimensions; each variable is prefixed by its metric where there are several."""
+    """The arrays with named dimensions; each variable is prefixed by its metric where there are several.
+
+    The prefix is the metric's kind, and its number too where two are of one kind (``attention_0_patched``).
+    """
     import xarray
 
     datasets = []
@@ -134,12 +143,14 @@ def to_xarray(result: Result) -> "xarray.Dataset":
             name: (("cell",) if block.axes == ("cell",) else (name,), values)
             for name, values in block.coordinates.items()
         }
-        attributes = {"unit": block.unit, "metric": block.kind}
+        attributes = {"unit": block.unit, "metric": block.kind, "title": block.title}
         datasets.append(xarray.Dataset(_variables(block), coords=coordinates, attrs=attributes))
     if len(datasets) == 1:
         return datasets[0].assign_attrs(job_id=result.job_id)
+    kinds = [block.kind for block in result.blocks]
+    prefixes = [kind if kinds.count(kind) == 1 else f"{kind}_{index}" for index, kind in enumerate(kinds)]
     named = [
-        data.rename({name: f"{data.attrs['metric']}_{name}" for name in data.data_vars}).drop_attrs()
-        for data in datasets
+        data.rename({name: f"{prefix}_{name}" for name in data.data_vars}).drop_attrs()
+        for prefix, data in zip(prefixes, datasets, strict=True)
     ]
     return xarray.merge(named).assign_attrs(job_id=result.job_id)

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     import xarray
 
 Floats = NDArray[np.float64]
-ARRAY_FIELDS = ("patched", "patched_sd", "patched_sem", "orig", "new", "reachable", "estimate", "verified")
+ARRAY_FIELDS = (
+    "patched", "patched_mean", "patched_sd", "patched_sem", "effect_sem", "orig", "new", "reachable", "n_patched",
+    "exact", "estimate", "verified",
+)  # fmt: skip
+CELL_FIELDS = ("patched_mean", "patched_sd", "patched_sem", "effect_sem", "reachable", "n_patched", "exact")
+"""Arrays over the cells, without an ``example`` axis."""
 _HEAD_FIELDS = ("job_id", "unreachable_senders", "checks", "provenance", "timings", "warnings", "prompt_tokens")
 
 
@@ -45,9 +50,16 @@ class Block:
     patched: Floats
     orig: Floats
     new: Floats
+    metric: dict[str, Any] = field(default_factory=dict)
+    """The metric as the result names it: ``kind``, ``title``, and its own fields."""
+    patched_mean: Floats | None = None
     patched_sd: Floats | None = None
     patched_sem: Floats | None = None
+    effect_sem: Floats | None = None
+    """Standard error of the mean effect, from each example's own effect."""
     reachable: NDArray[np.bool_] | None = None
+    n_patched: Floats | None = None
+    exact: Floats | None = None
     estimate: Floats | None = None
     verified: Floats | None = None
     verified_cells: list[list[int]] | None = None
@@ -69,9 +81,10 @@ class Block:
             normalize=label.get("normalize", "none"),
             axes=tuple(data["axes"]),
             coordinates={name: list(values) for name, values in data["coordinates"].items()},
+            metric=dict(label),
             reachable=None if reachable is None else reachable.astype(bool),
             verified_cells=data.get("verified_cells"),
-            n_examples=data.get("n"),
+            n_examples=data.get("n_examples"),
             summary=data.get("summary") or {},
             normalization=data.get("normalization"),
             **arrays,
@@ -80,11 +93,11 @@ class Block:
     def to_json(self) -> dict[str, Any]:
         """The block as the service sends it."""
         fields: dict[str, Any] = {
-            "metric": {"kind": self.kind, "unit": self.unit, "normalize": self.normalize},
+            "metric": {**self.metric, "kind": self.kind, "unit": self.unit, "normalize": self.normalize},
             "axes": list(self.axes),
             "shape": list(self.shape),
             "coordinates": self.coordinates,
-            "n": self.n_examples,
+            "n_examples": self.n_examples,
             "summary": self.summary,
             "normalization": self.normalization,
             "verified_cells": self.verified_cells,
@@ -97,6 +110,11 @@ class Block:
         return self.patched.shape
 
     @property
+    def title(self) -> str:
+        """The metric in words, with all that tells it from another of the job."""
+        return str(self.metric.get("title") or self.kind)
+
+    @property
     def effect(self) -> Floats:
         """Patched minus orig, shaped as ``patched``, in the metric's unit; 0 means that patching changed nothing."""
         orig: Any = self.orig
@@ -104,6 +122,14 @@ class Block:
             orig = np.nanmean(orig)
         effect: Floats = self.patched - orig
         return effect
+
+    def on_cells(self, name: str) -> NDArray[Any] | None:
+        """One of ``CELL_FIELDS`` shaped as ``patched``: the same in every example; None where the result lacks it."""
+        array = getattr(self, name)
+        if array is None:
+            return None
+        wide = array[..., None] if "example" in self.axes and array.ndim == len(self.axes) - 1 else array
+        return np.broadcast_to(wide, self.shape) if wide.ndim == len(self.shape) else None
 
     @property
     def n(self) -> int:
@@ -151,7 +177,7 @@ def nested(array: NDArray[Any]) -> Any:
 class Result:
     """A job's result. With one metric its arrays are here too: ``result.patched``, ``result.effect``, ``result.axes``.
 
-    With several metrics each has its own block: ``result["logit_diff"]`` or ``result.blocks[0]``.
+    With several metrics each has its own block: ``result["logit_diff"]`` (by kind or title) or ``result[0]``.
     """
 
     blocks: tuple[Block, ...]
@@ -188,9 +214,9 @@ class Result:
         if isinstance(metric, int):
             return self.blocks[metric]
         for block in self.blocks:
-            if block.kind == metric:
+            if metric in (block.kind, block.title):
                 return block
-        raise KeyError(f"no metric {metric!r} in this result: it has {', '.join(block.kind for block in self.blocks)}")
+        raise KeyError(f"no metric {metric!r} in this result: it has {', '.join(block.title for block in self.blocks)}")
 
     @property
     def block(self) -> Block:
@@ -200,8 +226,9 @@ class Result:
             NotOneMetric: There are several.
         """
         if len(self.blocks) != 1:
-            kinds = ", ".join(repr(block.kind) for block in self.blocks)
-            raise NotOneMetric(f"this result has {len(self.blocks)} metrics: choose one, as result[...] with {kinds}")
+            titles = ", ".join(repr(block.title) for block in self.blocks)
+            said = f"choose one, as result[...] with a title or a number: {titles}"
+            raise NotOneMetric(f"this result has {len(self.blocks)} metrics: {said}")
         return self.blocks[0]
 
     @property

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.errors import FieldError, InvalidSpec, ModelUnavailable, UnknownModel
-from api_schemas.grid import axes_of, sweep_sizes, unreachable_senders
+from api_schemas.grid import axes_of, sweep_sizes
 from api_schemas.nodes import Node
+from api_schemas.places import unreachable_senders
 from api_schemas.spec import JobSpec, PathPatch
 from service.cost import estimated_flops
 from service.datasets.resolve import Resolution, resolve
@@ -102,7 +103,7 @@ def _checked(spec: JobSpec, resolution: Resolution, model: CatalogModel, limits:
     size = estimated_result_bytes(spec, lengths, examples)
     if errors := list(size_errors(spec, size, cells, examples, limits)):
         raise InvalidSpec(errors)
-    unreachable = unreachable_senders(spec.patch, shape, longest)
+    unreachable = unreachable_senders(spec.patch, shape, dataset)
     shown_axes = result_axes(spec, [axis.name for axis in axes], lengths, examples)
     return CheckedSpec(
         spec=spec,

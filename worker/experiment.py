@@ -27,6 +27,7 @@ from worker.engine.runs import Runs
 from worker.engine.shard import Shard, activations_of, arithmetic, first_example, patching_of, sums_by_position
 from worker.engine.weights import GPT2Weights
 from worker.merging import chosen_cells, merged_outputs, with_chosen_cells
+from worker.reach import reach_of_shard
 from worker.results import AssembledResult, assemble
 
 __all__ = ["AssembledResult", "ShardSettings", "assemble", "finish_phase", "phases", "run_shard"]
@@ -89,6 +90,7 @@ def run_shard(
         if spec.dtype != "float32":
             few = Shard(exact, spec, dataset.slice(0, DEVIATION_EXAMPLES), grid, tensors, None)
             outputs["check/dtype"] = _deviation(few, outputs, shard, settings)
+    outputs |= reach_of_shard(spec, grid, dataset)
     outputs |= {f"mean/{name}": value for name, value in means.items() if spec.verify is not None}
     return outputs
 
@@ -130,8 +132,9 @@ def metric_arrays(spec: JobSpec, patching: Patching, values: list[Tensor]) -> Ar
             arrays[f"patched/{place}"] = to_host(value)
         else:
             wide, effect = value.double(), value.double() - orig.double()
-            mean = wide.mean(dim=0)
-            arrays[f"effect_mean/{place}"] = to_host(effect.mean(dim=0))
+            mean, effect_mean = wide.mean(dim=0), effect.mean(dim=0)
+            arrays[f"effect_mean/{place}"] = to_host(effect_mean)
+            arrays[f"effect_m2/{place}"] = to_host(((effect - effect_mean) ** 2).sum(dim=0))
             arrays[f"patched_mean/{place}"] = to_host(mean)
             arrays[f"patched_m2/{place}"] = to_host(((wide - mean) ** 2).sum(dim=0))
         arrays[f"orig/{place}"] = to_host(orig[:, 0])

@@ -22,18 +22,14 @@ def merged_outputs(outputs: list[Arrays]) -> Arrays:
         kind, _, place = name.partition("/")
         if kind in ("patched", "orig", "new"):
             found[name] = np.concatenate(parts)
-        elif kind == "effect_mean":
-            found[name] = (
-                sum((part * size for part, size in zip(parts, sizes, strict=True)), start=np.zeros(())) / sizes.sum()
-            )
-        elif kind == "patched_mean":
+        elif kind in ("effect_mean", "patched_mean"):
+            squares = f"{kind.removesuffix('_mean')}_m2/{place}"
             of_shards = [
-                Moments(int(size), output[name], output[f"patched_m2/{place}"])
-                for size, output in zip(sizes, outputs, strict=True)
+                Moments(int(size), output[name], output[squares]) for size, output in zip(sizes, outputs, strict=True)
             ]
             total = merged(of_shards)
-            found[name], found[f"patched_m2/{place}"] = total.mean, total.m2
-        elif kind == "exact":
+            found[name], found[squares] = total.mean, total.m2
+        elif kind in ("exact", "reach"):
             found[name] = np.sum(parts, axis=0)
         elif kind == "check":
             found[name] = np.max(parts, axis=0)

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api_schemas.errors import ChecksFailed
-from api_schemas.grid import Grid, grid_of, unreachable_senders
-from api_schemas.metrics import NORMALIZED_UNIT, Metric
+from api_schemas.grid import Grid, grid_of
+from api_schemas.metrics import NORMALIZED_UNIT, Metric, title_of
 from api_schemas.models import ModelShape
 from api_schemas.spec import JobSpec, TopCells
 from worker.engine.plan import depends_on_cell
@@ -44,17 +44,68 @@ def assemble(
     last = merged_outputs(outputs)
     output = dict(phase_input) if spec.verify is not None else last
     blocks, arrays, nonfinite = [], {}, 0
-    for place, metric in enumerate(spec.all_metrics):
+    warnings = []
+    for place, metric in enumerate(spec.resolved_metrics):
         block, fields = _block(spec, grid, metric, place, output, last)
+        if spec.verify is not None:
+            warnings.append(_furthest_off(block, fields, grid, output[f"cells/{place}"]))
         for name, values in fields.items():
-            if values.dtype.kind == "f" and not (n_examples == 1 and name in ("patched_sd", "patched_sem")):
+            if values.dtype.kind == "f" and name not in _NULL_BY_NATURE.get(n_examples, ("exact",)):
                 nonfinite += int((~np.isfinite(values)).sum())
-            if spec.output.decimals is not None and values.dtype.kind == "f":
-                values = np.round(values, spec.output.decimals)
-            arrays[f"{place}/{name}"] = np.asarray(values)
-        blocks.append(block)
-    unreachable = [node.model_dump(exclude_none=True) for node in unreachable_senders(spec.patch, shape, longest)]
-    return AssembledResult(blocks, arrays, _checks(spec, output, nonfinite), unreachable, _warnings(spec, nonfinite))
+            arrays[f"{place}/{name}"] = _rounded(values, spec.output.decimals)
+        blocks.append(_rounded_statistics(block, spec.output.decimals))
+    warnings = [*_warnings(spec, nonfinite), *warnings]
+    return AssembledResult(blocks, arrays, _checks(spec, output, nonfinite), _unreachable(grid, output), warnings)
+
+
+_NULL_BY_NATURE = {1: ("exact", "patched_sd", "patched_sem", "effect_sem")}
+"""By number of examples, arrays in which some numbers do not exist."""
+
+
+def _rounded(values: NDArray[Any], decimals: int | None) -> NDArray[Any]:
+    """The array as the result holds it: rounded if asked for, and without a negative zero."""
+    if values.dtype.kind != "f":
+        return np.asarray(values)
+    return np.asarray((values if decimals is None else np.round(values, decimals)) + 0.0)
+
+
+def _rounded_statistics(block: dict[str, Any], decimals: int | None) -> dict[str, Any]:
+    """The block with its statistics rounded like its arrays."""
+
+    def rounded(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: rounded(part) for name, part in value.items()}
+        if isinstance(value, list):
+            return [rounded(part) for part in value]
+        if not isinstance(value, float):
+            return value
+        return (value if decimals is None else round(value, decimals)) + 0.0
+
+    return block | {name: rounded(block[name]) for name in ("summary", "normalization") if name in block}
+
+
+def _unreachable(grid: Grid, output: Arrays) -> list[dict[str, Any]]:
+    """Senders that reach no receiver in any shard."""
+    senders = [node for cell in grid.senders.cells for node in cell]
+    return [
+        node.model_dump(exclude_none=True)
+        for node, reached in zip(senders, output["reach/senders"], strict=True)
+        if not reached
+    ]
+
+
+def _furthest_off(block: dict[str, Any], fields: Arrays, grid: Grid, cells: NDArray[Any]) -> str:
+    """How far off the worst verified estimate is."""
+    estimate, exact = fields["estimate"], fields["verified"]
+    off = np.nan_to_num(np.abs(estimate - exact))
+    worst = int(np.argmax(off))
+    assert grid.receivers is not None
+    sender, receiver = divmod(int(cells[worst]), len(grid.receivers.cells))
+    ends = [" + ".join(map(str, cell)) for cell in (grid.senders.cells[sender], grid.receivers.cells[receiver])]
+    return (
+        f"{block['metric']['title']}: of {len(cells)} verified cells, the estimate is furthest off in "
+        f"{' → '.join(ends)}: {estimate[worst]:.4g} estimated, {exact[worst]:.4g} exact"
+    )
 
 
 def _checks(spec: JobSpec, output: Arrays, nonfinite: int) -> dict[str, float | int | None]:
@@ -126,17 +177,21 @@ def _block(
     block: dict[str, Any] = {
         "metric": {
             "kind": metric.kind,
+            "title": title_of(metric),
             "unit": metric.unit if scale is None else NORMALIZED_UNIT,
-            "normalize": metric.normalize,
+            **metric.model_dump(exclude_none=True),
         },
         "axes": [axis.name for axis in grid.axes],
         "shape": list(cell_shape),
         "coordinates": {axis.name: axis.coordinates for axis in grid.axes},
-        "n": len(orig),
+        "n_examples": len(orig),
         "summary": _summary(place, output, orig, new, scale, own, n_cells),
     }
     if spec.is_sweep:
-        by_cell["reachable"] = _reachable(grid).reshape(cell_shape)
+        counts = output["reach/cells"].reshape(cell_shape)
+        by_cell["reachable"] = counts > 0
+        if ((counts > 0) & (counts < len(orig))).any():
+            by_cell["n_patched"] = counts
     if scale is not None:
         raw = {"orig_mean": orig_mean, "new_mean": new_mean}
         block["normalization"] = {name: _raw_means(values, cell_shape, own) for name, values in raw.items()}
@@ -146,10 +201,10 @@ def _block(
     if isinstance(spec.output.reduce, TopCells):
         _keep_top(block, by_cell, grid, mean_effect(output, place), spec.output.reduce.top, own)
     elif spec.per_example:
-        n_examples, start = len(orig), 0
+        n_examples = len(orig)
         block["axes"] = [*block["axes"], "example"]
         block["shape"] = [*block["shape"], n_examples]
-        block["coordinates"] = {**block["coordinates"], "example": list(range(start, n_examples))}
+        block["coordinates"] = {**block["coordinates"], "example": list(range(n_examples))}
     return block, {name: _narrow(values) for name, values in by_cell.items()}
 
 
@@ -171,22 +226,32 @@ def _numbers(
     def scaled(values: NDArray[Any]) -> NDArray[Any]:
         return values if scale is None else scale.apply(values)
 
-    if spec.per_example:
-        patched = scaled(output[f"patched/{place}"].astype(np.float64))
-        return {"patched": np.moveaxis(patched, 0, -1), "orig": scaled(orig).T, "new": scaled(new).T}
+    found, effect = _moments(output, place)
+    sd, effect_sd = (one.sd if scale is None else scale.stretch(one.sd) for one in (found, effect))
     means = scaled(orig.mean(axis=0) + mean_effect(output, place))
-    if f"patched/{place}" in output:
-        found = moments(output[f"patched/{place}"])
-    else:
-        found = Moments(int(output["n"][0]), output[f"patched_mean/{place}"], output[f"patched_m2/{place}"])
-    sd = found.sd if scale is None else scale.stretch(found.sd)
-    return {
-        "patched": means,
+    deviations = {
         "patched_sd": sd,
         "patched_sem": sd / np.sqrt(found.n),
-        "orig": scaled(orig.mean(axis=0)),
-        "new": scaled(new.mean(axis=0)),
+        "effect_sem": effect_sd / np.sqrt(found.n),
     }
+    if spec.per_example:
+        patched = scaled(output[f"patched/{place}"].astype(np.float64))
+        runs = {"patched": np.moveaxis(patched, 0, -1), "orig": scaled(orig).T, "new": scaled(new).T}
+        return runs | {"patched_mean": means} | deviations
+    runs = {"patched": means, "orig": scaled(orig.mean(axis=0)), "new": scaled(new.mean(axis=0))}
+    return runs | deviations
+
+
+def _moments(output: Arrays, place: int) -> tuple[Moments, Moments]:
+    """Of patched, and of the effect: patched minus orig, example by example."""
+    if f"patched/{place}" in output:
+        patched = output[f"patched/{place}"].astype(np.float64)
+        return moments(patched), moments(patched - output[f"orig/{place}"][:, None])
+    n = int(output["n"][0])
+    found, effect = (
+        Moments(n, output[f"{name}_mean/{place}"], output[f"{name}_m2/{place}"]) for name in ("patched", "effect")
+    )
+    return found, effect
 
 
 def _verified(
@@ -197,7 +262,7 @@ def _verified(
     orig_mean: NDArray[np.float64],
     scale: _Scale | None,
 ) -> Arrays:
-    """Estimates and exact values of the verified cells."""
+    """Estimates and exact values of the verified cells, and the latter on the grid."""
     effect = mean_effect(output, place)
     union = chosen_cells(output)
     exact = (last[f"exact/{place}"] / int(last["n"][0]))[[union.index(int(cell)) for cell in cells]]
@@ -207,7 +272,9 @@ def _verified(
     if scale is not None:
         scale = _Scale(scale.offset[at_receiver], scale.divisor[at_receiver])
         estimate, exact = scale.apply(estimate), scale.apply(exact)
-    return {"estimate": estimate, "verified": exact}
+    on_grid = np.full(effect.shape, np.nan)
+    on_grid.ravel()[cells] = exact
+    return {"estimate": estimate, "verified": exact, "exact": on_grid}
 
 
 def _on_grid(name: str, values: NDArray[Any], cell_shape: list[int], n_cells: int, own: bool) -> NDArray[Any]:
@@ -250,15 +317,6 @@ def _statistics(values: NDArray[Any], scale: _Scale | None) -> dict[str, float |
         return summary(values[:, 0])
     mean = scale.apply(values.astype(np.float64).mean(axis=0))
     return summary(scale.apply(values)[:, 0]) | {"mean": finite(float(mean[0]))}
-
-
-def _reachable(grid: Grid) -> NDArray[np.bool_]:
-    """Per cell, whether any sender comes before any receiver."""
-    if grid.receivers is None:
-        return np.ones(len(grid), dtype=bool)
-    first = np.array([min(node.time for node in cell) for cell in grid.senders.cells])
-    last = np.array([max(node.time for node in cell) for cell in grid.receivers.cells])
-    return (first[:, None] < last[None, :]).ravel()
 
 
 def _keep_top(

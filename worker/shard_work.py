@@ -98,7 +98,7 @@ def _head(held: Claim, model: LoadedModel, result: AssembledResult, taking_part:
         "blocks": result.blocks,
         "checks": result.checks,
         "unreachable_senders": result.unreachable_senders,
-        "warnings": result.warnings,
+        "warnings": [*held.facts.warnings, *result.warnings],
         "provenance": {
             "model": held.spec.model.name,
             "revision": model.revision,

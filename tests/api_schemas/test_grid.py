@@ -1,11 +1,11 @@
-"""Cells of sweeps: their number, order and reachability."""
+"""Cells of sweeps: their number and order."""
 
 from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
 
-from api_schemas.grid import grid_of, sweep_sizes, unreachable_senders
+from api_schemas.grid import grid_of, sweep_sizes
 from api_schemas.models import FAMILY, parse_registry
 from api_schemas.nodes import Node
 from api_schemas.spec import ActivationPatch, Patch, PathPatch
@@ -49,19 +49,6 @@ def test_cells_are_in_row_major_order_of_the_axes() -> None:
     """The flat cell number and the coordinates must name the same node."""
     grid = grid_of(SWEEPS[0], SMALL, longest=15)
     assert grid.senders.cells[9 * 12 + 6] == [Node(hook="z", layer=9, head=6)]
-
-
-def test_a_sender_after_every_receiver_is_unreachable() -> None:
-    """The contract lists it in the result instead of refusing the job."""
-    senders = [{"hook": "z", "layer": 9, "head": 6}, {"hook": "z", "layer": 10, "head": 0}]
-    assert [str(node) for node in unreachable_senders(patch(senders=senders, receivers=QUERY), SMALL, 15)] == ["z 10.0"]
-
-
-def test_a_layers_own_heads_reach_its_resid_post_and_its_mlp_input() -> None:
-    """Within a layer attention comes before the MLP."""
-    for hook in ("resid_mid", "pre", "resid_post"):
-        reached = patch(senders=[{"hook": "z", "layer": 11, "head": 0}], receivers=[{"hook": hook, "layer": 11}])
-        assert unreachable_senders(reached, SMALL, 15) == []
 
 
 def test_registered_folders_join_the_registry_and_may_take_a_family_name() -> None:

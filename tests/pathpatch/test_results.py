@@ -13,12 +13,14 @@ SHARED = {
     "provenance": {"model": "demo"}, "timings": {"queued_s": 0.1, "run_s": 2.0}, "warnings": ["orig equals new"],
 }  # fmt: skip
 PER_EXAMPLE = SHARED | {
-    "metric": {"kind": "logit_diff", "unit": "nats", "normalize": "none"}, "axes": ["example"], "shape": [3],
+    "metric": {"kind": "logit_diff", "title": "logit IO minus S", "unit": "nats", "normalize": "none"},
+    "axes": ["example"], "shape": [3],
     "coordinates": {"example": [0, 1, 2]}, "patched": [1.0, None, 3.0], "orig": [2.0, 2.0, 2.5], "new": [0.0, 0.0, 0.0],
     "summary": {"orig": {"mean": 2.1, "sd": 0.2, "sem": 0.1, "n": 3}, "patched": None, "new": None},
 }  # fmt: skip
 SWEEP = SHARED | {
-    "metric": {"kind": "logit_diff", "unit": "nats", "normalize": "none"}, "axes": ["sender_layer", "sender_head"],
+    "metric": {"kind": "logit_diff", "title": "logit IO minus S", "unit": "nats", "normalize": "none"},
+    "axes": ["sender_layer", "sender_head"],
     "shape": [2, 2], "coordinates": {"sender_layer": [0, 9], "sender_head": [0, 6]},
     "patched": [[3.0, 2.5], [0.5, 3.75]], "patched_sd": [[1, 1], [1, 1]], "patched_sem": [[0.1, 0.1], [0.1, 0.1]],
     "orig": 3.0, "new": -3.0, "reachable": [[True, True], [True, False]],
@@ -32,7 +34,8 @@ BLOCK_FIELDS = ("metric", "axes", "shape", "coordinates", "patched", "orig", "ne
 SEVERAL = SHARED | {
     "blocks": [
         {name: SWEEP[name] for name in BLOCK_FIELDS},
-        {name: PER_EXAMPLE[name] for name in BLOCK_FIELDS} | {"metric": {"kind": "kl", "unit": "nats"}},
+        {name: PER_EXAMPLE[name] for name in BLOCK_FIELDS}
+        | {"metric": {"kind": "kl", "title": "KL from orig", "unit": "nats"}},
     ]
 }
 ALL = [PER_EXAMPLE, SWEEP, TOP, SEVERAL]
@@ -69,10 +72,46 @@ def test_several_metrics_are_chosen_by_name():
     """Asking for the arrays of one of several is an error that lists them."""
     result = Result.from_json(SEVERAL)
     assert result["kl"].axes == ("example",) and result[0].kind == "logit_diff"
-    with pytest.raises(NotOneMetric, match="'logit_diff', 'kl'"):
+    assert result["KL from orig"] is result["kl"]
+    with pytest.raises(NotOneMetric, match="'logit IO minus S', 'KL from orig'"):
         _ = result.patched
     with pytest.raises(KeyError, match="loss"):
         result["loss"]
+
+
+def test_tables_hold_two_metrics_of_one_kind_apart():
+    """By title in rows, by number in names of variables."""
+    titles = ["attention end → IO, head 2.1", "attention end → S1, head 2.1"]
+    labels = [{"kind": "attention", "title": title, "unit": "probability"} for title in titles]
+    whole = SHARED | {"blocks": [{name: SWEEP[name] for name in BLOCK_FIELDS} | {"metric": label} for label in labels]}
+    result = Result.from_json(whole)
+    assert result[titles[1]] is result.blocks[1]
+    assert result.to_dataframe()["title"].tolist() == [title for title in titles for _ in range(4)]
+    assert {"attention_0_patched", "attention_1_effect"} <= set(result.to_xarray().data_vars)
+    assert all(f"{title} (probability)" in repr(result) for title in titles)
+
+
+def test_what_a_cell_has_once_stands_beside_each_of_its_examples():
+    """An empty column would say that the service did not know."""
+    each = SWEEP | {
+        "axes": [*SWEEP["axes"], "example"], "shape": [2, 2, 3],
+        "coordinates": SWEEP["coordinates"] | {"example": [0, 1, 2]},
+        "patched": np.arange(12.0).reshape(2, 2, 3).tolist(), "orig": [0.0, 1.0, 2.0], "n_examples": 3,
+        "effect_sem": [[0.1, 0.2], [0.3, None]],
+    }  # fmt: skip
+    frame = Result.from_json(each).to_dataframe()
+    assert frame["reachable"].tolist() == [True] * 9 + [False] * 3
+    assert frame["effect_sem"].tolist()[:6] == [0.1] * 3 + [0.2] * 3
+    assert Result.from_json(each).to_xarray()["effect_sem"].dims == ("sender_layer", "sender_head")
+
+
+def test_verified_cells_are_printed_beside_the_estimates():
+    """With a dash where only the estimate is known."""
+    text = repr(
+        Result.from_json(SWEEP | {"exact": [[None, None], [0.25, None]], "effect_sem": [[0.01, 0.02], [0.03, 0.04]]})
+    )
+    assert "cell  effect   sem  patched  orig  exact" in text
+    assert "9.0    -2.5  0.03      0.5     3   0.25" in text and "0.6    -0.5  0.02      2.5     3      –" in text
 
 
 @pytest.mark.parametrize("data", ALL)
@@ -123,7 +162,7 @@ def test_text_and_html_show_what_matters(data):
     """A result printed in a terminal or notebook says metric, unit, n and its warnings."""
     result = Result.from_json(data)
     for shown in (repr(result), result._repr_html_()):
-        assert "logit_diff (nats)" in shown and "demo" in shown and "orig equals new" in shown
+        assert "logit IO minus S (nats)" in shown and "demo" in shown and "orig equals new" in shown
 
 
 def test_html_escapes_what_others_wrote():

@@ -58,6 +58,105 @@ def test_a_sweep_gives_means_and_deviations_over_the_examples() -> None:
     assert result.arrays["0/orig"].shape == ()
 
 
+@pytest.mark.parametrize("metric", [LOGIT_DIFF, {**LOGIT_DIFF, "normalize": "denoising"}])
+@pytest.mark.parametrize("output", [{"per_example": True}, {"per_example": False}, {"reduce": {"top": 100}}])
+@pytest.mark.parametrize("patch", [SINGLE, SWEEP], ids=["one cell", "sweep"])
+def test_an_effects_standard_error_pairs_each_example_with_itself(
+    patch: dict[str, Any], output: dict[str, Any], metric: dict[str, Any]
+) -> None:
+    """What varies between examples in both runs alike says nothing about the effect; nor do the shards."""
+    each = result_of(tiny_weights(), prompts(LENGTHS), patch, metric, output={"per_example": True}).arrays
+    effect = each["0/patched"] - each["0/orig"]
+    result = result_of(tiny_weights(), prompts(LENGTHS), patch, metric, cuts=[1, 3], output=output)
+    cells = np.argsort(-np.abs(effect.mean(-1)), axis=None, kind="stable") if "reduce" in output else slice(None)
+    for name, values in (("effect_sem", effect), ("patched_sem", each["0/patched"])):
+        expected = values.std(-1, ddof=1) / 5**0.5
+        expected = expected.ravel()[cells] if "reduce" in output else expected
+        np.testing.assert_allclose(result.arrays[f"0/{name}"], expected, rtol=1e-4, atol=1e-6)
+    assert np.abs(result.arrays["0/effect_sem"] - result.arrays["0/patched_sem"]).max() > 1e-3
+
+
+@pytest.mark.parametrize("patch", [SINGLE, SWEEP], ids=["one cell", "sweep"])
+def test_numbers_per_example_come_with_each_cells_mean_and_deviations(patch: dict[str, Any]) -> None:
+    """As a sweep without them has."""
+    each, means = (
+        result_of(tiny_weights(), prompts(LENGTHS), patch, cuts=[2], output={"per_example": per_example}).arrays
+        for per_example in (True, False)
+    )
+    np.testing.assert_allclose(each["0/patched_mean"], means["0/patched"], atol=1e-6)
+    for name in ("patched_sd", "patched_sem", "effect_sem"):
+        np.testing.assert_allclose(each[f"0/{name}"], means[f"0/{name}"], atol=1e-6)
+    assert "0/patched_mean" not in means
+
+
+def test_one_example_has_no_deviation() -> None:
+    """Null by nature, which is not a number that failed."""
+    result = result_of(tiny_weights(), prompts([4]), SWEEP)
+    assert np.isnan(result.arrays["0/effect_sem"]).all()
+    assert result.checks["nonfinite"] == 0
+
+
+def test_two_metrics_of_one_kind_are_told_apart() -> None:
+    """By their own fields, the receiver's head included, and by their titles."""
+    heads = [node("q", 1, head=1)]
+    keys = [{"kind": "attention", "query": "end", "key": key} for key in ("first", "middle")]
+    named = {**keys[0], "head": {"layer": 2, "head": 0}}
+    result = result_of(tiny_weights(), prompts([4, 5]), {**SINGLE, "receivers": heads}, [*keys, named])
+    labels = [block["metric"] for block in result.blocks]
+    assert [label["title"] for label in labels] == [
+        "attention end → first, head 1.1", "attention end → middle, head 1.1", "attention end → first, head 2.0",
+    ]  # fmt: skip
+    assert labels[1] == {
+        "kind": "attention", "title": labels[1]["title"], "unit": "probability", "normalize": "none",
+        "query": "end", "key": "middle", "head": {"layer": 1, "head": 1},
+    }  # fmt: skip
+    swept = result_of(tiny_weights(), prompts([4, 5]), EDGES, OWN_ATTENTION).blocks[0]["metric"]
+    assert (swept["title"], "head" in swept) == ("attention end → first, each receiver's head", False)
+
+
+def test_a_path_joins_equal_positions_only() -> None:
+    """Heads are frozen, so nothing moves between positions before the receiver."""
+    patch = {"senders": [node("z", 0, positions="first"), node("z", 1, positions="end")],
+             "receivers": [node("resid_post", 2, positions="end")]}  # fmt: skip
+    for through_mlps in (False, True):
+        result = result_of(tiny_weights(), prompts([4, 5]), {**patch, "direct_includes_mlps": through_mlps})
+        assert result.unreachable_senders == [{"hook": "z", "layer": 0, "positions": "first"}]
+
+
+@pytest.mark.parametrize("cuts", [(), (1,), (1, 2, 4)])
+def test_cells_are_reachable_where_both_ends_share_a_position(cuts: tuple[int, ...]) -> None:
+    """And the number of examples is told in which they do: prompts of other lengths may lack the position."""
+    patch = {"senders": {"sweep": {"hook": "z", "layers": [0, 2], "heads": "joint", "positions": "each"}},
+             "receivers": [node("v", 1, positions=[4, 5])]}  # fmt: skip
+    result = result_of(tiny_weights(), prompts(LENGTHS), patch, cuts=cuts)
+    assert result.arrays["0/n_patched"].tolist() == [[0, 0, 0, 0, 3, 1], [0] * 6]
+    assert result.arrays["0/reachable"].tolist() == [[False] * 4 + [True, True], [False] * 6]
+    effect = result.arrays["0/patched"] - result.arrays["0/orig"]
+    assert (effect[~result.arrays["0/reachable"]] == 0).all() and np.abs(effect[0, 4]) > 1e-4
+    unreachable = [(one["layer"], one["positions"]) for one in result.unreachable_senders]
+    assert unreachable == [(0, place) for place in range(4)] + [(2, place) for place in range(6)]
+    everywhere = result_of(tiny_weights(), prompts(LENGTHS), SWEEP, cuts=cuts).arrays
+    assert "0/n_patched" not in everywhere and everywhere["0/reachable"].all()
+
+
+def test_verified_cells_stand_beside_the_estimates_and_the_worst_is_told() -> None:
+    """A first-order estimate must not be read as the effect where the effect is known."""
+    exact = result_of(tiny_weights(), prompts(LENGTHS), SWEEP).arrays["0/patched"]
+    result = result_of(tiny_weights(), prompts(LENGTHS), SWEEP, method="attribution", verify=2, cuts=[3])
+    known = result.arrays["0/exact"]
+    assert np.isfinite(known).sum() == 2 and result.checks["nonfinite"] == 0
+    np.testing.assert_allclose(known[np.isfinite(known)], exact[np.isfinite(known)], atol=1e-5)
+    off = np.nan_to_num(np.abs(known - result.arrays["0/patched"]))
+    worst = np.unravel_index(np.argmax(off), off.shape)
+    said = next(warning for warning in result.warnings if "furthest off" in warning)
+    assert said.startswith("logit A minus B: of 2 verified cells, the estimate is furthest off in ")
+    assert f"z {worst[0]}.{worst[1]} → resid_post 2: {result.arrays['0/patched'][worst]:.4g} estimated" in said
+    top = result_of(
+        tiny_weights(), prompts(LENGTHS), SWEEP, method="attribution", verify=2, output={"reduce": {"top": 3}}
+    )
+    assert np.isfinite(top.arrays["0/exact"]).tolist() == [True, True, False]
+
+
 @pytest.mark.parametrize(("normalize", "new_becomes"), [("noising", -1), ("denoising", 1)])
 @pytest.mark.parametrize("per_example", [True, False])
 def test_normalisation_divides_by_means_over_the_whole_dataset(
@@ -77,14 +176,18 @@ def test_normalisation_divides_by_means_over_the_whole_dataset(
     statistics = result.blocks[0]["summary"]
     assert (statistics["orig"]["mean"], statistics["new"]["mean"]) == (0, new_becomes)
     assert result.blocks[0]["normalization"]["orig_mean"] == pytest.approx(orig, abs=1e-5)
-    assert result.blocks[0]["metric"] == {"kind": "logit_diff", "unit": "fraction", "normalize": normalize}
+    label = result.blocks[0]["metric"]
+    assert label == {
+        "kind": "logit_diff", "title": f"logit A minus B, {normalize}", "unit": "fraction", "normalize": normalize,
+        "answer": "A", "minus_answer": "B", "position": "end",
+    }  # fmt: skip
 
 
 def test_orig_has_the_patched_shape_where_the_metric_depends_on_the_cell() -> None:
     """Each receiver's own attention differs before anything is patched."""
     result = result_of(tiny_weights(), prompts(LENGTHS), EDGES, OWN_ATTENTION)
     assert result.arrays["0/orig"].shape == result.arrays["0/patched"].shape == (3, 2, 2, 3, 2)
-    assert (result.blocks[0]["n"], result.blocks[0]["summary"]["orig"]) == (len(LENGTHS), None)
+    assert (result.blocks[0]["n_examples"], result.blocks[0]["summary"]["orig"]) == (len(LENGTHS), None)
 
 
 @pytest.mark.parametrize("count", [3, 1000])
@@ -122,6 +225,18 @@ def test_decimals_round_the_numbers() -> None:
     arrays = result_of(tiny_weights(), prompts(LENGTHS), SWEEP, output={"decimals": 2}).arrays
     for name in ("patched", "patched_sd", "orig"):
         np.testing.assert_allclose(arrays[f"0/{name}"], np.round(arrays[f"0/{name}"], 2), atol=1e-7)
+
+
+def test_decimals_round_the_statistics_too_and_no_zero_is_negative() -> None:
+    """One number must not read differently in two places."""
+    metric = {**LOGIT_DIFF, "normalize": "noising"}
+    result = result_of(tiny_weights(), prompts(LENGTHS), SINGLE, metric, output={"decimals": 1})
+    block = result.blocks[0]
+    assert block["summary"]["patched"]["mean"] == round(block["summary"]["patched"]["mean"], 1)
+    assert block["normalization"]["new_mean"] == round(block["normalization"]["new_mean"], 1)
+    late = {"senders": [node("z", 2)], "receivers": [node("v", 1)]}
+    zero = result_of(tiny_weights(), prompts(LENGTHS), late, metric, output={"per_example": False}).arrays["0/patched"]
+    assert zero == 0 and not np.signbit(zero)
 
 
 def test_means_over_the_dataset_count_only_the_examples_that_have_a_position() -> None:
