@@ -1,10 +1,12 @@
 """The real worker in processes of its own, and jobs of several shards for it on the demo model."""
 
+import atexit
 import os
 import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +32,14 @@ TOKENS_PER_PROMPT = 10
 VOCABULARY = 300
 
 
+@cache
+def data_folder() -> Path:
+    """Processed weights of all live workers of this process: to process them imports TransformerLens, for seconds."""
+    folder = tempfile.TemporaryDirectory(prefix="live-workers-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
 def until(is_so: Callable[[], Any], timeout_s: float = 30.0, every_s: float = 0.02) -> Any:
     """Wait for something to become true, and return it."""
     deadline = time.monotonic() + timeout_s
@@ -47,7 +57,7 @@ class LiveWorker:
         self.log = folder / f"{name}.log"
         self._redis_url = redis_url
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("PATHPATCH_")}
-        own = {"REDIS_URL": redis_url, "PATHPATCH_WORKER_NAME": name, "PATHPATCH_DATA_DIR": str(folder)}
+        own = {"REDIS_URL": redis_url, "PATHPATCH_WORKER_NAME": name, "PATHPATCH_DATA_DIR": str(data_folder())}
         chosen = {f"PATHPATCH_{key}": value for key, value in {**QUICK, **settings}.items()}
         self._environment = {**inherited, **own, **chosen}
         self._devices = len(settings.get("DEVICE", "auto").split(","))

@@ -11,12 +11,15 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from api_schemas.models import parse_registry
+from api_schemas.spec import ModelSpec
 from job_store import jobs
 from job_store.store import JobStore
 from tests.embedded_valkey import embedded_valkey
-from tests.live_worker import ROOT, LiveWorker, demo_job, live_workers
+from tests.live_worker import ROOT, LiveWorker, demo_job
 from tests.stored_jobs import submit
 from worker.device import is_broken
+from worker.models import load_model
 
 pytestmark = pytest.mark.integration
 
@@ -78,25 +81,16 @@ def test_a_child_with_a_broken_device_ends_and_its_shard_is_tried_again(store: J
     store.run(jobs.cancel(job.id))
 
 
-@pytest.fixture(scope="module")
-def worker(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveWorker]:
-    """A worker with the demo model in memory."""
-    with live_workers(redis_url, tmp_path_factory.mktemp("worker"), "one") as (worker,):
-        yield worker
-
-
-def test_a_worker_whose_device_computes_wrong_numbers_does_not_start(
-    worker: LiveWorker, redis_url: str, tmp_path: Path
-) -> None:
+def test_a_worker_whose_device_computes_wrong_numbers_does_not_start(redis_url: str, tmp_path: Path) -> None:
     """The stored logits are what the device should have computed: with others stored, the device is the wrong one."""
-    (source,) = (worker.log.parent / "weights").iterdir()
-    with safe_open(source, framework="pt") as file:
+    load_model("demo", ModelSpec(name="demo"), parse_registry(""), "cpu", tmp_path / "weights")
+    (stored,) = (tmp_path / "weights").iterdir()
+    with safe_open(stored, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         metadata = file.metadata()
     tensors["expected_logits"] *= 1.01
-    (tmp_path / "weights").mkdir()
-    save_file(tensors, tmp_path / "weights" / source.name, metadata)
-    wrong = LiveWorker(redis_url, tmp_path, "wrong")
+    save_file(tensors, stored, metadata)
+    wrong = LiveWorker(redis_url, tmp_path, "wrong", DATA_DIR=str(tmp_path))
     wrong.start()
     try:
         assert wrong.process is not None and wrong.process.wait(60) != 0
