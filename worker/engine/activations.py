@@ -83,8 +83,8 @@ class Activations:
             self._keep(hook, layer, value)
         self._keep("post", layer, post)
         self._keep("mlp_out", layer, mlp_out)
-        pair = [0, len(resid) // 2]
-        self.first_example |= {("attn_out", layer): attn_out[pair], ("mlp_out", layer): mlp_out[pair]}
+        for hook, value in (("attn_out", attn_out), ("mlp_out", mlp_out)):
+            self.first_example[hook, layer] = torch.stack([value[0], value[len(value) // 2]])
         return resid_mid + mlp_out
 
     def _keep(self, hook: str, layer: int, value: Tensor) -> None:

@@ -59,12 +59,12 @@ class Runs:
 
     def first_example(self, longest: int) -> "Runs":
         """The first example without padding, sharing the activations known so far."""
-        chosen = [0, self.n_examples]
-        kept = {place: value[chosen, :longest] for place, value in self.activations.kept.items()}
+        n_examples = self.n_examples  # a stride over both halves: views, no copies
+        kept = {place: value[::n_examples, :longest] for place, value in self.activations.kept.items()}
         kept |= {place: value[..., :longest] for place, value in kept.items() if place[0] == "pattern"}
         passed = self.activations.first_example.items()
         kept |= {place: value[:, :longest] for place, value in passed if place not in kept}
-        tokens = self.activations.tokens[chosen, :longest]
+        tokens = self.activations.tokens[::n_examples, :longest]
         activations = Activations(self.weights, tokens, self.activations.wanted, kept)
         return replace(self, activations=activations)
 
