@@ -1,0 +1,165 @@
+"""The experiments that are measured: specs for a GPT-2-small-sized model, and random prompts for them.
+
+Needs what the engine needs and no more: torch, numpy, pydantic and jaxtyping (whose annotations are not checked here).
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from api_schemas.datasets import ResolvedDataset
+from api_schemas.models import FAMILY, ModelShape
+from api_schemas.spec import JobSpec
+from worker.engine.weights import GPT2Weights
+from worker.experiment import AssembledResult, ShardSettings, assemble, run_shard
+
+SHAPE = FAMILY["gpt2-small"][1]
+N_EXAMPLES, N_POS = 20, 16
+SCALE = 0.05
+HEADS: dict[str, Any] = {"sweep": {"hook": "z"}}
+ATTENTION = {"kind": "attention_diff", "query": "end", "key": "IO", "minus_key": "S1"}
+LOGITS = {"kind": "logit_diff", "answer": "IO", "minus_answer": "S"}
+QUERY = [{"hook": "q", "layer": 10, "head": 7}]
+FOUNDING = [{"hook": "z", "layer": layer, "head": head} for layer, head in ((9, 6), (9, 9), (10, 10))]
+VALUES = [{"hook": "v", "layer": layer, "head": head} for layer, head in ((7, 3), (7, 9), (8, 6), (8, 10))]
+LAST_STREAM = [{"hook": "resid_post", "layer": 11}]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A patch and a metric, and the bar that the engine has to clear on a CPU."""
+
+    key: str
+    patch: dict[str, Any]
+    metric: dict[str, Any]
+    at_least: float | None = None
+    """Times the reference's speed."""
+    floor: float | None = None
+    """At most this many times the time of its floor: the founding experiment's products, or two clean runs."""
+    reference_cells: int = 4
+    """Cells of the reference that stand for all."""
+    repeats: int = 3
+
+
+EXPERIMENTS = [
+    Experiment("seed_job", {"senders": FOUNDING, "receivers": QUERY}, ATTENTION, 4, 1.25, reference_cells=1, repeats=9),
+    Experiment("sweep_query_skip", {"senders": HEADS, "receivers": QUERY}, ATTENTION, 150, repeats=5),
+    Experiment(
+        "sweep_query_mlps", {"senders": HEADS, "receivers": QUERY, "direct_includes_mlps": True}, ATTENTION, 100
+    ),
+    Experiment(
+        "sweep_logits_mlps", {"senders": HEADS, "receivers": LAST_STREAM, "direct_includes_mlps": True}, LOGITS, 100
+    ),
+    Experiment("sweep_values_logits", {"senders": HEADS, "receivers": VALUES}, LOGITS, 10),
+    Experiment(
+        "edges",
+        {"senders": HEADS, "receivers": {"sweep": {"hook": ["q", "k"]}}},
+        ATTENTION,
+        floor=5,
+        reference_cells=50,
+        repeats=2,
+    ),
+]
+
+
+def random_prompts(n_examples: int, d_vocab: int = SHAPE.d_vocab, seed: int = 0) -> ResolvedDataset:
+    """Random tokens, with the roles and answers of IOI prompts."""
+    orig, new = np.random.default_rng(seed).integers(0, d_vocab, (2, n_examples, N_POS)).tolist()
+    return ResolvedDataset(
+        orig=orig,
+        new=new,
+        roles={"IO": [2] * n_examples, "S1": [4] * n_examples, "end": [N_POS - 1] * n_examples},
+        answers={"IO": [prompt[2] for prompt in orig], "S": [prompt[4] for prompt in orig]},
+    )
+
+
+def spec_of(
+    patch: dict[str, Any],
+    metric: dict[str, Any],
+    dataset: ResolvedDataset,
+    dtype: str = "float32",
+    per_example: bool = True,
+) -> JobSpec:
+    """The job as a client would write it."""
+    prompts = {"kind": "tokens", **dataset.model_dump(exclude={"start"})}
+    return JobSpec.model_validate(
+        {
+            "model": {"name": "random"},
+            "dataset": prompts,
+            "patch": patch,
+            "metric": metric,
+            "dtype": dtype,
+            "output": {"per_example": per_example},
+        }
+    )
+
+
+def run_once(weights: GPT2Weights, spec: JobSpec, dataset: ResolvedDataset, settings: ShardSettings) -> AssembledResult:
+    """From tokens to the result, checks included."""
+    output = run_shard(weights, spec, dataset, N_POS, "patch", {}, settings)
+    return assemble(spec, weights.shape, N_POS, len(dataset), {}, [output])
+
+
+def seconds_of(work: Callable[[], Any]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def founding_flops(shape: ModelShape, n_examples: int) -> float:
+    """Products that the founding experiment cannot do without: ten layers of both runs."""
+    return 2 * n_examples * N_POS * 10 * 2 * shape.d_model * (4 * shape.d_model + 2 * shape.d_mlp)
+
+
+def random_weights(shape: ModelShape, seed: int = 0) -> GPT2Weights:
+    """Weights as they are after processing, made with torch alone: LayerNorm folded, everything else random."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def drawn(*size: int) -> torch.Tensor:
+        return SCALE * torch.randn(*size, generator=generator)
+
+    n_layers, n_heads, d_model, d_head = shape.n_layers, shape.n_heads, shape.d_model, shape.d_head
+    into_heads, out_of_heads = (n_layers, n_heads, d_model, d_head), (n_layers, n_heads, d_head, d_model)
+    ones, zeros = torch.ones(n_layers, d_model), torch.zeros(n_layers, d_model)
+    return GPT2Weights(
+        W_E=drawn(shape.d_vocab, d_model),
+        W_pos=drawn(shape.n_ctx, d_model),
+        W_Q=drawn(*into_heads),
+        W_K=drawn(*into_heads),
+        W_V=drawn(*into_heads),
+        b_Q=drawn(n_layers, n_heads, d_head),
+        b_K=drawn(n_layers, n_heads, d_head),
+        b_V=drawn(n_layers, n_heads, d_head),
+        W_O=drawn(*out_of_heads),
+        b_O=drawn(n_layers, d_model),
+        W_in=drawn(n_layers, d_model, shape.d_mlp),
+        b_in=drawn(n_layers, shape.d_mlp),
+        W_out=drawn(n_layers, shape.d_mlp, d_model),
+        b_out=drawn(n_layers, d_model),
+        ln1_w=ones,
+        ln1_b=zeros,
+        ln2_w=ones,
+        ln2_b=zeros,
+        ln_final_w=ones[0],
+        ln_final_b=zeros[0],
+        W_U=drawn(d_model, shape.d_vocab),
+        b_U=drawn(shape.d_vocab),
+        eps=1e-5,
+    )
+
+
+def reset_peak() -> None:
+    """Let this process's peak of resident memory start here (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_resident_bytes() -> int:
+    """This process's largest resident memory since the reset (Linux)."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
