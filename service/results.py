@@ -18,7 +18,9 @@ CSV = "text/csv"
 FORMATS = (JSON, NPZ, CSV)
 
 REQUIRED_ARRAYS = ("patched", "orig", "new")
-CSV_ARRAYS = ("patched", "orig", "new", "patched_sd", "patched_sem", "reachable")
+PER_CELL = ("patched_mean", "patched_sd", "patched_sem", "effect_sem", "reachable", "n_patched", "exact")
+"""Arrays over the cells, without an ``example`` axis."""
+CSV_ARRAYS = ("patched", "orig", "new", *PER_CELL)
 PIECE = 65_536
 """Numbers that are text at one time, or rows of CSV."""
 
@@ -127,7 +129,7 @@ def _write_npz(document: dict[str, Any], arrays: Arrays, is_list: bool, file: IO
 def _csv(document: dict[str, Any], arrays: Arrays) -> Iterator[bytes]:
     """One row per entry of ``patched``: its coordinates, then its numbers; null is an empty field."""
     names = list(dict.fromkeys(name for block in document["blocks"] for name in block["coordinates"]))
-    yield ",".join(["metric", *map(_field, names), *CSV_ARRAYS]).encode() + b"\r\n"
+    yield ",".join(["metric", "title", *map(_field, names), *CSV_ARRAYS]).encode() + b"\r\n"
     for index, block in enumerate(document["blocks"]):
         rows = int(np.prod(block["shape"], dtype=int))
         for start in range(0, rows, PIECE):
@@ -138,9 +140,12 @@ def _rows(block: dict[str, Any], arrays: Arrays, prefix: str, names: list[str], 
     """Some rows of one block, by their places in the flattened ``patched``."""
     shape = tuple(block["shape"])
     index = np.unravel_index(rows, shape) if shape else ()
-    columns = [[block["metric"]["kind"]] * len(rows)]
+    columns = [[_field(block["metric"].get(name))] * len(rows) for name in ("kind", "title")]
     columns += [_coordinate_column(block, name, index, len(rows)) for name in names]
-    columns += [_number_column(arrays.get(prefix + name), shape, index, len(rows)) for name in CSV_ARRAYS]
+    found = {name: arrays.get(prefix + name) for name in CSV_ARRAYS}
+    if "example" in block["axes"]:  # what a cell has once stands beside each of its examples
+        found |= {name: found[name][..., None] for name in PER_CELL if found[name] is not None}  # type: ignore[index]
+    columns += [_number_column(array, shape, index, len(rows)) for array in found.values()]
     return "".join(",".join(row) + "\r\n" for row in zip(*columns, strict=True)).encode()
 
 

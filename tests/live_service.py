@@ -136,10 +136,16 @@ class HandMade:
     def __init__(self) -> None:
         statistics = {"mean": 0.5, "sd": 0.1, "sem": 0.05, "median": 0.5, "min": 0.1, "max": 0.9, "n": 4}
         block = {
-            "metric": {"kind": "attention_diff", "unit": "probability", "normalize": "none"},
+            "metric": {
+                "kind": "attention_diff",
+                "title": "attention end → IO minus end → S1, head 10.7",
+                "unit": "probability",
+                "normalize": "none",
+            },
             "axes": ["example"],
             "shape": [4],
             "coordinates": {"example": [0, 1, 2, 3]},
+            "n_examples": 4,
             "summary": {"patched": statistics, "orig": statistics, "new": statistics},
         }
         provenance = {"model": "demo", "revision": "r", "weights_sha256": "w", "dtype": "float32", "device": "cpu"}

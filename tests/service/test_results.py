@@ -84,6 +84,28 @@ def test_a_sweep_in_csv_spreads_the_one_mean_of_orig_over_all_cells() -> None:
     assert orjson.loads(encode(_stored(made), _record(), JSON))["orig"] == 0.5
 
 
+def test_what_a_cell_has_once_stands_beside_each_of_its_examples() -> None:
+    """With as many cells as examples, a cell's number must not be read as an example's."""
+    made = HandMade()
+    made.head["blocks"][0] |= {
+        "axes": ["sender_layer", "example"],
+        "shape": [2, 2],
+        "coordinates": {"sender_layer": [0, 5], "example": [0, 1]},
+    }
+    made.arrays = {
+        "0/patched": np.arange(4, dtype=np.float32).reshape(2, 2),
+        "0/orig": np.array([0.5, 0.75], dtype=np.float32),
+        "0/new": np.array([0.25, 0.25], dtype=np.float32),
+        "0/effect_sem": np.array([0.125, 8], dtype=np.float32),
+        "0/reachable": np.array([True, False]),
+    }
+    rows = list(csv.DictReader(io.StringIO(encode(_stored(made), _record(), CSV).decode())))
+    assert [row["reachable"] for row in rows] == ["true", "true", "false", "false"]
+    assert [row["effect_sem"] for row in rows] == ["0.125", "0.125", "8.0", "8.0"]
+    assert [row["orig"] for row in rows] == ["0.5", "0.75"] * 2
+    assert {row["title"] for row in rows} == {"attention end → IO minus end → S1, head 10.7"}
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_list_of_metrics_answers_with_a_list_of_blocks_even_for_one(count: int) -> None:
     """The shape follows the spec, not the number of metrics."""

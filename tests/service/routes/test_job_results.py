@@ -34,7 +34,7 @@ def test_the_result_comes_as_json_npz_and_csv(client: httpx.Client, worker: Work
         np.testing.assert_array_equal(arrays["0/orig"], HandMade().arrays["0/orig"])
     table = client.get(links["result"], headers={"Accept": "text/csv"})
     assert table.headers["content-type"].startswith("text/csv")
-    assert table.text.splitlines()[0].startswith("metric,example,patched")
+    assert table.text.splitlines()[0].startswith("metric,title,example,patched")
 
 
 def test_a_format_that_is_not_offered_is_406(client: httpx.Client, links: dict[str, str]) -> None:
