@@ -1,91 +1,40 @@
 """How the service grows: one job on more workers, long queues, jobs of many shards, large results, a lost worker.
 
 Starts its own broker, service and workers. Two real workers share this machine's cores; more are real worker processes
-whose devices only sleep (``PATHPATCH_SIMULATED_DEVICE_FLOPS``), so that everything but the arithmetic is real.
-Run: ``python -m benchmarks.scaling [--json FILE] [--only PART ...]``.
+whose devices also sleep (``PATHPATCH_SIMULATED_DEVICE_FLOPS``), so that everything but the arithmetic is real.
+Run: ``python -m benchmarks.scaling [--json FILE] [--only PART ...]``; then ``python -m benchmarks.scaling_table FILE``.
 """
 
 import argparse
-import asyncio
-import contextlib
 import json
 import os
-import platform
 import signal
 import statistics
-import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.spec import JobSpec
-from benchmarks.service import Connection, _figures, steady
+from benchmarks.stack import Stack, machine, stack
 from benchmarks.store_cost import store_cost
+from benchmarks.volume import large_result, long_queue
 from job_store.records import NewJob
 from job_store.store import JobStore
-from tests.embedded_valkey import EmbeddedValkey, embedded_valkey
-from tests.live_service import LiveService, live_service, spec
-from tests.live_worker import LiveWorker, demo_job, ended, live_workers, until
+from tests.live_worker import LiveWorker, demo_job, ended, until
 from tests.stored_jobs import submit
 
 DEVICES_PER_WORKER = 8
-SHARD_S = 1.5
-"""What a simulated device takes for a shard; a real one is given shards of about three seconds."""
-SHARDS_PER_DEVICE = 12
+SHARD_S = 3.0
+"""What a simulated device takes for a shard, as real ones do (`service/sharding.py`)."""
+SHARDS_PER_DEVICE = 8
 FLOPS_PER_SHARD = 1e6
 """As ``demo_job`` states them."""
-MIB = 2**20
-CELLS = {"senders": {"sweep": {"hook": "z"}}, "receivers": {"sweep": {"hook": "q"}}}
-EVERY_EDGE = {
-    "senders": {"sweep": {"hook": "z"}},
-    "receivers": {"sweep": {"hook": ["q", "k", "v"]}},
-    "direct_includes_mlps": True,
-}
-LOGIT_DIFF = {"kind": "logit_diff", "answer": "IO", "minus_answer": "S"}
 DEFAULTS = {"LEASE_S": "10", "HEARTBEAT_S": "3"}
-
-
-class Stack:
-    """A broker and a service; workers come and go."""
-
-    def __init__(self, folder: Path, valkey: EmbeddedValkey, service: LiveService) -> None:
-        self.folder = folder
-        self.valkey = valkey
-        self.service = service
-        self.store = JobStore.connect(valkey.url)
-
-    def workers(self, *names: str, **settings: str) -> "contextlib.AbstractContextManager[list[LiveWorker]]":
-        """Workers of the demo model, ready in the block."""
-        return live_workers(self.valkey.url, self.folder, *names, **settings)
-
-    def seconds_of(self, job: NewJob) -> float:
-        """From submitting a job to its end."""
-        began = time.perf_counter()
-        submit(self.store, job)
-        record = ended(self.store, job.id, 600)
-        assert record.status == "succeeded", record.error_detail
-        return time.perf_counter() - began
-
-
-@contextlib.contextmanager
-def stack(**environment: str) -> Iterator[Stack]:
-    """Fresh processes for one part."""
-    with (
-        tempfile.TemporaryDirectory() as name,
-        embedded_valkey(Path(name) / "valkey") as valkey,
-        live_service(valkey, Path(name) / "service.log", reaper_interval_s="2", **environment) as service,
-    ):
-        yield Stack(Path(name), valkey, service)
-
-
-# One job on more workers
 
 
 def heavy_job(shards: int, examples_per_shard: int = 24) -> NewJob:
@@ -168,158 +117,6 @@ def _cpu_seconds(processes: Stack) -> dict[str, float]:
     return {name: sum(psutil.Process(pid).cpu_times()[:2]) for name, pid in times.items()}
 
 
-# Long queues, and jobs of many shards
-
-
-def long_queue(depths: tuple[int, ...] = (0, 1000, 10_000), rate: float = 50, duration_s: float = 6) -> dict[str, Any]:
-    """Latency of submitting, polling, listing and claiming, with so many jobs queued; then a job of 1000 shards."""
-    found: dict[str, Any] = {}
-    seeds = iter(range(10**6))
-    with stack() as processes:
-        port = processes.service.port
-
-        async def post(connection: Connection) -> bytes:
-            status, body = await connection.request("POST", "/v1/jobs", json.dumps(spec(next(seeds))).encode())
-            assert status == 202, body
-            return body
-
-        def steadily(path: str) -> dict[str, float]:
-            async def get(connection: Connection) -> None:
-                status, body = await connection.request("GET", path)
-                assert status == 200, body
-
-            return _figures(asyncio.run(steady(port, rate, duration_s, get)))
-
-        async def one_post() -> dict[str, Any]:
-            return dict(json.loads(await post(await Connection.open(port))))
-
-        asyncio.run(steady(port, rate, 1, post))  # warm-up
-        for depth in depths:
-            _fill(processes.store, depth)
-            last = asyncio.run(one_post())
-            found[str(depth)] = {
-                "submit": _figures(asyncio.run(steady(port, rate, duration_s, post))),
-                "poll": steadily(last["links"]["self"]),
-                "list": steadily("/v1/jobs?limit=20"),
-            }
-            print(depth, json.dumps(found[str(depth)]), flush=True)
-        found["broker_mib"] = round(processes.store.client.info("memory")["used_memory"] / MIB, 1)
-        found["service_mib"] = _resident_mib(processes.service.pid)
-        found["job_of_1000_shards"] = _many_shards(processes, steadily)
-    return found
-
-
-def _fill(store: JobStore, depth: int) -> None:
-    """Queue jobs until there are so many."""
-    while store.client.zcard("pp:waiting:demo") < depth:
-        submit(store, *(demo_job(seed=seed) for seed in range(100)))
-
-
-def _many_shards(processes: Stack, steadily: Callable[[str], dict[str, float]]) -> dict[str, Any]:
-    """Every edge between heads on ten thousand prompts: cut into the most shards that a job may have."""
-    document = spec(dataset={"kind": "ioi", "examples": 10_000, "seed": 0}, patch=EVERY_EDGE, metric=LOGIT_DIFF)
-    seconds = []
-    for _ in range(3):
-        began = time.perf_counter()
-        answer = processes.service.client.post("/v1/jobs", json={**document, "use_cache": False})
-        seconds.append(time.perf_counter() - began)
-        assert answer.status_code == 202, answer.text
-    job = answer.json()
-    memory = processes.store.client.info("memory")["used_memory"]
-    client = processes.store.client
-    return {
-        "shards": job["progress"]["total"],
-        "submit_s": [round(value, 2) for value in seconds],
-        "poll": steadily(job["links"]["self"]),
-        "record_kib": round(sum(client.memory_usage(key) for key in client.keys(f"pp:job:{job['id']}*")) / 1024),
-        "broker_mib": round(memory / MIB, 1),
-    }
-
-
-# Large results
-
-
-def large_result(examples: int = 5000) -> dict[str, Any]:
-    """A result near the limit of 64 MB of JSON, per example and cell: computed, stored, fetched in every form."""
-    with stack() as processes, processes.workers("a", THREADS="2") as (worker,):
-        service = psutil.Process(processes.service.pid)
-        document = spec(
-            dataset={"kind": "ioi", "examples": examples, "seed": 0}, patch=CELLS, output={"per_example": True}
-        )
-        document["metric"] = {"kind": "attention", "query": "end", "key": "IO"}
-        before = {"service": _resident_mib(service.pid), "worker": _resident_mib(worker.child_pid)}
-        with _watched(service.pid) as service_peak, _watched(worker.child_pid) as worker_peak:
-            answer = processes.service.client.post("/v1/jobs", json=document)
-            assert answer.status_code == 202, answer.text
-            record = ended(processes.store, answer.json()["id"], 900)
-            assert record.status == "succeeded", record.error_detail
-            forms = {
-                form: _fetch(processes, record.id, form)
-                for form in ("application/json", "application/x-npz", "text/csv")
-            }
-        memory = processes.store.client.info("memory")
-        return {
-            "numbers": 32 * 32 * examples,
-            "stored_mib": round((record.result_bytes or 0) / MIB, 1),
-            "run_s": round((record.finished_ms - record.started_ms) / 1000, 1),
-            "fetched": forms,
-            "resident_mib_before": before,
-            "resident_mib_peak": {"service": round(service_peak[0] / MIB), "worker": round(worker_peak[0] / MIB)},
-            "broker_mib_peak": round(memory["used_memory_peak"] / MIB),
-        }
-
-
-def _fetch(processes: Stack, job_id: str, form: str) -> dict[str, Any]:
-    """Seconds and bytes of fetching a result, and the slowest poll meanwhile."""
-    slowest, stop = [0.0], threading.Event()
-
-    def poll() -> None:
-        with httpx.Client(base_url=processes.service.url, timeout=60) as client:
-            while not stop.is_set():
-                began = time.perf_counter()
-                client.get(f"/v1/jobs/{job_id}").raise_for_status()
-                slowest[0] = max(slowest[0], time.perf_counter() - began)
-                time.sleep(0.02)
-
-    poller = threading.Thread(target=poll)
-    poller.start()
-    began, size = time.perf_counter(), 0
-    url = f"{processes.service.url}/v1/jobs/{job_id}/result"
-    with httpx.stream("GET", url, headers={"Accept": form}, timeout=300) as answer:
-        answer.raise_for_status()
-        for chunk in answer.iter_raw():
-            size += len(chunk)
-    seconds = time.perf_counter() - began
-    stop.set()
-    poller.join()
-    return {"seconds": round(seconds, 2), "mib": round(size / MIB, 1), "slowest_poll_s": round(slowest[0], 3)}
-
-
-def _resident_mib(pid: int) -> int:
-    return round(psutil.Process(pid).memory_info().rss / MIB)
-
-
-@contextlib.contextmanager
-def _watched(pid: int) -> Iterator[list[int]]:
-    """The largest resident memory of a process within the block, in bytes."""
-    largest, stop, process = [0], threading.Event(), psutil.Process(pid)
-
-    def watch() -> None:
-        while not stop.wait(0.02):
-            largest[0] = max(largest[0], process.memory_info().rss)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield largest
-    finally:
-        stop.set()
-        watcher.join()
-
-
-# A lost worker
-
-
 def recovery(times: int = 5) -> dict[str, Any]:
     """From ``kill -9`` of a worker to another one's start on its shard, with the settings that users have."""
     waits = []
@@ -369,7 +166,7 @@ def main() -> None:
     for name in options.only or PARTS:
         found[name] = PARTS[name]()
         print(json.dumps({name: found[name]}, indent=1), flush=True)
-    found["machine"] = {"cpu": platform.machine(), "cores": psutil.cpu_count(), "python": platform.python_version()}
+    found |= {"machine": machine(), "shard_s": SHARD_S}
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
 
