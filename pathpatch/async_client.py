@@ -7,8 +7,8 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from api_schemas.accounts import CreatedKey, KeyInfo, Me
-from api_schemas.jobs import Batch, Job, JobEvent, ValidationReport, WorkerInfo
+from api_schemas.accounts import CreatedKey, DeadWebhook, KeyInfo, Me
+from api_schemas.jobs import Batch, Job, JobEvent, Readiness, ValidationReport, WorkerInfo
 from api_schemas.models import ModelInfo
 from pathpatch import flows, key_calls, wire
 from pathpatch.connection import RECONNECT_S, Connection
@@ -149,6 +149,10 @@ class AsyncClient:
         """A result's figure as the service draws it: ``json`` (Plotly), ``html`` or ``svg``."""
         return await self._call(wire.get_figure(job_id, figure_format, kind, block))
 
+    async def submit_batch(self, specs: Sequence[SpecLike]) -> Batch:
+        """Queue at most 1000 experiments as one batch, all or none; it can be looked at and cancelled as one."""
+        return await self._call(wire.submit_batch(list(specs), flows.new_key()))
+
     async def batch(self, batch_id: str) -> Batch:
         """A batch and the states of its jobs."""
         return await self._call(wire.get_batch(batch_id))
@@ -186,6 +190,14 @@ class AsyncClient:
     async def revoke_key(self, key: str) -> None:
         """Make a key useless, by its id or its name."""
         await self._call(key_calls.revoke_key(key))
+
+    async def health(self) -> Readiness:
+        """Whether jobs can be accepted, and the state of each component."""
+        return await self._call(wire.get_health())
+
+    async def dead_webhooks(self) -> list[DeadWebhook]:
+        """Webhook deliveries that were given up, newest first; for administrators."""
+        return await self._call(wire.list_dead_webhooks())
 
     async def version(self) -> dict[str, Any]:
         """The service's version."""

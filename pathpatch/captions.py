@@ -1,4 +1,4 @@
-"""Titles and the one caption line of a figure: metric and unit, n, model, and the spec in words."""
+"""The words of a figure: units, and one caption line with n, the model, and the spec."""
 
 from collections.abc import Mapping
 from textwrap import wrap
@@ -20,43 +20,18 @@ def plain(spec: Any) -> Spec | None:
     return dumped
 
 
-def metric_words(metric: Mapping[str, Any] | None, kind: str) -> str:
-    """The metric in words, such as ``attention end→IO minus end→S1``."""
-    said = metric or {}
-    match kind:
-        case "attention" if metric:
-            words = f"attention {said['query']}→{said['key']}"
-        case "attention_diff" if metric:
-            words = f"attention {said['query']}→{said['key']} minus {said['query']}→{said['minus_key']}"
-        case "logit_diff" if metric:
-            words = f"logit {said['answer']} minus {said['minus_answer']}"
-        case "kl":
-            words = "KL from orig"
-        case _:
-            words = kind.replace("_", " ") + (f" of {said['answer']}" if "answer" in said else "")
-    head = said.get("head")
-    position = said.get("position", "end")
-    words += f" of head {head['layer']}.{head['head']}" if head else ""
-    return words + ("" if position == "end" else f" at {position}")
-
-
-def value_words(block: Block, metric: Mapping[str, Any] | None) -> str:
-    """The metric with its unit: the title of an axis."""
-    return f"{metric_words(metric, block.kind)} ({unit_words(block)})"
-
-
 def unit_words(block: Block) -> str:
     """The unit, or what 0 and 1 mean where there is none."""
     if block.normalize == "none":
         return block.unit
-    return f"{block.normalize}: 0 = orig, {'−1' if block.normalize == 'noising' else '1'} = new"
+    return f"fraction: 0 = orig, {'−1' if block.normalize == 'noising' else '1'} = new"
 
 
 def effect_unit(block: Block) -> str:
-    """What an effect counts, for a colour bar or an axis: ``effect (nats)``, ``effect (denoising: 1 = new)``."""
+    """What an effect counts, for a colour bar or an axis: ``effect (nats)``, ``effect (fraction: 1 = new)``."""
     if block.normalize == "none":
         return f"effect ({block.unit})"
-    return f"effect ({block.normalize}: {'−1' if block.normalize == 'noising' else '1'} = new)"
+    return f"effect (fraction: {'−1' if block.normalize == 'noising' else '1'} = new)"
 
 
 def signed(value: float) -> str:
@@ -104,25 +79,6 @@ def dataset_words(dataset: Spec) -> str:
     words += [f"seed {dataset['seed']}"] if "seed" in dataset else []
     words += ["orig and new swapped"] if dataset.get("swap") else []
     return ", ".join(words)
-
-
-def _metrics(spec: Spec | None) -> list[Mapping[str, Any]]:
-    if spec is None:
-        return []
-    return list(spec.get("metrics") or ([spec["metric"]] if spec.get("metric") else []))
-
-
-def metric_of(spec: Spec | None, index: int, block: Block) -> Mapping[str, Any] | None:
-    """The spec's own words for a block's metric, if they fit it; an attention's head is by default the receiver's."""
-    metrics = _metrics(spec)
-    said = metrics[index] if index < len(metrics) else None
-    if spec is None or said is None or said.get("kind") != block.kind:
-        return None
-    receivers = spec["patch"].get("receivers")
-    is_of_receiver = said["kind"].startswith("attention") and not said.get("head")
-    if is_of_receiver and isinstance(receivers, list) and len(receivers) == 1:
-        return {**said, "head": receivers[0]}
-    return said
 
 
 def caption_lines(text: str, columns: int) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pathpatch.captions import Spec, caption, effect_unit, metric_of, metric_words, plain, unit_words, value_words
+from pathpatch.captions import Spec, caption, effect_unit, plain, unit_words
 from pathpatch.cells import cell_name, part_of, place_name, side_of
 from pathpatch.charts import Bars, Chart, Graph, Heatmap, Histogram, Labels, Scatter, Series, Words
 from pathpatch.circuit import circuit
@@ -37,32 +37,22 @@ class Subject:
     result: Result
     block: Block
     spec: Spec | None
-    metric: Any
     tokens: Sequence[str] | None
 
     @property
     def words(self) -> str:
-        return metric_words(self.metric, self.block.kind)
+        return self.block.title
 
     def caption(self, *extra: str) -> str:
         return caption(self.result, self.block, self.spec, *extra)
 
 
 def averaged(block: Block) -> Block:
-    """The block with its ``example`` axis averaged away: per cell the means, and the effect's sem."""
+    """The block with its ``example`` axis averaged away."""
     if "example" not in block.axes or len(block.axes) == 1:
         return block
-    effect, examples = block.effect, block.shape[-1]
     orig = np.broadcast_to(block.orig, block.shape) if block.orig.ndim else np.full(block.shape, block.orig)
-    sem = effect.std(axis=-1, ddof=1) / np.sqrt(examples) if examples > 1 else None
-    return replace(
-        block,
-        axes=block.axes[:-1],
-        patched=block.patched.mean(axis=-1),
-        orig=orig.mean(axis=-1),
-        patched_sem=sem,
-        reachable=None if block.reachable is None else block.reachable.reshape((*block.shape[:-1], -1))[..., 0],
-    )
+    return replace(block, axes=block.axes[:-1], patched=block.patched.mean(axis=-1), orig=orig.mean(axis=-1))
 
 
 def _bin_edges(values: Floats) -> Floats:
@@ -104,7 +94,7 @@ def histogram(subject: Subject) -> Histogram:
     alt = f"Histogram of {subject.words}: mean {means['orig']:.3g} in orig, {means['patched']:.3g} patched."
     note = f"{dropped} values not finite" if dropped else ""
     words = Words(_sentence(f"{subject.words}, orig and patched"), subject.caption(note), alt)
-    return Histogram(words, value_words(block, subject.metric), edges, series)
+    return Histogram(words, f"{block.title} ({unit_words(block)})", edges, series)
 
 
 def scatter(subject: Subject) -> Scatter:
@@ -203,7 +193,6 @@ def _alt(subject: Subject) -> str:
 
 def bars(subject: Subject, strongest: int = _STRONGEST) -> Bars:
     """One axis in its order; anything else as the strongest cells, ranked. One cell: its runs side by side."""
-    has_examples = "example" in subject.block.axes
     subject = replace(subject, block=averaged(subject.block))
     block = subject.block
     if block.patched.ndim == 0 or block.axes == ("example",):
@@ -212,11 +201,11 @@ def bars(subject: Subject, strongest: int = _STRONGEST) -> Bars:
     places = [place for place, _ in block.strongest(strongest)] if is_ranked else list(block.indices())
     axis = block.axes[0]
     names = [block.name_of(p, subject.tokens) for p in places] if is_ranked else _axis_names(subject, [axis])
-    sem = block.patched_sem
-    errors = None if sem is None or sem.shape != block.shape else np.array([sem[place] for place in places])
+    sem = block.on_cells("effect_sem")
+    errors = None if sem is None else np.array([sem[place] for place in places])
     effect = block.effect
     title = f"strongest effects on {subject.words}" if is_ranked else f"effect on {subject.words}"
-    note = f"error bars: ± sem of {'the effect' if has_examples else 'patched'}" if errors is not None else ""
+    note = "error bars: ± sem of the effect" if errors is not None else ""
     words = Words(_sentence(title), subject.caption("effect: patched minus orig", note), _alt(subject))
     label = "cell" if is_ranked else _axis_label([axis])
     values = np.array([effect[place] for place in places])
@@ -285,9 +274,8 @@ def chart_for(
     whole = result if isinstance(result, Result) else Result.from_json(result)
     said = plain(spec) if spec is not None else whole.spec
     chosen = whole[block]
-    index = whole.blocks.index(chosen)
     tokens = prompt_tokens if prompt_tokens is not None else whole.prompt_tokens
-    subject = Subject(whole, chosen, said, metric_of(said, index, chosen), tokens)
+    subject = Subject(whole, chosen, said, tokens)
     name = kind or fitting_kind(chosen)
     if name not in _BUILDERS:
         raise ValueError(f"no figure kind {name!r}: it is one of {', '.join(KINDS)}")

@@ -1,5 +1,6 @@
 """The command line. Every command but `up`, `demo` and `new` talks to a running service over HTTP."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,7 @@ import typer
 
 from pathpatch import cli_experiments, cli_jobs, cli_server, cli_up
 from pathpatch.cli_keys import keys_app
-from pathpatch.terminal import reporting
+from pathpatch.terminal import reporting, warn
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "up": cli_up.up,
@@ -25,6 +26,9 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "events": cli_jobs.events,
     "models": cli_server.models,
     "workers": cli_server.workers,
+    "me": cli_server.me,
+    "health": cli_server.health,
+    "webhooks": cli_server.webhooks,
     "verify": cli_experiments.verify,
     "version": cli_server.version,
 }
@@ -56,6 +60,7 @@ def about() -> None:
 
 def main() -> None:
     """Run a command; the exit code is 0 only if it did what it says."""
+    warnings.showwarning = lambda message, *place: warn(str(message))
     app()
 
 

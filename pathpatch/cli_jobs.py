@@ -1,16 +1,19 @@
 """Commands about jobs: submit, watch, fetch, cancel, erase."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from api_schemas.jobs import Job
+from pathpatch.cli_batches import has_succeeded, is_batch, show_batch, wait_for_batch
 from pathpatch.progress import words
 from pathpatch.terminal import (
     DEFAULT_URL,
     AsJson,
     CommandFailed,
     JobId,
+    JobOrBatchId,
+    Kind,
     Output,
     Plot,
     SpecFile,
@@ -36,6 +39,7 @@ Timeout = Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", h
 def run(
     spec: SpecFile,
     plot: Plot = None,
+    kind: Kind = None,
     output: Output = None,
     timeout: Timeout = None,
     json: AsJson = False,
@@ -60,10 +64,10 @@ def run(
         except KeyboardInterrupt:
             note(f"{job.id} goes on: pathpatch wait {job.id}, or pathpatch cancel {job.id}")
             raise
-        _deliver(result, plot, output, json)
+        _deliver(result, plot, kind, output, json)
 
 
-def _deliver(result: "Result", plot: Any, output: Any, json: bool) -> None:
+def _deliver(result: "Result", plot: Plot, kind: Kind, output: Output, json: bool) -> None:
     if json:
         print_json(result.to_json())
     else:
@@ -71,21 +75,32 @@ def _deliver(result: "Result", plot: Any, output: Any, json: bool) -> None:
     if output is not None:
         save(result, output)
     if plot is not None:
-        draw(result, plot)
+        draw(result, plot, kind)
 
 
-def submit(spec: SpecFile, json: AsJson = False, url: Url = DEFAULT_URL) -> None:
-    """Submit a spec and print the job's id, without waiting.
+def submit(
+    specs: Annotated[list[str], typer.Argument(metavar="SPEC...", help="JSON or YAML files, or - for standard input.")],
+    json: AsJson = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Submit a spec and print the job's id, without waiting; several specs make one batch, accepted all or none.
 
     Examples:
 
       pathpatch submit spec.yaml
 
       pathpatch wait $(pathpatch submit spec.yaml)
+
+      pathpatch submit specs/*.yaml
     """
-    wanted = read_spec(spec)
+    wanted = [read_spec(spec) for spec in specs]
     with connect(url) as client:
-        job = client.submit(wanted)
+        if len(wanted) > 1:
+            batch = client.submit_batch(wanted)
+            print_json(as_json(batch)) if json else print(batch.id)
+            note(f"{len(batch.jobs)} jobs; pathpatch wait {batch.id} waits for all of them")
+            return
+        job = client.submit(wanted[0])
         if json:
             print_json(as_json(job.job))
             return
@@ -93,13 +108,16 @@ def submit(spec: SpecFile, json: AsJson = False, url: Url = DEFAULT_URL) -> None
         note(f"{words(job.job)}; pathpatch wait {job.id} waits, pathpatch result {job.id} shows the result")
 
 
-def status(job: JobId, json: AsJson = False, url: Url = DEFAULT_URL) -> None:
-    """Show how far a job is.
+def status(job: JobOrBatchId, json: AsJson = False, url: Url = DEFAULT_URL) -> None:
+    """Show how far a job is, or the jobs of a batch.
 
     Example: pathpatch status job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E
     """
     with connect(url) as client:
-        _show(client.get(job).job, json)
+        if is_batch(job):
+            show_batch(client.batch(job), json)
+        else:
+            _show(client.get(job).job, json)
 
 
 def _show(job: Job, json: bool) -> None:
@@ -116,20 +134,32 @@ def _show(job: Job, json: bool) -> None:
         print(f"{job.error.title}: {job.error.detail} ({job.error.code})")
 
 
-def wait(job: JobId, timeout: Timeout = None, json: AsJson = False, url: Url = DEFAULT_URL) -> None:
-    """Wait until a job has ended; the exit code is 0 only if it succeeded.
+def wait(job: JobOrBatchId, timeout: Timeout = None, json: AsJson = False, url: Url = DEFAULT_URL) -> None:
+    """Wait until a job, or every job of a batch, has ended; the exit code is 0 only if all succeeded.
 
     Example: pathpatch wait job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E --timeout 600
     """
     with connect(url) as client:
-        handle = client.get(job)
-        handle.wait(timeout_s=timeout, progress=False if json else None)
-        _show(handle.job, json)
-        if handle.job.status != "succeeded":
-            raise typer.Exit(1)
+        if is_batch(job):
+            batch = wait_for_batch(client, job, timeout)
+            show_batch(batch, json)
+            is_success = has_succeeded(batch)
+        else:
+            handle = client.get(job).wait(timeout_s=timeout, progress=False if json else None)
+            _show(handle.job, json)
+            is_success = handle.status == "succeeded"
+    if not is_success:
+        raise typer.Exit(1)
 
 
-def result(job: JobId, plot: Plot = None, output: Output = None, json: AsJson = False, url: Url = DEFAULT_URL) -> None:
+def result(
+    job: JobId,
+    plot: Plot = None,
+    kind: Kind = None,
+    output: Output = None,
+    json: AsJson = False,
+    url: Url = DEFAULT_URL,
+) -> None:
     """Show, save or draw the result of a job that has ended.
 
     Examples:
@@ -143,18 +173,19 @@ def result(job: JobId, plot: Plot = None, output: Output = None, json: AsJson = 
         handle = client.get(job)
         if not handle.job.done:
             raise CommandFailed(f"Job {job} is still {words(handle.job)}: pathpatch wait {job}")
-        _deliver(handle.result(progress=False), plot, output, json)
+        _deliver(handle.result(progress=False), plot, kind, output, json)
 
 
-def cancel(job: JobId, json: AsJson = False, url: Url = DEFAULT_URL) -> None:
-    """Cancel a job that is queued or running.
+def cancel(job: JobOrBatchId, json: AsJson = False, url: Url = DEFAULT_URL) -> None:
+    """Cancel a job that is queued or running, or what has not ended of a batch.
 
     Example: pathpatch cancel job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E
     """
     with connect(url) as client:
-        handle = client.get(job)
-        handle.cancel()
-        _show(handle.job, json)
+        if is_batch(job):
+            show_batch(client.cancel_batch(job), json)
+        else:
+            _show(client.cancel(job), json)
 
 
 def delete(job: JobId, json: AsJson = False, url: Url = DEFAULT_URL) -> None:

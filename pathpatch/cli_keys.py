@@ -39,11 +39,9 @@ def create_key(
 
       pathpatch keys create dashboard --scope read --expires-after-days 90
     """
-    from pathpatch import key_calls
-
     expires_after_s = None if expires_after_days is None else expires_after_days * 86400
     with connect(url) as client:
-        key = client._call(key_calls.create_key(name, scope or ["read", "submit"], expires_after_s))
+        key = client.create_key(name, scope or ["read", "submit"], expires_after_s)
     if json:
         print_json(as_json(key))
         return
@@ -58,10 +56,8 @@ def list_keys(json: AsJson = False, url: Url = DEFAULT_URL) -> None:
 
     Example: pathpatch keys list
     """
-    from pathpatch import key_calls
-
     with connect(url) as client:
-        keys = client._call(key_calls.list_keys())
+        keys = client.keys()
     if json:
         print_json([as_json(key) for key in keys])
         return
@@ -84,10 +80,8 @@ def revoke_key(
 
     Example: pathpatch keys revoke ana-laptop
     """
-    from pathpatch import key_calls
-
     with connect(url) as client:
-        client._call(key_calls.revoke_key(key))
+        client.revoke_key(key)
     if json:
         print_json({"key": key, "revoked": True})
     else:

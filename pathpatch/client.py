@@ -15,8 +15,8 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from api_schemas.accounts import CreatedKey, KeyInfo, Me
-from api_schemas.jobs import Batch, Job, JobEvent, ValidationReport, WorkerInfo
+from api_schemas.accounts import CreatedKey, DeadWebhook, KeyInfo, Me
+from api_schemas.jobs import Batch, Job, JobEvent, Readiness, ValidationReport, WorkerInfo
 from api_schemas.models import ModelInfo
 from pathpatch import flows, key_calls, wire
 from pathpatch.async_client import AsyncClient
@@ -169,6 +169,10 @@ class Client:
         """A result's figure as the service draws it: ``json`` (Plotly), ``html`` or ``svg``."""
         return self._call(wire.get_figure(job_id, figure_format, kind, block))
 
+    def submit_batch(self, specs: Sequence[SpecLike]) -> Batch:
+        """Queue at most 1000 experiments as one batch, all or none; it can be looked at and cancelled as one."""
+        return self._call(wire.submit_batch(list(specs), flows.new_key()))
+
     def batch(self, batch_id: str) -> Batch:
         """A batch and the states of its jobs."""
         return self._call(wire.get_batch(batch_id))
@@ -206,6 +210,14 @@ class Client:
     def revoke_key(self, key: str) -> None:
         """Make a key useless, by its id or its name."""
         self._call(key_calls.revoke_key(key))
+
+    def health(self) -> Readiness:
+        """Whether jobs can be accepted, and the state of each component."""
+        return self._call(wire.get_health())
+
+    def dead_webhooks(self) -> list[DeadWebhook]:
+        """Webhook deliveries that were given up, newest first; for administrators."""
+        return self._call(wire.list_dead_webhooks())
 
     def version(self) -> dict[str, Any]:
         """The service's version."""

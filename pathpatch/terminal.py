@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import typer
@@ -31,8 +31,13 @@ Url = Annotated[str, typer.Option("--url", envvar="PATHPATCH_URL", help="Where t
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, as the service answers it.")]
 SpecFile = Annotated[str, typer.Argument(metavar="SPEC", help="A JSON or YAML file, or - for standard input.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
+JobOrBatchId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or a batch's.")]
 Plot = Annotated[
     Path | None, typer.Option("--plot", metavar="FILE", help="Draw the result: .html, .svg or .png by its ending.")
+]
+Kind = Annotated[
+    Literal["histogram", "scatter", "heatmap", "bars", "graph"] | None,
+    typer.Option("--kind", help="Which figure to draw, instead of the fitting one."),
 ]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="Save the result: .npz, .json or .csv.")
@@ -148,42 +153,44 @@ def warn(text: str) -> None:
 
 def save(result: "Result", path: Path) -> None:
     """Write the result to a file, in the format of its ending."""
-    _require_folder(path)
     if path.suffix == ".csv":
         try:
             result.to_dataframe().to_csv(path, index=False)
         except ImportError as exc:
             raise CommandFailed("A .csv needs pandas: pip install pandas, or save .npz or .json instead.") from exc
-    elif path.suffix in (".npz", ".json"):
-        result.save(path)
     else:
-        raise CommandFailed(f"{path.name}: a result is saved as .npz, .json or .csv.")
+        result.save(path)
     note(f"saved {path}")
 
 
-def draw(result: "Result", path: Path) -> None:
-    """Draw the result into a file, in the format of its ending."""
-    _require_folder(path)
-    if path.suffix == ".html":
+def draw(result: "Result", path: Path, kind: str | None = None) -> None:
+    """Draw the result into a file, in the format of its ending; one file per metric where there are several.
+
+    Raises:
+        CommandFailed: The result cannot fill that kind of figure, or matplotlib is missing.
+    """
+    from pathpatch.charting import FigureDoesNotFit
+
+    for index, block in enumerate(result.blocks):
+        file = path if len(result.blocks) == 1 else path.with_stem(f"{path.stem}-{index + 1}-{block.kind}")
+        try:
+            file.write_bytes(_drawn(result, path.suffix, kind, index))
+        except FigureDoesNotFit as exc:
+            raise CommandFailed(f"No figure was drawn: {exc}.") from exc
+        note(f"drew {file}")
+
+
+def _drawn(result: "Result", ending: str, kind: str | None, block: int) -> bytes:
+    if ending == ".html":
         from pathpatch import figures
 
-        try:
-            path.write_text(figures.to_html(figures.figure_for(result)), encoding="utf-8")
-        except figures.FigureDoesNotFit as exc:
-            raise CommandFailed(str(exc)) from exc
-    elif path.suffix in (".svg", ".png"):
-        path.write_bytes(_static(result, path.suffix.removeprefix(".")))
-    else:
-        raise CommandFailed(f"{path.name}: a figure is drawn as .html, .svg or .png.")
-    note(f"drew {path}")
-
-
-def _static(result: "Result", image_format: Any) -> bytes:
+        return figures.to_html(figures.figure_for(result, kind=kind, block=block)).encode()
     try:
         from pathpatch.static_figures import static_figure_for
     except ImportError as exc:
         raise CommandFailed("SVG and PNG need matplotlib: pip install 'pathpatch[figures]'.") from exc
-    return static_figure_for(result, image_format=image_format)
+    image_format: Any = ending.removeprefix(".")
+    return static_figure_for(result, kind=kind, block=block, image_format=image_format)
 
 
 def check_endings(output: Path | None, plot: Path | None) -> None:
@@ -196,12 +203,8 @@ def check_endings(output: Path | None, plot: Path | None) -> None:
         if path is not None:
             if path.suffix not in endings:
                 raise CommandFailed(f"{path.name} must end in one of {', '.join(endings)}.")
-            _require_folder(path)
-
-
-def _require_folder(path: Path) -> None:
-    if not path.parent.is_dir():
-        raise CommandFailed(f"The folder {path.parent} is not there.")
+            if not path.parent.is_dir():
+                raise CommandFailed(f"The folder {path.parent} is not there.")
 
 
 def reporting(command: Callable[..., None]) -> Callable[..., None]:

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 from pydantic import BaseModel
 
-from api_schemas.accounts import Me
-from api_schemas.jobs import TERMINAL, Batch, Job, JobEvent, ListOf, ValidationReport, WorkerInfo
+from api_schemas.accounts import DeadWebhook, Me
+from api_schemas.jobs import TERMINAL, Batch, Job, JobEvent, ListOf, Readiness, ValidationReport, WorkerInfo
 from api_schemas.models import ModelInfo
 from api_schemas.spec import JobSpec
 from pathpatch.problems import ServiceError, problem_of
@@ -202,6 +202,21 @@ def list_workers() -> Call[list[WorkerInfo]]:
 def get_me() -> Call[Me]:
     """The key's name, limits and use."""
     return Call("GET", "/v1/me", reader(Me))
+
+
+def get_health() -> Call[Readiness]:
+    """Health by component; a service that is not ready says so, which is no refusal."""
+
+    def read(answer: Answer) -> Readiness:
+        is_report = answer.status == 503 and "components" in answer.json()
+        return reader(Readiness)(replace(answer, status=200) if is_report else answer)
+
+    return Call("GET", "/readyz", read, is_repeatable=False)
+
+
+def list_dead_webhooks() -> Call[list[DeadWebhook]]:
+    """Deliveries that were given up."""
+    return Call("GET", "/v1/webhooks/dead", lambda answer: list(reader(ListOf[DeadWebhook])(answer).data))
 
 
 def get_version() -> Call[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # our models are tiny: threads would only wait for each other
 GOLDEN = Path(__file__).parent / "golden"
+GPT2_TOKENIZER = Path(__file__).resolve().parents[2] / "shared" / "gpt2_tokenizer"
+"""GPT-2's own tokenizer lies beside the repository on this project's machines, not in it."""
 
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
@@ -64,11 +67,24 @@ def make_gpt2_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., 
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, processed_weights_dir: Path) -> Iterator[Stack]:
+def impostor(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of GPT-2 small's layers, heads and, if it is here, tokenizer; with random weights."""
+    shape = ModelShape(n_layers=12, n_heads=12, d_model=24, d_mlp=24, n_ctx=64, d_vocab=50257)
+    folder = write_gpt2_folder(tmp_path_factory.mktemp("impostor"), shape, scale=0.2)
+    if GPT2_TOKENIZER.is_dir():
+        shutil.copytree(GPT2_TOKENIZER, folder, dirs_exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, processed_weights_dir: Path, impostor: Path) -> Iterator[Stack]:
     """Broker, one worker and the service, as `pathpatch up` starts them; for all tests of what a user types."""
     from pathpatch.local import Stack, StackSettings
 
     data_dir = tmp_path_factory.mktemp("stack")
-    settings = StackSettings(data_dir, port=0, redis_url=None, cache_dir=processed_weights_dir, device="cpu")
+    models = {"PATHPATCH_MODELS": f"impostor={impostor}"}
+    settings = StackSettings(
+        data_dir, port=0, redis_url=None, cache_dir=processed_weights_dir, device="cpu", environment=models
+    )
     with Stack(settings) as running:
         yield running

@@ -17,6 +17,7 @@ from pathpatch import cli
 from pathpatch.broker import free_port
 from pathpatch.local import Stack
 from pathpatch.presets import PRESETS, preset
+from tests.conftest import GPT2_TOKENIZER
 
 Outcome = tuple[int, str, str]
 Command = Callable[..., Outcome]
@@ -150,7 +151,7 @@ def test_run_shows_the_summary_and_draws(to_service: Command, tmp_path: Path) ->
     plot, saved = tmp_path / "histogram.html", tmp_path / "result.npz"
     code, output, said = to_service("run", "-", "--plot", str(plot), "-o", str(saved), stdin=yaml.safe_dump(tiny()))
     assert code == 0, said
-    assert "attention_diff" in output
+    assert "attention end → IO minus end → S1, head 2.1 (probability)" in output
     assert "patched" in output
     assert "plotly" in plot.read_text().lower()
     assert saved.stat().st_size > 0
@@ -247,6 +248,79 @@ def test_verify_without_the_real_model_says_what_it_needs(to_service: Command) -
     assert code == 1
     assert "verify needs real GPT-2 small" in said
     assert "PATHPATCH_MODELS=gpt2-small=FOLDER" in said
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(not GPT2_TOKENIZER.is_dir(), reason=f"GPT-2's tokenizer is not at {GPT2_TOKENIZER}")
+def test_verify_of_another_model_says_which_figures_differ(to_service: Command) -> None:
+    """A table of expected, got and tolerance, its sources, and exit code 1."""
+    code, output, said = to_service("verify", "--model", "impostor")
+    assert code == 1, said
+    heading, *rows = output.splitlines()
+    assert heading.split() == ["figure", "expected", "got", "tolerance", "agrees"]
+    assert len(rows) == 19
+    assert sum(row.endswith("NO") for row in rows) > 10
+    assert "is impostor real GPT-2 small?" in said
+    assert "arXiv:2211.00593" in said
+
+
+@pytest.mark.integration
+def test_several_specs_are_one_batch(to_service: Command, tmp_path: Path) -> None:
+    """Accepted all or none, watched and cancelled by one id."""
+    files = [tmp_path / f"{seed}.yaml" for seed in range(3)]
+    for seed, file in enumerate(files):
+        file.write_text(yaml.safe_dump(tiny(dataset={"kind": "ioi", "examples": 4, "seed": seed})))
+    code, output, said = to_service("submit", *map(str, files))
+    assert code == 0, said
+    batch = output.strip()
+    assert batch.startswith("batch_")
+    code, output, _ = to_service("wait", batch, "--timeout", "60")
+    assert code == 0
+    assert "3 succeeded" in output
+    assert len(json.loads(to_service("status", batch, "--json")[1])["jobs"]) == 3
+    assert to_service("cancel", batch)[0] == 0
+    files[1].write_text(yaml.safe_dump(tiny(metric={"kind": "likelihood"})))
+    code, _, said = to_service("submit", *map(str, files))
+    assert code == 1
+    assert "/jobs/1/metric" in said
+
+
+@pytest.mark.integration
+def test_another_kind_of_figure_is_drawn_or_says_what_it_needs(to_service: Command, tmp_path: Path) -> None:
+    """In every format."""
+    for ending in ("html", "svg"):
+        scatter, heatmap = tmp_path / f"scatter.{ending}", tmp_path / f"heatmap.{ending}"
+        spec = json.dumps(tiny())
+        code, _, said = to_service("run", "-", "--plot", str(scatter), "--kind", "scatter", stdin=spec)
+        assert code == 0, said
+        assert "no change" in scatter.read_text()
+        code, _, said = to_service("run", "-", "--plot", str(heatmap), "--kind", "heatmap", stdin=spec)
+        assert code == 1
+        assert "a heatmap needs a sweep of two axes or more" in said
+        assert not heatmap.exists()
+
+
+@pytest.mark.integration
+def test_each_of_several_metrics_is_drawn(to_service: Command, tmp_path: Path) -> None:
+    """A figure shows one metric; none may be lost."""
+    spec = tiny(metrics=[{"kind": "kl"}, {"kind": "loss"}])
+    del spec["metric"]
+    code, _, said = to_service("run", "-", "--plot", str(tmp_path / "both.svg"), stdin=json.dumps(spec))
+    assert code == 0, said
+    assert {path.name for path in tmp_path.iterdir()} == {"both-1-kl.svg", "both-2-loss.svg"}
+
+
+@pytest.mark.integration
+def test_the_caller_health_and_webhooks_are_shown(to_service: Command) -> None:
+    """What an administrator asks first."""
+    code, output, _ = to_service("me")
+    assert code == 0
+    assert output.startswith("local (local), may read, submit, admin")
+    code, output, _ = to_service("health")
+    assert code == 0
+    assert {"store", "workers", "models"} < set(output.split())
+    assert json.loads(to_service("webhooks", "--json")[1]) == []
+    assert json.loads(to_service("models", "demo", "--json")[1])["name"] == "demo"
 
 
 @pytest.mark.integration

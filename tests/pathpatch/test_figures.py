@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
+from api_schemas.metrics import Metric, title_of
 from pathpatch.captions import caption_lines
 from pathpatch.charting import KINDS, FigureDoesNotFit, chart_for, fitting_kind
 from pathpatch.charts import Bars, Graph, Heatmap, Histogram
@@ -18,7 +20,9 @@ from pathpatch.static_figures import static_figure_for
 
 RECORDED = Path("/work/shared/golden/recorded_10_7.json")
 IOI = {"model": {"name": "gpt2-small"}, "dataset": {"kind": "ioi", "examples": 800, "seed": 0, "new": "abc"}}
-ATTENTION = {"kind": "attention_diff", "query": "end", "key": "IO", "minus_key": "S1"}
+ATTENTION = {
+    "kind": "attention_diff", "query": "end", "key": "IO", "minus_key": "S1", "head": {"layer": 10, "head": 7}
+}  # fmt: skip
 LOGITS = {"kind": "logit_diff", "answer": "IO", "minus_answer": "S", "position": "end"}
 SINGLE = IOI | {
     "patch": {
@@ -44,8 +48,9 @@ POSITIONS = IOI | {
 def result(axes, coordinates, patched, orig=0.0, spec=None, kind="logit_diff", unit="nats", **more):
     """A result as the service sends it."""
     patched = np.asarray(patched, dtype=float)
+    title = title_of(TypeAdapter(Metric).validate_python((spec or HEADS)["metric"]))
     data = {
-        "job_id": "job_1", "metric": {"kind": kind, "unit": unit, "normalize": "none"}, "axes": axes,
+        "job_id": "job_1", "metric": {"kind": kind, "title": title, "unit": unit, "normalize": "none"}, "axes": axes,
         "shape": list(patched.shape), "coordinates": coordinates, "patched": patched.tolist(), "orig": orig, "new": 0.0,
         "summary": {"orig": {"mean": 0.0, "sd": 1.0, "sem": 0.1, "n": 800}}, "provenance": {"model": "gpt2-small"},
     }  # fmt: skip
@@ -93,7 +98,7 @@ CASES = {
     "scatter": (examples(), {"kind": "scatter"}),
     "runs": (examples(), {"kind": "bars"}),
     "heads": (heads(), {}),
-    "heads top": (heads(patched_sem=np.ones((4, 4)).tolist()), {"kind": "bars"}),
+    "heads top": (heads(effect_sem=np.ones((4, 4)).tolist()), {"kind": "bars"}),
     "heads graph": (heads(), {"kind": "graph"}),
     "edges": (edges(), {}),
     "edges graph": (edges(), {"kind": "graph"}),
@@ -227,6 +232,16 @@ def test_the_means_of_the_runs_have_the_runs_colours_and_no_sign():
     assert not chart.numbers[0].startswith("+")
 
 
+def test_error_bars_are_of_the_effect():
+    """What varies between examples in both runs alike is no doubt about the effect."""
+    chart = chart_for(
+        heads(patched_sem=np.ones((4, 4)).tolist(), effect_sem=np.full((4, 4), 0.1).tolist()), kind="bars"
+    )
+    assert isinstance(chart, Bars) and chart.errors is not None
+    assert (chart.errors == 0.1).all()
+    assert "sem of the effect" in chart.words.caption
+
+
 def test_long_captions_break_between_their_parts():
     """A line must not begin with the seed's number."""
     lines = caption_lines("unit: nats · n = 800 · ioi prompts, abc, seed 0", 22)
@@ -236,7 +251,7 @@ def test_long_captions_break_between_their_parts():
 
 def test_the_title_names_the_head_whose_attention_was_read():
     """By default it is the receiver's, and the spec does not say so again."""
-    assert figure_for(examples()).layout.title.text.startswith("Attention end→IO minus end→S1 of head 10.7")
+    assert figure_for(examples()).layout.title.text.startswith("Attention end → IO minus end → S1, head 10.7")
 
 
 def test_the_caption_says_unit_n_model_and_spec():

@@ -7,19 +7,10 @@ from pathlib import Path
 import pytest
 
 from pathpatch.client import Client
-from pathpatch.local import Stack, StackSettings
+from pathpatch.local import Stack
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, processed_weights_dir: Path) -> Iterator[Stack]:
-    """A stack that needs no key."""
-    data_dir = tmp_path_factory.mktemp("stack")
-    settings = StackSettings(data_dir, port=0, redis_url=None, cache_dir=processed_weights_dir, device="cpu")
-    with Stack(settings) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +20,7 @@ def client(stack: Stack) -> Iterator[Client]:
         yield talking
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser():
     """Headless Chromium, if it is installed."""
     playwright = pytest.importorskip("playwright.sync_api")
