@@ -83,8 +83,8 @@ all on these cores; efficiency is against shards that cost the sleep and nothing
 {queue(found)}
 
 **A result of {large["stored_mib"]:.0f} MiB** ({large["numbers"]:,} numbers), at the limit of 64 MiB of JSON. Peak
-memory: service {peak["service"]} MiB (before: {before["service"]}), worker {peak["worker"]} MiB (before: {before["worker"]}),
-broker {large["broker_mib_peak"]} MiB.
+memory: service {peak["service"]} MiB (before: {before["service"]}), worker {peak["worker"]} MiB (before:
+{before["worker"]}), broker {large["broker_mib_peak"]} MiB.
 
 {result(found)}
 
