@@ -29,8 +29,8 @@ class _Metric(Frozen):
     """Whether its gradient at orig is 0, so that attribution sees nothing."""
 
     normalize: Annotated[Normalize, Field(examples=["none"])] = "none"
-    """`noising`: (patched - orig) / (orig - new); `denoising`: (patched - orig) / (new - orig). Patched is one example's
-    value, orig and new are their means over the dataset."""
+    """`noising`: (patched - orig) / (orig - new); `denoising`: (patched - orig) / (new - orig). Here patched is one
+    example's value, orig and new are means over the dataset."""
 
     @property
     def words(self) -> str:
