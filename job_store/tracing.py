@@ -33,6 +33,11 @@ def enable(process: str) -> None:
     _tracer = _provider.get_tracer("pathpatch")
 
 
+def is_on() -> bool:
+    """Whether spans are recorded."""
+    return _tracer is not None
+
+
 def flush() -> None:
     """Send what has been recorded; called at the end of a process."""
     if _provider is not None:

@@ -13,9 +13,11 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api_schemas.errors import Forbidden, InternalError
-from service import logs, tracing
+from job_store import tracing
+from service import logs
 from service.errors import problem_response
 from service.metrics_export import RequestMetrics
+from service.tracing import request_span
 from service.version import package_version
 
 LOGGER = logging.getLogger("service.requests")
@@ -72,9 +74,9 @@ class _Exchange:
             self._record(metrics, time.perf_counter() - started)
 
     def _traced(self) -> AbstractContextManager[None]:
-        if self._scope["path"] in QUIET:
-            return nullcontext()
-        return tracing.request_span(self._scope, lambda: self.status)
+        if tracing.is_on() and self._scope["path"] not in QUIET:
+            return request_span(self._scope, lambda: self.status)
+        return nullcontext()
 
     async def _answer(self, app: ASGIApp, receive: Receive, only_local_names: bool) -> None:
         request = Request(self._scope)

@@ -8,8 +8,9 @@ Source: Wang et al. 2022, arXiv:2211.00593, sections 2 and 3 (the task, and the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 from typing import Literal, NamedTuple
 
@@ -120,7 +121,8 @@ def draw_ioi(
     )
 
 
-def single_token_names(tokenizer: Tokenizer) -> dict[str, int]:
+@lru_cache(maxsize=16)
+def single_token_names(tokenizer: Tokenizer) -> Mapping[str, int]:
     """Those of our names that are one token with a leading space, in fixed order, with that token's id.
 
     The token must also decode to the name: a tokenizer with an unknown token encodes every stranger as one token.
