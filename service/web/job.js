@@ -6,7 +6,7 @@ import { ago, announce, choice, code, el, facts, field, section } from "./dom.js
 import { showFigure } from "./figure.js";
 import { problemBox } from "./problem.js";
 import { compact, written } from "./spec.js";
-import { blocksOf, checks, provenance, summaryTables } from "./tables.js";
+import { blocksOf, checks, provenance, summaryTables, titleOf } from "./tables.js";
 import { examplesOf, metricsWords, patchWords } from "./words.js";
 
 const KINDS = [["", "the fitting one"], "histogram", "scatter", "heatmap", "bars", "graph"];
@@ -105,7 +105,7 @@ async function showOutcome(place, trust, job) {
     section("Figure", el("div", { class: "row" }, field("Kind of figure", kind), blockField), figure), numbers);
   await Promise.all([draw(), getResult(job.id).then((result) => {
     const blocks = blocksOf(result);
-    block.replaceChildren(...blocks.map((one, index) => el("option", { value: String(index) }, one.metric.kind)));
+    block.replaceChildren(...blocks.map((one, index) => el("option", { value: String(index) }, titleOf(one))));
     blockField.hidden = blocks.length === 1;
     numbers.replaceChildren(
       ...(result.warnings || []).map((warning) => el("p", { class: "notice" }, `Warning: ${warning}`)),

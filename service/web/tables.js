@@ -7,7 +7,8 @@ const MOST_CELLS = 10;
 
 export const blocksOf = (result) => result.blocks || [result];
 
-const unitOf = (block) => `${block.metric.kind.replaceAll("_", " ")} (${block.metric.unit})`;
+export const titleOf = (block) => block.metric.title || block.metric.kind.replaceAll("_", " ");
+const unitOf = (block) => `${titleOf(block)} (${block.metric.unit})`;
 
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
@@ -23,14 +24,15 @@ function perCell(block) {
 
 function strongest(block) {
   const found = [];
-  const walk = (patched, orig, reachable, index) => {
+  const part = (values, i) => (Array.isArray(values) ? values[i] : values);
+  const walk = (patched, orig, reachable, sem, index) => {
     if (Array.isArray(patched)) {
-      patched.forEach((item, i) => walk(item, Array.isArray(orig) ? orig[i] : orig, Array.isArray(reachable) ? reachable[i] : reachable, [...index, i]));
+      patched.forEach((item, i) => walk(item, part(orig, i), part(reachable, i), part(sem, i), [...index, i]));
     } else if (patched !== null && typeof orig === "number" && reachable !== false) {
-      found.push({ index, effect: patched - orig, patched, orig });
+      found.push({ index, effect: patched - orig, sem, patched, orig });
     }
   };
-  walk(block.patched, block.orig, block.reachable, []);
+  walk(block.patched, block.orig, block.reachable, block.effect_sem, []);
   return found.sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect)).slice(0, MOST_CELLS);
 }
 
@@ -44,8 +46,8 @@ export function summaryTables(result) {
     }
     const isSweep = block.axes.length && block.axes[0] !== "example";
     if (isSweep) {
-      tables.push(table(`Strongest effects on ${unitOf(block)}`, ["cell", "effect", "patched", "orig"],
-        strongest(block).map((cell) => [cellName(block, cell.index), number(cell.effect), number(cell.patched), number(cell.orig)]), { class: "numbers" }));
+      tables.push(table(`Strongest effects on ${unitOf(block)}`, ["cell", "effect", "± sem", "patched", "orig"],
+        strongest(block).map((cell) => [cellName(block, cell.index), number(cell.effect), number(cell.sem, 2), number(cell.patched), number(cell.orig)]), { class: "numbers" }));
     }
     return tables;
   });
