@@ -89,7 +89,7 @@ def on_simulated_devices(counts: tuple[int, ...] = (1, 4, 8, 16, 32)) -> list[di
     rows = []
     with stack() as processes:
         for count in counts:
-            settings = {"THREADS": "1", "SIMULATED_DEVICE_FLOPS": str(FLOPS_PER_SHARD / SHARD_S)}
+            settings = {**DEFAULTS, "THREADS": "1", "SIMULATED_DEVICE_FLOPS": str(FLOPS_PER_SHARD / SHARD_S)}
             per_worker = min(count, DEVICES_PER_WORKER)
             names = [f"n{count}-{i}" for i in range(count // per_worker)]
             with processes.workers(*names, DEVICE=",".join(["cpu"] * per_worker), **settings):

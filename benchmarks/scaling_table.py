@@ -25,10 +25,16 @@ def workers(found: dict[str, Any]) -> str:
     for number in (1, 2):
         row = real[f"{number}_workers"]
         efficiency = real["1_workers"]["processor_s"] / row["processor_s"]
-        lines.append([f"{number}, real, one thread each", real["shards"], row["seconds"], f"{efficiency:.2f} *"])
+        lines.append(
+            [f"{number}, real, one thread each", real["shards"], row["seconds"], f"{efficiency:.2f} *", "", ""]
+        )
     for row in found["simulated_devices"]:
-        lines.append([f"{row['devices']}, simulated", row["shards"], row["seconds"], f"{row['efficiency']:.2f}"])
-    return rows(["devices", "shards of the job", "seconds", "efficiency"], lines)
+        shares = [f"{100 * row[f'{name}_cpu_share']:.1f} %" for name in ("broker", "service")]
+        lines.append(
+            [f"{row['devices']}, simulated", row["shards"], row["seconds"], f"{row['efficiency']:.2f}", *shares]
+        )
+    header = ["devices", "shards of the job", "seconds", "efficiency", "broker, of one core", "service, of one core"]
+    return rows(header, lines)
 
 
 def queue(found: dict[str, Any]) -> str:

@@ -18,9 +18,11 @@ from api_schemas.datasets import ResolvedDataset
 from job_store.broker import TASK, broker_settings, queue_of
 from job_store.gauges import queues
 from job_store.reaper import lapse_leases, starved
+from job_store.records import Limits, Retention
 from job_store.script import Step
 from job_store.shards import claim, complete, finish, heartbeat
 from job_store.store import JobStore
+from job_store.submission import create
 from job_store.workers import beat, keep_listed, waiting_messages
 from tests.embedded_valkey import EmbeddedValkey, embedded_valkey
 from tests.stored_jobs import new_job, submit
@@ -93,7 +95,8 @@ def store_cost() -> dict[str, Any]:
 def _measure(meter: Meter) -> None:
     """The life of a job of a thousand shards beside a thousand other jobs and a thousand listed workers."""
     store = meter.store
-    submit(store, *(new_job() for _ in range(1000)), owner="others")
+    limits, retention = Limits(), Retention()
+    meter.run("create a job", *(create("others", [new_job()], limits=limits, retention=retention) for _ in range(1000)))
     prompts = ResolvedDataset(orig=[list(range(16))] * 10, new=[list(range(16))] * 10, roles={}, answers={})
     submit(store, replace(new_job(model={"name": MODEL}), shards=(prompts,) * SHARDS))
     names = [f"worker-{number}" for number in range(1000)]
@@ -103,7 +106,7 @@ def _measure(meter: Meter) -> None:
     meter.run("waiting_messages", *(waiting_messages(name, [MODEL]) for name in names))
     held = meter.run("claim", *(claim(MODEL, name, 60) for name in names[:SHARDS]))
     meter.run("heartbeat", *(heartbeat(one, 60) for one in held))
-    meter.run("reaper's round", *(lapse_leases(), starved(), queues()) * 20)
+    meter.run("reaper, each of its queries", *(lapse_leases(), starved(), queues()) * 20)
     settings: dict[str, Any] = {"device": "gpu", "phases": 1, "worker": "w", "lease_s": 60}
     *_, last = meter.run("finish", *(finish(one, OUTPUT, **settings) for one in held))
     meter.run("complete", complete(last.assembly, b"{}", b"x" * 2**20))
