@@ -4,6 +4,7 @@
 somebody who reads the file in the repository) is turned into one within the site.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -38,3 +39,8 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     if place in PAGES_AT_ROOT:
         return markdown.replace("](docs/", "](")
     return markdown if place.startswith("examples/") else markdown.replace("](../", "](")
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Docstrings as a reader of the site needs them: the name without its Sphinx role."""
+    return re.sub(r":(?:class|func|meth|mod):(?=<code>)", "", html)
