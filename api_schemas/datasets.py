@@ -44,12 +44,8 @@ class StringsInPrompts(Frozen):
     """Which occurrence, 0-based, negative from the end; absent: the string must occur exactly once."""
 
 
-PromptRole = (
-    Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
-    | Annotated[list[Prompt], Field(min_length=1)]
-    | StringsInPrompts
-)
-"""One position per example, one string per example, or strings with an occurrence."""
+PromptRole = Annotated[list[int], Field(min_length=1)] | Annotated[list[Prompt], Field(min_length=1)] | StringsInPrompts
+"""One position per example (negative from the end), one string per example, or strings with an occurrence."""
 
 
 class PromptsDataset(_Swappable):
@@ -62,7 +58,8 @@ class PromptsDataset(_Swappable):
     new: Annotated[list[Prompt], Field(min_length=1, examples=[["When Anna and Paul went out, Mark thanked"]])]
     """Prompts of the run the patch comes from; each as many tokens as its orig."""
     roles: Annotated[dict[Name, PromptRole], Field(examples=[{"end": [7]}])] = {}
-    """Named positions: a list of positions or of strings, one per example, or `strings` with an `occurrence`."""
+    """Named positions: a list of positions (negative from the end) or of strings, one per example, or `strings` with an
+    `occurrence`."""
     answers: Annotated[dict[Name, list[Prompt]], Field(examples=[{"IO": [" Mary"]}])] = {}
     """Named answers: one single-token string per example."""
     prepend_bos: Annotated[bool, Field(examples=[False])] = False
@@ -78,8 +75,8 @@ class TokensDataset(_Swappable):
     """Token ids of the run being patched."""
     new: Annotated[list[Annotated[list[TokenId], Field(min_length=1)]], Field(min_length=1, examples=[[[6, 9, 2]]])]
     """Token ids of the run the patch comes from."""
-    roles: Annotated[dict[Name, list[Annotated[int, Field(ge=0)]]], Field(examples=[{"end": [2]}])] = {}
-    """Named positions: one per example."""
+    roles: Annotated[dict[Name, list[int]], Field(examples=[{"end": [-1]}])] = {}
+    """Named positions: one per example, negative from the end."""
     answers: Annotated[dict[Name, list[TokenId]], Field(examples=[{"IO": [5]}])] = {}
     """Named answers: one token id per example."""
 

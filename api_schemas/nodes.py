@@ -171,7 +171,8 @@ class Sweep(Frozen):
     heads: Annotated[
         Literal["all", "joint"] | Annotated[list[Index], Field(min_length=1)] | None, Field(examples=["all"])
     ] = None
-    """Heads of the grid, with `z q k v pattern`: all (the default), a list, or `joint`: a layer's heads as one node."""
+    """Heads of the grid, with `z q k v pattern`: all, a list, or `joint`: a layer's heads as one node. Absent: all, but
+    joint where `hook` is a list that names a hook without heads too, such as `["z", "mlp_out"]`."""
     neurons: Annotated[
         Literal["all", "joint"] | Annotated[list[Index], Field(min_length=1)] | None, Field(examples=[None])
     ] = None

@@ -11,11 +11,13 @@ from api_schemas.metrics import (
     LogitDiff,
     Loss,
     Metric,
+    title_of,
 )
 from api_schemas.models import ModelShape
 from api_schemas.nodes import Node, PositionRef, SweepOf
 from api_schemas.spec import JobSpec
 from service.node_checks import ends_of
+from service.position_warnings import position_warnings
 from service.wording import counted, listed, shown
 
 UNREACHABLE_SHOWN = 6
@@ -30,6 +32,8 @@ def warnings_of(
         rest = len(unreachable) - len(named)
         more = f" and {rest:,} more" if rest else ""
         yield f"no path leads to any receiver from {', '.join(named)}{more}: there, patched equals orig exactly"
+    yield from _repeated(spec)
+    yield from position_warnings(spec, dataset)
     yield from _equal_runs(spec, dataset)
     yield from _fixed_embeddings(spec)
     for metric in spec.all_metrics:
@@ -40,6 +44,22 @@ def warnings_of(
         yield from _out_of_reach(spec, metric, dataset, shape)
         if spec.method == "attribution" and metric.is_flat_at_orig:
             yield f"the gradient of {metric.kind} at orig is 0, so method 'attribution' estimates 0 for every cell"
+
+
+def _repeated(spec: JobSpec) -> Iterator[str]:
+    """What is computed twice."""
+    titles = [title_of(metric) for metric in spec.resolved_metrics]
+    for title in dict.fromkeys(title for title in titles if titles.count(title) > 1):
+        yield f"metrics {listed(place for place, other in enumerate(titles) if other == title)} are the same: {title}"
+    for field, end in ends_of(spec.patch).items():
+        if isinstance(end, SweepOf):
+            for axis in ("layers", "heads", "neurons", "positions"):
+                chosen = getattr(end.sweep, axis)
+                again = (
+                    sorted({str(one) for one in chosen if chosen.count(one) > 1}) if isinstance(chosen, list) else []
+                )
+                if again:
+                    yield f"{axis} of the {field} sweep name {listed(again)} more than once: these cells are repeated"
 
 
 def _equal_runs(spec: JobSpec, dataset: ResolvedDataset) -> Iterator[str]:

@@ -1,8 +1,11 @@
 """What a result says about the software that made it."""
 
 import platform
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+
+from api_schemas.spec import JobSpec
 
 
 def _version(package: str) -> str:
@@ -17,3 +20,9 @@ def versions() -> dict[str, str]:
     """Versions of everything that may change a number."""
     packages = ("pathpatch", "torch", "transformer-lens")
     return {package: _version(package) for package in packages} | {"python": platform.python_version()}
+
+
+def dtype_warnings(spec: JobSpec, devices: Sequence[str]) -> Iterator[str]:
+    """An arithmetic that the devices do not have."""
+    if spec.dtype == "tf32" and "cpu" in devices:
+        yield "dtype 'tf32' exists on GPUs only: what ran on the cpu is float32"

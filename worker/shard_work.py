@@ -13,7 +13,7 @@ from worker.experiment import AssembledResult, ShardSettings, assemble, phases, 
 from worker.experiment import finish_phase as merge_phase
 from worker.model_cache import ModelCache
 from worker.models import LoadedModel
-from worker.provenance import versions
+from worker.provenance import dtype_warnings, versions
 from worker.settings import WorkerSettings
 
 OUTPUTS_AT_ONCE = 16
@@ -98,7 +98,7 @@ def _head(held: Claim, model: LoadedModel, result: AssembledResult, taking_part:
         "blocks": result.blocks,
         "checks": result.checks,
         "unreachable_senders": result.unreachable_senders,
-        "warnings": [*held.facts.warnings, *result.warnings],
+        "warnings": [*held.facts.warnings, *result.warnings, *dtype_warnings(held.spec, taking_part)],
         "provenance": {
             "model": held.spec.model.name,
             "revision": model.revision,

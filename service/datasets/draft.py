@@ -78,7 +78,7 @@ def check_role_positions(draft: Draft) -> None:
 
 def beyond(position: int, example: int, length: int) -> str:
     """A position that its prompt does not have."""
-    return f"position {position} does not exist in prompt {example}: it has positions 0 to {length - 1}"
+    return f"position {position} does not exist in prompt {example}: it has positions 0 to {length - 1}, -1 is the last"
 
 
 def _check_total(draft: Draft, limits: Limits) -> None:

@@ -1,5 +1,6 @@
 """The `prompts` and `tokens` datasets: the client's own prompts, as text or as token ids."""
 
+from collections.abc import Sequence
 from itertools import islice
 
 from tokenizers import Tokenizer
@@ -12,7 +13,8 @@ from service.wording import counted, shown, wrong
 
 def draft_tokens(dataset: TokensDataset) -> Draft:
     """Prompts given as token ids."""
-    draft = Draft(dataset.orig, dataset.new, dict(dataset.roles), dict(dataset.answers))
+    roles = {role: _from_the_start(places, dataset.orig) for role, places in dataset.roles.items()}
+    draft = Draft(dataset.orig, dataset.new, roles, dict(dataset.answers))
     check_counts(draft, len(dataset.orig))
     check_role_positions(draft)
     return draft
@@ -25,7 +27,8 @@ def draft_prompts(dataset: PromptsDataset, tokenizer: Tokenizer, bos_id: int | N
     draft = Draft([prompt.ids for prompt in orig], [prompt.ids for prompt in new])
     for role, given in dataset.roles.items():
         strings = given.strings if isinstance(given, StringsInPrompts) else given
-        draft.roles[role] = [place for place in strings if isinstance(place, int)]
+        places = [place for place in strings if isinstance(place, int)]
+        draft.roles[role] = _from_the_start(places, draft.orig)
         if len(draft.roles[role]) != len(strings):
             occurrence = given.occurrence if isinstance(given, StringsInPrompts) else None
             nested = isinstance(given, StringsInPrompts)
@@ -35,6 +38,15 @@ def draft_prompts(dataset: PromptsDataset, tokenizer: Tokenizer, bos_id: int | N
     check_counts(draft, len(orig))
     check_role_positions(draft)
     return draft
+
+
+def _from_the_start(places: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[int]:
+    """Positions counted from 0; one that lies before its prompt stays negative, which is then a problem."""
+    found = list(places)
+    for example, (place, prompt) in enumerate(zip(places, prompts, strict=False)):
+        if -len(prompt) <= place < 0:
+            found[example] = place + len(prompt)
+    return found
 
 
 def _find(

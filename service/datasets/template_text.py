@@ -28,6 +28,10 @@ class Template:
         parts = _SLOT.split(template)
         return cls(parts[::2], parts[1::2])
 
+    def has_space_before(self, slot: str) -> bool:
+        """Whether some place of the slot follows a space."""
+        return any(text[-1:].isspace() for text, own in zip(self.texts, self.slots, strict=False) if own == slot)
+
     def fill(self, fillers: Mapping[str, str]) -> FilledTemplate:
         """Put each slot's filler at all of its places."""
         text = self.texts[0]

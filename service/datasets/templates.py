@@ -62,7 +62,20 @@ def _tokenised(
         by_filler = {filler: token_ids(tokenizer, _spaced(filler))[0] for filler in dataset.slots[slot]}
         draft.answers[answer] = [by_filler[one.orig[slot]] for one in drawn]
     draft.problems = list(dict.fromkeys(draft.problems))[:MOST_PER_KIND]
+    draft.warnings += _double_spaces(dataset, templates)
     return draft
+
+
+def _double_spaces(dataset: TemplatesDataset, templates: list[Template]) -> Iterator[str]:
+    """Fillers that bring the space that their template already has."""
+    for slot, fillers in dataset.slots.items():
+        spaced = next((filler for filler in fillers if filler[:1].isspace()), None)
+        places = (index for index, template in enumerate(templates) if template.has_space_before(slot))
+        if spaced is not None and (index := next(places, None)) is not None:
+            begins = (
+                f"filler {shown(spaced)} of slot {slot} begins with a space, and so does its place in template {index}"
+            )
+            yield f"{begins}: the prompt has two spaces there; leave the filler's out"
 
 
 def _position(

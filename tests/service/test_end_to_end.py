@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from api_schemas.models import DEMO_FOLDER
+from api_schemas.results import MultiMetricResult
 from service.documented import EXAMPLE_SPEC
 from tests.embedded_valkey import embedded_valkey
 from tests.golden_cases import FOLDER, TOLERANCE, GoldenCase, golden_cases
@@ -117,7 +118,30 @@ def test_figures_of_a_real_sweep_are_drawn(stack: httpx.Client) -> None:
     for accept in ("application/json", "text/html", "image/svg+xml"):
         assert stack.get(job["links"]["figure"], headers={"Accept": accept}).status_code == 200
     rows = stack.get(job["links"]["result"], headers={"Accept": "text/csv"}).text.splitlines()
-    assert len(rows) == 33 and rows[0].startswith("metric,sender_layer,sender_head,patched")
+    assert len(rows) == 33 and rows[0].startswith("metric,title,sender_layer,sender_head,patched")
+
+
+def test_a_result_repeats_what_validation_warned_of_and_names_each_metric(stack: httpx.Client) -> None:
+    """Whoever reads the result later did not see the answer to its submission."""
+    keys = [{"kind": "attention", "query": "end", "key": key} for key in ("IO", "S1")]
+    late = {"hook": "z", "layer": 3, "head": 0}
+    spec = EXAMPLE_SPEC | {
+        "dataset": {"kind": "ioi", "examples": 8, "seed": 6},
+        "patch": EXAMPLE_SPEC["patch"] | {"senders": [*EXAMPLE_SPEC["patch"]["senders"], late]},
+        "metrics": [*keys, keys[0]],
+        "dtype": "tf32",
+    }
+    spec.pop("metric")
+    warnings = stack.post("/v1/jobs:validate", json=spec).json()["warnings"]
+    job = stack.post("/v1/jobs", json=spec, headers=WAIT).json()
+    result = MultiMetricResult.model_validate(stack.get(job["links"]["result"]).json())
+    tf32 = "dtype 'tf32' exists on GPUs only: what ran on the cpu is float32"
+    assert result.warnings == [*warnings, tf32] and len(warnings) == 2
+    head = "head {layer}.{head}".format(**EXAMPLE_SPEC["patch"]["receivers"][0])
+    assert [block.metric.title for block in result.blocks[:2]] == [
+        f"attention end → {key}, {head}" for key in ("IO", "S1")
+    ]
+    assert {block.n_examples for block in result.blocks} == {8}
 
 
 def test_one_trace_leads_from_the_request_through_the_queue_to_the_shards(

@@ -7,11 +7,12 @@ import pytest
 from api_schemas.errors import InvalidSpec
 from service.limits import Limits
 from service.validation import normalised
-from tests.specs_of_demo import RECEIVERS, SENDERS, TEMPLATES, TOKENS, JobSpec, check, document, problems
+from tests.specs_of_demo import PROMPTS, RECEIVERS, SENDERS, TEMPLATES, TOKENS, JobSpec, check, document, problems
 
 SWEEP = {"senders": {"sweep": {"hook": "z"}}, "receivers": RECEIVERS}
 EDGES = {"senders": {"sweep": {"hook": "z"}}, "receivers": {"sweep": {"hook": ["q", "k"]}}}
 LOGIT = {"kind": "logit", "answer": "IO"}
+EACH = {"kind": "activation", "nodes": {"sweep": {"hook": "resid_pre", "positions": "each"}}}
 
 
 @pytest.mark.parametrize(
@@ -150,6 +151,47 @@ def test_result_sizes_are_about_those_of_the_json() -> None:
         (
             {"patch": {"senders": [{"hook": "pos_embed"}], "receivers": RECEIVERS}},
             "pos_embed is the same in both runs, so patching it changes nothing (it does with source 'zero')",
+        ),
+        (
+            {"metric": None, "metrics": [LOGIT, {"kind": "kl"}, {**LOGIT, "position": "end"}]},
+            "metrics 0, 2 are the same: logit of IO",
+        ),
+        (
+            {"patch": {"senders": {"sweep": {"hook": "z", "layers": [0, 1, 0]}}, "receivers": RECEIVERS}},
+            "layers of the senders sweep name 0 more than once: these cells are repeated",
+        ),
+        (
+            {
+                "dataset": TOKENS,
+                "metric": LOGIT,
+                "patch": {"senders": SENDERS, "receivers": RECEIVERS, "positions": [3, 1]},
+            },
+            "position 3 exists in 1 of 2 prompts only: the others count there with an effect of 0",
+        ),
+        (
+            {"dataset": PROMPTS, "metric": LOGIT, "patch": EACH},
+            "position 11 exists in 1 of 2 prompts only: the others count there with an effect of 0, and n_patched says",
+        ),
+        (
+            {"dataset": PROMPTS, "metric": LOGIT, "patch": EACH},
+            "and IO is at 1 to 3, end is at 10 to 11: sweep roles to compare equal words",
+        ),
+        (
+            {"patch": {"senders": SENDERS, "receivers": RECEIVERS, "source": "mean"}},
+            "source 'mean' is per position, and ",
+        ),
+        (
+            {
+                "patch": {
+                    "senders": [{**SENDERS[0], "positions": "IO"}],
+                    "receivers": [{**RECEIVERS[0], "positions": "end"}],
+                }
+            },
+            "no path leads to any receiver from z 1.2 at IO: there, patched equals orig exactly",
+        ),
+        (
+            {"dataset": {**TEMPLATES, "slots": {**TEMPLATES["slots"], "OBJECT": ["book", " ring", "lamp"]}}},
+            'filler " ring" of slot OBJECT begins with a space, and so does its place in template 0',
         ),
         (
             {"metric": {"kind": "kl"}, "method": "attribution"},

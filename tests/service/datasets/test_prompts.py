@@ -34,6 +34,14 @@ def test_roles_by_text_equal_roles_by_position() -> None:
     assert by_text == resolved(roles={"IO": by_text.roles["IO"]})
 
 
+def test_positions_may_be_counted_from_the_end() -> None:
+    """As in templates; tokens that are already ids count alike."""
+    prompts = resolved(roles={"to": [-1, -1], "IO": [-11, 2]})
+    assert prompts.roles["to"] == [len(prompt) - 1 for prompt in prompts.orig]
+    tokens = check(dataset={**TOKENS, "roles": {"IO": [-4, -1]}}, metric={"kind": "kl"}).dataset
+    assert tokens.roles["IO"] == [0, 2]
+
+
 def test_a_string_of_several_tokens_stands_for_its_last() -> None:
     """A name of several tokens is complete at its last one: where a model can know it."""
     orig = ["When Annabelle and John arrived, John gave a book to"]
@@ -88,6 +96,7 @@ NOT_THERE = (
             'occurrence 1 does not exist: " Mary" occurs 1 time in orig prompt 1, at ',
         ),
         ([3], "/dataset/roles/S", "S has 1 for 2 examples: give one per example"),
+        ([3, -40], "/dataset/roles/S/1", "position -40 does not exist in prompt 1: it has positions 0 to "),
         ([3, 40], "/dataset/roles/S/1", "position 40 does not exist in prompt 1: it has positions 0 to "),
     ],
 )
