@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,11 +46,18 @@ def test_a_job_survives_the_kill_of_the_broker(deployment: Deployment, store: Jo
 
 
 def test_nothing_hangs_after_the_data_is_gone(deployment: Deployment, store: JobStore) -> None:
-    """A client gets a clear answer, and the next job runs."""
+    """A client gets a clear answer, even one that was waiting or reading events, and the next job runs."""
     submit(store, lost := demo_job(shards=6, seed=31))
     deployment.holder(lost.id)
-    deployment.valkey.erase()
-    deployment.valkey.start()
+    with ThreadPoolExecutor() as waiting:
+        waited = waiting.submit(deployment.client.get, f"/v1/jobs/{lost.id}", headers={"Prefer": "wait=60"})
+        events = {"Accept": "text/event-stream"}
+        streamed = waiting.submit(deployment.client.get, f"/v1/jobs/{lost.id}/events", headers=events)
+        time.sleep(0.3)
+        deployment.valkey.erase()
+        deployment.valkey.start()
+        assert waited.result(15).status_code in (404, 503)
+        assert "succeeded" not in streamed.result(15).text
     with pytest.raises(UnknownJob):
         store.run(jobs.get(lost.id))
     gone = deployment.client.get(f"/v1/jobs/{lost.id}")
