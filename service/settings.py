@@ -1,5 +1,6 @@
 """All that the service reads from the environment."""
 
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from ipaddress import ip_address
@@ -7,6 +8,8 @@ from typing import Any, Literal, get_args
 
 DAY_S = 86400.0
 PREFIX = "PATHPATCH_"
+LEAST_SECRET_BYTES, MOST_SECRET_BYTES = 24, 64
+"""Of a webhook secret, as the standard says."""
 
 Authentication = Literal["auto", "on", "off"]
 LogFormat = Literal["json", "text"]
@@ -107,7 +110,18 @@ class Settings:
             raise BadSetting(
                 f"{PREFIX}ADMIN_KEY", "***", "at least 32 characters, such as `openssl rand -hex 32` prints"
             )
+        _check_webhook_secret(settings.webhook_secret)
         return settings
+
+
+def _check_webhook_secret(secret: str) -> None:
+    try:
+        size = len(b64decode(secret.removeprefix("whsec_") + "==", validate=True))
+    except ValueError:
+        size = 0
+    if secret and not (secret.startswith("whsec_") and LEAST_SECRET_BYTES <= size <= MOST_SECRET_BYTES):
+        allowed = f"whsec_ and {LEAST_SECRET_BYTES} to {MOST_SECRET_BYTES} bytes in base64"
+        raise BadSetting(f"{PREFIX}WEBHOOK_SECRET", "***", allowed)
 
 
 def _parse(variable: str, value: str, kind: Any) -> Any:

@@ -38,6 +38,9 @@ def test_an_admin_key_turns_keys_on() -> None:
         ("PATHPATCH_AUTH", "maybe", "auto, on, off"),
         ("PATHPATCH_WEBHOOK_ALLOW_HTTP", "perhaps", "true or false"),
         ("PATHPATCH_ADMIN_KEY", "short", "at least 32 characters"),
+        ("PATHPATCH_WEBHOOK_SECRET", "hunter2", "bytes in base64"),
+        ("PATHPATCH_WEBHOOK_SECRET", "whsec_not base64!", "bytes in base64"),
+        ("PATHPATCH_WEBHOOK_SECRET", "whsec_c2hvcnQ=", "bytes in base64"),
     ],
 )
 def test_a_senseless_variable_is_named_with_what_it_may_hold(variable: str, value: str, told: str) -> None:
