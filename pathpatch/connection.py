@@ -36,6 +36,8 @@ class Connection:
     def of(cls, url: str | None, api_key: str | None, timeout_s: float) -> "Connection":
         """What was given, else what the environment says, else this machine."""
         address = url or os.environ.get("PATHPATCH_URL") or DEFAULT_URL
+        if "://" not in address:
+            address = f"http://{address}"
         return cls(address.rstrip("/"), api_key or os.environ.get("PATHPATCH_API_KEY") or None, timeout_s)
 
     def options(self) -> dict[str, Any]:

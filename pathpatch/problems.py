@@ -1,9 +1,10 @@
 """What can go wrong on the client's side of the wire, in words that name the field and the fix."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from api_schemas.errors import FieldError, PathPatchingError, Problem
 
@@ -21,21 +22,52 @@ class SpecError(PathPatchingError, ValueError):
         self.errors = errors
 
     @classmethod
-    def of(cls, invalid: ValidationError) -> "SpecError":
-        """The same complaint in plain words, one per field."""
-        found = [_field_error(error) for error in invalid.errors(include_url=False)]
-        unique = tuple(dict.fromkeys(found))
-        return cls("; ".join(f"{error.pointer}: {error.message}" for error in unique[:4]), unique)
+    def of(cls, invalid: ValidationError, given: Mapping[str, Any], fields: Iterable[str]) -> "SpecError":
+        """The same complaint in plain words, one per field.
+
+        Args:
+            given: What was validated: it tells a field's name from that of a union's branch.
+            fields: The fields there are, to suggest one for a name that is none.
+        """
+        told: dict[str, list[Any]] = {}
+        for error in invalid.errors(include_url=False):
+            told.setdefault(_pointer(error, given), []).append(error)
+        deepest = [pointer for pointer in told if not any(other.startswith(f"{pointer}/") for other in told)]
+        found = tuple(FieldError(pointer=at or "/", message=_message(told[at], fields)) for at in deepest)
+        return cls("; ".join(f"{error.pointer}: {error.message}" for error in found[:4]), found)
 
 
-def _field_error(error: Any) -> FieldError:
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] not in ("missing", "value_error", "extra_forbidden"):
-        message += f", not {error['input']!r:.60}"
-    if error["type"] == "extra_forbidden":
-        message = "no such field"
-    named = [str(part) for part in error["loc"] if "[" not in str(part)]  # a branch of a union is no field
-    return FieldError(pointer="".join(f"/{part}" for part in named) or "/", message=message)
+def _pointer(error: Any, given: Any) -> str:
+    """Where the fault is in what was given; a missing field is named too."""
+    pointer = ""
+    for part in error["loc"]:
+        inside = _inside(given, part)
+        if inside is not _NOWHERE:
+            given = inside
+            pointer += f"/{part}"
+    return f"{pointer}/{error['loc'][-1]}" if error["type"] == "missing" else pointer
+
+
+_NOWHERE = object()
+
+
+def _inside(given: Any, part: Any) -> Any:
+    if isinstance(given, Mapping):
+        return given.get(part, _NOWHERE)
+    if isinstance(given, list):
+        return given[part] if isinstance(part, int) and part < len(given) else _NOWHERE
+    return getattr(given, part, _NOWHERE) if isinstance(part, str) and isinstance(given, BaseModel) else _NOWHERE
+
+
+def _message(errors: list[Any], fields: Iterable[str]) -> str:
+    """What is wrong with one field; the branches of a union in one sentence."""
+    first = errors[0]
+    if first["type"] == "extra_forbidden":
+        near = get_close_matches(str(first["loc"][-1]), fields, n=1)
+        return "no such field" + (f": did you mean {near[0]}?" if near else "")
+    said = list(dict.fromkeys(str(error["msg"]).removeprefix("Value error, ") for error in errors))
+    message = " or ".join([said[0], *(one.removeprefix("Input should be ") for one in said[1:])])
+    return message if first["type"] in ("missing", "value_error") else f"{message}, not {first['input']!r:.60}"
 
 
 class ServiceError(PathPatchingError):

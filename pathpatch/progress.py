@@ -68,7 +68,7 @@ class _Calling(_Quiet):
 
 
 class _Line:
-    """Overwrites one line, as tqdm does."""
+    """Overwrites one line, as tqdm does; of several jobs, each takes the place of the one before."""
 
     def __enter__(self) -> Told:
         self._longest = 0
@@ -78,16 +78,15 @@ class _Line:
         line = text_bar(job)
         self._longest = max(self._longest, len(line))
         sys.stdout.write("\r" + line.ljust(self._longest))
-        if job.status in TERMINAL:
-            sys.stdout.write("\n")
         sys.stdout.flush()
 
     def __exit__(self, *ended: object) -> None:
-        pass
+        if self._longest:
+            sys.stdout.write("\n")
 
 
 class _RichBar:
-    """A bar in the terminal, on standard error so that output can be piped."""
+    """A bar in the terminal, on standard error so that output can be piped; of several jobs, one after the other."""
 
     def __enter__(self) -> Told:
         from rich.console import Console
@@ -95,15 +94,13 @@ class _RichBar:
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self._progress = Progress(*columns, console=Console(stderr=True))
-        self._tasks: dict[str, Any] = {}
         self._progress.start()
+        self._task = self._progress.add_task("", total=None)
         return self._show
 
     def _show(self, job: Job) -> None:
-        if job.id not in self._tasks:
-            self._tasks[job.id] = self._progress.add_task(job.id, total=None)
         self._progress.update(
-            self._tasks[job.id],
+            self._task,
             description=f"{job.id}  {words(job)}{time_left(job)}",
             completed=job.progress.done,
             total=job.progress.total or None,

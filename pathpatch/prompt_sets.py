@@ -40,12 +40,11 @@ def prompts(
     """Your own prompts as text; each pair must have as many tokens.
 
     Args:
-        roles: Name -> one position per example, or one string per example found in its orig prompt.
+        roles: Name -> one position per example (negative from the end), or one string found in its orig prompt.
         answers: Name -> one single-token string per example, usually with its leading space.
     """
-    named = {"roles": _plain_lists(roles), "answers": _plain_lists(answers)}
-    given = {"orig": list(orig), "new": list(new), "prepend_bos": prepend_bos, "swap": swap}
-    return build(PromptsDataset, kind="prompts", **given, **named)
+    named = {"roles": dict(roles or {}), "answers": dict(answers or {})}
+    return build(PromptsDataset, kind="prompts", orig=orig, new=new, **named, prepend_bos=prepend_bos, swap=swap)
 
 
 def tokens(
@@ -57,18 +56,8 @@ def tokens(
     swap: bool = False,
 ) -> TokensDataset:
     """Your own prompts as token ids; each pair must be of equal length. Arrays and tensors are taken too."""
-    rows = {"orig": [_integers(row) for row in orig], "new": [_integers(row) for row in new]}
-    named = {
-        "roles": {name: _integers(places) for name, places in (roles or {}).items()},
-        "answers": {name: _integers(ids) for name, ids in (answers or {}).items()},
-    }
-    return build(TokensDataset, kind="tokens", **rows, **named, swap=swap)
-
-
-def _integers(values: Any) -> list[Any]:
-    """A list, of an array or tensor too."""
-    listed: list[Any] = values.tolist() if hasattr(values, "tolist") else list(values)
-    return listed
+    named = {"roles": dict(roles or {}), "answers": dict(answers or {})}
+    return build(TokensDataset, kind="tokens", orig=orig, new=new, **named, swap=swap)
 
 
 def templates(
@@ -91,11 +80,7 @@ def templates(
         roles: Name -> a slot, ``{"slot": "B", "occurrence": 1}``, or a position (negative from the end).
         answers: Name -> the slot whose orig filler is the answer.
     """
-    given = {"templates": list(templates), "slots": _plain_lists(slots), "new": dict(new), "seed": seed}
+    given = {"templates": list(templates), "slots": dict(slots), "new": dict(new), "seed": seed}
     named = {"roles": dict(roles or {}), "answers": dict(answers or {})}
     drawn = {"examples": examples, "prepend_bos": prepend_bos, "swap": swap}
     return build(TemplatesDataset, kind="templates", **given, **named, **drawn)
-
-
-def _plain_lists(named: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {name: item if isinstance(item, str | Mapping) else list(item) for name, item in (named or {}).items()}

@@ -96,7 +96,7 @@ def _columns(block: Block) -> dict[str, Any]:
         columns["new"] = np.broadcast_to(block.new, block.shape).ravel()
     for name in CELL_FIELDS:
         array = block.on_cells(name)
-        if array is not None:
+        if array is not None and block.axes != ("example",):  # of one cell they are in the summary
             columns[name] = array.ravel()
     return columns
 

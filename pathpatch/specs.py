@@ -37,6 +37,7 @@ from pathpatch.ends import (
     value,
 )  # fmt: skip
 from pathpatch.measures import Metric, attention, attention_diff, kl, log_prob, logit, logit_diff, loss, prob
+from pathpatch.problems import SpecError
 from pathpatch.prompt_sets import Dataset, ioi, prompts, templates, tokens
 
 __all__ = [
@@ -164,6 +165,8 @@ def _spec(
     model: str | ModelSpec,
     options: Options,
 ) -> JobSpec:
+    if isinstance(metric, str):
+        raise SpecError(f"metric {metric!r} is only a name: call it, such as pp.logit_diff() or pp.kl()")
     rest: dict[str, Any] = dict(options)
     output = {name: rest.pop(name) for name in ("per_example", "decimals", "reduce") if name in rest}
     if "top" in rest:

@@ -179,6 +179,8 @@ def get_result(job_id: str, spec: Mapping[str, Any] | None = None) -> Call[Resul
 
 def get_figure(job_id: str, figure_format: str, kind: str | None, block: int | str) -> Call[bytes]:
     """The result's figure as the service draws it."""
+    if figure_format not in FIGURE_FORMATS:
+        raise ValueError(f"no figure format {figure_format!r}: it is one of {', '.join(FIGURE_FORMATS)}")
     params = {"block": str(block)} | ({} if kind is None else {"kind": kind})
     headers = {"accept": FIGURE_FORMATS[figure_format]}
     return Call("GET", _job_path(job_id, "/figure"), lambda a: check(a).content, params=params, headers=headers)

@@ -377,3 +377,14 @@ def test_importing_pathpatch_imports_nothing_heavy():
     code = "import pathpatch, sys; print([m for m in ('numpy', 'httpx', 'plotly', 'pydantic') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_an_address_without_a_scheme_is_taken_as_http():
+    """People type host and port."""
+    assert pp.Client("127.0.0.1:8123").url == "http://127.0.0.1:8123"
+
+
+def test_an_unknown_figure_format_is_answered_with_the_known_ones():
+    """Before anything is sent."""
+    with pytest.raises(ValueError, match="'pdf': it is one of json, html, svg"):
+        pp.Client().figure("job_1", "pdf")

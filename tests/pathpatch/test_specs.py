@@ -108,7 +108,19 @@ def test_options_reach_their_place_in_the_spec():
         (lambda: pp.path_patch(pp.query("9.6"), pp.query("10.7"), pp.ioi(1), pp.kl()), "hook 'q' cannot be a sender"),
         (lambda: pp.ioi(0), "/examples"),
         (lambda: pp.path_patch(pp.heads("1.1"), pp.resid(3), pp.ioi(1), pp.kl(), dtype="f8"), "/dtype.*not 'f8'"),
-        (lambda: pp.path_patch(pp.heads("1.1"), pp.resid(3), pp.ioi(1), pp.kl(), dtpe="x"), "/dtpe: no such field"),
+        (
+            lambda: pp.path_patch(pp.heads("1.1"), pp.resid(3), pp.ioi(1), pp.kl(), dtpe="x"),
+            "/dtpe: .*did you mean dtype",
+        ),
+        (lambda: pp.path_patch(pp.heads("1.1"), pp.resid(3), pp.ioi(1), "kl"), r"only a name: call it, .*pp\.kl\(\)"),
+        (
+            lambda: pp.prompts(["a b"], ["a c"], roles={"end": [1.5]}),
+            "^/roles/end/0: Input should be a valid integer or a valid string, not 1.5$",
+        ),
+        (
+            lambda: pp.path_patch(pp.heads("1.1"), pp.resid(3), {"kind": "ioi"}, pp.kl()),
+            "^/dataset/examples: Field req",
+        ),
         (lambda: pp.sweep("zz"), "/sweep/hook.*not 'zz'"),
         (lambda: pp.path_patch([], pp.resid(3), pp.ioi(1), pp.kl()), "/senders"),
     ],
