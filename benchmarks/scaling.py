@@ -11,7 +11,8 @@ import os
 import signal
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,31 +85,30 @@ def _round(processes: Stack, workers: list[LiveWorker], job: NewJob) -> dict[str
     return {"seconds": round(seconds, 2), "processor_s": round(used, 2)}
 
 
-def on_simulated_devices(counts: tuple[int, ...] = (1, 4, 8, 16, 32)) -> list[dict[str, Any]]:
+def on_simulated_devices(counts: Sequence[int] = (1, 4, 8, 16, 32)) -> dict[str, Any]:
     """One job on so many real worker children whose devices sleep; efficiency is against shards that cost only that."""
-    rows = []
+    rows = {}
     with stack() as processes:
         for count in counts:
             settings = {**DEFAULTS, "THREADS": "1", "SIMULATED_DEVICE_FLOPS": str(FLOPS_PER_SHARD / SHARD_S)}
             per_worker = min(count, DEVICES_PER_WORKER)
             names = [f"n{count}-{i}" for i in range(count // per_worker)]
-            with processes.workers(*names, DEVICE=",".join(["cpu"] * per_worker), **settings):
+            with ExitStack() as started:
+                for name in names:  # one after the other: each imports torch
+                    started.enter_context(processes.workers(name, DEVICE=",".join(["cpu"] * per_worker), **settings))
                 processes.seconds_of(demo_job(count))  # every child has done its first shard
                 shards = SHARDS_PER_DEVICE * count
                 before = _cpu_seconds(processes)
                 seconds = processes.seconds_of(demo_job(shards))
                 used = {name: value - before[name] for name, value in _cpu_seconds(processes).items()}
-            rows.append(
-                {
-                    "devices": count,
-                    "shards": shards,
-                    "seconds": round(seconds, 2),
-                    "shards_per_s": round(shards / seconds, 2),
-                    "efficiency": round(shards * SHARD_S / count / seconds, 3),
-                    **{f"{name}_cpu_share": round(value / seconds, 3) for name, value in used.items()},
-                }
-            )
-            print(json.dumps(rows[-1]), flush=True)
+            rows[str(count)] = {
+                "shards": shards,
+                "seconds": round(seconds, 2),
+                "shards_per_s": round(shards / seconds, 2),
+                "efficiency": round(shards * SHARD_S / count / seconds, 3),
+                **{f"{name}_cpu_share": round(value / seconds, 3) for name, value in used.items()},
+            }
+            print(count, json.dumps(rows[str(count)]), flush=True)
     return rows
 
 
@@ -161,10 +161,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write all figures here, beside those of other parts")
     parser.add_argument("--only", nargs="*", choices=PARTS, help="parts to measure; default all")
+    parser.add_argument("--devices", nargs="*", type=int, help="numbers of simulated devices")
     options = parser.parse_args()
     found: dict[str, Any] = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
     for name in options.only or PARTS:
-        found[name] = PARTS[name]()
+        if name == "simulated_devices" and options.devices:
+            found.setdefault(name, {}).update(on_simulated_devices(options.devices))
+        else:
+            found[name] = PARTS[name]()
         print(json.dumps({name: found[name]}, indent=1), flush=True)
     found |= {"machine": machine(), "shard_s": SHARD_S}
     if options.json:

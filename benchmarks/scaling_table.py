@@ -28,11 +28,9 @@ def workers(found: dict[str, Any]) -> str:
         lines.append(
             [f"{number}, real, one thread each", real["shards"], row["seconds"], f"{efficiency:.2f} *", "", ""]
         )
-    for row in found["simulated_devices"]:
+    for devices, row in sorted(found["simulated_devices"].items(), key=lambda item: int(item[0])):
         shares = [f"{100 * row[f'{name}_cpu_share']:.1f} %" for name in ("broker", "service")]
-        lines.append(
-            [f"{row['devices']}, simulated", row["shards"], row["seconds"], f"{row['efficiency']:.2f}", *shares]
-        )
+        lines.append([f"{devices}, simulated", row["shards"], row["seconds"], f"{row['efficiency']:.2f}", *shares])
     header = ["devices", "shards of the job", "seconds", "efficiency", "broker, of one core", "service, of one core"]
     return rows(header, lines)
 
