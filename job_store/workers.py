@@ -51,6 +51,10 @@ def list_workers() -> Step[tuple[WorkerInfo, ...]]:
     return Step("list_workers", (), read)
 
 
-def rates(model: str) -> Step[dict[str, float]]:
-    """Floating-point operations per second by device, as an exponential mean over finished shards."""
-    return Step("rates", (model,), lambda flat: {name: float(rate) for name, rate in pairs(flat).items()})
+def rates(model: str, least_s: float = 0.5) -> Step[dict[str, float]]:
+    """Floating-point operations per second by device, over its latest minutes of work.
+
+    Args:
+        least_s: Devices that have worked for less are left out: so little says nothing.
+    """
+    return Step("rates", (model, least_s), lambda flat: {name: float(rate) for name, rate in pairs(flat).items()})

@@ -65,7 +65,7 @@ def job_document(record: JobRecord) -> dict[str, Any]:
         "created_at": timestamp(record.created_ms),
         "started_at": timestamp(record.started_ms),
         "finished_at": timestamp(record.finished_ms),
-        "progress": {"done": record.done, "total": record.total, "unit": "shard", "eta_s": record.eta_s},
+        "progress": {"done": record.done, "total": record.total, "unit": "shard", "eta_s": _seconds(record.eta_s)},
         "queue": {"position": record.position},
         "attempt": record.attempt,
         "model": record.model,
@@ -75,6 +75,10 @@ def job_document(record: JobRecord) -> dict[str, Any]:
         "cached": record.cached,
         "links": {"self": path} | {part: f"{path}/{part}" for part in ("result", "events", "figure", "cancel")},
     }
+
+
+def _seconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
 
 
 def event_document(event: StoredEvent) -> dict[str, Any]:

@@ -6,11 +6,6 @@ from math import ceil
 from api_schemas.datasets import ResolvedDataset
 from service.validation import CheckedSpec
 
-CPU_FLOPS_PER_SECOND = 4e10
-CUDA_FLOPS_PER_SECOND = 2e13
-"""Nominal rates by kind of device. Cuts follow these, never a measured rate, so that equal specs give equal bits."""
-GPU_BEGINS_AT = 1e12
-"""Measured rates above this are a GPU's."""
 SHARD_S = 3.0
 SHORT_JOB_S = 2.0
 """A job shorter than this is one shard."""
@@ -20,23 +15,18 @@ SHARD_TOKENS = 65_536
 """Tokens of one run that a shard may have, whatever its speed: its clean activations must fit into memory."""
 
 
-def nominal_rate(flops_per_second: float) -> float:
-    """The nominal rate of the kind of device that was measured at this one."""
-    return CUDA_FLOPS_PER_SECOND if flops_per_second >= GPU_BEGINS_AT else CPU_FLOPS_PER_SECOND
-
-
-def cut(checked: CheckedSpec, flops_per_second: float) -> list[ResolvedDataset]:
+def cut(checked: CheckedSpec, nominal_rate: float) -> list[ResolvedDataset]:
     """The dataset in order, in shards of nearly equal numbers of examples, at least one each."""
     dataset = checked.dataset
-    count = shard_count(checked, flops_per_second)
+    count = shard_count(checked, nominal_rate)
     bounds = [len(dataset) * shard // count for shard in range(count + 1)]
     return [dataset.slice(start, stop) for start, stop in pairwise(bounds)]
 
 
-def shard_count(checked: CheckedSpec, flops_per_second: float) -> int:
-    """How many shards the job has on a device of this speed."""
+def shard_count(checked: CheckedSpec, nominal_rate: float) -> int:
+    """How many shards the job has on a kind of device of this nominal speed."""
     examples = len(checked.dataset)
-    seconds = checked.estimated_flops / nominal_rate(flops_per_second)
+    seconds = checked.estimated_flops / nominal_rate
     tokens = sum(map(len, checked.dataset.orig))
     wanted = [ceil(seconds / SHARD_S), ceil(tokens / SHARD_TOKENS), 1]
     if seconds > SHORT_JOB_S:

@@ -113,7 +113,7 @@ def _new_job(parts: Parts, spec: JobSpec, is_answered: bool, trace: dict[str, st
         facts = JobFacts(0, 0, 0.0, "", _digest(parts, spec) or "", parts.catalog.get(spec.model.name).revision)
         return NewJob(new_job_id(), normalised(spec), facts, (), trace=trace, webhook_url=webhook_url)
     checked = check_job(spec, parts.catalog, parts.limits)
-    shards = tuple(cut(checked, parts.speeds.of(spec.model.name)))
+    shards = tuple(cut(checked, parts.speeds.of(spec.model.name).nominal))
     facts = _facts(checked, len(shards), parts.catalog.get(spec.model.name).revision)
     return NewJob(new_job_id(), checked.spec, facts, shards, trace=trace, webhook_url=webhook_url)
 

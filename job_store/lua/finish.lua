@@ -17,9 +17,12 @@ call('HSET', key, 'phases', ARGV[7])
 local done = call('HINCRBY', key, 'done', 1)
 event(id, 'progress', {done = done, total = job.shards * ARGV[7]})
 count('shards_done')
-if seconds > 0 and tonumber(ARGV[8]) > 0 then
-  local known, rate = call('HGET', 'pp:rates:' .. job.model, ARGV[6]), ARGV[8] / seconds
-  call('HSET', 'pp:rates:' .. job.model, ARGV[6], known and (0.8 * known + 0.2 * rate) or rate)
+if tonumber(ARGV[8]) > 0 then
+  -- Sums of work and time of which half is forgotten with every minute of work: tiny shards, all overhead, weigh little.
+  local rates, device = 'pp:rates:' .. job.model, ARGV[6]
+  local known, kept = call('HMGET', rates, 'flops:' .. device, 'seconds:' .. device), 2 ^ (-seconds / 60)
+  call('HSET', rates, 'flops:' .. device, (known[1] or 0) * kept + ARGV[8],
+    'seconds:' .. device, (known[2] or 0) * kept + seconds)
 end
 if call('HLEN', key .. ':out:' .. job.phase) < job.shards then return {'stored', nudges(job.model)} end
 local fence, attempt = take(job, ASSEMBLE, ARGV[9], tonumber(ARGV[10]))

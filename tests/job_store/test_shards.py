@@ -1,5 +1,7 @@
 """The life of shards: claimed under a lease, kept alive, handed in once."""
 
+from dataclasses import replace
+
 import pytest
 
 from job_store import jobs, reaper
@@ -175,3 +177,24 @@ def test_finished_shards_measure_the_rate(store: JobStore) -> None:
     store.client.hset(f"pp:job:{held.job_id}:shards", "claimed:0/0", 1)
     store.run(hand_in(held))
     assert store.run(rates("demo"))["cpu"] == pytest.approx(1e9 / 1.8e9, rel=0.5)
+
+
+def test_tiny_shards_hardly_move_the_measured_rate(store: JobStore) -> None:
+    """They are all overhead; after a dozen of them a long job's estimate must still hold."""
+    from job_store.workers import rates
+
+    def work(flops: float, seconds: float) -> None:
+        job = new_job()
+        submit(store, replace(job, facts=replace(job.facts, flops_per_shard=flops)))
+        held = must_take(store)
+        second, microsecond = store.client.time()
+        claimed_ms = second * 1000 + microsecond // 1000 - round(seconds * 1000)
+        store.client.hset(f"pp:job:{held.job_id}:shards", "claimed:0/0", claimed_ms)
+        store.run(hand_in(held))
+
+    work(1e6, 0.02)
+    assert store.run(rates("demo")) == {}
+    work(1e11, 10.0)
+    for _ in range(12):
+        work(1e6, 0.02)
+    assert store.run(rates("demo"))["cpu"] == pytest.approx(1e10, rel=0.1)

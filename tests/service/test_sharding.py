@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.sharding import CPU_FLOPS_PER_SECOND, CUDA_FLOPS_PER_SECOND, SHARD_S, cut, nominal_rate
+from service.sharding import SHARD_S, cut
+from service.speeds import CPU_FLOPS_PER_SECOND, CUDA_FLOPS_PER_SECOND, Speed
 from tests.specs_of_demo import check
 
 CHECKED = check(dataset={"kind": "ioi", "examples": 200})
@@ -33,16 +34,25 @@ def test_shards_take_a_few_seconds(seconds: float, shards: int) -> None:
     assert seconds / shards < SHARD_S or shards in (1, 200) or seconds == 30
 
 
-def test_a_cut_does_not_depend_on_the_measured_rate() -> None:
-    """Rates are noisy; the same spec on the same kind of device must give the same bits."""
-    checked = replace(CHECKED, estimated_flops=1e13)
-    assert cut(checked, 3e10) == cut(checked, 9e10)
-    assert len(cut(checked, 5e12)) == 1
-    assert [nominal_rate(rate) for rate in (1.0, 2e11, 4e12)] == [
-        CPU_FLOPS_PER_SECOND,
-        CPU_FLOPS_PER_SECOND,
-        CUDA_FLOPS_PER_SECOND,
-    ]
+@pytest.mark.parametrize(
+    ("alive", "rates", "nominal", "expected"),
+    [
+        (set(), {}, CPU_FLOPS_PER_SECOND, CPU_FLOPS_PER_SECOND),
+        ({"cpu"}, {}, CPU_FLOPS_PER_SECOND, CPU_FLOPS_PER_SECOND),
+        ({"cpu"}, {"cpu": 3e10}, CPU_FLOPS_PER_SECOND, 3e10),
+        ({"cpu"}, {"cpu": 3e10, "NVIDIA H100": 5e13}, CPU_FLOPS_PER_SECOND, 3e10),
+        ({"cuda:0", "cpu"}, {"NVIDIA H100": 5e13}, CPU_FLOPS_PER_SECOND, CPU_FLOPS_PER_SECOND),
+        ({"cuda:0"}, {}, CUDA_FLOPS_PER_SECOND, CUDA_FLOPS_PER_SECOND),
+        ({"cuda:0"}, {"cpu": 3e10}, CUDA_FLOPS_PER_SECOND, CUDA_FLOPS_PER_SECOND),
+        ({"cuda:0"}, {"cpu": 3e10, "NVIDIA H100": 1e11}, CUDA_FLOPS_PER_SECOND, 1e11),
+        (set(), {"NVIDIA H100": 5e13}, CUDA_FLOPS_PER_SECOND, 5e13),
+    ],
+)
+def test_cuts_go_by_the_kind_of_device_and_estimates_by_its_measured_rate(
+    alive: set[str], rates: dict[str, float], nominal: float, expected: float
+) -> None:
+    """Rates are noisy, and the same spec on the same kind of device must give the same bits."""
+    assert Speed.of(alive, rates) == Speed(nominal, expected)
 
 
 def test_shards_hold_only_so_many_tokens() -> None:
