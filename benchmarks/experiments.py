@@ -1,6 +1,6 @@
 """The experiments that are measured: specs for a GPT-2-small-sized model, and random prompts for them.
 
-Needs what the engine needs and no more: torch, numpy, pydantic and jaxtyping (whose annotations are not checked here).
+Needs what the engine needs and no more: torch, numpy and pydantic.
 """
 
 import time
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import benchmarks.jaxtyping_stand_in  # noqa: F401
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.models import FAMILY, ModelShape
 from api_schemas.spec import JobSpec
