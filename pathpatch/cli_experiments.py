@@ -13,7 +13,10 @@ Examples = Annotated[int, typer.Option(help="Number of prompts.", min=1)]
 
 def new(
     name: Annotated[
-        str | None, typer.Argument(metavar="PRESET", help="Which one; without it, they are listed.")
+        str | None,
+        typer.Argument(
+            metavar="PRESET", help="Which one; without it, they are listed.", autocompletion=lambda: list(PRESETS)
+        ),
     ] = None,
     model: Annotated[str, typer.Option(help="The model to write it for.")] = "demo",
     json: AsJson = False,
