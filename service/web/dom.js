@@ -53,15 +53,20 @@ export function choice(options, value, attributes = {}) {
   return select;
 }
 
-/** Code with a button that copies it. */
+/** Code with a button that copies it, or selects it where the browser keeps its clipboard (a plain http address). */
 export function code(title, text) {
-  const copied = el("button", { type: "button", class: "small", "aria-label": `Copy ${title}`, onclick: async () => {
-    await navigator.clipboard.writeText(text);
-    copied.textContent = "Copied";
-    setTimeout(() => { copied.textContent = "Copy"; }, 1500);
+  const shown = el("code", {}, text);
+  const button = el("button", { type: "button", class: "small", "aria-label": `Copy ${title}`, onclick: async () => {
+    try {
+      await navigator.clipboard.writeText(text);
+      button.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(shown);
+      button.textContent = "Selected: press Ctrl+C";
+    }
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
   } }, "Copy");
-  return el("figure", { class: "code" },
-    el("figcaption", {}, title, copied), el("pre", { tabindex: "0" }, el("code", {}, text)));
+  return el("figure", { class: "code" }, el("figcaption", {}, title, button), el("pre", { tabindex: "0" }, shown));
 }
 
 /** Say something to screen readers. */

@@ -6,6 +6,7 @@ import re
 import pytest
 
 import pathpatch as pp
+from tests.specs_of_demo import METRICS
 
 expect = pytest.importorskip("playwright.sync_api").expect
 pytestmark = pytest.mark.integration
@@ -54,6 +55,20 @@ def test_the_preview_shows_roles_and_the_same_in_code(page, stack):
     curl = page.locator("figure.code", has_text="curl").locator("code").inner_text()
     sent = json.loads(curl.split("-d '")[1].rstrip("'"))
     assert namespace["spec"] == pp.specs.as_spec(sent)
+
+
+def test_every_metric_of_the_schema_can_be_chosen(page, stack):
+    """A new metric needs no change of the page; its Python is a dict until it has a constructor."""
+    page.goto(f"{stack.url}/#/new")
+    expect(page.get_by_label("Metric")).to_be_visible()
+    offered = page.get_by_label("Metric").locator("option").evaluate_all("all => all.map((option) => option.value)")
+    assert offered == list(METRICS)
+    page.get_by_label("Metric").select_option("rank")
+    python = page.locator("figure.code", has_text="Python").locator("code")
+    expect(python).to_contain_text('{"kind": "rank", "answer": "IO"}')
+    namespace = {}
+    exec(python.inner_text().split("result =")[0], namespace)  # noqa: S102
+    assert namespace["spec"].metric.kind == "rank"
 
 
 PRESETS = [
@@ -183,6 +198,19 @@ def test_another_figure_and_the_files_can_be_had(page, stack, done):
 def _saved(download, ending):
     path = download.path()
     return path.rename(path.with_suffix(f".{ending}"))
+
+
+def test_code_is_copied_or_at_least_selected(page, stack):
+    """Browsers keep the clipboard from pages that come over plain http from another machine."""
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(f"{stack.url}/#/new")
+    code = page.locator("figure.code", has_text="curl").locator("code")
+    page.get_by_role("button", name="Copy curl").click()
+    expect(page.get_by_text("Copied", exact=True)).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == code.inner_text()
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    page.get_by_role("button", name="Copy curl").click()
+    assert page.evaluate("getSelection().toString()").strip() == code.inner_text()
 
 
 def test_the_page_is_used_by_keyboard_alone(page, stack, done):
