@@ -25,7 +25,7 @@ presence.start()
 for _ in range(int(os.environ["MESSAGES"])):
     presence.note_message()
     time.sleep(0.1)
-time.sleep(2)
+time.sleep(1.2)
 print("still here")
 """
 IDLE = {"is_loading": False, "device": "cpu", "models": [], "serves": ["demo"], "memory_bytes": 1, "running": None}
@@ -36,7 +36,7 @@ def test_an_idle_worker_that_hears_nothing_of_waiting_messages_ends(
     tmp_path: Path, description: dict[str, object], ends: bool
 ) -> None:
     """Its consumer is lost, and only a new process has a new one; a worker that computes lets messages wait."""
-    settings = {"PATHPATCH_WORKER_NAME": "deaf", "PATHPATCH_HEARTBEAT_S": "0.1", "MESSAGES": "10"}
+    settings = {"PATHPATCH_WORKER_NAME": "deaf", "PATHPATCH_HEARTBEAT_S": "0.1", "MESSAGES": "4"}
     with embedded_valkey(tmp_path) as valkey:
         store = JobStore.connect(valkey.url)
         store.run(beat(f"deaf@{os.uname().nodename}", description, 60))
