@@ -115,13 +115,16 @@ def heartbeat(held: Claim, lease_s: float) -> Step[Held]:
     return Step("heartbeat", (*_slot(held), round(lease_s * 1000)), lambda reply: reply.decode())
 
 
-def finish(held: Claim, output: bytes, *, device: str, phases: int, worker: str, lease_s: float) -> Step[HandedIn]:
+def finish(
+    held: Claim, output: bytes, *, device: str, phases: int, worker: str, lease_s: float, computed_s: float
+) -> Step[HandedIn]:
     """Hand in a shard's output.
 
     Args:
         output: Arrays as safetensors.
         device: Where it was computed, for the job's provenance and the measured rates.
         phases: Number of phases of the job's spec.
+        computed_s: Time of the computation itself: loading a model says nothing of a device's speed.
     """
 
     def read(reply: list[Any]) -> HandedIn:
@@ -144,7 +147,7 @@ def finish(held: Claim, output: bytes, *, device: str, phases: int, worker: str,
         return HandedIn("assemble", int(nudges), assembly)
 
     flops = held.facts.flops_per_shard
-    arguments = (*_slot(held), output, device, phases, flops, worker, round(lease_s * 1000))
+    arguments = (*_slot(held), output, device, phases, flops, worker, round(lease_s * 1000), computed_s)
     return Step("finish", arguments, read, repeatable=False)
 
 

@@ -1,4 +1,9 @@
-"""How much work a spec is, roughly: the clean runs, and for each cell the rows that are computed again (ENGINE.md)."""
+"""How much work a spec is, roughly, in floating-point operations of matrix products (ENGINE.md says what is computed).
+
+What is bound by memory counts as the products that take as long, by the constants below, which were fitted on a CPU to
+jobs like those of ``tests/service/test_cost.py``. The clean runs come first, then for each cell the rows that are computed
+again.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,11 +11,19 @@ from dataclasses import dataclass
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.metrics import ATTENTION_METRICS, Loss, Metric
 from api_schemas.models import ModelShape
-from api_schemas.nodes import HEAD_HOOKS, Node, Positions, SweepOf
+from api_schemas.nodes import HEAD_HOOKS, NEURON_HOOKS, Node, Positions, SweepOf
 from api_schemas.spec import ActivationPatch, JobSpec, PathPatch
 
+GELU = 250.0
+"""Of one neuron's activation function."""
+VISIT = 120.0
+"""Of one number of the residual stream, each time that it is changed, normalised and stored."""
 BACKWARD = 2.0
 """Cost of a backward pass, in forward passes."""
+GRADIENT = 12_000.0
+"""Of one number of a receiver's gradient: through its own part of the graph, and carried back to the senders."""
+OWN_HEAD = 0.3
+"""The same of a receiver whose own attention is the metric, in gradients of others: its graph ends there."""
 
 
 @dataclass(frozen=True)
@@ -20,123 +33,185 @@ class _Group:
     node: Node
     cells: int
     is_one_position: bool
-
-
-def layer_flops(shape: ModelShape, length: float) -> float:
-    """Of one token through one layer, with ``length / 2`` tokens to attend to."""
-    return 8.0 * shape.d_model**2 + mlp_flops(shape) + 2.0 * length * shape.d_model
+    is_part: bool
+    """Whether each cell is one head or neuron."""
 
 
 def mlp_flops(shape: ModelShape) -> float:
     """Of one token through one MLP."""
-    return 4.0 * shape.d_model * shape.d_mlp
+    return 4.0 * shape.d_model * shape.d_mlp + GELU * shape.d_mlp + VISIT * shape.d_model
+
+
+def attention_flops(shape: ModelShape, length: float) -> float:
+    """Of one token through one attention layer, with ``length / 2`` tokens to attend to."""
+    return 8.0 * shape.d_model**2 + 2.0 * length * shape.d_model + VISIT * shape.d_model
+
+
+def layer_flops(shape: ModelShape, length: float) -> float:
+    """Of one token through one layer."""
+    return attention_flops(shape, length) + mlp_flops(shape)
 
 
 def estimated_flops(spec: JobSpec, shape: ModelShape, dataset: ResolvedDataset) -> float:
-    """Floating-point operations of the whole job."""
-    examples = len(dataset)
-    tokens = sum(map(len, dataset.orig))
-    length = tokens / examples
-    run = tokens * shape.n_layers * layer_flops(shape, length)
-    runs = 3 if spec.patch.source == "mean" else 2
-    clean = runs * run + 2 * examples * _readout(spec, shape, length)
-    rows = _rows(spec.patch.positions, dataset)
-    if spec.method == "attribution":
-        return clean + BACKWARD * run + examples * _attribution(spec, shape, rows, length)
-    return clean + examples * sum(cost for _, cost in _cells(spec, shape, rows, length))
+    """Of the whole job, all its phases together."""
+    return _Costs(spec, shape, dataset).total()
 
 
-def _attribution(spec: JobSpec, shape: ModelShape, rows: float, length: float) -> float:
-    """One product per cell, and the verified cells at the average cost of an exact one."""
-    costs = list(_cells(spec, shape, rows, length))
-    cells = sum(count for count, _ in costs)
-    exact = sum(cost for _, cost in costs) / max(cells, 1)
-    return cells * rows * 2.0 * shape.d_model + min(spec.verify or 0, cells) * exact
+class _Costs:
+    """The parts of a job's work."""
 
+    def __init__(self, spec: JobSpec, shape: ModelShape, dataset: ResolvedDataset) -> None:
+        self.spec, self.shape, self.patch = spec, shape, spec.patch
+        self.examples = len(dataset)
+        self.length = sum(map(len, dataset.orig)) / self.examples
+        self.rows = _rows(spec.patch.positions, dataset)
+        self.reads_loss = any(isinstance(metric, Loss) for metric in spec.all_metrics)
+        self.layer = layer_flops(shape, self.length)
+        self.mlp = mlp_flops(shape)
+        self.attention = attention_flops(shape, self.length)
 
-def _cells(spec: JobSpec, shape: ModelShape, rows: float, length: float) -> Iterator[tuple[int, float]]:
-    """Number of cells and their cost together for one example, per group of alike cells."""
-    patch = spec.patch
-    readout = _readout(spec, shape, length)
-    if isinstance(patch, ActivationPatch):
-        for group in _groups(patch.nodes, shape, length):
-            layers = shape.n_layers - (group.node.layer or 0)
-            cost = layers * layer_flops(shape, length) * _own_rows(group, rows, length) + readout
-            yield group.cells, group.cells * cost
-        return
-    for sender in _groups(patch.senders, shape, length):
-        for receiver in _groups(patch.receivers, shape, length):
+    def total(self) -> float:
+        """Of all examples; the clean runs go no deeper than the last metric reads."""
+        end = self.patch.nodes if isinstance(self.patch, ActivationPatch) else self.patch.receivers
+        nodes = [group.node for group in self.groups(end)]
+        deepest = max(self.last_layer(metric, node) for metric in self.spec.all_metrics for node in nodes)
+        run = self.length * min(deepest + 0.5, self.shape.n_layers) * self.layer
+        runs = 4 if self.patch.source == "mean" else 2
+        clean = runs * run + 2 * self.readout()
+        cells = list(self.cells())
+        exact = sum(cost for _, cost in cells)
+        if self.spec.method == "exact":
+            return self.examples * (clean + exact)
+        count = sum(count for count, _ in cells)
+        verified = (clean if self.spec.verify else 0.0) + min(self.spec.verify or 0, count) * exact / max(count, 1)
+        return self.examples * (clean + self.attribution(run) + verified)
+
+    def attribution(self, run: float) -> float:
+        """A forward and a backward pass for each metric, every receiver's gradient, and a product for every cell."""
+        assert isinstance(self.patch, PathPatch)
+        receivers = sum(group.cells for group in self.groups(self.patch.receivers))
+        senders = sum(group.cells for group in self.groups(self.patch.senders))
+        numbers = self.length * self.shape.d_model
+        each = 2.0 * senders * receivers * numbers
+        if self.patch.direct_includes_mlps:
+            each += receivers * self.length * self.shape.n_layers * BACKWARD * self.mlp
+        own = [isinstance(metric, ATTENTION_METRICS) and metric.head is None for metric in self.spec.all_metrics]
+        gradients = receivers * numbers * sum(GRADIENT * (OWN_HEAD if is_own else 1.0) for is_own in own)
+        return len(own) * ((1 + BACKWARD) * run + each) + gradients
+
+    def cells(self) -> Iterator[tuple[int, float]]:
+        """Number of cells and their cost together for one example, per group of alike cells."""
+        if isinstance(self.patch, ActivationPatch):
+            for group in self.groups(self.patch.nodes):
+                yield group.cells, group.cells * self.final_run(group, self.own_rows(group))
+            return
+        receivers = self.groups(self.patch.receivers)
+        for sender in self.groups(self.patch.senders):
+            yield from self.of_sender(sender, receivers)
+
+    def of_sender(self, sender: _Group, receivers: list[_Group]) -> Iterator[tuple[int, float]]:
+        """The sender's change is carried along once, and meets every later receiver."""
+        later = [receiver for receiver in receivers if sender.node.time < receiver.node.time]
+        if not later:
+            return
+        rows = max(self.rows_of(sender, receiver) for receiver in later)
+        yield 0, sender.cells * rows * self.carried(sender, max(receiver.node.time for receiver in later))
+        for receiver in later:
+            own_rows = self.rows_of(sender, receiver)
             count = sender.cells * receiver.cells
-            if sender.node.time < receiver.node.time:
-                own_rows = min(_own_rows(sender, rows, length), _own_rows(receiver, rows, length))
-                own_rows = 1.0 if _reads_one_row(spec, receiver.node, shape) else own_rows
-                yield count, count * (_edge(spec, shape, sender.node, receiver.node, own_rows, length) + readout)
+            yield count, count * min(own_rows, 1.0) * self.final_run(receiver, max(own_rows, 1.0))
+
+    def carried(self, sender: _Group, until: int) -> float:
+        """Of one row: what the sender writes, and the MLPs on its way."""
+        shape, patch = self.shape, self.patch
+        width = shape.d_model // shape.n_heads if sender.is_part else shape.d_model
+        cost = 2.0 * width * shape.d_model if sender.node.hook == "z" else 0.0
+        cost += VISIT * shape.d_model
+        if isinstance(patch, PathPatch) and patch.direct_includes_mlps:
+            mlps = [6 * layer + 5 for layer in range(shape.n_layers)]
+            cost += sum(sender.node.time < mlp < until for mlp in mlps) * self.mlp
+        return cost
+
+    def final_run(self, group: _Group, rows: float) -> float:
+        """From the node on to the last metric, with the layers between computed again at ``rows``."""
+        shape, node = self.shape, group.node
+        first = max(node.time, 0) // 6
+        last = max(self.last_layer(metric, node) for metric in self.spec.all_metrics)
+        cost = rows * (VISIT * shape.d_model + self.entering(group)) + self.readout()
+        if first >= last:
+            return cost
+        cost += rows * (self.layer if node.hook in ("resid_pre", "resid_post", "embed", "pos_embed") else self.mlp)
+        cost += rows * max(last - first - 1, 0) * self.layer
+        if last == shape.n_layers and not self.reads_loss:  # the last MLP runs where the metric is read
+            cost -= (rows - 1) * self.mlp
+        return cost
+
+    def entering(self, group: _Group) -> float:
+        """Of one row: the node's own part of its layer."""
+        shape, hook = self.shape, group.node.hook
+        if hook not in HEAD_HOOKS:
+            return 0.0
+        width = shape.d_model // shape.n_heads if group.is_part else shape.d_model
+        products = 2.0 if all(isinstance(metric, ATTENTION_METRICS) for metric in self.spec.all_metrics) else 4.0
+        return products * shape.d_model * width + 4.0 * self.length * width
+
+    def rows_of(self, sender: _Group, receiver: _Group) -> float:
+        """Rows at which some metric sees the receiver change; below 1, the share of cells that have such a row."""
+        one_row = self.sees_one_row(receiver.node)
+        if sender.is_one_position or receiver.is_one_position:
+            return 1.0 / self.length if one_row else 1.0
+        return min(1.0, self.rows) if one_row else self.rows
+
+    def sees_one_row(self, receiver: Node) -> bool:
+        """Whether every metric sees the receiver at its own position only: a head's query, or the end of the stream."""
+        if self.reads_loss:
+            return False
+        last_attention = 6 * (self.shape.n_layers - 1) + 1
+        if receiver.hook == "q" and all(isinstance(metric, ATTENTION_METRICS) for metric in self.spec.all_metrics):
+            return all(metric.head is None or metric.head.layer == receiver.layer
+                       for metric in self.spec.all_metrics if isinstance(metric, ATTENTION_METRICS))  # fmt: skip
+        return receiver.time > last_attention or (receiver.time == last_attention and receiver.hook == "q")
+
+    def last_layer(self, metric: Metric, node: Node) -> int:
+        """Up to which layer must be computed again: that of the metric's head, or all."""
+        if not isinstance(metric, ATTENTION_METRICS):
+            return self.shape.n_layers
+        return metric.head.layer if metric.head else node.layer or 0
+
+    def readout(self) -> float:
+        """Unembedding of one example."""
+        return sum(2.0 * self.shape.d_model * self.columns(metric) for metric in self.spec.all_metrics)
+
+    def columns(self, metric: Metric) -> float:
+        if not metric.reads_all_logits:
+            return 2.0
+        return self.shape.d_vocab * (self.length if isinstance(metric, Loss) else 1)
+
+    def own_rows(self, group: _Group) -> float:
+        """Rows that an activation patch changes: after one position on average half of the prompt."""
+        return min(self.rows, (self.length + 1) / 2) if group.is_one_position else self.rows
+
+    def groups(self, end: list[Node] | SweepOf) -> list[_Group]:
+        """Cells of an end, by cost. Nodes patched together count as their first; a residual point as all before it."""
+        if not isinstance(end, SweepOf):
+            first = min(end, key=lambda node: node.time)
+            return [_Group(first, 1, False, first.head is not None)]
+        sweep, shape = end.sweep, self.shape
+        layers = range(shape.n_layers) if sweep.layers == "all" else sweep.layers
+        nodes = [Node(hook=hook, layer=layer) for hook in sweep.hooks for layer in layers]
+        heads = _count(sweep.heads or "all", shape.n_heads) if set(sweep.hooks) <= HEAD_HOOKS else 0
+        neurons = _count(sweep.neurons or "joint", shape.d_mlp) if set(sweep.hooks) <= NEURON_HOOKS else 0
+        cells = max(heads, 1) * max(neurons, 1)
+        if sweep.positions is not None:
+            cells *= round(self.length) if sweep.positions == "each" else len(sweep.positions)
+        return [_Group(node, cells, sweep.positions is not None, max(heads, neurons) > 0) for node in nodes]
 
 
-def _edge(spec: JobSpec, shape: ModelShape, sender: Node, receiver: Node, rows: float, length: float) -> float:
-    """From one sender to one receiver, and on to the metric."""
-    first, last = receiver.layer or 0, _last_layer(spec, receiver, shape)
-    cost = rows * (4.0 * shape.d_model * shape.d_head + 2.0 * length * shape.d_model)
-    cost += rows * max(last - first, 0) * layer_flops(shape, length)
-    if isinstance(spec.patch, PathPatch) and spec.patch.direct_includes_mlps:
-        cost += rows * max(first - (sender.layer or 0), 1) * mlp_flops(shape)
-    return cost
-
-
-def _reads_one_row(spec: JobSpec, receiver: Node, shape: ModelShape) -> bool:
-    """Whether every metric sees the receiver at its own position only: a head's query, or the end of the stream."""
-    if receiver.hook == "q":
-        return all(isinstance(metric, ATTENTION_METRICS) and metric.head is None for metric in spec.all_metrics)
-    is_last = receiver.hook == "resid_post" and receiver.layer == shape.n_layers - 1
-    return is_last and not any(isinstance(metric, Loss) for metric in spec.all_metrics)
-
-
-def _last_layer(spec: JobSpec, receiver: Node, shape: ModelShape) -> int:
-    """Up to which layer must be computed again: that of the metric's head, or all."""
-    layers = [
-        (metric.head.layer if metric.head else receiver.layer or 0)
-        if isinstance(metric, ATTENTION_METRICS)
-        else shape.n_layers
-        for metric in spec.all_metrics
-    ]
-    return max(layers)
-
-
-def _readout(spec: JobSpec, shape: ModelShape, length: float) -> float:
-    """Unembedding of one example."""
-    return sum(2.0 * shape.d_model * _columns(metric, shape, length) for metric in spec.all_metrics)
-
-
-def _columns(metric: Metric, shape: ModelShape, length: float) -> float:
-    if not metric.reads_all_logits:
-        return 2.0
-    return shape.d_vocab * (length if isinstance(metric, Loss) else 1)
-
-
-def _groups(end: list[Node] | SweepOf, shape: ModelShape, length: float) -> list[_Group]:
-    """Cells of an end, by cost. Nodes patched together count as their first; a residual point as all before it."""
-    if not isinstance(end, SweepOf):
-        return [_Group(min(end, key=lambda node: node.time), 1, False)]
-    sweep = end.sweep
-    layers = range(shape.n_layers) if sweep.layers == "all" else sweep.layers
-    nodes = [Node(hook=hook, layer=layer) for hook in sweep.hooks for layer in layers]
-    cells = max(_count(sweep.neurons, shape.d_mlp), 1)
-    if set(sweep.hooks) <= HEAD_HOOKS:
-        cells *= _count(sweep.heads or "all", shape.n_heads)
-    if sweep.positions is not None:
-        cells *= round(length) if sweep.positions == "each" else len(sweep.positions)
-    return [_Group(node, cells, sweep.positions is not None) for node in nodes]
-
-
-def _count(choice: str | list[int] | None, size: int) -> int:
+def _count(choice: str | list[int], size: int) -> int:
+    """How many heads or neurons are cells of their own; 0 where they are joint."""
     if isinstance(choice, list):
         return len(choice)
-    return size if choice == "all" else 1
-
-
-def _own_rows(group: _Group, rows: float, length: float) -> float:
-    """Rows that a cell changes: after one position on average half of the prompt."""
-    return min(rows, (length + 1) / 2) if group.is_one_position else rows
+    return size if choice == "all" else 0
 
 
 def _rows(positions: Positions | None, dataset: ResolvedDataset) -> float:

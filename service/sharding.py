@@ -6,8 +6,8 @@ from math import ceil
 from api_schemas.datasets import ResolvedDataset
 from service.validation import CheckedSpec
 
-SHARD_S = 3.0
-SHORT_JOB_S = 2.0
+SHARD_S = 2.0
+SHORT_JOB_S = 1.0
 """A job shorter than this is one shard."""
 PROGRESS_STEPS = 8
 """A longer job has at least this many shards, if there are as many times 8 examples."""

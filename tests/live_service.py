@@ -113,7 +113,7 @@ class WorkerHand:
 
     def finish(self, held: Claim, result: "HandMade | None" = None) -> None:
         """Finish a shard, and the job with its last one."""
-        step = finish(held, b"output", device="cpu", phases=1, worker="hand", lease_s=30.0)
+        step = finish(held, b"output", device="cpu", phases=1, worker="hand", lease_s=30.0, computed_s=0.1)
         handed = self._store.run(step) if not held.is_assembly else None
         assembly = held if handed is None else handed.assembly
         if assembly is not None:

@@ -65,9 +65,9 @@ def must_take(store: JobStore, **settings: Any) -> Claim:
     return held
 
 
-def hand_in(held: Claim, output: bytes = b"output", phases: int = 1) -> Step[HandedIn]:
+def hand_in(held: Claim, output: bytes = b"output", phases: int = 1, computed_s: float = 1.0) -> Step[HandedIn]:
     """The step that finishes a shard on a CPU."""
-    return finish(held, output, device="cpu", phases=phases, worker="w", lease_s=10.0)
+    return finish(held, output, device="cpu", phases=phases, worker="w", lease_s=10.0, computed_s=computed_s)
 
 
 def work_off(store: JobStore, model: str = "demo") -> list[str]:

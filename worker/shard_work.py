@@ -44,6 +44,7 @@ def compute(bench: Workbench, held: Claim) -> Step[HandedIn]:
 
 
 def _run(bench: Workbench, held: Claim, model: LoadedModel) -> Step[HandedIn]:
+    started = time.monotonic()
     _simulate(bench.settings, held)
     names = phases(held.spec)
     arrays = run_shard(
@@ -55,6 +56,7 @@ def _run(bench: Workbench, held: Claim, model: LoadedModel) -> Step[HandedIn]:
         unpack(held.carry),
         bench.shard_settings,
     )
+    computed_s = time.monotonic() - started
     return finish(
         held,
         pack(arrays),
@@ -62,6 +64,7 @@ def _run(bench: Workbench, held: Claim, model: LoadedModel) -> Step[HandedIn]:
         phases=len(names),
         worker=bench.worker,
         lease_s=bench.settings.lease_s,
+        computed_s=computed_s,
     )
 
 

@@ -1,11 +1,12 @@
 -- deny-oom
--- ARGV: job, phase, shard, fence, output, device, phases, flops, worker, lease ms.
+-- ARGV: job, phase, shard, fence, output, device, phases, flops of all of them, worker, lease ms,
+-- seconds of computation.
 -- Stores the shard's output and counts it; the last one of a phase gets the phase's assembly, already claimed.
 local id, shard = ARGV[1], ARGV[3]
 local slot, job = ARGV[2] .. '/' .. shard, read_job(id)
 if not job or not holds(id, slot, ARGV[4]) then return {'lost'} end
 local key = job_key(id)
-local seconds = charge(job, slot)
+charge(job, slot)
 free(job, slot)
 if job.status == 'cancelling' then
   settle(job)
@@ -19,9 +20,9 @@ event(id, 'progress', {done = done, total = job.shards * ARGV[7]})
 count('shards_done')
 if tonumber(ARGV[8]) > 0 then
   -- Sums of work and time of which half is forgotten with every minute of work: tiny shards, all overhead, weigh little.
-  local rates, device = 'pp:rates:' .. job.model, ARGV[6]
+  local rates, device, flops, seconds = 'pp:rates:' .. job.model, ARGV[6], ARGV[8] / ARGV[7], tonumber(ARGV[11])
   local known, kept = call('HMGET', rates, 'flops:' .. device, 'seconds:' .. device), 2 ^ (-seconds / 60)
-  call('HSET', rates, 'flops:' .. device, (known[1] or 0) * kept + ARGV[8],
+  call('HSET', rates, 'flops:' .. device, (known[1] or 0) * kept + flops,
     'seconds:' .. device, (known[2] or 0) * kept + seconds)
 end
 if call('HLEN', key .. ':out:' .. job.phase) < job.shards then return {'stored', nudges(job.model)} end

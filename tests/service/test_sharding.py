@@ -25,7 +25,7 @@ def test_shards_are_the_dataset_in_order(flops: float, max_shards: int) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "shards"),
-    [(0.5, 1), (1.9, 1), (2.5, 8), (30, 10), (10_000, 200)],
+    [(0.5, 1), (0.9, 1), (2.5, 8), (30, 15), (10_000, 200)],
 )
 def test_shards_take_a_few_seconds(seconds: float, shards: int) -> None:
     """Short jobs are not cut; longer ones show progress; an example is never cut."""
@@ -59,3 +59,13 @@ def test_shards_hold_only_so_many_tokens() -> None:
     """On a fast device ten thousand prompts would be one shard, and their activations fill its memory."""
     checked = check(dataset={"kind": "ioi", "examples": 10_000})
     assert len(cut(checked, CUDA_FLOPS_PER_SECOND)) > 1
+
+
+def test_a_job_of_ten_seconds_on_a_busy_laptop_shows_progress() -> None:
+    """One shard would stand at 0 % until its end."""
+    patch = {"senders": {"sweep": {"hook": "z"}}, "receivers": [{"hook": "resid_post", "layer": 3}]}
+    metric = {"kind": "logit_diff", "answer": "IO", "minus_answer": "S"}
+    checked = check(
+        dataset={"kind": "ioi", "examples": 1000}, patch={**patch, "direct_includes_mlps": True}, metric=metric
+    )
+    assert len(cut(checked, CPU_FLOPS_PER_SECOND)) == 8

@@ -235,8 +235,13 @@ def test_the_order_of_senders_does_not_matter() -> None:
 
 @BOTH
 @pytest.mark.parametrize("update", ["add", "overwrite"])
-@pytest.mark.parametrize("receiver", [("q", 2, "head"), ("k", 2, "head"), ("pattern", 2, "head"), ("v", 1, None),
-                                      ("pre", 1, "neuron"), ("resid_mid", 1, None), ("resid_post", 2, None)])  # fmt: skip
+@pytest.mark.parametrize(
+    "receiver",
+    [
+        ("q", 2, "head"), ("k", 2, "head"), ("pattern", 2, "head"), ("v", 1, None), ("pre", 1, "neuron"),
+        ("resid_mid", 1, None), ("resid_post", 2, None),
+    ],
+)  # fmt: skip
 def test_a_node_at_two_positions_is_the_node_at_each_of_them(
     receiver: tuple[str, int, str | None], update: str, through_mlps: bool
 ) -> None:
