@@ -59,6 +59,9 @@ from worker.models import load_model
 TOLERANCE = 1e-4
 NEXT_QUESTION_S = 0.020
 SETTINGS = ShardSettings(memory_bytes=2**31, device="cpu")
+KEYS = [*(experiment.key for experiment in EXPERIMENTS), "next_question", "memory", "cold_start"]
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
+BEGIN, END = "<!-- begin benchmarks/engine.json -->", "<!-- end -->"
 Row = dict[str, Any]
 
 
@@ -277,16 +280,31 @@ def bar_of(key: str, row: Row) -> tuple[str, bool | None]:
     return ", ".join(words), met
 
 
-def print_table(found: dict[str, Row]) -> None:
-    """One line per key, in Markdown."""
+def table(found: dict[str, Row]) -> str:
+    """One line per key, in Markdown, and what it was measured on."""
     columns = ["key", "cells", "engine, s", "reference, s", "ratio", "strict ratio", "floor ratio"]
     columns += ["largest difference", "bar", "met"]
-    print("| " + " | ".join(columns) + " |")
-    print("|---" * len(columns) + "|")
-    for key, row in found.items():
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    for key in [key for key in KEYS if key in found]:
+        row = found[key]
         words, met = bar_of(key, row)
         verdict = "" if met is None else "yes" if met else "NO"
-        print("| " + " | ".join([f"`{key}`", *cells_of_row(key, row), words, verdict]) + " |")
+        lines.append("| " + " | ".join([f"`{key}`", *cells_of_row(key, row), words, verdict]) + " |")
+    return "\n".join([*lines, "", measured_on(found["machine"])])
+
+
+def measured_on(machine: Row) -> str:
+    """The machine in a sentence."""
+    versions = f"Python {machine['python']}, torch {machine['torch']}, numpy {machine['numpy']}"
+    cores = f"{machine['cores']} cores of an {machine['processor']}, {machine['threads']} threads"
+    return f"{cores}; {versions}; {machine['date']}."
+
+
+def write_page(content: str) -> None:
+    """Put the table between its markers."""
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(f"{before}{BEGIN}\n{content}\n{END}{after}")
 
 
 def cells_of_row(key: str, row: Row) -> list[str]:
@@ -323,14 +341,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", help="keys to measure, with commas between them; default all")
     parser.add_argument("--folder", type=Path, help="keep the random checkpoint and its processed weights here")
+    parser.add_argument("--page", action="store_true", help="write the table into docs/performance.md")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as temporary:
         found = measure_all(options.only.split(",") if options.only else [], options.folder or Path(temporary))
-    print_table(found)
+    found["machine"] = machine()
     if options.json:
         known = json.loads(options.json.read_text()) if options.only and options.json.exists() else {}
-        options.json.write_text(json.dumps({**known, **found, "machine": machine()}, indent=2) + "\n")
+        found = {**known, **found}
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
+    print(table(found))
+    if options.page:
+        write_page(table(found))
 
 
 def measure_all(only: Sequence[str], folder: Path) -> dict[str, Row]:
