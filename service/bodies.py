@@ -3,32 +3,42 @@
 import asyncio
 import json
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 import orjson
 from starlette.requests import ClientDisconnect, Request
 
 from api_schemas.errors import BodyTooLarge, MalformedJson, RequestTimeout, UnsupportedMediaType
+from service.parts import Parts
 
 BIGGEST_DIGITS = 19
 """Digits of the largest integer that is read, that of 64 bits."""
 SMALL_BODY_BYTES = 16_384
 """Bodies up to this are parsed in the event loop; larger ones in a thread."""
+LARGE_BODY_BYTES = 2**18
+"""Specs take about ten times the memory of their text while they are checked: of such only one at a time."""
 
+_LONG_INTEGER = re.compile(rb"[0-9]{%d}" % BIGGEST_DIGITS)
 _BRACKETS_OUTSIDE_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 
 
-async def read_json(request: Request, max_bytes: int, max_depth: int, timeout_s: float) -> tuple[bytes, Any]:
-    """The body's bytes and what they say.
+@asynccontextmanager
+async def json_body(request: Request, parts: Parts) -> AsyncIterator[tuple[bytes, Any]]:
+    """The body's bytes and what they say; large ones are worked on one at a time, which bounds the memory for them.
 
     Raises:
         UnsupportedMediaType, BodyTooLarge, RequestTimeout, MalformedJson: The body is refused.
     """
+    limits = parts.limits
     _check_media_type(request)
-    body = await read_body(request, max_bytes, timeout_s)
+    body = await read_body(request, limits.max_body_bytes, parts.settings.body_timeout_s)
     if len(body) <= SMALL_BODY_BYTES:
-        return body, parse_json(body, max_depth)
-    return body, await asyncio.to_thread(parse_json, body, max_depth)
+        yield body, parse_json(body, limits.max_json_depth)
+        return
+    async with parts.large_bodies if len(body) > LARGE_BODY_BYTES else nullcontext():
+        yield body, await asyncio.to_thread(parse_json, body, limits.max_json_depth)
 
 
 def _check_media_type(request: Request) -> None:
@@ -76,7 +86,8 @@ def parse_json(body: bytes, max_depth: int) -> Any:
         orjson.loads(body)
     except orjson.JSONDecodeError as exc:
         raise MalformedJson(f"the body is not valid JSON: {exc}") from None
-    return json.loads(body, object_pairs_hook=_object, parse_int=_integer)
+    read_integer = _integer if _LONG_INTEGER.search(body) else int
+    return json.loads(body, object_pairs_hook=_object, parse_int=read_integer)
 
 
 def _check_depth(body: bytes, max_depth: int) -> None:

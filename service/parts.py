@@ -45,6 +45,7 @@ class Parts:
     resolvers: ThreadPoolExecutor
     """Resolve specs, so that a big dataset never holds up the event loop."""
     renderings: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(RENDERINGS_AT_ONCE))
+    large_bodies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     open_streams: int = 0
 
     @classmethod

@@ -16,6 +16,7 @@ from service.wording import among, closest, counted, listed, shown, wrong
 
 MOST_SHOWN = 100
 MOST_READ = 10_000
+NESTING = frozenset({dict, list})
 LONGEST_OTHER_LIST = 10_000
 """Lists that are not one entry per example, such as a prompt's tokens or a layer's neurons, are shorter than this."""
 
@@ -77,7 +78,7 @@ def refuse_long_lists(document: Any, limits: Limits) -> list[FieldError]:
             found.append(wrong(path, f"the list has {counted(len(value), 'item')}: {allowed}"))
         elif isinstance(value, dict):
             waiting += [((*path, str(key)), item) for key, item in value.items() if isinstance(item, dict | list)]
-        elif isinstance(value, list):
+        elif isinstance(value, list) and not NESTING.isdisjoint(map(type, value)):
             waiting += [((*path, index), item) for index, item in enumerate(value) if isinstance(item, dict | list)]
     return sorted(found, key=lambda error: error.pointer)[:MOST_SHOWN]
 

@@ -14,7 +14,7 @@ from job_store import keys
 from job_store.records import Limits
 from service import documented as doc
 from service.answers import json_answer
-from service.bodies import read_json
+from service.bodies import json_body
 from service.keys import Admin, Reader
 from service.parts import Parts, PartsOf
 from service.representations import key_document, page
@@ -80,12 +80,11 @@ async def create_key(request: Request, parts: PartsOf, caller: Admin) -> Respons
 
 
 async def _read_new_key(request: Request, parts: Parts) -> NewKey:
-    limits = parts.limits
-    _, document = await read_json(request, limits.max_body_bytes, limits.max_json_depth, parts.settings.body_timeout_s)
-    try:
-        return NewKey.model_validate(document)
-    except ValidationError as exc:
-        raise InvalidParameter.listing(field_errors(exc, document, NewKey)) from None
+    async with json_body(request, parts) as (_, document):
+        try:
+            return NewKey.model_validate(document)
+        except ValidationError as exc:
+            raise InvalidParameter.listing(field_errors(exc, document, NewKey)) from None
 
 
 @router.delete(

@@ -7,7 +7,7 @@ from job_store import jobs
 from job_store.ids import new_batch_id
 from service import documented as doc
 from service.answers import json_answer
-from service.bodies import read_json
+from service.bodies import json_body
 from service.idempotency import named, replay_headers, reserved
 from service.keys import Reader, Submitter
 from service.parameters import BatchId, IdempotencyKey
@@ -43,17 +43,14 @@ _EXAMPLE = {"jobs": [doc.EXAMPLE_SPEC]}
 )
 async def submit_batch(request: Request, parts: PartsOf, caller: Submitter, key: IdempotencyKey) -> Response:
     """Queue 1 to 1000 experiments, all or none; errors of all of them are told at once."""
-    limits = parts.limits
-    body, document = await read_json(
-        request, limits.max_body_bytes, limits.max_json_depth, parts.settings.body_timeout_s
-    )
-    idempotency = named(key, "/v1/batches", body, parts.settings.idempotency_s)
-    async with reserved(parts, caller, idempotency) as earlier:
-        if earlier is None:
-            specs = await in_thread(parts, parse_batch, document, limits)
-            created = await submit(parts, Order(caller, specs, idempotency, new_batch_id()))
-        else:
-            created = earlier
+    async with json_body(request, parts) as (body, document):
+        idempotency = named(key, "/v1/batches", body, parts.settings.idempotency_s)
+        async with reserved(parts, caller, idempotency) as earlier:
+            if earlier is None:
+                specs = await in_thread(parts, parse_batch, document, parts.limits)
+                created = await submit(parts, Order(caller, specs, idempotency, new_batch_id()))
+            else:
+                created = earlier
     assert created.batch_id is not None
     record = await parts.store.run(jobs.batch(created.batch_id, caller.sees))
     headers = {"Location": f"/v1/batches/{created.batch_id}"} | replay_headers(created)

@@ -8,11 +8,12 @@ from api_schemas.errors import InvalidParameter
 from api_schemas.jobs import Job, JobStatus, ListOf, ValidationReport
 from api_schemas.spec import JobSpec
 from job_store import jobs
+from job_store.records import Created
 from service import documented as doc
 from service.answers import after_wait, applied, job_answer, json_answer, retry_after
-from service.bodies import SMALL_BODY_BYTES, read_json
+from service.bodies import SMALL_BODY_BYTES, json_body
 from service.idempotency import named, replay_headers, reserved
-from service.keys import Reader, Submitter
+from service.keys import Caller, Reader, Submitter
 from service.listing import page_of_jobs
 from service.negotiation import wait_s
 from service.parameters import JOB_ID, IdempotencyKey, IfNoneMatch, JobId, Limit, PreferHeader
@@ -35,11 +36,6 @@ _SUBMIT_HEADERS = _HEADERS | {
     "RateLimit": doc.RATE_LIMIT,
     "RateLimit_Policy": doc.RATE_POLICY,
 }
-
-
-async def _read_spec(request: Request, parts: Parts) -> tuple[bytes, object]:
-    limits = parts.limits
-    return await read_json(request, limits.max_body_bytes, limits.max_json_depth, parts.settings.body_timeout_s)
 
 
 async def _parsed(parts: Parts, body: bytes, document: object) -> JobSpec:
@@ -65,14 +61,7 @@ async def submit_job(
     request: Request, parts: PartsOf, caller: Submitter, key: IdempotencyKey, prefer: PreferHeader = None
 ) -> Response:
     """Queue one experiment. An equal spec that has a result already is answered from it at once (`cached`)."""
-    body, document = await _read_spec(request, parts)
-    idempotency = named(key, "/v1/jobs", body, parts.settings.idempotency_s)
-    async with reserved(parts, caller, idempotency) as earlier:
-        if earlier is None:
-            spec = await _parsed(parts, body, document)
-            created = await submit(parts, Order(caller, [spec], idempotency))
-        else:
-            created = earlier
+    created = await _accept(request, parts, caller, key)
     job_id = created.job_ids[0]
     request.state.job_id = job_id
     seconds = wait_s(request, parts.settings.max_wait_s)
@@ -80,6 +69,17 @@ async def submit_job(
     headers = {"Location": f"/v1/jobs/{job_id}"} | applied(seconds) | replay_headers(created)
     headers |= await rate_fields(parts.store, caller)
     return job_answer(request, record, 200 if seconds is not None and record.is_done else 202, headers)
+
+
+async def _accept(request: Request, parts: Parts, caller: Caller, key: str | None) -> Created:
+    """Nothing of the spec stays in memory while a client waits."""
+    async with json_body(request, parts) as (body, document):
+        idempotency = named(key, "/v1/jobs", body, parts.settings.idempotency_s)
+        async with reserved(parts, caller, idempotency) as earlier:
+            if earlier is not None:
+                return earlier
+            spec = await _parsed(parts, body, document)
+            return await submit(parts, Order(caller, [spec], idempotency))
 
 
 @router.post(
@@ -94,11 +94,11 @@ async def submit_job(
 )
 async def validate_job(request: Request, parts: PartsOf, caller: Reader) -> Response:
     """Check a spec without queueing it: prompts with tokens and roles marked, cells, time, size, warnings."""
-    body, document = await _read_spec(request, parts)
-    spec = await _parsed(parts, body, document)
-    await parts.speeds.refresh(spec.model.name)
-    found = await in_thread(parts, report, parts, spec)
-    return Response(found.model_dump_json(), media_type="application/json")
+    async with json_body(request, parts) as (body, document):
+        spec = await _parsed(parts, body, document)
+        await parts.speeds.refresh(spec.model.name)
+        found = await in_thread(parts, report, parts, spec)
+        return Response(found.model_dump_json(), media_type="application/json")
 
 
 @router.get(
