@@ -118,6 +118,26 @@ def test_the_json_and_the_fields_follow_each_other(page, stack):
     assert after["dtype"] == "float32"
     box.fill("{")
     expect(page.locator(".verdict .problem")).to_contain_text("not JSON yet")
+    page.get_by_role("button", name="Start the experiment").click()
+    expect(page.locator("form .problem")).to_contain_text("not JSON yet")
+    expect(page).to_have_url(re.compile("#/new"))
+
+
+def test_a_draft_of_any_kind_is_shown_and_run_again(page, stack, client):
+    """What the fields cannot say they leave alone."""
+    prompts = pp.prompts(["When Mary and John left"], ["When John and Mary left"])
+    spec = pp.activation_patch(pp.heads("1.0", positions=2), prompts, [pp.loss(), pp.kl(2)], model="demo")
+    job = client.submit(spec)
+    page.goto(f"{stack.url}/#/jobs/{job.id}")
+    page.get_by_role("button", name="Run again with changes").click()
+    expect(page.locator(".verdict .tiles")).to_contain_text("Cells")
+    expect(page.get_by_label("Sender names")).to_be_disabled()
+    expect(page.get_by_label("Metric")).to_be_disabled()
+    expect(page.locator("main")).to_contain_text("A dataset of kind “prompts” is edited in the JSON.")
+    page.get_by_label("Model").select_option("demo")
+    again = json.loads(page.get_by_label("Spec", exact=True).input_value())
+    assert pp.specs.as_spec(again).patch == job.spec.patch
+    assert pp.specs.as_spec(again).metrics == job.spec.metrics
 
 
 def test_a_running_job_is_cancelled(page, stack, client):
