@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pathpatch.captions import Spec, caption, effect_unit, plain, unit_words
+from pathpatch.captions import Spec, caption, effect_unit, plain, signed, unit_words
 from pathpatch.cells import cell_name, part_of, place_name, side_of
 from pathpatch.charts import Bars, Chart, Graph, Heatmap, Histogram, Labels, Scatter, Series, Words
 from pathpatch.circuit import circuit
@@ -174,7 +174,7 @@ def heatmap(subject: Subject) -> Heatmap:
     values = effect.transpose(order).reshape(shape)
     size = np.abs(values[np.isfinite(values)])
     limit = float(size.max()) if size.size and size.max() > 0 else 1.0
-    names = np.array([block.name_of(index, subject.tokens) for index in block.indices()], dtype=object)
+    names = np.array([_hover_name(subject, index) for index in block.indices()], dtype=object)
     cell_names = names.reshape(effect.shape).transpose(order).reshape(shape).tolist()
     row_label, column_label = _axis_label(rows), _axis_label(columns)
     notes = ("effect: patched minus orig", "grey: no path" if np.isnan(values).any() else "", _tick_note(subject))
@@ -184,6 +184,15 @@ def heatmap(subject: Subject) -> Heatmap:
         effect_unit(block), cell_names, limit, _marked(values, limit),
         shows_numbers=values.size <= _MOST_NUMBERS,
     )  # fmt: skip
+
+
+def _hover_name(subject: Subject, index: tuple[int, ...]) -> str:
+    """A cell's name, with its exact effect where that was verified."""
+    name = subject.block.name_of(index, subject.tokens)
+    exact = subject.block.exact_effect
+    if exact is None or not np.isfinite(exact[index]):
+        return name
+    return f"{name}, exact effect {signed(float(exact[index]))}"
 
 
 def _alt(subject: Subject) -> str:
@@ -205,11 +214,15 @@ def bars(subject: Subject, strongest: int = _STRONGEST) -> Bars:
     errors = None if sem is None else np.array([sem[place] for place in places])
     effect = block.effect
     title = f"strongest effects on {subject.words}" if is_ranked else f"effect on {subject.words}"
-    note = "error bars: ± sem of the effect" if errors is not None else ""
-    words = Words(_sentence(title), subject.caption("effect: patched minus orig", note), _alt(subject))
+    known = block.exact_effect
+    exact = None if known is None else np.array([known[place] for place in places])
+    notes = ["effect: patched minus orig"]
+    notes += ["error bars: ± sem of the effect"] if errors is not None else []
+    notes += ["diamonds: exact, where verified"] if exact is not None else []
+    words = Words(_sentence(title), subject.caption(*notes), _alt(subject))
     label = "cell" if is_ranked else _axis_label([axis])
     values = np.array([effect[place] for place in places])
-    return Bars(words, names, values, errors, label, effect_unit(block), is_ranked)
+    return Bars(words, names, values, errors, label, effect_unit(block), is_ranked, exact=exact)
 
 
 def _runs(subject: Subject) -> Bars:
@@ -232,8 +245,13 @@ def graph(subject: Subject, strongest: int = _STRONGEST_EDGES) -> Graph:
     subject = replace(subject, block=averaged(subject.block))
     if subject.block.axes in ((), ("example",)):
         raise FigureDoesNotFit("graph", subject.block.axes, "a sweep")
+    known = subject.block.exact
+    if known is not None:
+        best = np.where(np.isfinite(known), known, subject.block.patched)
+        subject = replace(subject, block=replace(subject.block, patched=best))
     nodes, edges = circuit(subject.block, subject.spec, strongest)
     note = f"{len(edges)} strongest edges; solid: the metric rises, dashed: it falls"
+    note += "" if known is None else "; exact where verified"
     words = Words(_sentence(f"strongest effects on {subject.words}"), subject.caption(note), _alt(subject))
     return Graph(words, nodes, edges, effect_unit(subject.block))
 

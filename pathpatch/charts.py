@@ -65,6 +65,8 @@ class Heatmap:
 class Bars:
     """One bar per name; ``errors`` are standard errors. Many bars lie (``is_ranked``), strongest on top.
 
+    Where bars are estimates, ``exact`` holds the exact effects, NaN where only the estimate is known.
+
     The bars are effects, coloured by their sign, or with ``shows_runs`` the means of the runs that they name.
     """
 
@@ -76,6 +78,7 @@ class Bars:
     value_label: str
     is_ranked: bool
     shows_runs: bool = False
+    exact: Floats | None = None
 
     @property
     def colours(self) -> Labels:

@@ -241,6 +241,13 @@ def _bars(chart: Bars) -> go.Figure:
         "marker": {"color": chart.colours, "pattern": {"shape": chart.hatches, "fgcolor": "white"}},
         "hovertemplate": f"%{{customdata}}<br>%{{{across}:.4g}}<extra></extra>",
     }))  # fmt: skip
+    if chart.exact is not None:
+        figure.add_scatter(**{
+            along: places, across: chart.exact, "mode": "markers", "showlegend": False,
+            "marker": {"symbol": "diamond-open", "color": INK, "size": 9, "line": {"width": 2}},
+            "customdata": [escape(name, quote=False) for name in chart.names],
+            "hovertemplate": f"%{{customdata}}<br>exact %{{{across}:.4g}}<extra></extra>",
+        })  # fmt: skip
     if chart.numbers:
         positions = ("middle right", "middle left") if chart.is_ranked else ("top center", "bottom center")
         ends = chart.values + np.sign(chart.values) * (0 if chart.errors is None else np.nan_to_num(chart.errors))

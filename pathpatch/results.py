@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,6 +123,12 @@ class Block:
             orig = np.nanmean(orig)
         effect: Floats = self.patched - orig
         return effect
+
+    @cached_property
+    def exact_effect(self) -> Floats | None:
+        """Of an estimate, the exact effects of the verified cells, NaN elsewhere; None where nothing was verified."""
+        exact = self.on_cells("exact")
+        return None if exact is None else exact - (self.patched - self.effect)
 
     def on_cells(self, name: str) -> NDArray[Any] | None:
         """One of ``CELL_FIELDS`` shaped as ``patched``: the same in every example; None where the result lacks it."""

@@ -171,6 +171,9 @@ def _bars(axes: Axes, chart: Bars) -> None:
         axes.axhline(0, color=INK, linewidth=0.8)
     for bar, hatch in zip(drawn, chart.hatches, strict=True):
         bar.set_hatch(hatch * 3)
+    if chart.exact is not None:
+        points = (chart.exact, places) if chart.is_ranked else (places, chart.exact)
+        axes.plot(*points, linestyle="", marker="D", markersize=5, markerfacecolor="none", markeredgecolor=INK)
     if chart.numbers:
         axes.bar_label(drawn, chart.numbers, fontsize=7, padding=2)
         axes.margins(x=0.12) if chart.is_ranked else axes.margins(y=0.12)

@@ -75,6 +75,10 @@ def heads(**more):
     )
 
 
+VERIFIED = [[None] * 4, [None] * 4, [None, None, None, -1.25], [None] * 4]
+"""Of the heads, only 2.3 was computed exactly."""
+
+
 def edges():
     """Heads into queries and values of heads."""
     two = [0, 1]
@@ -106,6 +110,9 @@ CASES = {
     "layers": (result(["layer"], {"layer": [0, 1]}, [1.0, -1.0]), {}),
     "cells": (result(["cell"], {"sender_layer": [1, 2], "sender_head": [0, 3]}, [1.0, -1.0]), {}),
     "one cell": (result([], {}, 1.0), {}),
+    "verified": (heads(exact=VERIFIED), {}),
+    "verified top": (heads(exact=VERIFIED), {"kind": "bars"}),
+    "verified graph": (heads(exact=VERIFIED), {"kind": "graph"}),
     "all unreachable": (heads(reachable=np.zeros((4, 4), bool).tolist()), {}),
 }
 
@@ -138,6 +145,19 @@ def test_the_fitting_kind_follows_from_the_axes(axes, sizes, kind):
     """The service and the notebook draw without being told how."""
     coordinates = {axis: list(range(size)) for axis, size in zip(axes, sizes, strict=True)}
     assert fitting_kind(result(axes, coordinates, np.zeros(sizes)).block) == kind
+
+
+def test_exact_effects_stand_beside_the_estimates():
+    """A reader must see how far off an estimate is where that is known."""
+    shown = heads(exact=VERIFIED)
+    bars = chart_for(shown, kind="bars")
+    assert (bars.names[0], bars.values[0], bars.exact[0]) == ("2.3", -2.0, -1.25) and np.isnan(bars.exact[1:]).all()
+    assert "diamonds: exact" in bars.words.caption
+    assert any("exact" in (trace.hovertemplate or "") for trace in figure_for(shown, kind="bars").data)
+    assert chart_for(shown).cell_names[2][3] == "2.3, exact effect −1.2"
+    graph = chart_for(shown, kind="graph")
+    assert graph.edges[0].effect == 1.5 and {edge.effect for edge in graph.edges} >= {-1.25}
+    assert chart_for(heads(), kind="bars").exact is None
 
 
 def test_zero_is_an_edge_of_the_bins_and_a_dashed_line():
