@@ -15,6 +15,20 @@ from job_store.store import AsyncJobStore
 LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
+TOTALS = {
+    "jobs_created": "Jobs accepted since the store began",
+    "jobs_cached": "Jobs answered from an earlier result",
+    "jobs_succeeded": "Jobs that succeeded",
+    "jobs_failed": "Jobs that failed",
+    "jobs_cancelled": "Jobs that were cancelled",
+    "jobs_expired": "Jobs that passed their deadline",
+    "shards_done": "Shards computed",
+    "shards_lost": "Shards whose worker stopped answering",
+    "shard_seconds": "Seconds that workers spent on shards",
+}
+"""Counters of the store, shown from 0 on."""
+
+
 class RequestMetrics:
     """Counters of one process."""
 
@@ -73,8 +87,8 @@ class _StoreCollector(Collector):
         for status, count in self._state.states.items():
             jobs.add_metric([status], count)
         yield jobs
-        for name, value in self._state.totals.items():
-            yield CounterMetricFamily(f"pathpatch_{name}", f"Since the store began: {name.replace('_', ' ')}", value)
+        for name, what in TOTALS.items():
+            yield CounterMetricFamily(f"pathpatch_{name}", what, self._state.totals.get(name, 0.0))
 
     def _queue_metrics(self) -> Iterator[Metric]:
         depth = GaugeMetricFamily("pathpatch_queued_shards", "Shards waiting for a worker", labels=["model"])

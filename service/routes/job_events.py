@@ -22,6 +22,11 @@ router = APIRouter(tags=["jobs"])
 
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
+_EXAMPLE = (
+    "retry: 2000\n\nid: 1732354200000-0\nevent: status\n"
+    'data: {"id":"1732354200000-0","object":"event","type":"status","created_at":"2024-11-23T09:30:00.000Z",'
+    '"data":{"status":"running"}}\n\n: still here\n\n'
+)
 _STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -33,7 +38,7 @@ _STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         200: {
             "description": "The events so far, oldest first; or a stream of them, which ends with the job.",
             "model": ListOf[JobEvent],
-            "content": {EVENT_STREAM: {"schema": {"type": "string"}}},
+            "content": {EVENT_STREAM: {"schema": {"type": "string"}, "example": _EXAMPLE}},
         },
         **doc.answer(204, "As a stream: nothing follows this `Last-Event-ID`, so do not reconnect."),
         **doc.problems(404, 406, 429),

@@ -12,6 +12,7 @@ from api_schemas.jobs import ListOf, Readiness, WorkerInfo
 from api_schemas.models import ModelInfo
 from job_store.store import JobStore
 from job_store.workers import beat
+from service.metrics_export import TOTALS
 from tests.live_service import WorkerHand, spec
 
 pytestmark = pytest.mark.integration
@@ -114,3 +115,15 @@ def test_unknown_routes_are_problems(client: httpx.Client) -> None:
         answer = client.get(path)
         assert answer.status_code == 404
         assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_every_counter_of_the_store_is_exported_from_zero_on(client: httpx.Client) -> None:
+    """A rate cannot be computed from a counter that appears with its first event; and none may be forgotten."""
+    scripts = (Path(__file__).parents[3] / "job_store" / "lua").glob("*.lua")
+    counted = {
+        name for path in scripts for name in re.findall(r"count\('([a-z_]+)'(?: \.\. status)?", path.read_text())
+    }
+    counted = (counted - {"jobs_"}) | {f"jobs_{status}" for status in ("succeeded", "failed", "cancelled", "expired")}
+    assert counted == set(TOTALS)
+    text = client.get("/metrics").text
+    assert all(f"pathpatch_{name}_total 0.0" in text for name in counted)
