@@ -19,7 +19,7 @@ from api_schemas.spec import JobSpec
 from worker.engine.activations import ActivationCache
 from worker.engine.attribution import estimated_metrics
 from worker.engine.checks import completeness, identity_max_abs, largest_difference, sample_grid
-from worker.engine.memory import Portion, activation_bytes, first_portion, in_portions
+from worker.engine.memory import BYTES_PER_VALUE, Portion, activation_bytes, first_portion, in_portions
 from worker.engine.patching import Patching
 from worker.engine.path_patch import patched_metrics
 from worker.engine.positions import real_tokens
@@ -95,9 +95,14 @@ def run_shard(
     return outputs
 
 
+def _example_bytes(shard: Shard) -> int:
+    """Memory of one example: its activations, and every metric in every cell."""
+    values = len(shard.grid) * len(shard.spec.all_metrics) * BYTES_PER_VALUE
+    return values + activation_bytes(shard.weights, shard.dataset.longest, shard.wanted)
+
+
 def _in_portions(shard: Shard, settings: ShardSettings, work: Callable[[int, int, Portion], Arrays]) -> list[Arrays]:
-    n_pos = shard.dataset.longest
-    needed = activation_bytes(shard.weights, n_pos, shard.wanted)
+    n_pos, needed = shard.dataset.longest, _example_bytes(shard)
     portion = first_portion(shard.weights, len(shard.dataset), n_pos, needed, settings.memory_bytes)
     with arithmetic(shard.spec.dtype):
         return in_portions(len(shard.dataset), portion, work, needed, settings.memory_bytes)
@@ -148,8 +153,7 @@ def to_host(values: Tensor) -> NDArray[np.generic]:
 
 def _deviation(few: Shard, outputs: Arrays, shard: Shard, settings: ShardSettings) -> NDArray[np.float64]:
     """Largest deviation of any metric from float32, on the first examples."""
-    n_pos = few.dataset.longest
-    needed = activation_bytes(few.weights, n_pos, few.wanted)
+    n_pos, needed = few.dataset.longest, _example_bytes(few)
     portion = first_portion(few.weights, len(few.dataset), n_pos, needed, settings.memory_bytes)
     exact = patched_metrics(patching_of(few, 0, len(few.dataset), portion.rows))
     with arithmetic(shard.spec.dtype):

@@ -16,6 +16,10 @@ WORK_FLOATS_PER_ROW = 28
 """Temporary memory of one row in work, in units of ``d_model``: stream, queries, keys, values, neurons, copies."""
 
 
+BYTES_PER_VALUE = 48
+"""Memory of one example's metric in one cell: its value, and copies in float64 while moments are taken."""
+
+
 @dataclass(frozen=True)
 class Portion:
     """How much is in work together."""

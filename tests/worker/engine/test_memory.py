@@ -5,9 +5,14 @@ import pytest
 import torch
 
 from api_schemas.errors import OutOfMemory
-from tests.tiny_weights import ALL_HEADS, node, patched, prompts, tiny_weights
+from tests.shards import run_job
+from tests.tiny_weights import ALL_HEADS, job, node, patched, prompts, tiny_weights
+from worker import experiment
 from worker.engine import path_patch
-from worker.engine.memory import Portion, first_portion, in_portions
+from worker.engine.memory import BYTES_PER_VALUE, Portion, first_portion, in_portions
+from worker.engine.patching import Patching
+from worker.engine.shard import Shard, patching_of
+from worker.experiment import ShardSettings
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError("numpy")])
@@ -69,3 +74,21 @@ def test_a_sweep_that_runs_out_of_memory_once_still_gives_the_same_numbers(monke
     monkeypatch.setattr(path_patch, "input_changes", failing_once)
     np.testing.assert_allclose(patched(tiny_weights(), dataset, patch), expected, atol=1e-5, rtol=1e-5)
     assert len(calls) > 1
+
+
+def test_many_cells_leave_room_for_fewer_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every metric of every cell is held until its moments are taken, beside copies in float64."""
+    portions = []
+
+    def spy(shard: Shard, start: int, stop: int, rows_at_once: int) -> Patching:
+        portions.append((stop - start) * len(shard.grid))
+        return patching_of(shard, start, stop, rows_at_once)
+
+    monkeypatch.setattr(experiment, "patching_of", spy)
+    dataset = prompts([4] * 24)
+    sweep = {"sweep": {"hook": ["q", "k", "v"]}}
+    spec = job(dataset, {"senders": ALL_HEADS, "receivers": sweep})
+    budget = 2**18
+    run_job(tiny_weights(), spec, dataset, settings=ShardSettings(memory_bytes=budget, device="cpu"))
+    assert sum(portions) == 24 * 108 and len(portions) > 1
+    assert max(portions) * BYTES_PER_VALUE <= budget / 2
