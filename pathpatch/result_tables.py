@@ -36,7 +36,7 @@ def strongest_rows(block: Block, count: int = _SHOWN_CELLS) -> Rows:
         return []
     effect = block.effect
     columns = {"effect": effect, "sem": block.on_cells("effect_sem"), "patched": block.patched,
-               "orig": block.patched - effect, "exact": block.on_cells("exact")}  # fmt: skip
+               "orig": block.patched - effect, "exact effect": block.exact_effect}  # fmt: skip
     known = {name: values for name, values in columns.items() if values is not None}
     rows = [
         [block.name_of(place), *(format_number(float(values[place])) for values in known.values())]

@@ -13,7 +13,9 @@ from api_schemas.models import ModelShape
 from api_schemas.spec import JobSpec, TopCells
 from worker.engine.plan import depends_on_cell
 from worker.engine.statistics import Moments, finite, moments, summary
-from worker.merging import chosen_cells, largest, mean_effect, merged_outputs
+from worker.merging import largest, mean_effect, merged_outputs
+from worker.scale import Scale
+from worker.verified import furthest_off, verified_cells
 
 Arrays = dict[str, NDArray[Any]]
 COMPLETENESS_TOLERANCE = {"float32": 1e-3, "tf32": 5e-2, "bfloat16": 5e-1}
@@ -48,7 +50,7 @@ def assemble(
     for place, metric in enumerate(spec.resolved_metrics):
         block, fields = _block(spec, grid, metric, place, output, last)
         if spec.verify is not None:
-            warnings.append(_furthest_off(block, fields, grid, output[f"cells/{place}"]))
+            warnings.append(furthest_off(metric, grid, verified_cells(metric, place, output, last)))
         for name, values in fields.items():
             if values.dtype.kind == "f" and name not in _NULL_BY_NATURE.get(n_examples, ("exact",)):
                 nonfinite += int((~np.isfinite(values)).sum())
@@ -94,20 +96,6 @@ def _unreachable(grid: Grid, output: Arrays) -> list[dict[str, Any]]:
     ]
 
 
-def _furthest_off(block: dict[str, Any], fields: Arrays, grid: Grid, cells: NDArray[Any]) -> str:
-    """How far off the worst verified estimate is."""
-    estimate, exact = fields["estimate"], fields["verified"]
-    off = np.nan_to_num(np.abs(estimate - exact))
-    worst = int(np.argmax(off))
-    assert grid.receivers is not None
-    sender, receiver = divmod(int(cells[worst]), len(grid.receivers.cells))
-    ends = [" + ".join(map(str, cell)) for cell in (grid.senders.cells[sender], grid.receivers.cells[receiver])]
-    return (
-        f"{block['metric']['title']}: of {len(cells)} verified cells, the estimate is furthest off in "
-        f"{' → '.join(ends)}: {estimate[worst]:.4g} estimated, {exact[worst]:.4g} exact"
-    )
-
-
 def _checks(spec: JobSpec, output: Arrays, nonfinite: int) -> dict[str, float | int | None]:
     identity = float(output["check/identity"][0])
     difference, scale = (float(value) for value in output["check/completeness"])
@@ -137,23 +125,6 @@ def _warnings(spec: JobSpec, nonfinite: int) -> list[str]:
     return warnings
 
 
-@dataclass(frozen=True, eq=False)
-class _Scale:
-    """The affine map of ``normalize``: (value - offset) / divisor, per cell or for all."""
-
-    offset: NDArray[np.float64]
-    divisor: NDArray[np.float64]
-
-    def apply(self, values: NDArray[Any]) -> NDArray[Any]:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return (values - self.offset) / self.divisor
-
-    def stretch(self, values: NDArray[Any]) -> NDArray[Any]:
-        """The map of a deviation, which has no offset and no sign."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return values / np.abs(self.divisor)
-
-
 def _block(
     spec: JobSpec, grid: Grid, metric: Metric, place: int, output: Arrays, last: Arrays
 ) -> tuple[dict[str, Any], Arrays]:
@@ -163,16 +134,13 @@ def _block(
     if not own:
         orig, new = orig[:, :1], new[:, :1]
     orig_mean, new_mean = orig.mean(axis=0), new.mean(axis=0)
-    scale = None
-    if metric.normalize != "none":
-        sign = 1 if metric.normalize == "denoising" else -1
-        scale = _Scale(orig_mean, sign * (new_mean - orig_mean))
+    scale = Scale.of(metric, orig_mean, new_mean)
     fields = _numbers(spec, place, output, orig, new, scale)
     n_cells = len(grid)
     cell_shape = grid.shape
     if spec.verify is not None:
-        cells = output[f"cells/{place}"].astype(np.int64)
-        fields |= _verified(place, cells, output, last, orig_mean, scale)
+        verified = verified_cells(metric, place, output, last)
+        fields |= verified.fields(mean_effect(output, place).shape)
     by_cell = {name: _on_grid(name, values, cell_shape, n_cells, own) for name, values in fields.items()}
     block: dict[str, Any] = {
         "metric": {
@@ -196,7 +164,7 @@ def _block(
         raw = {"orig_mean": orig_mean, "new_mean": new_mean}
         block["normalization"] = {name: _raw_means(values, cell_shape, own) for name, values in raw.items()}
     if spec.verify is not None:
-        indices = np.stack(np.unravel_index(cells, cell_shape or [1]), axis=1)
+        indices = np.stack(np.unravel_index(verified.cells, cell_shape or [1]), axis=1)
         block["verified_cells"] = indices[:, : len(cell_shape)].tolist()
     if isinstance(spec.output.reduce, TopCells):
         _keep_top(block, by_cell, grid, mean_effect(output, place), spec.output.reduce.top, own)
@@ -219,7 +187,7 @@ def _numbers(
     output: Arrays,
     orig: NDArray[np.float64],
     new: NDArray[np.float64],
-    scale: _Scale | None,
+    scale: Scale | None,
 ) -> Arrays:
     """Patched, orig and new over (sender, receiver[, example]), on the metric's scale."""
 
@@ -254,29 +222,6 @@ def _moments(output: Arrays, place: int) -> tuple[Moments, Moments]:
     return found, effect
 
 
-def _verified(
-    place: int,
-    cells: NDArray[np.int64],
-    output: Arrays,
-    last: Arrays,
-    orig_mean: NDArray[np.float64],
-    scale: _Scale | None,
-) -> Arrays:
-    """Estimates and exact values of the verified cells, and the latter on the grid."""
-    effect = mean_effect(output, place)
-    union = chosen_cells(output)
-    exact = (last[f"exact/{place}"] / int(last["n"][0]))[[union.index(int(cell)) for cell in cells]]
-    receiver = cells % effect.shape[-1]
-    at_receiver = receiver if len(orig_mean) > 1 else np.zeros_like(receiver)
-    estimate = effect.ravel()[cells] + orig_mean[at_receiver]
-    if scale is not None:
-        scale = _Scale(scale.offset[at_receiver], scale.divisor[at_receiver])
-        estimate, exact = scale.apply(estimate), scale.apply(exact)
-    on_grid = np.full(effect.shape, np.nan)
-    on_grid.ravel()[cells] = exact
-    return {"estimate": estimate, "verified": exact, "exact": on_grid}
-
-
 def _on_grid(name: str, values: NDArray[Any], cell_shape: list[int], n_cells: int, own: bool) -> NDArray[Any]:
     """From (sender, receiver, ...) to the axes of the grid; orig and new only where they depend on the cell."""
     if name in ("estimate", "verified"):
@@ -302,7 +247,7 @@ def _raw_means(values: NDArray[np.float64], cell_shape: list[int], own: bool) ->
 
 
 def _summary(
-    place: int, output: Arrays, orig: NDArray[Any], new: NDArray[Any], scale: _Scale | None, own: bool, n_cells: int
+    place: int, output: Arrays, orig: NDArray[Any], new: NDArray[Any], scale: Scale | None, own: bool, n_cells: int
 ) -> dict[str, Any]:
     runs: dict[str, NDArray[Any]] = {} if own else {"orig": orig, "new": new}
     if n_cells == 1:
@@ -311,7 +256,7 @@ def _summary(
     return found | {run: _statistics(values, scale) for run, values in runs.items()}
 
 
-def _statistics(values: NDArray[Any], scale: _Scale | None) -> dict[str, float | int | None]:
+def _statistics(values: NDArray[Any], scale: Scale | None) -> dict[str, float | int | None]:
     """Statistics on the metric's scale; the mean is scaled as a mean, so that orig's is exactly 0."""
     if scale is None:
         return summary(values[:, 0])

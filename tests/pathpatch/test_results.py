@@ -110,8 +110,11 @@ def test_verified_cells_are_printed_beside_the_estimates():
     text = repr(
         Result.from_json(SWEEP | {"exact": [[None, None], [0.25, None]], "effect_sem": [[0.01, 0.02], [0.03, 0.04]]})
     )
-    assert "cell  effect   sem  patched  orig  exact" in text
-    assert "9.0    -2.5  0.03      0.5     3   0.25" in text and "0.6    -0.5  0.02      2.5     3      –" in text
+    assert "cell  effect   sem  patched  orig  exact effect" in text
+    assert (
+        "9.0    -2.5  0.03      0.5     3         -2.75" in text
+        and "0.6    -0.5  0.02      2.5     3             –" in text
+    )
 
 
 @pytest.mark.parametrize("data", ALL)

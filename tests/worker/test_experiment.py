@@ -1,5 +1,6 @@
 """From shards to a result: axes, statistics over the whole dataset, normalisation, reduction."""
 
+import re
 import subprocess
 import sys
 from typing import Any
@@ -150,7 +151,10 @@ def test_verified_cells_stand_beside_the_estimates_and_the_worst_is_told() -> No
     worst = np.unravel_index(np.argmax(off), off.shape)
     said = next(warning for warning in result.warnings if "furthest off" in warning)
     assert said.startswith("logit A minus B: of 2 verified cells, the estimate is furthest off in ")
-    assert f"z {worst[0]}.{worst[1]} → resid_post 2: {result.arrays['0/patched'][worst]:.4g} estimated" in said
+    orig = result.arrays["0/orig"]
+    effects = f"effect {result.arrays['0/patched'][worst] - orig:.3g} estimated, {known[worst] - orig:.3g} exact"
+    rounded = re.sub(r"-?\d+\.\d{3,}(e-\d+)?", lambda number: f"{float(number[0]):.3g}", said)
+    assert f"z {worst[0]}.{worst[1]} → resid_post 2: {effects}" in rounded
     top = result_of(
         tiny_weights(), prompts(LENGTHS), SWEEP, method="attribution", verify=2, output={"reduce": {"top": 3}}
     )
