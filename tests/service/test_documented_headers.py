@@ -20,8 +20,9 @@ OF_HTTP_ITSELF = {
 
 @pytest.fixture(scope="module")
 def limited_service(valkey: EmbeddedValkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
-    """A service that allows four submits a minute."""
-    with live_service(valkey, tmp_path_factory.mktemp("headers") / "log", submits_per_minute="4") as service:
+    """A service that allows four submits a minute, and one event stream at a time."""
+    limits = {"submits_per_minute": "4", "max_event_streams": "1"}
+    with live_service(valkey, tmp_path_factory.mktemp("headers") / "log", **limits) as service:
         yield service
 
 
@@ -66,3 +67,19 @@ def test_every_header_of_an_answer_is_documented(limited_service: LiveService, s
     ask("GET", "/v1/jobs/{job_id}", "/v1/jobs/nope")
     statuses = {status for _, status in seen}
     assert statuses >= {200, 202, 304, 400, 404, 406, 409, 415, 429}
+
+
+def test_more_event_streams_than_allowed_are_refused_with_another_way(
+    limited_service: LiveService, store: JobStore
+) -> None:
+    """An open stream costs a connection; polling goes on."""
+    client = limited_service.client
+    links = client.post("/v1/jobs", json=spec()).json()["links"]
+    stream = {"Accept": "text/event-stream"}
+    with client.stream("GET", links["events"], headers=stream) as first:
+        chunks = first.iter_bytes()  # as long as it is held, the stream stays open
+        assert next(chunks).startswith(b"retry:")
+        refused = client.get(links["events"], headers=stream)
+        assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+        assert "PATHPATCH_MAX_EVENT_STREAMS" in refused.json()["detail"] and int(refused.headers["retry-after"]) >= 1
+        assert client.get(links["events"]).status_code == 200
