@@ -113,7 +113,7 @@ class Block:
     @property
     def title(self) -> str:
         """The metric in words, with all that tells it from another of the job."""
-        return str(self.metric.get("title") or self.kind)
+        return str(self.metric.get("title") or self.kind.replace("_", " "))
 
     @property
     def effect(self) -> Floats:

@@ -17,6 +17,9 @@ function plotly() {
 const isDark = () => getComputedStyle(document.documentElement).colorScheme === "dark"
   || (getComputedStyle(document.documentElement).colorScheme !== "light" && matchMedia("(prefers-color-scheme: dark)").matches);
 
+const NARROW_PX = 560;
+const COLUMN_PX = 30; // a column of a heatmap, with its number
+const MOST_PX = 1100;
 const TITLE_PX = 10; // a character of a title
 const INK = "#333333";
 const SMALL_PRINT = /<br><span style="font-size:11px">.*$/s; // the caption: the page shows it as text below the figure
@@ -41,6 +44,10 @@ function themed(figure, width) {
   layout.plot_bgcolor = isHeatmap ? (isDark() ? "#4a4e55" : "#dcdcdc") : "rgba(0,0,0,0)";
   layout.font = { ...layout.font, color: ink };
   layout.title = { ...layout.title, text: broken(layout.title?.text ?? "", width / TITLE_PX) };
+  if (width < NARROW_PX && layout.legend) {  // title and legend share what is above the axes
+    layout.margin = { ...layout.margin, t: 130 };
+    layout.title = { ...layout.title, yref: "container", y: 0.98, yanchor: "top" };
+  }
   for (const name of Object.keys(layout).filter((key) => /^[xy]axis/.test(key))) {
     layout[name] = { ...layout[name], gridcolor: grid, linecolor: ink, tickcolor: ink };
     if (layout[name].zerolinecolor === INK) layout[name].zerolinecolor = ink;
@@ -84,6 +91,9 @@ export async function showFigure(place, jobId, { kind = "", block = "0" } = {}) 
   try {
     const figure = await (await ask(`v1/jobs/${encodeURIComponent(jobId)}/figure?${query}`)).json();
     const canvas = el("div", { class: "canvas" });
+    const isHeatmap = figure.data.some((trace) => trace.type === "heatmap");
+    const columns = isHeatmap ? figure.layout.xaxis.range[1] + 0.5 : 0;
+    canvas.style.minWidth = `${Math.max(320, Math.min(150 + COLUMN_PX * columns, MOST_PX))}px`;
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", figure.layout.meta?.alt || "Figure of the result");
     place.replaceChildren(el("figure", {}, canvas, el("figcaption", {}, figure.layout.meta?.caption || "")));

@@ -2,11 +2,18 @@
 
 const attentionDiff = { kind: "attention_diff", query: "end", key: "IO", minus_key: "S1" };
 const logitDiff = { kind: "logit_diff", answer: "IO", minus_answer: "S" };
+const NAMES = ["Mary", "John", "Tom", "James", "Anna", "Paul", "Lucy", "Sarah"];
+/** Prompts of one wording, so that a position is the same word in each of them, but for the names. */
+const oneWording = {
+  kind: "templates", templates: ["When [A] and [B] arrived at the library that evening, [B] handed a lamp to"],
+  slots: { A: NAMES, B: NAMES }, new: { A: "B", B: "A" },
+  roles: { IO: "A", S1: "B", S2: { slot: "B", occurrence: 1 }, end: -1 }, answers: { IO: "A", S: "B" }, examples: 50, seed: 0,
+};
 const heads = (hook, names) => names.map(([layer, head]) => ({ hook, layer, head }));
 
 /** Heads that are known to matter: the demo model's by its card, GPT-2 small's by the IOI paper; else a guess by depth. */
 function knownHeads(name, shape) {
-  if (name === "demo") return { senders: [[1, 0], [1, 1]], receiver: [2, 1] };
+  if (name === "demo") return { senders: [0, 1, 2, 3, 4, 5, 6, 7].map((head) => [2, head]), receiver: [3, 0] };
   if (shape.n_layers === 12 && shape.n_heads === 12) return { senders: [[9, 6], [9, 9]], receiver: [10, 7] };
   const late = Math.max(1, Math.round(shape.n_layers * 0.75));
   return { senders: [[Math.max(0, late - 1), 0]], receiver: [Math.min(late, shape.n_layers - 1), 0] };
@@ -34,6 +41,6 @@ export function preset(name, model, shape) {
     "edges": [{ senders: { sweep: { hook: "z" } }, receivers: { sweep: { hook: "v" } } }, logitDiff],
   };
   const [patch, metric] = patches[name];
-  const dataset = name === "residual-by-position" ? { ...base.dataset, prompt_type: "ABBA" } : base.dataset;
-  return { ...base, dataset: name === "edges" ? { ...dataset, examples: 20 } : dataset, patch, metric };
+  const datasets = { "residual-by-position": oneWording, "edges": { ...base.dataset, examples: 20 } };
+  return { ...base, dataset: structuredClone(datasets[name] ?? base.dataset), patch, metric };
 }

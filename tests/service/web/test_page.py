@@ -43,6 +43,18 @@ def test_an_experiment_is_started_watched_and_seen(page, stack):
     expect(page.get_by_role("region", name="Checks")).to_contain_text("must be 0")
 
 
+def test_positions_of_the_preset_carry_the_prompts_tokens(page, stack):
+    """The heatmap by layer and position is read by its words."""
+    page.goto(f"{stack.url}/#/new?preset=residual-by-position")
+    page.get_by_label("Model").select_option("demo")
+    expect(page.locator(".verdict .tiles")).to_contain_text("position 16")
+    expect(page.locator(".verdict .notice")).to_have_count(0)
+    page.get_by_role("button", name="Start the experiment").click()
+    expect(page.locator(".canvas .xtick text", has_text="·library")).to_be_visible(timeout=60_000)
+    page.set_viewport_size({"width": 360, "height": 800})
+    assert page.locator(".canvas").bounding_box()["width"] > 16 * 30, "columns too narrow for their numbers"
+
+
 def test_the_preview_shows_roles_and_the_same_in_code(page, stack):
     """Roles are coloured and named; what differs between orig and new is underlined."""
     page.goto(f"{stack.url}/#/new")
