@@ -1,0 +1,54 @@
+"""What the engine's benchmark makes of its times: which bars are met, and the table in the documentation."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import engine
+from benchmarks.engine import KEYS, Times, bar_of, ratios, table
+
+FIGURES = Path(__file__).parents[2] / "benchmarks" / "engine.json"
+
+
+def test_ratios_are_against_all_cells_and_strictly_against_shared_clean_runs() -> None:
+    """Two cells of 3 s and 5 s, of which 1 s is clean runs, stand for 100; the engine takes 2 s."""
+    times = Times()
+    times.best = {"engine": 2.0, "clean": 1.0, (0, 0): 3.0, (1, 0): 5.0, "floor": 1.6}
+    found = ratios(times, [(0, 0), (1, 0)], 100, is_sweep=True)
+    assert found["ratio"] == 400 / 2 and found["strict_ratio"] == (300 + 1) / 2 and found["floor_ratio"] == 1.25
+    alone = ratios(times, [(0, 0)], 1, is_sweep=False)
+    assert alone["ratio"] == (3 + 1) / 2 and alone["strict_ratio"] == 3 / 2
+
+
+@pytest.mark.parametrize(
+    ("key", "row", "met"),
+    [
+        ("seed_job", {"ratio": 4.1, "floor_ratio": 1.2}, True),
+        ("seed_job", {"ratio": 3.9, "floor_ratio": 1.2}, False),
+        ("seed_job", {"ratio": 4.1, "floor_ratio": 1.3}, False),
+        ("edges", {"ratio": 1.0, "floor_ratio": 4.9}, True),
+        ("edges", {"ratio": 1e6, "floor_ratio": 5.1}, False),
+        ("next_question", {"seconds": 0.021}, False),
+        ("memory", {"peak_bytes": 9, "budget_bytes": 10}, True),
+        ("cold_start", {"seconds": 3.0}, None),
+    ],
+)
+def test_a_bar_is_met_only_if_all_of_it_is(key: str, row: dict[str, float], met: bool | None) -> None:
+    """The table says NO where it is not."""
+    assert bar_of(key, row)[1] is met
+
+
+def test_the_page_shows_the_figures_that_are_kept_beside_the_script(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The committed table is the committed figures'."""
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{engine.BEGIN}\nold\n{engine.END}\nafter\n")
+    monkeypatch.setattr(engine, "PAGE", page)
+    found = json.loads(FIGURES.read_text())
+    engine.write_page(table(found))
+    assert page.read_text() == f"before\n{engine.BEGIN}\n{table(found)}\n{engine.END}\nafter\n"
+    assert [key for key in KEYS if f"`{key}`" in table(found)] == KEYS
+    committed = (Path(__file__).parents[2] / "docs" / "performance.md").read_text()
+    assert table(found) in committed
