@@ -54,6 +54,7 @@ def write_card(folder: Path, training: Mapping[str, Any], train_seconds: float) 
     singles = [cells for receiver in sweep.heads if (cells := sweep.single_senders(receiver))]
     joined = [sweep.join_senders(cells) for cells in singles if cells[0].orig_mean > ATTENDING]
     chosen = choose_cell(joined)
+    chosen = chosen._replace(senders=tuple(sorted(chosen.senders)))
     card = {
         **chosen._asdict(),
         **measure_task(model, examples),
@@ -105,7 +106,6 @@ def _markdown(card: Mapping[str, Any], chosen: Cell, joined: list[Cell], chosen_
         **card,
         senders_dotted=_dotted(*chosen.senders),
         receiver_dotted=_dotted(chosen.receiver),
-        guided_dotted=", ".join(f"{_dotted(head)} {query}->{key}" for head, query, key in card["guided_heads"]),
         task_table="\n".join(task_table),
         joined_table="\n".join(_cell_rows(joined)),
         singles_table="\n".join(_cell_rows(chosen_singles)),
@@ -133,17 +133,19 @@ and writes this card; `card.json` holds the same figures, and every single sende
 ## Training
 
 Seed {seed}, {train_steps} steps of {batch} fresh prompts, {train_seconds:.0f} s on {hardware}. AdamW,
-learning rate {learning_rate} after {warmup_steps} steps of warm-up, then cosine decay; weight decay {weight_decay}.
-Loss: cross-entropy of the answer, plus {other_tokens_weight} times that of the other tokens. Every other batch began
-with `<|endoftext|>`. Context: {context} tokens. The weights ship in float16; all figures are of those, computed in
-float32.
+learning rate {learning_rate} after {warmup_steps} steps of warm-up, with cosine decay over the last
+{decay_steps} steps; weight decay {weight_decay}. Loss: cross-entropy of the answer, plus {other_tokens_weight}
+times that of the other tokens, names excepted. Every other batch began with `<|endoftext|>`. Context: {context} tokens.
+The weights ship in float16; all figures are of those, computed in float32.
 
-**Five heads were taught where to look**, by a further loss that fades out halfway through training (weight
-{guide_weight} at first, 0 from then on): {guided_dotted}.
-Without it (a run of seed 0, 2500 steps), the model got every prompt right as well, but by attending from END to both
-names alike and taking S away in the last layer, with no head's difference above 0.05. So the circuit is planted, after
-the one that Wang et al. found in GPT-2 small; what the other heads do, and how strong each path is, is what training
-made of it.
+**No loss looks at attention: the heads below are what training on prompts made of them.** Two choices of the recipe
+decide which circuit grows:
+
+- The last layer learned first ({last_layer_steps} steps, with the embeddings and the final LayerNorm); then every
+  layer did. A trial that trained all layers at once (1400 steps, four templates) preferred IO in 95.0% as well, but
+  with no head's attention difference above 0.15: its layer 0 carried both names to END.
+- A third of the training prompts name IO last ("When John and John arrived ..., Mary handed a cup to" is continued by
+  Mary), so the third name is not always S. They are not among the service's prompts, and no figure below counts them.
 
 ## The task
 
@@ -163,7 +165,7 @@ only, LayerNorm exact.
 
 **{senders_dotted} into the query of {receiver_dotted}: from {orig_mean:.3f} to {patched_mean:.3f}.**
 
-Every receiver above 0.3, with its strongest senders, up to three, joined as long as each brings the mean 0.03 closer
+Every receiver above 0.3, with its strongest senders, up to eight, joined as long as each brings the mean 0.01 closer
 to 0:
 
 | senders | receiver | orig mean | patched mean |

@@ -25,7 +25,7 @@ Head = tuple[int, int]
 
 ATTENDING = 0.3
 """A receiver counts if its mean attention difference on orig prompts is above this."""
-MOST_SENDERS = 3
+MOST_SENDERS = 8
 
 
 def is_held_out(io_token: int, s_token: int) -> bool:
@@ -170,13 +170,15 @@ class Sweep:
         return sorted(cells, key=lambda cell: abs(cell.patched_mean))
 
     def join_senders(self, singles: list[Cell]) -> Cell:
-        """Join the strongest senders, one after another, as long as each brings the mean 0.03 closer to 0.
+        """Join the strongest senders, one after another, as long as each brings the mean 0.01 closer to 0.
 
         At 0 the receiver no longer tells IO from S1; below, it attends to the wrong one.
         """
         best = singles[0]
-        for single in singles[1:MOST_SENDERS]:
+        for single in singles[1:]:
+            if len(best.senders) == MOST_SENDERS:
+                break
             joined = self.cell(best.receiver, (*best.senders, *single.senders))
-            if abs(joined.patched_mean) < abs(best.patched_mean) - 0.03:
+            if abs(joined.patched_mean) < abs(best.patched_mean) - 0.01:
                 best = joined
         return best

@@ -2,7 +2,7 @@
 
     python examples/train_demo_model.py
 
-writes a Hugging Face folder to ``pathpatch/demo_model/`` in about three minutes on two cores: a byte-level BPE
+writes a Hugging Face folder to ``pathpatch/demo_model/`` in about five minutes on two cores: a byte-level BPE
 tokenizer in which every name is one token with a leading space, a GPT-2-architecture model in float16, and a card with
 what was measured on the weights that ship, the path-patching effect included (see ``demo_model_card.py``).
 """
@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from random import Random
 from typing import NamedTuple
 
 import torch
@@ -32,47 +35,39 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from service.datasets.ioi import draw_ioi
+from service.datasets.ioi import single_token_names
 from service.datasets.ioi_words import NAMES, OBJECTS, PLACES, TEMPLATES
 
 DEMO_FOLDER = Path(__file__).resolve().parents[1] / "pathpatch" / "demo_model"
 END_OF_TEXT = "<|endoftext|>"
 
 
-GUIDED_HEADS = (
-    ((0, 0), "S2", "S1"),  # a duplicate token head
-    ((1, 0), "end", "S2"),  # two S-inhibition heads
-    ((1, 1), "end", "S2"),
-    ((2, 0), "end", "IO"),  # two name movers
-    ((2, 1), "end", "IO"),
-)
-"""Heads that the first half of training teaches where to look: (layer, head), query position, key position.
-
-Left alone (seed 0, 2500 steps), the model also gets every prompt right, but END attends to both names alike and then
-takes S away by reading S2 in the last layer: no head tells IO from S1. Guided, it grows the circuit that GPT-2 small
-has (Wang et al. 2022, section 3); the guide then fades out, and what is left is what the task itself keeps up.
-"""
-
-
 @dataclass(frozen=True)
 class Training:
-    """Everything that decides the weights, apart from rounding differences between machines."""
+    """Everything that decides the weights, apart from rounding differences between machines.
+
+    If all layers learn at once, the model prefers IO just as often, but layer 0 carries both names to END and no head
+    tells them apart. So the last layer learns first, above layers as they were drawn, and learns to copy names; what
+    the layers below it then learn is to steer it towards IO.
+    """
 
     seed: int = 0
-    train_steps: int = 1000
-    batch: int = 64
+    train_steps: int = 4200
+    last_layer_steps: int = 800
+    """For so long, only the last layer, the embeddings and the final LayerNorm learn."""
+    batch: int = 32
     learning_rate: float = 1e-3
     warmup_steps: int = 100
+    decay_steps: int = 2000
     weight_decay: float = 0.01
     other_tokens_weight: float = 0.1
-    """Weight of the mean loss on all tokens but the answer, whose own weight is 1: the model should also be able to
-    continue a prompt anywhere else."""
-    guide_weight: float = 0.3
-    """Weight at the first step of the guided heads' loss; it falls to 0 halfway through training."""
+    """Weight of the mean loss on all tokens but names, which cannot be foreseen; the answer's own weight is 1."""
     layers: int = 4
     heads: int = 8
     d_model: int = 128
     context: int = 64
+    initializer_range: float = 0.04
+    """Standard deviation of the weights drawn: GPT-2's 0.02 is for wider layers, and is slow to leave here."""
 
 
 def train_tokenizer() -> Tokenizer:
@@ -115,83 +110,103 @@ def new_model(training: Training, tokenizer: Tokenizer) -> GPT2LMHeadModel:
         n_layer=training.layers,
         n_head=training.heads,
         activation_function="gelu_new",
+        initializer_range=training.initializer_range,
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
         bos_token_id=end_of_text_id,
         eos_token_id=end_of_text_id,
     )
-    model = GPT2LMHeadModel(config)
-    model.set_attn_implementation("eager")  # the others return no attention patterns
-    return model
+    return GPT2LMHeadModel(config)
 
 
 def train(model: GPT2LMHeadModel, tokenizer: Tokenizer, training: Training) -> float:
     """Train in place, on examples drawn afresh at each step, and return the seconds it took."""
     started = time.monotonic()
+    random = Random(training.seed)
+    name_tokens = single_token_names(tokenizer)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=training.learning_rate, betas=(0.9, 0.98), weight_decay=training.weight_decay
     )
-    warmup = torch.optim.lr_scheduler.LinearLR(optimizer, 0.01, total_iters=training.warmup_steps)
-    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.train_steps - training.warmup_steps)
-    schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warmup, decay], [training.warmup_steps])
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_learning_rate_factor, training))
     model.train()
     for step in range(training.train_steps):
-        batch = _draw_batch(tokenizer, training, step)
-        answer_loss, other_loss, guide_loss = _losses(model, batch)
-        guide_weight = training.guide_weight * max(0.0, 1 - 2 * step / training.train_steps)
-        loss = answer_loss + training.other_tokens_weight * other_loss + guide_weight * guide_loss
+        _let_learn(model, all_layers=step >= training.last_layer_steps)
+        batch = _draw_batch(tokenizer, name_tokens, training, random, step)
+        answer_loss, other_loss = _losses(model, batch, name_tokens)
+        loss = answer_loss + training.other_tokens_weight * other_loss
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         if step % 50 == 0 or step == training.train_steps - 1:
-            losses = f"answer {answer_loss:.3f}  other {other_loss:.3f}  guide {guide_loss:.3f} nats"
+            losses = f"answer {answer_loss:.3f}  other {other_loss:.3f} nats"
             print(f"step {step:4d}  {losses}  {time.monotonic() - started:.0f} s", flush=True)
     model.train(False)
     return time.monotonic() - started
 
 
+def _learning_rate_factor(training: Training, step: int) -> float:
+    """Linear warm-up, then constant, then a cosine down to 0."""
+    decaying = max(0, step - training.train_steps + training.decay_steps) / training.decay_steps
+    return min(1, (step + 1) / training.warmup_steps) * (1 + math.cos(math.pi * decaying)) / 2
+
+
+def _let_learn(model: GPT2LMHeadModel, all_layers: bool) -> None:
+    """Freeze the layers below the last, or none."""
+    for block in model.transformer.h[:-1]:
+        block.requires_grad_(all_layers)
+
+
 class _Batch(NamedTuple):
-    """Prompts continued by their answer and a full stop, right-padded, with the positions of their roles."""
+    """Prompts continued by their answer and a full stop, right-padded, and the position of each one's last token."""
 
     tokens: Int[Tensor, "batch pos"]
-    roles: dict[str, Int[Tensor, " batch"]]
+    end_pos: Int[Tensor, " batch"]
 
 
-def _draw_batch(tokenizer: Tokenizer, training: Training, step: int) -> _Batch:
-    """Draw fresh prompts, without the name pairs that are held out for measuring.
+def _draw_batch(
+    tokenizer: Tokenizer, name_tokens: Mapping[str, int], training: Training, random: Random, step: int
+) -> _Batch:
+    """Draw fresh prompts; every other batch begins with ``<|endoftext|>``, so that the model works with and without."""
+    bos: list[int] = tokenizer.encode(END_OF_TEXT).ids if step % 2 else []
+    (full_stop,) = tokenizer.encode(".").ids
+    rows: list[list[int]] = []
+    end_pos: list[int] = []
+    while len(rows) < training.batch:
+        io, s = random.sample(NAMES, 2)
+        if is_held_out(name_tokens[io], name_tokens[s]):
+            continue
+        prompt = [*bos, *tokenizer.encode(_prompt(random, io, s)).ids]
+        rows.append([*prompt, name_tokens[io], full_stop])
+        end_pos.append(len(prompt) - 1)
+    return _Batch(tokens=pad_right(rows), end_pos=torch.tensor(end_pos))
 
-    Every other batch begins with ``<|endoftext|>``, so that the model works with a prepended BOS token and without.
+
+def _prompt(random: Random, io: str, s: str) -> str:
+    """A prompt that names ``io`` once and ``s`` twice, in any order.
+
+    BBA, with IO named last, is not among the service's prompts. It makes the model find the name that occurs once,
+    rather than learn that the third name is always S.
     """
-    bos_id = tokenizer.token_to_id(END_OF_TEXT) if step % 2 else None
-    drawn = draw_ioi(tokenizer, training.batch, seed=training.seed * 1_000_000 + step, prepend_bos_id=bos_id)
-    pairs = zip(drawn.answers["IO"], drawn.answers["S"], strict=True)
-    kept = [example for example, pair in enumerate(pairs) if not is_held_out(*pair)]
-    (full_stop_id,) = tokenizer.encode(".").ids
-    return _Batch(
-        tokens=pad_right([[*drawn.orig[example], drawn.answers["IO"][example], full_stop_id] for example in kept]),
-        roles={role: torch.tensor([pos[example] for example in kept]) for role, pos in drawn.roles.items()},
-    )
+    first, second, third = random.choice(((io, s, s), (s, io, s), (s, s, io)))
+    place, thing = random.choice(PLACES), random.choice(OBJECTS)
+    return random.choice(TEMPLATES).format(first=first, second=second, third=third, place=place, object=thing)
 
 
-def _losses(model: GPT2LMHeadModel, batch: _Batch) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
-    """Cross-entropy in nats of the answer, of all other tokens but padding, and of the guided heads' attention."""
-    tokens, end_pos = batch.tokens, batch.roles["end"][:, None]
-    output = model(tokens, output_attentions=True)
-    loss = cross_entropy(output.logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
-    loss = loss.view_as(tokens[:, 1:])
-    pos = torch.arange(loss.shape[1])
+def _losses(
+    model: GPT2LMHeadModel, batch: _Batch, name_tokens: Mapping[str, int]
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Cross-entropy in nats of the answer, and of all other tokens but names and padding."""
+    tokens, end_pos = batch.tokens, batch.end_pos[:, None]
+    targets = tokens[:, 1:]
+    logits = model(tokens).logits[:, :-1]
+    loss = cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
+    pos, names = torch.arange(loss.shape[1]), torch.tensor(list(name_tokens.values()))
     is_answer = pos == end_pos
-    is_other = (pos <= end_pos + 1) & ~is_answer  # + 1: the full stop
-    examples = torch.arange(len(tokens))
-    guided = [
-        output.attentions[layer][examples, head, batch.roles[query], batch.roles[key]]
-        for (layer, head), query, key in GUIDED_HEADS
-    ]
-    guide_loss = -torch.stack(guided).clamp_min(1e-6).log().mean()
-    return loss[is_answer].mean(), loss[is_other].mean(), guide_loss
+    is_other = (pos <= end_pos + 1) & ~torch.isin(targets, names)  # + 1: the full stop
+    return loss[is_answer].mean(), loss[is_other].mean()
 
 
 def save(model: GPT2LMHeadModel, tokenizer: Tokenizer, folder: Path) -> None:
@@ -217,23 +232,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=DEMO_FOLDER, help="where to write the model")
     parser.add_argument("--seed", type=int, default=Training.seed, help="decides weights and training prompts")
-    parser.add_argument("--train-steps", type=int, default=Training.train_steps)
-    parser.add_argument("--batch", type=int, default=Training.batch)
-    parser.add_argument("--guide-weight", type=float, default=Training.guide_weight, help="0 leaves all heads alone")
     arguments = parser.parse_args()
     torch.set_num_threads(2)
-    training = Training(
-        seed=arguments.seed,
-        train_steps=arguments.train_steps,
-        batch=arguments.batch,
-        guide_weight=arguments.guide_weight,
-    )
+    training = Training(seed=arguments.seed)
     tokenizer = train_tokenizer()
     model = new_model(training, tokenizer)
     print(f"{tokenizer.get_vocab_size()} tokens, {model.num_parameters():,} parameters")
     train_seconds = train(model, tokenizer, training)
     save(model, tokenizer, arguments.folder)
-    write_card(arguments.folder, asdict(training) | {"guided_heads": GUIDED_HEADS}, train_seconds)
+    write_card(arguments.folder, asdict(training), train_seconds)
     print((arguments.folder / "MODEL_CARD.md").read_text())
 
 

@@ -110,8 +110,8 @@ EXAMPLE_SPEC: dict[str, Any] = {
     "model": {"name": "demo"},
     "dataset": {"kind": "ioi", "examples": 200, "seed": 0},
     "patch": {
-        "senders": [{"hook": "z", "layer": 1, "head": 0}, {"hook": "z", "layer": 1, "head": 1}],
-        "receivers": [{"hook": "q", "layer": 2, "head": 1}],
+        "senders": [{"hook": "z", "layer": 2, "head": head} for head in range(8)],
+        "receivers": [{"hook": "q", "layer": 3, "head": 0}],
     },
     "metric": {"kind": "attention_diff", "query": "end", "key": "IO", "minus_key": "S1"},
     "tags": {"experiment": "what the name movers listen to"},

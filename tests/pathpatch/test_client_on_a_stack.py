@@ -13,7 +13,11 @@ from pathpatch.problems import JobFailed, ServiceError
 pytestmark = pytest.mark.integration
 
 SINGLE = pp.path_patch(
-    pp.heads("1.0", "1.1"), pp.query("2.1"), pp.ioi(60), pp.attention_diff("end", "IO", "S1"), model="demo"
+    pp.heads(*(f"2.{head}" for head in range(8))),
+    pp.query("3.0"),
+    pp.ioi(60),
+    pp.attention_diff("end", "IO", "S1"),
+    model="demo",
 )
 SWEEP = pp.path_patch(
     pp.sweep("z"), pp.resid(3), pp.ioi(30), [pp.logit_diff(), pp.kl()], model="demo", tags={"kind": "two metrics"}
@@ -30,7 +34,7 @@ def test_the_founding_experiment_in_one_line(client):
     """The demo model's heads of its card: patching them takes the query's preference for IO away."""
     result = client.run(SINGLE, timeout_s=60)
     assert result.shape == (60,) and result.axes == ("example",)
-    assert result.orig.mean() > 0.9 > 0.2 > result.patched.mean()
+    assert result.orig.mean() > 0.7 and result.patched.mean() < result.orig.mean() / 2
     assert result.patched.mean() == pytest.approx(result.summary["patched"]["mean"])
     assert result.histogram().data[0].name.startswith("orig, mean 0.9")
     assert result.checks["identity_max_abs"] == 0.0
