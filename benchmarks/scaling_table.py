@@ -24,10 +24,9 @@ def workers(found: dict[str, Any]) -> str:
     lines = []
     for number in (1, 2):
         row = real[f"{number}_workers"]
-        efficiency = real["1_workers"]["processor_s"] / row["processor_s"]
-        lines.append(
-            [f"{number}, real, one thread each", real["shards"], row["seconds"], f"{efficiency:.2f} *", "", ""]
-        )
+        one = real["1_workers"]
+        both = f"{one['seconds'] / row['seconds'] / number:.2f} ({one['processor_s'] / row['processor_s']:.2f} \\*)"
+        lines.append([f"{number}, real, one thread each", real["shards"], row["seconds"], both, "", ""])
     for devices, row in sorted(found["simulated_devices"].items(), key=lambda item: int(item[0])):
         shares = [f"{100 * row[f'{name}_cpu_share']:.1f} %" for name in ("broker", "service")]
         lines.append([f"{devices}, simulated", row["shards"], row["seconds"], f"{row['efficiency']:.2f}", *shares])
@@ -55,7 +54,7 @@ def result(found: dict[str, Any]) -> str:
         [f"`{form}`", row["mib"], row["seconds"], f"{1000 * row['slowest_poll_s']:.0f}"]
         for form, row in found["large_result"]["fetched"].items()
     ]
-    return rows(["form", "MiB", "seconds", "slowest poll meanwhile, ms"], lines)
+    return rows(["form", "MiB sent", "seconds", "slowest poll meanwhile, ms"], lines)
 
 
 def cost(found: dict[str, Any]) -> str:
@@ -64,12 +63,45 @@ def cost(found: dict[str, Any]) -> str:
     return rows(["step", "server time, µs"], [[name, f"{value:.0f}"] for name, value in micro.items()])
 
 
+def added_by_a_device(found: dict[str, Any], process: str) -> float:
+    """Share of one core that each further simulated device took of a process."""
+    counts = sorted(found["simulated_devices"], key=int)
+    fewest, most = (found["simulated_devices"][count][f"{process}_cpu_share"] for count in (counts[0], counts[-1]))
+    return float((most - fewest) / (int(counts[-1]) - int(counts[0])))
+
+
+def outlook(found: dict[str, Any]) -> str:
+    """What saturates on the way to a thousand devices."""
+    store, shard_s = found["store_cost"], found["shard_s"]
+    broker, service = (added_by_a_device(found, process) for process in ("broker", "service"))
+    per_job = store["microseconds"]["create a job"]
+    steps = store["share_of_one_server_thread_by_devices"]["1000"]
+    lines = [
+        ["broker: one thread of Valkey", f"{100 * 1000 * broker:.0f} %", f"{1 / broker:,.0f} devices"],
+        ["service: progress of running shards", f"{100 * 1000 * service:.0f} %", f"{1 / service:,.0f} devices"],
+        ["one job's shards", "one each", "1000 devices (`PATHPATCH_MAX_SHARDS`)"],
+    ]
+    return f"""
+With shards of {shard_s:g} s, from the run above:
+
+{rows(["part", "at 1000 devices", "full at"], lines)}
+
+By its steps alone (next table) the broker would spend {100 * steps:.0f} %; the rest is Celery's polling and two
+cores shared by everything. Creating a job costs it {per_job:.0f} µs, so it is not what limits short jobs.
+**The service fills up first when jobs are short**: one process accepts some hundreds of small jobs per second
+(*Service*, above), which 1000 GPUs outrun as soon as a job takes less than a few seconds of one GPU. It keeps no
+state, so more processes behind a proxy share that work, and a batch is one request. Next is the broker's thread
+(one broker per group of models divides it), then one job's thousand shards.
+
+{cost(found)}
+"""
+
+
 def page(found: dict[str, Any]) -> str:
     """All tables, with what to read in them."""
-    large, store, lost = found["large_result"], found["store_cost"], found["recovery"]
+    large, lost = found["large_result"], found["recovery"]
     peak, before = large["resident_mib_peak"], large["resident_mib_before"]
     queued = found["long_queue"]
-    share = store["share_of_one_server_thread_by_devices"]["1000"]
     machine = found["machine"]
     return f"""
 *{machine["cores"]} cores of {machine["cpu"]}, Python {machine["python"]}.*
@@ -79,15 +111,15 @@ all on these cores; efficiency is against shards that cost the sleep and nothing
 
 {workers(found)}
 
-\\* in processor time: what the job cost on one worker over what it cost on so many.
+\\* in processor time, what the job cost on one worker over what it cost on two: other programs ran on these cores.
 
 **Long queues.** 50 requests of each kind per second. With {queued["broker_mib"]:.0f} MiB in the broker and
 {queued["service_mib"]} MiB in the service for 10 000 queued jobs.
 
 {queue(found)}
 
-**A result of {large["stored_mib"]:.0f} MiB** ({large["numbers"]:,} numbers), at the limit of 64 MiB of JSON. Peak
-memory: service {peak["service"]} MiB (before: {before["service"]}), worker {peak["worker"]} MiB (before:
+**A result of {large["numbers"]:,} numbers**, at the limit of 64 MiB of JSON; {large["stored_mib"]:.0f} MiB in the broker.
+Peak memory: service {peak["service"]} MiB (before: {before["service"]}), worker {peak["worker"]} MiB (before:
 {before["worker"]}), broker {large["broker_mib_peak"]} MiB.
 
 {result(found)}
@@ -95,11 +127,8 @@ memory: service {peak["service"]} MiB (before: {before["service"]}), worker {pea
 **A lost worker.** After `kill -9`, with default settings, another worker started on its shard within
 {min(lost["seconds"])} to {max(lost["seconds"])} s (lease 10 s, reaper every 2 s).
 
-**What the broker spends.** Per shard {store["microseconds_per_shard"]} µs of one thread, heartbeats included
-{store["microseconds_per_device_and_second"]} µs per device and second: 1000 devices take {100 * share:.0f} % of it.
-
-{cost(found)}
-"""
+### On the way to 1000 GPUs
+{outlook(found)}"""
 
 
 def main() -> None:
