@@ -43,7 +43,16 @@ def _node_words(node: Mapping[str, Any]) -> str:
     index = node.get("head") if node.get("head") is not None else node.get("neuron")
     layer = node.get("layer")
     place = "" if layer is None else f" {layer}" + ("" if index is None else f".{index}")
-    return f"{node['hook']}{place}"
+    return f"{node['hook']}{place}{_where_words(node.get('positions'))}"
+
+
+def _where_words(positions: Any) -> str:
+    """Where a node or a patch takes part: `` at end``, `` at S1/S2``; nothing where it is everywhere."""
+    if positions is None:
+        return ""
+    listed = positions if isinstance(positions, list) else [positions]
+    is_short = len(listed) <= _LONGEST_LIST and not any(isinstance(place, list) for place in listed)
+    return f" at {'/'.join(map(str, listed))}" if is_short else " at chosen positions"
 
 
 def end_words(end: Any) -> str:
@@ -63,11 +72,7 @@ def patch_words(patch: Spec) -> str:
     else:
         words = [f"{end_words(patch['senders'])} → {end_words(patch['receivers'])}"]
         words.append("through MLPs" if patch.get("direct_includes_mlps") else "skip connections only")
-    positions = patch.get("positions")
-    if isinstance(positions, int | str):
-        words.append(f"at {positions}")
-    elif positions is not None:
-        words.append("at chosen positions")
+    words += [where.strip()] if (where := _where_words(patch.get("positions"))) else []
     words += [_SOURCES[patch["source"]]] if patch.get("source") in _SOURCES else []
     return ", ".join(words)
 

@@ -177,7 +177,9 @@ def heatmap(subject: Subject) -> Heatmap:
     names = np.array([_hover_name(subject, index) for index in block.indices()], dtype=object)
     cell_names = names.reshape(effect.shape).transpose(order).reshape(shape).tolist()
     row_label, column_label = _axis_label(rows), _axis_label(columns)
-    notes = ("effect: patched minus orig", "grey: no path" if np.isnan(values).any() else "", _tick_note(subject))
+    verified = "" if block.exact_effect is None else "exact effects of verified cells on hover"
+    grey = "grey: no path" if np.isnan(values).any() else ""
+    notes = ("effect: patched minus orig", grey, verified, _tick_note(subject))
     words = Words(_sentence(f"effect on {subject.words}"), subject.caption(*notes), _alt(subject))
     return Heatmap(
         words, values, _axis_names(subject, rows), _axis_names(subject, columns), row_label, column_label,

@@ -46,9 +46,10 @@ def estimated_result_bytes(spec: JobSpec, cell_lengths: Sequence[int], examples:
     for metric in spec.all_metrics:
         own_head = isinstance(metric, ATTENTION_METRICS) and metric.head is None and _receivers_are_swept(spec)
         clean = 2 * (kept if own_head else 1)
-        numbers = (kept + clean) * examples if spec.per_example else 3 * kept + clean
+        numbers = (kept + clean) * examples + 4 * kept if spec.per_example else 4 * kept + clean
         numbers += coordinates + (examples if spec.per_example else 0) + 4 * (spec.verify or 0)
-        total += HEAD_BYTES // 4 + number * numbers + BYTES_PER_FLAG * kept
+        flags = kept * (1 if spec.verify is None else 2)  # reachable or not; verified or null
+        total += HEAD_BYTES // 4 + number * numbers + BYTES_PER_FLAG * flags
     return total
 
 

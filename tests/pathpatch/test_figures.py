@@ -154,6 +154,7 @@ def test_exact_effects_stand_beside_the_estimates():
     assert (bars.names[0], bars.values[0], bars.exact[0]) == ("2.3", -2.0, -1.25) and np.isnan(bars.exact[1:]).all()
     assert "diamonds: exact" in bars.words.caption
     assert any("exact" in (trace.hovertemplate or "") for trace in figure_for(shown, kind="bars").data)
+    assert "verified cells on hover" in chart_for(shown).words.caption
     assert chart_for(shown).cell_names[2][3] == "2.3, exact effect −1.2"
     graph = chart_for(shown, kind="graph")
     assert graph.edges[0].effect == 1.5 and {edge.effect for edge in graph.edges} >= {-1.25}
