@@ -16,7 +16,7 @@ from api_schemas.spec import JobSpec
 from pathpatch import cli
 from pathpatch.broker import free_port
 from pathpatch.local import Stack
-from pathpatch.presets import PRESETS, preset
+from pathpatch.presets import PRESETS, experiment_heads, preset
 from tests.conftest import GPT2_TOKENIZER
 
 Outcome = tuple[int, str, str]
@@ -151,7 +151,8 @@ def test_run_shows_the_summary_and_draws(to_service: Command, tmp_path: Path) ->
     plot, saved = tmp_path / "histogram.html", tmp_path / "result.npz"
     code, output, said = to_service("run", "-", "--plot", str(plot), "-o", str(saved), stdin=yaml.safe_dump(tiny()))
     assert code == 0, said
-    assert "attention end → IO minus end → S1, head 2.1 (probability)" in output
+    layer, head = experiment_heads("demo")[1]
+    assert f"attention end → IO minus end → S1, head {layer}.{head} (probability)" in output
     assert "patched" in output
     assert "plotly" in plot.read_text().lower()
     assert saved.stat().st_size > 0

@@ -61,7 +61,7 @@ def test_the_preview_shows_roles_and_the_same_in_code(page, stack):
     expect(page.locator(".token.role sub", has_text="IO").first).to_be_visible()
     expect(page.locator(".token.differs").first).to_be_visible()
     python = page.locator("figure.code", has_text="Python").locator("code").inner_text()
-    assert 'senders=pp.heads("1.0", "1.1")' in python
+    assert 'senders=pp.heads("2.0", "2.1", ' in python
     namespace = {}
     exec(python.split("result =")[0], namespace)  # noqa: S102
     curl = page.locator("figure.code", has_text="curl").locator("code").inner_text()
