@@ -142,8 +142,9 @@ The weights ship in float16; all figures are of those, computed in float32.
 decide which circuit grows:
 
 - The last layer learned first ({last_layer_steps} steps, with the embeddings and the final LayerNorm); then every
-  layer did. A trial that trained all layers at once (1400 steps, four templates) preferred IO in 95.0% as well, but
-  with no head's attention difference above 0.15: its layer 0 carried both names to END.
+  layer did. A trial that trained all layers at once (1400 steps, four templates, weights drawn at 0.06) preferred IO
+  in 95.0% of 200 held-out prompts as well, but no head after layer 0 had an attention difference above 0.15: its layer
+  0 carried both names to END.
 - A third of the training prompts name IO last ("When John and John arrived ..., Mary handed a cup to" is continued by
   Mary), so the third name is not always S. They are not among the service's prompts, and no figure below counts them.
 
