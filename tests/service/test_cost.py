@@ -56,14 +56,12 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GPT2Weights]:
 def test_the_estimates_of_unlike_jobs_agree_on_the_speed_of_the_machine(demo: GPT2Weights) -> None:
     """Each within twice, either way, of the speed that all of them imply."""
     speeds = {}
-    for name, (examples, patch, metric, more) in JOBS.items():
+    for name in ("skip-only", *JOBS):  # the first run also warms up, and is measured again
+        examples, patch, metric, more = JOBS[name]
         checked = check(dataset={"kind": "ioi", "examples": examples}, patch=patch, metric=metric, **more)
-        seconds = []
-        for _ in range(2):
-            began = time.process_time()
-            run_shard(demo, checked.spec, checked.dataset, checked.dataset.longest, "patch", {}, PLENTY)
-            seconds.append(time.process_time() - began)
-        speeds[name] = checked.estimated_flops / min(seconds)
+        began = time.process_time()
+        run_shard(demo, checked.spec, checked.dataset, checked.dataset.longest, "patch", {}, PLENTY)
+        speeds[name] = checked.estimated_flops / (time.process_time() - began)
     middle = sorted(speeds.values())[len(speeds) // 2]
     ratios = {name: round(speed / middle, 2) for name, speed in speeds.items()}
     assert all(0.5 < ratio < 2 for ratio in ratios.values()), ratios

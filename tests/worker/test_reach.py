@@ -28,7 +28,7 @@ def patches(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(patches(), st.sampled_from([(), (1,), (1, 2)]))
 def test_what_has_no_path_equals_orig_and_no_more_examples_change_than_are_counted(
     patch: dict[str, Any], cuts: tuple[int, ...]
