@@ -63,7 +63,6 @@ EXPERIMENTS = [
         ATTENTION,
         floor=5,
         reference_cells=50,
-        repeats=2,
     ),
 ]
 
