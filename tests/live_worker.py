@@ -25,7 +25,7 @@ from job_store.workers import list_workers
 from worker.checkpoints import find_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
-START_S = 90.0
+START_S = 180.0
 QUICK = {"LEASE_S": "2", "HEARTBEAT_S": "0.4", "PRELOAD": "demo", "THREADS": "1"}
 """Settings under which a lost worker is noticed within seconds."""
 TOKENS_PER_PROMPT = 10
