@@ -54,7 +54,7 @@ def result(found: dict[str, Any]) -> str:
         [f"`{form}`", row["mib"], row["seconds"], f"{1000 * row['slowest_poll_s']:.0f}"]
         for form, row in found["large_result"]["fetched"].items()
     ]
-    return rows(["form", "MiB sent", "seconds", "slowest poll meanwhile, ms"], lines)
+    return rows(["form", "MiB", "seconds", "slowest poll meanwhile, ms"], lines)
 
 
 def cost(found: dict[str, Any]) -> str:
@@ -118,7 +118,7 @@ all on these cores; efficiency is against shards that cost the sleep and nothing
 
 {queue(found)}
 
-**A result of {large["numbers"]:,} numbers**, at the limit of 64 MiB of JSON; {large["stored_mib"]:.0f} MiB stored.
+**A result of {large["numbers"]:,} numbers**, by estimate at the limit of 64 MiB of JSON; {large["stored_mib"]:.0f} MiB stored.
 Peak memory: service {peak["service"]} MiB (before: {before["service"]}), worker {peak["worker"]} MiB (before:
 {before["worker"]}), broker {large["broker_mib_peak"]} MiB.
 
