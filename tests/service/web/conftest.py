@@ -20,7 +20,7 @@ def client(stack: Stack) -> Iterator[Client]:
         yield talking
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser():
     """Headless Chromium, if it is installed."""
     playwright = pytest.importorskip("playwright.sync_api")
