@@ -118,9 +118,9 @@ all on these cores; efficiency is against shards that cost the sleep and nothing
 
 {queue(found)}
 
-**A result of {large["numbers"]:,} numbers**, by estimate at the limit of 64 MiB of JSON; {large["stored_mib"]:.0f} MiB stored.
-Peak memory: service {peak["service"]} MiB (before: {before["service"]}), worker {peak["worker"]} MiB (before:
-{before["worker"]}), broker {large["broker_mib_peak"]} MiB.
+**A result of {large["numbers"]:,} numbers**, by estimate at the limit of 64 MiB of JSON;
+{large["stored_mib"]:.0f} MiB stored. Peak memory: service {peak["service"]} MiB (before: {before["service"]}), worker
+{peak["worker"]} MiB (before: {before["worker"]}), broker {large["broker_mib_peak"]} MiB.
 
 {result(found)}
 
