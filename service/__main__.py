@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import resource
 import sys
@@ -31,6 +32,8 @@ def main() -> int:
         sys.stderr.write(f"service: {exc}\n")
         return BAD_USAGE
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.collect()
+    gc.freeze()  # the hundred thousand objects of the program itself: to look through them again would halt requests
     _allow_many_connections()
     server = uvicorn.Server(
         uvicorn.Config(
