@@ -321,7 +321,7 @@ def cells_of_row(key: str, row: Row) -> list[str]:
     few = "" if row["cells"] == 1 else f" (from {row['reference_cells_measured']})"
     floor = f"{row['floor_ratio']:.2f}" if "floor_ratio" in row else ""
     times = [f"{row['seconds']:.3f}", f"{row['reference_seconds']:.1f}{few}"]
-    ratios = [f"{row['ratio']:.3g}x", f"{row['strict_ratio']:.3g}x", floor]
+    ratios = [*(f"{round(row[name], 1 if row[name] < 100 else None):,}x" for name in ("ratio", "strict_ratio")), floor]
     return [str(row["cells"]), *times, *ratios, f"{row['max_abs_difference']:.1e}"]
 
 
