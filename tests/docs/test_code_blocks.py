@@ -96,7 +96,7 @@ def test_commands_of_a_page_run(page: Path, reader: dict[str, str], stack: Stack
 
 def typed(command: list[str], environment: dict[str, str], folder: Path) -> str:
     """What a command that succeeds says, errors included."""
-    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, f"{command[-1]}\n{run.stdout[-1500:]}\n{run.stderr[-3000:]}"
     return run.stdout + run.stderr
 

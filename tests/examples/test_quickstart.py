@@ -21,7 +21,7 @@ def test_the_notebook_runs_and_draws(
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     resources = {"metadata": {"path": str(NOTEBOOK.parent)}}
-    NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     drawn = [output["data"][FIGURE] for output in outputs if FIGURE in output.get("data", {})]
     assert [figure["data"][0]["type"] for figure in drawn] == ["heatmap", "bar"]
