@@ -1,4 +1,4 @@
-"""A job's progress on the screen: a bar in a terminal, a line that overwrites itself in a notebook, else nothing."""
+"""A job's progress: a bar in a terminal, a line that overwrites itself in a notebook, else nothing or a line a step."""
 
 import sys
 from collections.abc import Callable
@@ -85,6 +85,23 @@ class _Line:
             sys.stdout.write("\n")
 
 
+class _Log:
+    """A line of its own per step, for output that goes into a file."""
+
+    def __enter__(self) -> Told:
+        self._last: object = None
+        return self._show
+
+    def _show(self, job: Job) -> None:
+        step = (job.id, words(job), job.progress.done)
+        if step != self._last:
+            print(text_bar(job), file=sys.stderr)
+        self._last = step
+
+    def __exit__(self, *ended: object) -> None:
+        pass
+
+
 class _RichBar:
     """A bar in the terminal, on standard error so that output can be piped; of several jobs, one after the other."""
 
@@ -120,4 +137,4 @@ def display(choice: Choice) -> tuple[Display, bool]:
         return _Line(), True
     if sys.stderr.isatty():
         return _RichBar(), True
-    return (_Line(), True) if choice else (_Quiet(), False)
+    return (_Log(), True) if choice else (_Quiet(), False)

@@ -22,8 +22,8 @@ from service.version import package_version
 
 LOGGER = logging.getLogger("service.requests")
 _GOOD_REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
-QUIET = frozenset({"/livez", "/readyz", "/metrics"})
-"""Probed every few seconds, so logged at debug level only, and not traced."""
+QUIET = ("/livez", "/readyz", "/metrics", "/web/")
+"""Probed every few seconds, or files of the page: logged at debug level only, and not traced."""
 
 ALWAYS = {
     "Pathpatch-Version": package_version(),
@@ -74,7 +74,7 @@ class _Exchange:
             self._record(metrics, time.perf_counter() - started)
 
     def _traced(self) -> AbstractContextManager[None]:
-        if tracing.is_on() and self._scope["path"] not in QUIET:
+        if tracing.is_on() and not self._scope["path"].startswith(QUIET):
             return request_span(self._scope, lambda: self.status)
         return nullcontext()
 
@@ -110,7 +110,7 @@ class _Exchange:
         route = getattr(self._scope.get("route"), "path", "unknown")
         method = "HEAD" if self._is_head else self._scope["method"]
         metrics.observe(method, route, self.status, seconds)
-        level = logging.DEBUG if self._scope["path"] in QUIET else logging.INFO
+        level = logging.DEBUG if self._scope["path"].startswith(QUIET) else logging.INFO
         LOGGER.log(
             level,
             "request",
