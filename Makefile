@@ -61,7 +61,7 @@ chaos: $(STAMP) ## Kill processes at random for minutes; SEED=n repeats a run
 	@$(PY) tests/faults/chaos.py $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 bench: $(STAMP) ## Measure engine and service; the tables of docs/performance.md
-	@for name in engine service scaling; do echo "== $$name"; $(PY) -m benchmarks.$$name $(ARGS) || exit 1; done
+	@for name in engine service scaling estimates; do echo "== $$name"; $(PY) -m benchmarks.$$name $(ARGS) || exit 1; done
 
 clean: ## Remove what the targets made, .venv included
 	rm -rf $(VENV) demo site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -1,7 +1,7 @@
 """How much work a spec is, roughly, in floating-point operations of matrix products (ENGINE.md says what is computed).
 
 What is bound by memory counts as the products that take as long, by the constants below, which were fitted on a CPU to
-jobs like those of ``tests/service/test_cost.py``. The clean runs come first, then for each cell the rows that are
+jobs like those of ``benchmarks/estimates.py``. The clean runs come first, then for each cell the rows that are
 computed again.
 """
 
