@@ -6,6 +6,7 @@ from textwrap import fill
 from typing import Any, Literal
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
@@ -61,7 +62,8 @@ def render(chart: Chart, image_format: Format = "svg") -> bytes:
     metadata = (
         {"Date": None, "Description": chart.words.alt} if image_format == "svg" else {"Description": chart.words.alt}
     )
-    figure.savefig(file, format=image_format, dpi=200, metadata=metadata)
+    with rc_context({"svg.hashsalt": "pathpatch"}):  # identifiers within the file are random otherwise
+        figure.savefig(file, format=image_format, dpi=200, metadata=metadata)
     return file.getvalue()
 
 
