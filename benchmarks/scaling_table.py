@@ -3,8 +3,8 @@
 Run: ``python -m benchmarks.scaling_table FILE``: it writes them between their markers.
 """
 
+import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +133,9 @@ all on these cores; efficiency is against shards that cost the sleep and nothing
 
 def main() -> None:
     """Write the tables into the page."""
-    found = json.loads(Path(sys.argv[1]).read_text())
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", type=Path, help="what benchmarks.scaling wrote with --json")
+    found = json.loads(parser.parse_args().file.read_text())
     text = PAGE.read_text()
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
