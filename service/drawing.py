@@ -18,7 +18,7 @@ def draw(
     """The figure of a result, as one of ``FORMATS``; positions are labelled with ``prompt_tokens``, if given.
 
     Raises:
-        ValueError, LookupError: The result cannot fill that kind of figure, or has no such block.
+        FigureDoesNotFit: The result cannot fill that kind of figure.
     """
     whole, said = orjson.loads(result), orjson.loads(spec)
     if media == SVG:

@@ -97,6 +97,8 @@ def _make(order: Order, store: JobStore, out: IO[bytes]) -> None:
 
 def main() -> int:
     """Read the order from standard input, write what was ordered to standard output, a file."""
+    from pathpatch.charting import FigureDoesNotFit
+
     order = Order(**orjson.loads(sys.stdin.buffer.read()))
     store = JobStore.connect(os.environ["REDIS_URL"])
     with ExitStack() as stack:
@@ -110,10 +112,8 @@ def main() -> int:
             return GONE
         except StoreUnavailable:
             return NO_STORE
-        except (ValueError, LookupError) as exc:
-            if not order.is_figure:
-                raise
-            sys.stderr.write(str(exc))  # FigureDoesNotFit is a ValueError; an unknown block a LookupError
+        except FigureDoesNotFit as exc:
+            sys.stderr.write(str(exc))
             return DOES_NOT_FIT
     return 0
 
