@@ -36,6 +36,8 @@ class Claim:
     """The shard's examples; empty for an assembly."""
     carry: bytes
     """What the phase before left for this one, as safetensors; empty in the first."""
+    devices: tuple[str, ...] = ()
+    """Sorted, of an assembly: those that took part in the job."""
     nudges: int = 0
     """How many messages to publish for the model, so that other workers claim what else there is."""
 
@@ -72,10 +74,14 @@ class HandedIn:
     """The phase's assembly, claimed for whoever finished its last shard."""
 
 
+def _sorted_names(names: list[bytes]) -> tuple[str, ...]:
+    return tuple(sorted(name.decode() for name in names))
+
+
 def _read_claim(reply: list[Any] | None) -> Claim | None:
     if not reply:
         return None
-    job_id, phase, shard, fence, attempt, shards, spec, facts, trace, dataset, carry, nudges = reply
+    job_id, phase, shard, fence, attempt, shards, spec, facts, trace, dataset, carry, devices, nudges = reply
     return Claim(
         job_id=job_id.decode(),
         phase=int(phase),
@@ -88,6 +94,7 @@ def _read_claim(reply: list[Any] | None) -> Claim | None:
         trace=json.loads(trace),
         input_json=dataset,
         carry=carry,
+        devices=_sorted_names(devices),
         nudges=int(nudges),
     )
 
@@ -130,7 +137,7 @@ def finish(
     def read(reply: list[Any]) -> HandedIn:
         if reply[0] != b"assemble":
             return _read_handed_in(reply)
-        _, nudges, fence, attempt = reply
+        _, nudges, fence, attempt, devices = reply
         assembly = Claim(
             job_id=held.job_id,
             phase=held.phase,
@@ -143,6 +150,7 @@ def finish(
             trace=held.trace,
             input_json=b"",
             carry=held.carry,
+            devices=_sorted_names(devices),
         )
         return HandedIn("assemble", int(nudges), assembly)
 
@@ -154,11 +162,6 @@ def finish(
 def outputs(held: Claim, first: int, number: int) -> Step[tuple[bytes, ...]]:
     """Outputs of some shards of the assembly's phase, in shard order."""
     return Step("outputs", (held.job_id, held.phase, first, number), tuple)
-
-
-def devices(held: Claim) -> Step[tuple[str, ...]]:
-    """The devices that took part in the job, sorted."""
-    return Step("devices", (held.job_id,), lambda reply: tuple(sorted(name.decode() for name in reply)))
 
 
 def finish_phase(held: Claim, carry: bytes) -> Step[HandedIn]:

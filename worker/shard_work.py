@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from job_store.script import Step
-from job_store.shards import Claim, HandedIn, complete, devices, finish, finish_phase, outputs
+from job_store.shards import Claim, HandedIn, complete, finish, finish_phase, outputs
 from job_store.store import JobStore
 from worker.arrays import Arrays, pack, unpack
 from worker.experiment import AssembledResult, ShardSettings, assemble, phases, run_shard
@@ -83,8 +83,7 @@ def _assemble(bench: Workbench, held: Claim, model: LoadedModel) -> Step[HandedI
     if held.phase < len(names) - 1:
         return finish_phase(held, pack(merge_phase(held.spec, shape, facts.longest, names[held.phase], parts)))
     result = assemble(held.spec, shape, facts.longest, facts.examples, carry, parts)
-    taking_part = bench.store.run(devices(held))
-    return complete(held, json.dumps(_head(held, model, result, taking_part)).encode(), pack(result.arrays))
+    return complete(held, json.dumps(_head(held, model, result)).encode(), pack(result.arrays))
 
 
 def _fetch_outputs(store: JobStore, held: Claim) -> list[Arrays]:
@@ -96,18 +95,18 @@ def _fetch_outputs(store: JobStore, held: Claim) -> list[Arrays]:
     return fetched
 
 
-def _head(held: Claim, model: LoadedModel, result: AssembledResult, taking_part: tuple[str, ...]) -> dict[str, Any]:
+def _head(held: Claim, model: LoadedModel, result: AssembledResult) -> dict[str, Any]:
     return {
         "blocks": result.blocks,
         "checks": result.checks,
         "unreachable_senders": result.unreachable_senders,
-        "warnings": [*held.facts.warnings, *result.warnings, *dtype_warnings(held.spec, taking_part)],
+        "warnings": [*held.facts.warnings, *result.warnings, *dtype_warnings(held.spec, held.devices)],
         "provenance": {
             "model": held.spec.model.name,
             "revision": model.revision,
             "weights_sha256": model.weights_sha256,
             "dtype": held.spec.dtype,
-            "device": ", ".join(taking_part),
+            "device": ", ".join(held.devices),
             "versions": versions(),
             "dataset_sha256": held.facts.dataset_sha256,
             "spec_sha256": held.facts.spec_sha256,

@@ -43,7 +43,7 @@ local function claim(job)
   local facts = call('HMGET', key, 'spec', 'facts', 'trace')
   local input = call('HGET', key .. ':inputs', shard)
   return {job.id, job.phase, shard, fence, attempt, job.shards, facts[1], facts[2], facts[3], input or '',
-    call('GET', key .. ':carry') or '', nudges(model)}
+    call('GET', key .. ':carry') or '', call('SMEMBERS', key .. ':devices'), nudges(model)}
 end
 
 local function first_job(priority, owner)

@@ -27,4 +27,4 @@ if tonumber(ARGV[8]) > 0 then
 end
 if call('HLEN', key .. ':out:' .. job.phase) < job.shards then return {'stored', nudges(job.model)} end
 local fence, attempt = take(job, ASSEMBLE, ARGV[9], tonumber(ARGV[10]))
-return {'assemble', nudges(job.model), fence, attempt}
+return {'assemble', nudges(job.model), fence, attempt, call('SMEMBERS', key .. ':devices')}

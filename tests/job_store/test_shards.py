@@ -6,7 +6,7 @@ import pytest
 
 from job_store import jobs, reaper
 from job_store.records import Limits
-from job_store.shards import complete, devices, fail, finish_phase, heartbeat, outputs, release
+from job_store.shards import complete, fail, finish_phase, heartbeat, outputs, release
 from job_store.store import JobStore
 from tests.stored_jobs import hand_in, must_take, new_job, submit, take, work_off
 
@@ -21,7 +21,7 @@ def test_one_shard_runs_through_to_a_result(store: JobStore) -> None:
     handed = store.run(hand_in(held))
     assert handed.outcome == "assemble" and handed.assembly is not None
     assert store.run(outputs(handed.assembly, 0, 1)) == (b"output",)
-    assert store.run(devices(handed.assembly)) == ("cpu",)
+    assert handed.assembly.devices == ("cpu",)
     assert store.run(complete(handed.assembly, b"head", b"arrays")).outcome == "stored"
     record = store.run(jobs.get(job.id))
     assert (record.status, record.done, record.total, record.attempt) == ("succeeded", 1, 1, 1)
@@ -95,7 +95,7 @@ def test_a_lost_assembler_is_replaced(store: JobStore) -> None:
     store.client.zadd("pp:leases", {f"{job.id}|0/-1": 0})
     store.run(reaper.lapse_leases())
     heir = must_take(store)
-    assert heir.is_assembly and heir.attempt == 2
+    assert heir.is_assembly and heir.attempt == 2 and heir.devices == ("cpu",)
     assert store.run(complete(handed.assembly, b"late", b"")).outcome == "lost"
     assert store.run(complete(heir, b"head", b"")).outcome == "stored"
 

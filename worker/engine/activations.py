@@ -1,7 +1,7 @@
 """Activations of a batch of prompts: computed when first asked for, kept where they will be asked for again."""
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 import torch
@@ -125,25 +125,32 @@ class ActivationCache:
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
+        self.n_bytes = 0
+        """Memory held at the last ``get``."""
         self._entries: OrderedDict[Hashable, Activations] = OrderedDict()
+        self._sizes: dict[Hashable, int] = {}
 
-    def take(self, key: Hashable) -> Activations | None:
-        """The activations under ``key``, which count as used now."""
-        if key in self._entries:
-            self._entries.move_to_end(key)
-        return self._entries.get(key)
+    def get(self, key: Hashable, make: Callable[[], Activations]) -> Activations:
+        """The activations under ``key``, made if they are not known; they count as used now.
 
-    def put(self, key: Hashable, activations: Activations) -> None:
-        """Remember, and forget the least recently used ones until all fit."""
-        self._entries[key] = activations
+        Only what was got last may grow, so that a call takes as long however many others are kept.
+        """
+        if self._entries:
+            self._measure(next(reversed(self._entries)))
+        if key not in self._entries:
+            self._entries[key] = make()
         self._entries.move_to_end(key)
-        while self._entries and self.n_bytes > self.max_bytes:
-            self._entries.popitem(last=False)
+        self._measure(key)
+        found = self._entries[key]
+        while self.n_bytes > self.max_bytes:
+            forgotten, _ = self._entries.popitem(last=False)
+            self.n_bytes -= self._sizes.pop(forgotten)
+        return found
 
-    @property
-    def n_bytes(self) -> int:
-        """Memory held now."""
-        return sum(entry.n_bytes for entry in self._entries.values())
+    def _measure(self, key: Hashable) -> None:
+        size = self._entries[key].n_bytes
+        self.n_bytes += size - self._sizes.get(key, 0)
+        self._sizes[key] = size
 
 
 def stack_tokens(orig: list[list[int]], new: list[list[int]], device: torch.device) -> Int[Tensor, "both pos"]:

@@ -71,9 +71,8 @@ def activations_of(shard: Shard, dataset: ResolvedDataset) -> Activations:
     key = (shard.weights.key, str(dataset.orig), str(dataset.new))
     if shard.cache is None:
         return Activations(shard.weights, tokens, shard.wanted)
-    known = shard.cache.take(key) or Activations(shard.weights, tokens)
+    known = shard.cache.get(key, lambda: Activations(shard.weights, tokens))
     known.wanted = shard.wanted
-    shard.cache.put(key, known)
     return known
 
 

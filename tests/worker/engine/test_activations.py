@@ -104,25 +104,45 @@ def test_weights_are_the_same_before_and_after_a_job() -> None:
     assert all(torch.equal(before[name], value) for name, value in weights.tensors().items())
 
 
+def grown(name: str, cache: ActivationCache) -> Activations:
+    """Activations that were got while empty and then computed, as a shard's are."""
+    activations = cache.get(name, lambda: Activations(tiny_weights(), tokens_of([5])))
+    activations.get("resid_pre", 1)
+    return activations
+
+
 def test_the_cache_forgets_the_least_recently_used_prompts_first() -> None:
-    """And never holds more than its bytes."""
-    weights, cache = tiny_weights(), ActivationCache(2**30)
-    entries = {name: Activations(weights, tokens_of([5]), frozenset()) for name in "abc"}
-    for entry in entries.values():
-        entry.get("resid_pre", 1)
+    """And never holds more than its bytes, of what it kept at the last look."""
+    cache = ActivationCache(2**30)
+    entries = {name: grown(name, cache) for name in "ab"}
     cache.max_bytes = 2 * entries["a"].n_bytes
-    for name in "ab":
-        cache.put(name, entries[name])
-    assert cache.take("a") is entries["a"]
-    cache.put("c", entries["c"])
-    assert [cache.take(name) is not None for name in "abc"] == [True, False, True]
+    assert grown("a", cache) is entries["a"]
+    entries["c"] = grown("c", cache)
+    kept = {name: grown(name, cache) is entries[name] for name in "acb"}
+    assert kept == {"a": True, "c": True, "b": False}
     assert cache.n_bytes <= cache.max_bytes
 
 
-def test_a_batch_larger_than_the_cache_is_not_kept() -> None:
-    """It would push out everything and be pushed out itself."""
+def test_a_batch_larger_than_the_cache_is_forgotten_at_the_next_look() -> None:
+    """The cache then holds what else there is."""
     cache = ActivationCache(10)
-    activations = Activations(tiny_weights(), tokens_of([5]), frozenset())
-    activations.get("resid_pre", 1)
-    cache.put("a", activations)
+    first = grown("a", cache)
+    cache.get("b", lambda: Activations(tiny_weights(), tokens_of([5])))
     assert cache.n_bytes == 0
+    assert grown("a", cache) is not first
+
+
+def test_looking_into_a_full_cache_measures_two_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that has run thousands of small jobs takes the next as fast as the first."""
+    cache = ActivationCache(2**30)
+    for number in range(50):
+        grown(str(number), cache)
+    measured: list[Activations] = []
+
+    def measure(activations: Activations) -> int:
+        measured.append(activations)
+        return 0
+
+    monkeypatch.setattr(Activations, "n_bytes", property(measure))
+    grown("another", cache)
+    assert len(measured) == 2
