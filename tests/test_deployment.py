@@ -25,7 +25,7 @@ GPU: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.gpu.yml").read_text
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 STAGES = {stage.split()[2]: stage for stage in re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)[1:]}
 STARTED = [name for name, stage in STAGES.items() if "\nCMD " in stage]
-SETTINGS = set(re.findall(r"^\| `([A-Z_]+)` \|", (ROOT / "docs" / "deploying.md").read_text(), re.MULTILINE))
+SETTINGS = set(re.findall(r"^\| `([A-Z_]+)` \|", (ROOT / "docs" / "deploy.md").read_text(), re.MULTILINE))
 
 
 @pytest.mark.parametrize("name", COMPOSE["services"])
@@ -135,7 +135,7 @@ def test_the_brokers_configuration_is_one_that_valkey_takes(tmp_path: Path) -> N
 
 @pytest.mark.integration
 def test_a_copy_of_the_append_only_folder_is_a_backup(tmp_path: Path) -> None:
-    """As docs/deploying.md tells, while jobs come in; the copy serves jobs and results, and queued jobs can go on."""
+    """As docs/deploy.md tells, while jobs come in; the copy serves jobs and results, and queued jobs can go on."""
     with embedded_valkey(tmp_path / "valkey") as server:
         store = JobStore.connect(server.url)
         finished, queued = new_job(), new_job()

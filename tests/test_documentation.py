@@ -72,7 +72,7 @@ def test_every_error_code_is_documented(code: str) -> None:
 
 @pytest.mark.parametrize("setting", settings())
 def test_every_setting_is_documented(setting: str) -> None:
-    """In the table of docs/deploying.md."""
+    """In the table of docs/deploy.md."""
     assert f"| `{setting}` |" in DOCS
 
 
