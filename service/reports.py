@@ -5,7 +5,7 @@ from api_schemas.spec import JobSpec
 from service.example_prompts import example_prompts
 from service.parts import Parts
 from service.sharding import shard_count
-from service.validation import check_job
+from service.submission import check
 
 
 def report(parts: Parts, spec: JobSpec) -> ValidationReport:
@@ -14,8 +14,7 @@ def report(parts: Parts, spec: JobSpec) -> ValidationReport:
     Raises:
         InvalidSpec: It cannot run.
     """
-    parts.webhooks.url_of(spec)
-    checked = check_job(spec, parts.catalog, parts.limits)
+    checked = check(parts, spec)
     model = parts.catalog.get(spec.model.name)
     speed = parts.speeds.of(spec.model.name)
     return ValidationReport(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from api_schemas.datasets import ResolvedDataset
-from api_schemas.errors import ModelUnavailable, UnknownModel
+from api_schemas.errors import InvalidSpec, ModelUnavailable, UnknownModel
 from api_schemas.spec import JobSpec
 from job_store import submission, tracing
 from job_store.digest import spec_sha256
@@ -106,13 +106,29 @@ def _new_jobs(parts: Parts, order: Order, answered: Sequence[bool], trace: dict[
     return _all(order, lambda spec: _new_job(parts, spec, next(is_answered), trace))
 
 
+def check(parts: Parts, spec: JobSpec) -> CheckedSpec:
+    """A spec that can run here, and whose end can be announced where it asks.
+
+    Raises:
+        InvalidSpec: Carries everything that is wrong.
+    """
+    errors = parts.webhooks.errors_of(spec)
+    try:
+        checked = check_job(spec, parts.catalog, parts.limits)
+    except InvalidSpec as exc:
+        raise InvalidSpec([*exc.errors, *errors]) from exc
+    if errors:
+        raise InvalidSpec(errors)
+    return checked
+
+
 def _new_job(parts: Parts, spec: JobSpec, is_answered: bool, trace: dict[str, str]) -> NewJob:
-    webhook_url = parts.webhooks.url_of(spec)
-    if is_answered:
+    webhook_url = None if spec.webhook is None else spec.webhook.url
+    if is_answered and not parts.webhooks.errors_of(spec):
         # An earlier result answers: no worker will need the rest.
         facts = JobFacts(0, 0, 0.0, "", _digest(parts, spec) or "", parts.catalog.get(spec.model.name).revision)
         return NewJob(new_job_id(), normalised(spec), facts, (), trace=trace, webhook_url=webhook_url)
-    checked = check_job(spec, parts.catalog, parts.limits)
+    checked = check(parts, spec)
     shards = tuple(cut(checked, parts.speeds.of(spec.model.name).nominal))
     facts = _facts(checked, len(shards), parts.catalog.get(spec.model.name).revision)
     return NewJob(new_job_id(), checked.spec, facts, shards, trace=trace, webhook_url=webhook_url)

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from api_schemas.errors import FieldError, InvalidSpec, PathPatchingError, StoreUnavailable
+from api_schemas.errors import FieldError, PathPatchingError, StoreUnavailable
 from api_schemas.spec import JobSpec
 from job_store import jobs, webhooks
 from job_store.store import AsyncJobStore
@@ -42,22 +42,18 @@ class Webhooks:
     def is_on(self) -> bool:
         return bool(self._settings.webhook_secret)
 
-    def url_of(self, spec: JobSpec) -> str | None:
-        """Where the end of this job is announced.
-
-        Raises:
-            InvalidSpec: Webhooks are off here, or the URL can never be called.
-        """
+    def errors_of(self, spec: JobSpec) -> list[FieldError]:
+        """Why the end of this job could never be announced: webhooks are off here, or its URL cannot be called."""
         if spec.webhook is None:
-            return None
+            return []
         if not self.is_on:
             message = "webhooks are off on this server (PATHPATCH_WEBHOOK_SECRET): poll, or read the events"
-            raise InvalidSpec([FieldError(pointer="/webhook", message=message)])
+            return [FieldError(pointer="/webhook", message=message)]
         try:
             checked_url(spec.webhook.url, self._settings.webhook_allow_http)
         except Refused as exc:
-            raise InvalidSpec([FieldError(pointer="/webhook/url", message=str(exc))]) from None
-        return spec.webhook.url
+            return [FieldError(pointer="/webhook/url", message=str(exc))]
+        return []
 
     async def run_forever(self) -> None:
         """Deliver whatever is due, until cancelled."""

@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from api_schemas.jobs import Batch
+from api_schemas.spec import JobSpec
 from job_store import jobs
 from job_store.ids import new_batch_id
 from service import documented as doc
@@ -12,10 +13,10 @@ from service.idempotency import named, replay_headers, reserved
 from service.keys import Reader, Submitter
 from service.parameters import BatchId, IdempotencyKey
 from service.parsing import parse_batch
-from service.parts import PartsOf
+from service.parts import Parts, PartsOf
 from service.rate_fields import rate_fields
 from service.representations import batch_document
-from service.submission import Order, in_thread, submit
+from service.submission import Order, check, in_thread, submit
 
 router = APIRouter(tags=["batches"])
 
@@ -47,7 +48,7 @@ async def submit_batch(request: Request, parts: PartsOf, caller: Submitter, key:
         idempotency = named(key, "/v1/batches", body, parts.settings.idempotency_s)
         async with reserved(parts, caller, idempotency) as earlier:
             if earlier is None:
-                specs = await in_thread(parts, parse_batch, document, parts.limits)
+                specs = await in_thread(parts, _specs, parts, document)
                 created = await submit(parts, Order(caller, specs, idempotency, new_batch_id()))
             else:
                 created = earlier
@@ -55,6 +56,13 @@ async def submit_batch(request: Request, parts: PartsOf, caller: Submitter, key:
     record = await parts.store.run(jobs.batch(created.batch_id, caller.sees))
     headers = {"Location": f"/v1/batches/{created.batch_id}"} | replay_headers(created)
     return json_answer(batch_document(record), 202, headers | await rate_fields(parts.store, caller))
+
+
+def _specs(parts: Parts, document: object) -> list[JobSpec]:
+    def checked(spec: JobSpec) -> None:
+        check(parts, spec)
+
+    return parse_batch(document, parts.limits, checked)
 
 
 @router.get(

@@ -8,6 +8,8 @@ from tests.live_service import WorkerHand, spec
 
 pytestmark = pytest.mark.integration
 
+MISSING_HEAD = {"senders": [{"hook": "z", "layer": 1, "head": 99}], "receivers": [{"hook": "q", "layer": 2, "head": 1}]}
+
 
 def test_a_batch_is_accepted_as_a_whole_and_counted(client: httpx.Client, worker: WorkerHand) -> None:
     """One request for a night's sweep, in the order given."""
@@ -24,14 +26,22 @@ def test_a_batch_is_accepted_as_a_whole_and_counted(client: httpx.Client, worker
 
 def test_one_bad_spec_refuses_all_and_every_error_is_told(client: httpx.Client) -> None:
     """Half a batch would be worse than none."""
-    jobs = [spec(), spec(model={"name": "nope"}), spec(metric={"kind": "loss", "typo": 1})]
-    answer = client.post("/v1/batches", json={"jobs": jobs})
+    jobs = [spec(), spec(model={"name": "nope"}), spec(metric={"kind": "loss", "typo": 1}), spec(patch=MISSING_HEAD)]
+    answer = client.post("/v1/batches", json={"jobs": jobs, "prio/rity": 1})
     assert answer.status_code == 422
-    first = {error["pointer"] for error in answer.json()["errors"]}
-    assert first == {"/jobs/2/metric/typo"}
+    told = [error["pointer"] for error in answer.json()["errors"]]
+    assert told == ["/prio~1rity", "/jobs/1/model/name", "/jobs/2/metric/typo", "/jobs/3/patch/senders/0/head"]
     answer = client.post("/v1/batches", json={"jobs": jobs[:2]})
-    assert {error["pointer"] for error in answer.json()["errors"]} == {"/jobs/1/model/name"}
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/jobs/1/model/name"]
     assert client.get("/v1/jobs").json()["data"] == []
+
+
+def test_a_webhook_that_cannot_be_called_hides_no_other_error(client: httpx.Client) -> None:
+    """Here webhooks are off."""
+    wrong = spec(patch=MISSING_HEAD, webhook={"url": "https://example.org/hook"})
+    for path, body in (("/v1/jobs", wrong), ("/v1/jobs:validate", wrong), ("/v1/batches", {"jobs": [wrong]})):
+        told = [error["pointer"].removeprefix("/jobs/0") for error in client.post(path, json=body).json()["errors"]]
+        assert told == ["/patch/senders/0/head", "/webhook"]
 
 
 @pytest.mark.parametrize("body", [{}, [], {"jobs": []}, {"jobs": 3}, {"jobs": [{}], "job": 1}, {"jobs": [1] * 1001}])
