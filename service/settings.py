@@ -115,8 +115,9 @@ class Settings:
 
 
 def _check_webhook_secret(secret: str) -> None:
+    digits = secret.removeprefix("whsec_").rstrip("=")
     try:
-        size = len(b64decode(secret.removeprefix("whsec_") + "==", validate=True))
+        size = len(b64decode(digits + "=" * (-len(digits) % 4), validate=True))
     except ValueError:
         size = 0
     if secret and not (secret.startswith("whsec_") and LEAST_SECRET_BYTES <= size <= MOST_SECRET_BYTES):

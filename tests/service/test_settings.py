@@ -1,6 +1,10 @@
 """Settings: each variable is read once, and a senseless one is named."""
 
+from base64 import b64encode
+from datetime import UTC, datetime
+
 import pytest
+from standardwebhooks import Webhook
 
 from service.settings import BadSetting, Settings
 
@@ -48,6 +52,16 @@ def test_a_senseless_variable_is_named_with_what_it_may_hold(variable: str, valu
     with pytest.raises(BadSetting, match=told) as caught:
         Settings.read({variable: value})
     assert variable in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [24, 25, 26, 32, 64])
+@pytest.mark.parametrize("is_padded", [True, False])
+def test_a_webhook_secret_may_be_padded(size: int, is_padded: bool) -> None:
+    """As `openssl rand -base64 32` prints it; the standard's library reads both."""
+    text = b64encode(bytes(range(size))).decode()
+    secret = "whsec_" + (text if is_padded else text.rstrip("="))
+    assert Settings.read({"PATHPATCH_WEBHOOK_SECRET": secret}).webhook_secret == secret
+    assert Webhook(secret).sign("msg_1", datetime.now(UTC), "{}")
 
 
 def test_a_bad_admin_key_is_not_shown() -> None:
