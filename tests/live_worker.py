@@ -26,7 +26,7 @@ from worker.checkpoints import find_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 START_S = 180.0
-QUICK = {"LEASE_S": "2", "HEARTBEAT_S": "0.4", "PRELOAD": "demo", "THREADS": "1"}
+QUICK = {"LEASE_S": "2", "HEARTBEAT_S": "0.4", "PRELOAD": "demo", "THREADS": "1", "DEVICE": "cpu"}
 """Settings under which a lost worker is noticed within seconds."""
 TOKENS_PER_PROMPT = 10
 VOCABULARY = 300

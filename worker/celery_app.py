@@ -2,11 +2,13 @@
 
 import logging
 import os
+from dataclasses import replace
 
 from celery import Celery
 from kombu.entity import Queue
 
 from job_store.broker import broker_settings, queue_of
+from worker.host import every_gpu
 from worker.settings import WorkerSettings
 
 
@@ -47,6 +49,7 @@ def make_app(settings: WorkerSettings) -> Celery:
     return app
 
 
-settings = WorkerSettings.read(os.environ)
+_read = WorkerSettings.read(os.environ)
+settings = replace(_read, devices=every_gpu(_read.devices))
 app = make_app(settings)
 quieten_celery()

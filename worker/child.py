@@ -15,7 +15,7 @@ from job_store import tracing
 from job_store.script import Step
 from job_store.shards import Claim, HandedIn, claim, fail, release
 from job_store.store import JobStore
-from worker import device
+from worker import device, host
 from worker.engine.activations import ActivationCache
 from worker.experiment import ShardSettings
 from worker.model_cache import ModelCache
@@ -35,8 +35,8 @@ class Child:
     """Made once per process, after the fork: nothing before it touches torch or a connection."""
 
     def __init__(self, settings: WorkerSettings, index: int) -> None:
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
+        if threads := settings.threads or host.processor_limit():
+            torch.set_num_threads(threads)
         self._settings = settings
         self._is_loading = True
         self._device = device.resolve(settings.devices[index])

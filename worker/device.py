@@ -4,6 +4,7 @@ import os
 
 import torch
 
+from worker import host
 from worker.settings import GIB, WorkerSettings
 
 CPU_SHARE = 0.25
@@ -11,7 +12,7 @@ GPU_SHARE = 0.6
 
 
 def resolve(name: str) -> str:
-    """The device meant: ``auto`` is the first GPU, or the CPU.
+    """The device meant: ``auto`` is the CPU where there is no GPU.
 
     Raises:
         RuntimeError: There is no such device.
@@ -35,7 +36,7 @@ def working_memory(settings: WorkerSettings, device: str) -> int:
     if device.startswith("cuda"):
         free, _ = torch.cuda.mem_get_info(device)
         return int(free * GPU_SHARE)
-    return min(4 * GIB, int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * CPU_SHARE))
+    return min(4 * GIB, int(host.memory_bytes() * CPU_SHARE))
 
 
 def resident_bytes() -> int | None:

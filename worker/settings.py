@@ -35,9 +35,10 @@ class WorkerSettings:
     preload: tuple[str, ...] = ()
     """``PATHPATCH_PRELOAD``: models to load at the start rather than at their first job."""
     devices: tuple[str, ...] = ("auto",)
-    """``PATHPATCH_DEVICE``: ``auto``, ``cpu``, ``cuda``, or several as ``cuda:0,cuda:1``, one child each."""
+    """``PATHPATCH_DEVICE``: ``cpu``, ``cuda:1`` or several as ``cuda:0,cuda:1``, one child each. ``cuda`` is every GPU,
+    and ``auto`` too, or the CPU where there is none."""
     threads: int = 0
-    """``PATHPATCH_THREADS``: CPU threads of each child; 0 leaves it to torch."""
+    """``PATHPATCH_THREADS``: CPU threads of each child; 0 takes what the container or the machine has."""
     weights_dir: Path = Path("weights")
     """``PATHPATCH_DATA_DIR``/weights: where processed weights are kept."""
     memory_bytes: int = 0
