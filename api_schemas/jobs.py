@@ -28,7 +28,7 @@ class Progress(Frozen):
     unit: Annotated[str, Field(examples=["shard"])] = "shard"
     """What is counted."""
     eta_s: Annotated[float | None, Field(examples=[12.5])] = None
-    """Estimated seconds left, from the rate so far; null before the first shard is done."""
+    """Estimated seconds left, at the pace so far; null before the first shard is done."""
 
 
 class Queue(Frozen):

@@ -42,13 +42,15 @@ class JobFacts:
     examples: int
     """Examples of the whole dataset."""
     flops_per_shard: float
-    """Estimated work of one shard."""
+    """Estimated work of one shard, over all phases."""
     dataset_sha256: str
     spec_sha256: str
     revision: str
     """Of the model."""
     warnings: tuple[str, ...] = ()
     """Found when the spec was checked; they become events of the job."""
+    phase_shares: tuple[float, ...] = ()
+    """Estimated share of each phase in the work, together 1; of phases alike where it is empty."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -56,7 +58,8 @@ class JobFacts:
     @classmethod
     def from_json(cls, content: bytes) -> "JobFacts":
         fields = json.loads(content)
-        return cls(**{**fields, "warnings": tuple(fields["warnings"])})
+        tuples = {name: tuple(fields.get(name, ())) for name in ("warnings", "phase_shares")}
+        return cls(**{**fields, **tuples})
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,10 @@ class JobRecord:
     """When this was read."""
     batch_id: str | None = None
     started_ms: int | None = None
+    computing_ms: int | None = None
+    """Since when its first shard has been computed: its model was loaded by then."""
+    progressed_ms: int | None = None
+    """When its latest shard was done."""
     finished_ms: int | None = None
     expires_ms: int | None = None
     """The job's deadline."""
@@ -168,10 +175,25 @@ class JobRecord:
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds left at the rate so far; None before the first shard is done, and after the end."""
-        if self.is_done or not self.done or self.started_ms is None:
+        """Seconds left at the pace so far; None before the first shard is done, and after the end.
+
+        The pace is that of the shards that are done, or what it becomes if the next one is done only now: meanwhile the
+        estimate goes down with the clock, and grows again once that shard takes longer than those before.
+        """
+        if self.is_done or not self.done or self.computing_ms is None or self.progressed_ms is None:
             return None
-        return (self.now_ms - self.started_ms) / 1000 / self.done * max(0, self.total - self.done)
+        elapsed_ms = self.now_ms - self.computing_ms
+        measured_ms = (self.progressed_ms - self.computing_ms) / self._work(self.done)
+        least_ms = elapsed_ms / self._work(self.done + 1)
+        return max(0.0, max(measured_ms, least_ms) - elapsed_ms) / 1000
+
+    def _work(self, shards: int) -> float:
+        """The share of the work that the first so many shards are."""
+        if shards >= self.total:
+            return 1.0
+        shares = self.facts.phase_shares or (1.0,)
+        phase, part = divmod(shards * len(shares) / self.total, 1)
+        return sum(shares[: int(phase)]) + shares[int(phase)] * part
 
 
 def read_record(fields: Pairs, position: int, now_ms: int) -> JobRecord:
@@ -194,6 +216,8 @@ def read_record(fields: Pairs, position: int, now_ms: int) -> JobRecord:
         now_ms=now_ms,
         batch_id=text(fields.get("batch")),
         started_ms=whole(fields.get("started")),
+        computing_ms=whole(fields.get("computing")),
+        progressed_ms=whole(fields.get("progressed")),
         finished_ms=whole(fields.get("finished")),
         expires_ms=whole(fields.get("deadline")),
         position=None if position < 0 else position,

@@ -154,7 +154,8 @@ def finish(
         )
         return HandedIn("assemble", int(nudges), assembly)
 
-    flops = held.facts.flops_per_shard
+    shares = held.facts.phase_shares or [1 / phases] * phases
+    flops = held.facts.flops_per_shard * shares[held.phase]
     arguments = (*_slot(held), output, device, phases, flops, worker, round(lease_s * 1000), computed_s)
     return Step("finish", arguments, read, repeatable=False)
 

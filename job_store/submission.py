@@ -25,6 +25,7 @@ def _header(job: NewJob) -> str:
         "tags": json.dumps(spec.tags),
         "trace": json.dumps(job.trace),
         "warnings": job.facts.warnings,
+        "phases": max(1, len(job.facts.phase_shares)),
         "spec_sha256": job.facts.spec_sha256,
         "use_cache": spec.use_cache,
         "webhook_url": job.webhook_url,

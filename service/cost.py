@@ -52,9 +52,9 @@ def layer_flops(shape: ModelShape, length: float) -> float:
     return attention_flops(shape, length) + mlp_flops(shape)
 
 
-def estimated_flops(spec: JobSpec, shape: ModelShape, dataset: ResolvedDataset) -> float:
-    """Of the whole job, all its phases together."""
-    return _Costs(spec, shape, dataset).total()
+def phase_flops(spec: JobSpec, shape: ModelShape, dataset: ResolvedDataset) -> tuple[float, ...]:
+    """Of the whole job, by phase: the means if these are patched, then the cells, then those that are verified."""
+    return tuple(len(dataset) * flops for flops in _Costs(spec, shape, dataset).phases())
 
 
 class _Costs:
@@ -62,29 +62,28 @@ class _Costs:
 
     def __init__(self, spec: JobSpec, shape: ModelShape, dataset: ResolvedDataset) -> None:
         self.spec, self.shape, self.patch = spec, shape, spec.patch
-        self.examples = len(dataset)
-        self.length = sum(map(len, dataset.orig)) / self.examples
+        self.length = sum(map(len, dataset.orig)) / len(dataset)
         self.rows = _rows(spec.patch.positions, dataset)
         self.reads_loss = any(isinstance(metric, Loss) for metric in spec.all_metrics)
         self.layer = layer_flops(shape, self.length)
         self.mlp = mlp_flops(shape)
         self.attention = attention_flops(shape, self.length)
 
-    def total(self) -> float:
-        """Of all examples; the clean runs go no deeper than the last metric reads."""
+    def phases(self) -> Iterator[float]:
+        """Of one example; the clean runs go no deeper than the last metric reads."""
         end = self.patch.nodes if isinstance(self.patch, ActivationPatch) else self.patch.receivers
         nodes = [group.node for group in self.groups(end)]
         deepest = max(self.last_layer(metric, node) for metric in self.spec.all_metrics for node in nodes)
         run = self.length * min(deepest + 0.5, self.shape.n_layers) * self.layer
-        runs = 4 if self.patch.source == "mean" else 2
-        clean = runs * run + 2 * self.readout()
+        clean = 2 * (run + self.readout())
         cells = list(self.cells())
         exact = sum(cost for _, cost in cells)
-        if self.spec.method == "exact":
-            return self.examples * (clean + exact)
-        count = sum(count for count, _ in cells)
-        verified = (clean if self.spec.verify else 0.0) + min(self.spec.verify or 0, count) * exact / max(count, 1)
-        return self.examples * (clean + self.attribution(run) + verified)
+        if self.patch.source == "mean":
+            yield 2 * run
+        yield clean + (exact if self.spec.method == "exact" else self.attribution(run))
+        if self.spec.verify is not None:
+            count = sum(count for count, _ in cells)
+            yield clean + min(self.spec.verify, count) * exact / max(count, 1)
 
     def attribution(self, run: float) -> float:
         """A forward and a backward pass for each metric, every receiver's gradient, and a product for every cell."""

@@ -143,6 +143,7 @@ def _facts(checked: CheckedSpec, shards: int, revision: str) -> JobFacts:
         spec_sha256=spec_sha256(checked.spec, revision),
         revision=revision,
         warnings=tuple(checked.warnings),
+        phase_shares=tuple(flops / checked.estimated_flops for flops in checked.phase_flops),
     )
 
 

@@ -9,7 +9,7 @@ from api_schemas.grid import axes_of, sweep_sizes
 from api_schemas.nodes import Node
 from api_schemas.places import unreachable_senders
 from api_schemas.spec import JobSpec, PathPatch
-from service.cost import estimated_flops
+from service.cost import phase_flops
 from service.datasets.resolve import Resolution, resolve
 from service.known_names import KnownNames
 from service.limits import Limits
@@ -35,9 +35,15 @@ class CheckedSpec:
     """Length of each axis."""
     warnings: list[str]
     unreachable_senders: list[Node]
-    estimated_flops: float
+    phase_flops: tuple[float, ...]
+    """Estimated floating-point operations, by phase."""
     estimated_result_bytes: int
     max_shards: int
+
+    @property
+    def estimated_flops(self) -> float:
+        """Of all phases."""
+        return sum(self.phase_flops)
 
 
 def check_job(spec: JobSpec, catalog: ModelCatalog, limits: Limits) -> CheckedSpec:
@@ -113,7 +119,7 @@ def _checked(spec: JobSpec, resolution: Resolution, model: CatalogModel, limits:
         shape=shown_axes.lengths,
         warnings=[*resolution.warnings, *warnings_of(spec, dataset, shape, unreachable)],
         unreachable_senders=unreachable,
-        estimated_flops=estimated_flops(spec, shape, dataset),
+        phase_flops=phase_flops(spec, shape, dataset),
         estimated_result_bytes=size,
         max_shards=limits.max_shards,
     )

@@ -80,7 +80,7 @@ local function write_record(job)
   local key = job_key(job.id)
   call('HSET', key, 'id', job.id, 'owner', owner, 'model', job.model, 'priority', job.priority, 'status', 'queued',
     'version', 0, 'spec', job.spec, 'facts', job.facts, 'tags', job.tags, 'trace', job.trace, 'created', NOW, 'phase', 0,
-    'phases', 1, 'next', 0, 'shards', job.shards, 'done', 0, 'attempt', 0, 'cached', 0, 'cache', job.cache,
+    'phases', job.phases, 'next', 0, 'shards', job.shards, 'done', 0, 'attempt', 0, 'cached', 0, 'cache', job.cache,
     'retention', settings.result_ms, 'record_retention', settings.record_ms)
   if settings.batch then call('HSET', key, 'batch', settings.batch) end
   if job.webhook_url then call('HSET', key, 'webhook_url', job.webhook_url) end
@@ -94,7 +94,7 @@ local function answer_from_cache(job)
   local result = 'pp:result:' .. job.result
   call('SADD', result .. ':jobs', job.id)
   call('HSET', job_key(job.id), 'cached', 1, 'result', job.result, 'result_bytes', call('HGET', result, 'bytes'),
-    'started', NOW, 'shards', 1, 'done', 1, 'next', 1)
+    'started', NOW, 'shards', 1, 'phases', 1, 'done', 1, 'next', 1)
   count('jobs_cached')
   end_job(read_job(job.id), 'succeeded')
 end

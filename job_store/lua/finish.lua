@@ -1,5 +1,5 @@
 -- deny-oom
--- ARGV: job, phase, shard, fence, output, device, phases, flops of all of them, worker, lease ms,
+-- ARGV: job, phase, shard, fence, output, device, phases, flops of this one, worker, lease ms,
 -- seconds of computation.
 -- Stores the shard's output and counts it; the last one of a phase gets the phase's assembly, already claimed.
 local id, shard = ARGV[1], ARGV[3]
@@ -14,13 +14,14 @@ if job.status == 'cancelling' then
 end
 call('HSET', key .. ':out:' .. job.phase, shard, ARGV[5])
 call('SADD', key .. ':devices', ARGV[6])
-call('HSET', key, 'phases', ARGV[7])
+call('HSETNX', key, 'computing', NOW - math.floor(ARGV[11] * 1000))
+call('HSET', key, 'phases', ARGV[7], 'progressed', NOW)
 local done = call('HINCRBY', key, 'done', 1)
 event(id, 'progress', {done = done, total = job.shards * ARGV[7]})
 count('shards_done')
 if tonumber(ARGV[8]) > 0 then
   -- Sums of work and time of which half is forgotten with every minute of work: tiny shards, all overhead, weigh little.
-  local rates, device, flops, seconds = 'pp:rates:' .. job.model, ARGV[6], ARGV[8] / ARGV[7], tonumber(ARGV[11])
+  local rates, device, flops, seconds = 'pp:rates:' .. job.model, ARGV[6], tonumber(ARGV[8]), tonumber(ARGV[11])
   local known, kept = call('HMGET', rates, 'flops:' .. device, 'seconds:' .. device), 2 ^ (-seconds / 60)
   call('HSET', rates, 'flops:' .. device, (known[1] or 0) * kept + flops,
     'seconds:' .. device, (known[2] or 0) * kept + seconds)

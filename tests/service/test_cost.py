@@ -5,7 +5,10 @@ How well it does is measured, not tested: ``benchmarks/estimates.py``.
 
 from typing import Any
 
+import pytest
+
 from tests.specs_of_demo import check
+from worker.experiment import phases
 
 HEADS = {"sweep": {"hook": "z"}}
 END = [{"hook": "resid_post", "layer": 3}]
@@ -14,6 +17,15 @@ LOGITS = {"kind": "logit_diff", "answer": "IO", "minus_answer": "S"}
 
 def path(senders: Any, receivers: Any) -> dict[str, Any]:
     return {"senders": senders, "receivers": receivers}
+
+
+@pytest.mark.parametrize("source", ["new", "mean"])
+@pytest.mark.parametrize("method", [{}, {"method": "attribution"}, {"method": "attribution", "verify": 3}])
+def test_work_is_estimated_by_the_phases_that_the_worker_has(source: str, method: dict[str, Any]) -> None:
+    """The time left is that of the phases to come: verifying takes a small part of the estimates before it."""
+    checked = check(patch={**path(HEADS, END), "source": source}, metric=LOGITS, **method)
+    assert len(checked.phase_flops) == len(phases(checked.spec))
+    assert min(checked.phase_flops) > 0
 
 
 def test_work_grows_with_what_is_asked() -> None:

@@ -16,7 +16,7 @@ CHECKED = check(dataset={"kind": "ioi", "examples": 200})
 @given(st.floats(0, 1e18), st.integers(1, 50))
 def test_shards_are_the_dataset_in_order(flops: float, max_shards: int) -> None:
     """Nothing may be lost or counted twice, whatever the estimate was."""
-    shards = cut(replace(CHECKED, estimated_flops=flops, max_shards=max_shards), 1e9)
+    shards = cut(replace(CHECKED, phase_flops=(flops,), max_shards=max_shards), 1e9)
     assert 1 <= len(shards) <= max_shards and all(len(shard) for shard in shards)
     assert [prompt for shard in shards for prompt in shard.orig] == CHECKED.dataset.orig
     assert [shard.start for shard in shards] == [sum(map(len, shards[:index])) for index in range(len(shards))]
@@ -29,7 +29,7 @@ def test_shards_are_the_dataset_in_order(flops: float, max_shards: int) -> None:
 )
 def test_shards_take_a_few_seconds(seconds: float, shards: int) -> None:
     """Short jobs are not cut; longer ones show progress; an example is never cut."""
-    checked = replace(CHECKED, estimated_flops=seconds * CPU_FLOPS_PER_SECOND)
+    checked = replace(CHECKED, phase_flops=(seconds * CPU_FLOPS_PER_SECOND,))
     assert len(cut(checked, CPU_FLOPS_PER_SECOND)) == shards
     assert seconds / shards < SHARD_S or shards in (1, 200) or seconds == 30
 
