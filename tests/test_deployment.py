@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
+from api_schemas.models import parse_registry
 from job_store import jobs
+from job_store.broker import queue_of
 from job_store.store import JobStore
 from tests.embedded_valkey import EmbeddedValkey, embedded_valkey
 from tests.live_service import live_service
@@ -117,20 +119,53 @@ def test_the_health_check_of_a_worker_goes_by_the_age_of_its_file(tmp_path: Path
     assert subprocess.run(command, check=False).returncode != 0
 
 
+def _written(name: str, folder: Path, **environment: str) -> str:
+    """What a container's script writes into its only file, before it starts its program."""
+    script: str = COMPOSE["services"][name]["command"][-1].partition("\nexec ")[0]
+    script = script.replace("$$", "$").replace("/tmp/", f"{folder}/")  # noqa: S108
+    before = set(folder.iterdir())
+    subprocess.run(["sh", "-c", script], env={"PATH": os.environ["PATH"], **environment}, check=True)
+    (file,) = set(folder.iterdir()) - before
+    return file.read_text()
+
+
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_compose_need_not_write_into_a_container(name: str) -> None:
+    """It cannot if the root is read-only: "container rootfs is marked read-only", and nothing comes up."""
+    assert not {"configs", "secrets"} & set(COMPOSE["services"][name])
+
+
 @pytest.mark.integration
 def test_the_brokers_configuration_is_one_that_valkey_takes(tmp_path: Path) -> None:
     """Password, append-only file, and no eviction: otherwise jobs could be read, or lost."""
-    content = COMPOSE["configs"]["broker"]["content"]
     with embedded_valkey(tmp_path / "valkey") as server:
-        password, folder = server.password, server.folder
         server.stop()
-        given = content.replace("${BROKER_PASSWORD}", password).replace("dir /data", f"dir {folder}")
-        (tmp_path / "valkey.conf").write_text(given)
-        server.start_with(tmp_path / "valkey.conf")
+        given = _written("broker", tmp_path, REDISCLI_AUTH=server.password).replace("/data", str(server.folder))
+        (tmp_path / "moved.conf").write_text(given)
+        server.start_with(tmp_path / "moved.conf")
         store = JobStore.connect(server.url)
-        for name, value in (("appendonly", "yes"), ("maxmemory-policy", "noeviction"), ("requirepass", password)):
+        for name, value in (
+            ("appendonly", "yes"),
+            ("maxmemory-policy", "noeviction"),
+            ("requirepass", server.password),
+        ):
             assert store.client.config_get(name)[name] == value
         store.close()
+
+
+def test_prometheus_reads_the_service_with_a_key(tmp_path: Path) -> None:
+    """Without one it would only ever be refused."""
+    (job,) = yaml.safe_load(_written("prometheus", tmp_path, METRICS_KEY="pp_key"))["scrape_configs"]
+    assert job["authorization"] == {"credentials": "pp_key"}
+    assert job["static_configs"] == [{"targets": ["service:8000"]}]
+
+
+def test_flower_is_told_the_queue_of_every_model(tmp_path: Path) -> None:
+    """Workers do not answer when it asks for them, and it would show none of ours."""
+    models = "mine=/models/mine, other=/models/other"
+    read: dict[str, Any] = {}
+    exec(_written("flower", tmp_path, PATHPATCH_MODELS=models), read)  # noqa: S102
+    assert {queue.name for queue in read["task_queues"]} == {queue_of(model) for model in parse_registry(models)}
 
 
 @pytest.mark.integration
