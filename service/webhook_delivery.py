@@ -1,8 +1,11 @@
 """One webhook delivery: a signed POST to an address that was checked, and to no other."""
 
 import asyncio
+import re
+import socket
 import ssl
 from collections.abc import Iterable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import IPv6Address, ip_address
@@ -15,6 +18,7 @@ from standardwebhooks import Webhook
 SUCCESS = range(200, 300)
 REDIRECT = range(300, 400)
 GONE = 410
+VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 
 
 class Refused(Exception):
@@ -29,8 +33,10 @@ def checked_url(url: str, allow_http: bool) -> SplitResult:
     """The parts of a URL that may be called.
 
     Raises:
-        Refused: Another scheme than https, a name and password in it, or no host.
+        Refused: Another scheme than https, a name and password in it, no host, or one that no name server can be asked.
     """
+    if not VISIBLE_ASCII.fullmatch(url):
+        raise Refused(f"{url[:200]!r} is not written in visible ASCII: escape what is not, and write a host as xn--...")
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -38,26 +44,41 @@ def checked_url(url: str, allow_http: bool) -> SplitResult:
         raise Refused(f"{url[:200]!r} is not a URL: {exc}") from None
     if parts.scheme not in (("https", "http") if allow_http else ("https",)):
         raise Refused(f"the scheme {parts.scheme!r} is not allowed: use https")
-    if not parts.hostname:
+    if not parts.hostname or not _can_be_looked_up(parts.hostname):
         raise Refused(f"{url[:200]!r} names no host")
     if parts.username is not None or parts.password is not None:
         raise Refused("a URL with a name or password in it is not allowed")
     return parts
 
 
+def _can_be_looked_up(host: str) -> bool:
+    """Whether no label of a name is empty or too long: resolving fails on such before any server is asked."""
+    try:
+        return bool(host.encode("idna"))
+    except UnicodeError:
+        return False
+
+
 def is_public(address: str) -> bool:
     """Whether an address is on the open internet: not private, loopback, link-local, multicast or reserved."""
     found = ip_address(address.partition("%")[0])
     if isinstance(found, IPv6Address):
+        if found.is_site_local:
+            return False
         found = found.ipv4_mapped or found.sixtofour or (found.teredo[1] if found.teredo else None) or found
     return found.is_global and not found.is_multicast and not found.is_reserved
+
+
+def _addresses(host: str, port: int) -> list[str]:
+    return [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
 class _CheckedBackend(httpcore.AsyncNetworkBackend):
     """Connects to the very address that was checked: a name that resolves differently the next moment gains nothing."""
 
-    def __init__(self, allow_private: bool) -> None:
+    def __init__(self, allow_private: bool, resolvers: Executor) -> None:
         self._allow_private = allow_private
+        self._resolvers = resolvers
         self._backend = httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -70,14 +91,13 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         loop = asyncio.get_running_loop()
         try:
-            found = await asyncio.wait_for(loop.getaddrinfo(host, port, type=1), timeout)
+            found = await asyncio.wait_for(loop.run_in_executor(self._resolvers, _addresses, host, port), timeout)
         except OSError as exc:
             raise httpcore.ConnectError(f"{host} does not resolve: {exc}") from exc
-        addresses = [str(entry[4][0]) for entry in found]
-        private = [address for address in addresses if not is_public(address)]
+        private = [address for address in found if not is_public(address)]
         if private and not self._allow_private:
             raise Refused(f"{host} resolves to {private[0]}, which is not on the open internet")
-        return await self._backend.connect_tcp(addresses[0], port, timeout, local_address, socket_options)
+        return await self._backend.connect_tcp(found[0], port, timeout, local_address, socket_options)
 
     async def sleep(self, seconds: float) -> None:
         await self._backend.sleep(seconds)
@@ -92,6 +112,8 @@ class Sender:
     allow_private: bool
     timeout_s: float
     tls: ssl.SSLContext
+    resolvers: Executor
+    """Look names up, in threads that nothing else needs: a name server may not answer for half a minute."""
 
     async def send(self, message_id: str, url: str, body: bytes) -> None:
         """Deliver one message.
@@ -127,7 +149,7 @@ class Sender:
         }
 
     async def _post(self, url: str, headers: dict[str, str], body: bytes) -> int:
-        backend = _CheckedBackend(self.allow_private)
+        backend = _CheckedBackend(self.allow_private, self.resolvers)
         async with (
             httpcore.AsyncConnectionPool(self.tls, max_connections=1, network_backend=backend) as pool,
             pool.stream(

@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import ssl
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
 
-from api_schemas.errors import FieldError, PathPatchingError, StoreUnavailable
+from api_schemas.errors import FieldError, PathPatchingError, StoreUnavailable, UnknownJob
 from api_schemas.spec import JobSpec
 from job_store import jobs, webhooks
 from job_store.store import AsyncJobStore
@@ -65,8 +66,10 @@ class Webhooks:
                     task = asyncio.create_task(self._deliver(sender, delivery))
                     self._deliveries.add(task)
                     task.add_done_callback(self._deliveries.discard)
-            except StoreUnavailable:
-                LOGGER.warning("webhooks wait for the store")
+            except PathPatchingError as exc:
+                LOGGER.warning("webhooks wait for the store", extra={"reason": exc.detail})
+            except Exception:
+                LOGGER.exception("a round of webhooks failed")
             await asyncio.sleep(POLL_S)
 
     def _sender(self) -> Sender:
@@ -77,38 +80,42 @@ class Webhooks:
             allow_private=settings.webhook_allow_private,
             timeout_s=settings.webhook_timeout_s,
             tls=ssl.create_default_context(),
+            resolvers=ThreadPoolExecutor(AT_ONCE, thread_name_prefix="webhook-names"),
         )
 
     async def _deliver(self, sender: Sender, delivery: Delivery) -> None:
-        about = {"job_id": delivery.job_id, "delivery": delivery.id, "attempt": delivery.attempt}
+        about: dict[str, Any] = {"job_id": delivery.job_id, "delivery": delivery.id, "attempt": delivery.attempt}
         try:
-            await self._attempt(sender, delivery)
+            await self._attempt(sender, delivery, about)
         except PathPatchingError as exc:
             LOGGER.warning("webhook postponed", extra=about | {"reason": exc.detail})
-        except Exception:
-            # A task of its own: nobody else would see this. The lease lapses, and the delivery is tried again.
-            LOGGER.exception("webhook fault", extra=about)
 
-    async def _attempt(self, sender: Sender, delivery: Delivery) -> None:
-        about: dict[str, Any] = {"job_id": delivery.job_id, "delivery": delivery.id, "attempt": delivery.attempt}
-        body = await self._message(delivery)
+    async def _attempt(self, sender: Sender, delivery: Delivery, about: dict[str, Any]) -> None:
         try:
-            await sender.send(delivery.id, delivery.url, body)
-        except Refused as exc:
-            await self._store.run(webhooks.bury(delivery.id, str(exc)))
-            outcome, about["reason"] = "dead", str(exc)
+            await sender.send(delivery.id, delivery.url, await self._message(delivery))
+        except (Refused, UnknownJob) as exc:
+            outcome, about["reason"] = await self._bury(delivery, str(exc)), str(exc)
         except NotDelivered as exc:
             outcome, about["reason"] = await self._try_later(delivery, str(exc)), str(exc)
+        except StoreUnavailable:
+            raise
+        except Exception as exc:
+            # A task of its own: nobody else would see this, and it must not be tried for ever.
+            LOGGER.exception("webhook fault", extra=about)
+            outcome = await self._try_later(delivery, f"a fault of this service: {type(exc).__name__}")
         else:
             await self._store.run(webhooks.delivered(delivery.id))
             outcome = "delivered"
         self._metrics.webhooks.labels(outcome).inc()
         LOGGER.info("webhook %s", outcome, extra=about)
 
+    async def _bury(self, delivery: Delivery, reason: str) -> str:
+        await self._store.run(webhooks.bury(delivery.id, reason))
+        return "dead"
+
     async def _try_later(self, delivery: Delivery, reason: str) -> str:
         if delivery.attempt >= ATTEMPTS:
-            await self._store.run(webhooks.bury(delivery.id, reason))
-            return "dead"
+            return await self._bury(delivery, reason)
         delay_s = min(LONGEST_WAIT_S, self._settings.webhook_first_retry_s * BACKOFF ** (delivery.attempt - 1))
         await self._store.run(webhooks.retry(delivery.id, delay_s, reason))
         return "retried"

@@ -173,6 +173,53 @@ def test_a_slow_receiver_delays_neither_jobs_nor_other_receivers(
     slow.close()
 
 
+def test_the_announcement_of_an_erased_job_is_given_up(home: httpx.Client, worker: WorkerHand) -> None:
+    """Nothing is left to say, and trying for ever would be noise."""
+    job = _announced(home, worker, f"http://127.0.0.1:{free_port()}/nobody")
+    assert home.delete(job["links"]["self"]).status_code == 204
+    _eventually(lambda: _dead(home))
+    assert _dead(home)[0]["job_id"] == job["id"]
+
+
+def test_a_store_in_disorder_does_not_end_deliveries_for_good(
+    home: httpx.Client, worker: WorkerHand, receiver: Receiver, store: JobStore
+) -> None:
+    """A full disk for a minute must not silence every job to come."""
+    store.client.set("pp:hooks", "not a sorted set")
+    time.sleep(0.7)
+    store.client.delete("pp:hooks")
+    _announced(home, worker, receiver.url)
+    _eventually(lambda: receiver.received)
+
+
+SLOW_NAMES = """
+import socket, time
+resolve = socket.getaddrinfo
+def slow(host, *arguments, **options):
+    if host == "slow.example":
+        time.sleep(4)
+    return resolve(host, *arguments, **options)
+socket.getaddrinfo = slow
+"""
+
+
+def test_a_name_server_that_does_not_answer_delays_no_request(
+    valkey: EmbeddedValkey, store: JobStore, worker: WorkerHand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking names up takes threads, which large bodies and results need as well."""
+    (tmp_path / "sitecustomize.py").write_text(SLOW_NAMES)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with live_service(valkey, tmp_path / "service.log", **HOME, **QUICK) as service:
+        for seed in range(16):
+            service.client.post("/v1/jobs", json=spec(seed, webhook={"url": "http://slow.example/"}))
+        worker.work_off()
+        _eventually(lambda: store.client.hget("pp:hook:" + store.client.zrange("pp:hooks", 0, 0)[0].decode(), "error"))
+        started = time.monotonic()
+        large = spec(tags={f"{number}": "x" * 256 for number in range(32)}, metric={"kind": "x" * 16_384})
+        assert service.client.post("/v1/jobs:validate", json=large).status_code == 422
+        assert time.monotonic() - started < 1
+
+
 def test_a_private_address_is_refused_after_resolution(receiver: Receiver, tmp_path: Path) -> None:
     """Also by a name: what counts is where the connection would go."""
     port = receiver.url.split(":")[2].split("/")[0]
@@ -190,7 +237,20 @@ def test_a_private_address_is_refused_after_resolution(receiver: Receiver, tmp_p
 
 
 @pytest.mark.parametrize(
-    "url", ["http://example.org/", "ftp://example.org/", "https://", "https://u:p@example.org/", "x"]
+    "url",
+    [
+        "http://example.org/",
+        "ftp://example.org/",
+        "https://",
+        "https://u:p@example.org/",
+        "x",
+        "https://.../",
+        "https://a..b/",
+        f"https://{'a' * 64}.org/",
+        "https://127。0。0。1/",
+        "https://example.org/a b",
+        "https://example.org/\r\nHost: 127.0.0.1",
+    ],
 )
 def test_a_url_that_may_never_be_called_is_refused_at_submission(url: str) -> None:
     """Https only by default, no secrets in URLs."""
@@ -221,6 +281,9 @@ def test_without_a_secret_a_spec_with_a_webhook_is_refused(client: httpx.Client)
         ("::1", False),
         ("fe80::1%eth0", False),
         ("fd00::1", False),
+        ("fec0::1", False),
+        ("::ffff:0:10.0.0.1", False),
+        ("::10.0.0.1", False),
         ("::ffff:10.0.0.1", False),
         ("2002:7f00:1::", False),
         ("64:ff9b::7f00:1", False),
