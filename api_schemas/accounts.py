@@ -70,6 +70,10 @@ class CreatedKey(KeyInfo):
 class KeyUse(Frozen):
     """What a key has used."""
 
+    queued_jobs: Annotated[int, Field(ge=0, examples=[3])]
+    """Jobs that wait for a worker now."""
+    running_shards: Annotated[int, Field(ge=0, examples=[2])]
+    """Shards that run now."""
     submits_left: Annotated[int | None, Field(examples=[59])] = None
     """Submits left now; null without a limit."""
     compute_s_today: Annotated[float, Field(examples=[12.5])]

@@ -330,14 +330,18 @@ class JobStillRunning(PathPatchingError):
 
 
 class QuotaExceeded(PathPatchingError):
-    """A limit of the API key was reached."""
+    """A limit of the API key was reached; a request that alone asks for more than is allowed never fits."""
 
     code = "quota_exceeded"
     title = "A limit of this API key was reached"
     retryable = True
 
-    def __init__(self, limit: str, allowed: float, used: float, retry_after_s: float) -> None:
-        super().__init__(f"{limit}: this key is allowed {allowed:g} and would be at {used:g}. Try again later.")
+    def __init__(self, limit: str, allowed: float, used: float, retry_after_s: float, asked: int = 0) -> None:
+        self.retryable = asked <= allowed
+        why = f"and would be at {used:g}. Try again later."
+        if not self.retryable:
+            why = f"and this request alone asks for {asked}. Submit fewer jobs at once."
+        super().__init__(f"{limit}: this key is allowed {allowed:g} {why}")
         self.limit = limit
         self.allowed = allowed
         self.used = used

@@ -21,4 +21,5 @@ class Frozen(BaseModel):
         use_attribute_docstrings=True,
         validate_default=True,
         protected_namespaces=(),
+        hide_input_in_errors=True,  # in tracebacks, which are logged: prompts are in no log
     )

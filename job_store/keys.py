@@ -50,6 +50,10 @@ class Usage:
 
     submits: RateState | None
     compute_s_today: float
+    day_left_s: float
+    """Seconds until midnight UTC."""
+    queued_jobs: int
+    running_shards: int
 
 
 def new_secret() -> str:
@@ -118,7 +122,8 @@ def usage(owner: str, limits: Limits) -> Step[Usage]:
 
     def read(reply: list[Any]) -> Usage:
         tokens = float(reply[0])
+        queued_jobs, running_shards = int(reply[3]), int(reply[4])
         submits = None if limit is None else RateState(limit, int(tokens), (limit - tokens) * 60 / limit)
-        return Usage(submits, float(reply[1]))
+        return Usage(submits, float(reply[1]), int(reply[2]) / 1000, queued_jobs, running_shards)
 
     return Step("usage", (owner, limit or 0), read)

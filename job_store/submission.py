@@ -64,8 +64,8 @@ def _read_created(reply: list[Any]) -> Created:
     if kind == "cache_gone":
         raise CacheGone("An earlier result that should have answered was erased meanwhile.")
     if kind == "quota":
-        _, limit, allowed, used, retry_ms = reply
-        raise QuotaExceeded(limit.decode(), float(allowed), float(used), int(retry_ms) / 1000)
+        _, limit, allowed, used, retry_ms, asked = reply
+        raise QuotaExceeded(limit.decode(), float(allowed), float(used), int(retry_ms) / 1000, int(asked))
     _, ids, batch, cached, wanted = reply
     return Created(
         job_ids=tuple(job_id.decode() for job_id in ids),

@@ -93,7 +93,7 @@ def _pause_before_retry(call: Call[Any], outcome: Answer | Lost, attempt: int) -
         return backoff_s if is_worth_it else None
     asked_s = outcome.retry_after_s
     is_in_flight = outcome.status == 409 and asked_s is not None and "idempotency-key" in call.headers
-    if not is_in_flight and (outcome.status not in _TRANSIENT or not call.is_repeatable):
+    if not is_in_flight and (outcome.status not in _TRANSIENT or not call.is_repeatable or outcome.is_final):
         return None
     pause_s = backoff_s if asked_s is None else max(asked_s, 0.05)
     return pause_s if pause_s <= LONGEST_PAUSE_S else None

@@ -46,6 +46,12 @@ class Answer:
         said = self.headers.get("retry-after", "")
         return float(said) if said.isdigit() else None
 
+    @property
+    def is_final(self) -> bool:
+        """Whether the service says that the same request will not succeed later either."""
+        said = self.json()
+        return isinstance(said, dict) and said.get("retryable") is False
+
 
 @dataclass(frozen=True)
 class Call(Generic[Value]):

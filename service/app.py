@@ -12,6 +12,7 @@ from api_schemas.errors import StoreUnavailable
 from job_store import keys, tracing
 from job_store.store import AsyncJobStore
 from service import errors, openapi
+from service.keys import identified
 from service.parameters import only_known_parameters
 from service.parts import Parts
 from service.requests import RequestFrame
@@ -33,6 +34,8 @@ from service.version import package_version
 
 LOGGER = logging.getLogger("service")
 RESOURCES = (jobs, job_events, job_results, batches, models, workers, account, webhooks, health, metrics)
+WITHOUT_A_KEY = (health, metrics)
+"""Health is for probes; metrics may be opened by the operator, and ask for a key themselves."""
 
 
 class NoKeys(RuntimeError):
@@ -54,15 +57,16 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,
-        dependencies=[Depends(only_known_parameters)],
         exception_handlers=errors.HANDLERS,
         redirect_slashes=False,
         telemetry=TelemetryConfig(tracing=False, metrics=False, logs=False),
     )
     app.state.parts = parts
+    parameters = Depends(only_known_parameters)
     for resource in RESOURCES:
-        app.include_router(resource.router)
-    app.include_router(pages.router)
+        key = [] if resource in WITHOUT_A_KEY else [Depends(identified)]
+        app.include_router(resource.router, dependencies=[*key, parameters])
+    app.include_router(pages.router, dependencies=[parameters])
     app.state.routes = [route for resource in (*RESOURCES, pages) for route in resource.router.routes]
     pages.serve_files(app)
     openapi.publish(app)

@@ -45,8 +45,14 @@ RETRY_AFTER = _header("Seconds to wait before asking again, where that makes sen
 LOCATION = _header("Path of what was made.", "/v1/jobs/job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E")
 ETAG = _header("Version, for `If-None-Match`.", '"3-0"')
 PREFERENCE = _header("What `Prefer` asked for and got.", "wait=10")
-RATE_LIMIT = _header("Submits left, and seconds until there are more.", '"submits";r=59;t=1')
-RATE_POLICY = _header("Submits per minute of this key.", '"submits";q=60;w=60')
+RATE_LIMIT = _header(
+    "What is left of this key's limits, `r`, and in how many seconds all of it is back, `t`: `submits` of a minute, "
+    "`compute_s` of a day, and in a refusal `queued_jobs`.",
+    '"submits";r=59;t=1, "compute_s";r=3480;t=27853',
+)
+RATE_POLICY = _header(
+    "The limits of this key: quota `q` per window of `w` seconds.", '"submits";q=60;w=60, "compute_s";q=3600;w=86400'
+)
 REPLAYED = _header("`true` where an earlier request with the same `Idempotency-Key` made this.", "true")
 AUTHENTICATE = _header("How to authenticate.", 'Bearer realm="pathpatch"')
 CACHED_BY = _header("The request headers that this answer depends on.", "Accept, Accept-Encoding")

@@ -1,6 +1,7 @@
 """Error code -> HTTP status, and every error as a problem (RFC 9457)."""
 
 from collections.abc import Mapping
+from math import ceil
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -86,9 +87,9 @@ def problem_response(error: PathPatchingError, request: Request, headers: Mappin
     """The error as a response, with ``Retry-After`` where trying again makes sense."""
     problem = problem_of(error, request.url.path, request.scope.get("state", {}).get("request_id"))
     sent = dict(headers or {}) | dict(getattr(error, "headers", {}))
-    if error.retryable and problem.status in RETRY_AFTER_S:
+    if (error.retryable or problem.status == 429) and problem.status in RETRY_AFTER_S:
         wait_s = getattr(error, "retry_after_s", None) or RETRY_AFTER_S[problem.status]
-        sent.setdefault("Retry-After", str(max(1, round(wait_s))))
+        sent.setdefault("Retry-After", str(max(1, ceil(wait_s))))
     if problem.status == 401:
         sent["WWW-Authenticate"] = 'Bearer realm="pathpatch"'
     if problem.status == 408:
@@ -102,7 +103,7 @@ async def _known_error(request: Request, error: Exception) -> Response:
     request.state.error_code = error.code
     headers: dict[str, str] = {}
     if isinstance(error, QuotaExceeded):
-        headers = await rate_fields(request.app.state.parts.store, request.state.caller)
+        headers = await rate_fields(request.app.state.parts.store, request.state.caller, is_refused=True)
     return problem_response(error, request, headers)
 
 

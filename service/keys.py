@@ -104,17 +104,20 @@ class Keyring:
         )
 
 
-def needs(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
+async def identified(request: Request) -> Caller:
+    """A dependency: whoever sent the request, before anything else of it is looked at."""
+    kind, _, secret = request.headers.get("authorization", "").partition(" ")
+    found: Caller = await request.app.state.parts.keyring.caller(secret.strip() if kind.lower() == "bearer" else None)
+    logs.key_id.set(found.owner)
+    request.state.key_id = found.owner
+    request.state.caller = found
+    return found
+
+
+def needs(scope: Scope) -> Callable[[Caller], Awaitable[Caller]]:
     """A dependency: the caller, who must have the scope."""
 
-    async def caller(request: Request) -> Caller:
-        kind, _, secret = request.headers.get("authorization", "").partition(" ")
-        found: Caller = await request.app.state.parts.keyring.caller(
-            secret.strip() if kind.lower() == "bearer" else None
-        )
-        logs.key_id.set(found.owner)
-        request.state.key_id = found.owner
-        request.state.caller = found
+    async def caller(found: Annotated[Caller, Depends(identified)]) -> Caller:
         if not found.may(scope):
             raise Forbidden(f"this needs the scope {scope!r}: the key {found.name!r} has {', '.join(found.scopes)}")
         return found

@@ -51,11 +51,13 @@ for _, job in ipairs(jobs) do
   end
 end
 
-local function over(name, allowed, used, retry_ms) return {'quota', name, tostring(allowed), tostring(used), retry_ms} end
+local function over(name, allowed, used, retry_ms, asked)
+  return {'quota', name, tostring(allowed), tostring(used), retry_ms, asked or 0}
+end
 
 if limits.queued_jobs and fresh > 0 then
   local used = call('ZCARD', index_key(owner, 'status:queued')) + fresh
-  if used > limits.queued_jobs then return over('queued_jobs', limits.queued_jobs, used, 5000) end
+  if used > limits.queued_jobs then return over('queued_jobs', limits.queued_jobs, used, 5000, fresh) end
 end
 if limits.compute_s_per_day and fresh > 0 then
   local used = tonumber(call('GET', 'pp:compute:' .. owner .. '|' .. math.floor(NOW / 86400000)) or 0)
@@ -70,7 +72,8 @@ if limits.submits_per_minute then
   tokens = math.min(tokens, limits.submits_per_minute)
   if tokens < #jobs then
     local used = limits.submits_per_minute - math.floor(tokens) + #jobs
-    return over('submits_per_minute', limits.submits_per_minute, used, math.ceil((#jobs - tokens) / rate))
+    return over('submits_per_minute', limits.submits_per_minute, used, math.ceil((#jobs - tokens) / rate),
+      #jobs)
   end
   call('HSET', 'pp:submits:' .. owner, 'tokens', tokens - #jobs, 'at', NOW)
   call('EXPIRE', 'pp:submits:' .. owner, 120)

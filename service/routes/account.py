@@ -40,7 +40,12 @@ async def get_me(parts: PartsOf, caller: Reader) -> Response:
             "name": caller.name,
             "scopes": list(caller.scopes),
             "limits": asdict(caller.limits),
-            "use": {"submits_left": left, "compute_s_today": used.compute_s_today},
+            "use": {
+                "queued_jobs": used.queued_jobs,
+                "running_shards": used.running_shards,
+                "submits_left": left,
+                "compute_s_today": used.compute_s_today,
+            },
         }
     )
 

@@ -5,7 +5,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from api_schemas.errors import StoreUnavailable
 from service import documented as doc
-from service.keys import needs
+from service.keys import identified, needs
 from service.metrics_export import StoreState, exposition
 from service.parts import PartsOf
 
@@ -30,7 +30,7 @@ _read = needs("read")
 async def get_metrics(request: Request, parts: PartsOf) -> Response:
     """For scrapers. Needs a key with the scope `read`, unless the operator opened it (`PATHPATCH_OPEN_METRICS`)."""
     if not parts.settings.open_metrics:
-        await _read(request)
+        await _read(await identified(request))
     try:
         state = await StoreState.read(parts.store)
     except StoreUnavailable:

@@ -170,9 +170,22 @@ def test_keys_are_made_listed_and_revoked():
     assert len(service.asked) == 4
 
 
+def test_a_refusal_that_will_not_change_is_not_repeated(no_pauses):
+    """A batch larger than the key's limit never fits, however long one waits."""
+    problem = PROBLEM | {"code": "quota_exceeded", "retryable": False}
+    service = Service(httpx.Response(429, headers={"retry-after": "5"}, json=problem))
+    with pytest.raises(ServiceError):
+        service.client().submit(SPEC)
+    assert len(service.asked) == 1 and no_pauses == []
+
+
 def test_a_long_retry_after_is_told_instead_of_slept():
     """A quota that is used up until tomorrow is not waited for."""
-    service = Service(httpx.Response(429, headers={"retry-after": "3600"}, json=PROBLEM | {"code": "quota_exceeded"}))
+    service = Service(
+        httpx.Response(
+            429, headers={"retry-after": "3600"}, json=PROBLEM | {"code": "quota_exceeded", "retryable": True}
+        )
+    )
     with pytest.raises(ServiceError) as caught:
         service.client().submit(SPEC)
     assert (caught.value.code, caught.value.retry_after_s) == ("quota_exceeded", 3600.0)
@@ -315,7 +328,13 @@ def test_cancel_delete_validate_and_the_rest_ask_their_routes():
         "shards": 1, "estimated_seconds": 0.1, "estimated_result_bytes": 10, "warnings": [], "unreachable_senders": [],
     }  # fmt: skip
     empty = {"object": "list", "data": [], "has_more": False}
-    me = {"id": "key_1", "name": "ana", "scopes": ["read"], "limits": {}, "use": {"compute_s_today": 0.0}}
+    me = {
+        "id": "key_1",
+        "name": "ana",
+        "scopes": ["read"],
+        "limits": {},
+        "use": {"queued_jobs": 0, "running_shards": 0, "compute_s_today": 0.0},
+    }
     service = Service(
         ok(job("cancelled")), httpx.Response(204), ok(report), ok(empty), ok(empty), ok(me), ok(empty),
         httpx.Response(200, text="<svg/>"),

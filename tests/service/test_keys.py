@@ -22,12 +22,21 @@ pytestmark = pytest.mark.integration
 
 ADMIN = "admin-secret-of-the-operator-0123456789"
 OPEN = {"/livez", "/readyz", "/version"}
-GUARDED = [
-    (method.upper(), path)
-    for path, operations in create_app(Settings()).openapi()["paths"].items()
-    for method in operations
-    if path not in OPEN
-]
+PAGES = {"/", "/docs", "/openapi.json", "/web/plotly.min.js"}
+APP = create_app(Settings())
+OPERATIONS = [(method.upper(), path) for path, operations in APP.openapi()["paths"].items() for method in operations]
+GUARDED = [(method, path) for method, path in OPERATIONS if path not in OPEN]
+SCOPES = {
+    "submit": {
+        ("POST", "/v1/jobs"),
+        ("POST", "/v1/batches"),
+        ("POST", "/v1/jobs/{job_id}/cancel"),
+        ("POST", "/v1/batches/{batch_id}/cancel"),
+        ("DELETE", "/v1/jobs/{job_id}"),
+    },
+    "admin": {("GET", "/v1/keys"), ("POST", "/v1/keys"), ("DELETE", "/v1/keys/{key}"), ("GET", "/v1/webhooks/dead")},
+}
+"""Every other route that needs a key needs the scope `read`."""
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +80,21 @@ def test_every_route_refuses_a_request_without_a_key(anyone: httpx.Client, metho
         assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
+def test_no_route_is_missing_from_the_documentation_that_these_tests_go_through() -> None:
+    """Every route of every resource and every page; what is mounted are files."""
+    routes = {(method, route.path) for route in APP.state.routes for method in route.methods - {"HEAD"}}
+    assert routes - {("GET", page) for page in PAGES} == set(OPERATIONS)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/jobs/nope", "/v1/batches/nope", "/v1/jobs?limit=0", "/v1/jobs?colour=red", "/v1/models/x?limit=1&limit=2"],
+)
+def test_nothing_of_a_request_is_looked_at_before_its_key(anyone: httpx.Client, path: str) -> None:
+    """Whoever has none learns nothing, not even what a parameter may be."""
+    assert anyone.get(path).status_code == 401
+
+
 def test_health_version_and_documentation_need_no_key(anyone: httpx.Client) -> None:
     """Probes and people must get there without one."""
     for path in ("/livez", "/readyz", "/version", "/docs", "/openapi.json", "/"):
@@ -103,6 +127,15 @@ def test_lists_show_own_jobs_only_and_admins_see_all(anyone: httpx.Client) -> No
         assert [job["id"] for job in anyone.get("/v1/jobs", headers=headers).json()["data"]] == [mine]
 
 
+def test_an_idempotency_key_is_the_callers_own(anyone: httpx.Client) -> None:
+    """Two people may number their requests alike, and neither gets the other's job."""
+    ana, ben = _new_key(anyone, "ana"), _new_key(anyone, "ben")
+    name = {"Idempotency-Key": "1"}
+    mine = anyone.post("/v1/jobs", json=spec(), headers=ana | name).json()["id"]
+    theirs = anyone.post("/v1/jobs", json=spec(1), headers=ben | name)
+    assert theirs.status_code == 202 and theirs.json()["id"] != mine
+
+
 def test_a_result_is_not_shared_between_keys(
     anyone: httpx.Client, guarded_service: LiveService, store: JobStore
 ) -> None:
@@ -114,28 +147,25 @@ def test_a_result_is_not_shared_between_keys(
     assert anyone.post("/v1/jobs", json=spec(), headers=ana).json()["cached"]
 
 
-def test_scopes_open_what_they_say(anyone: httpx.Client) -> None:
-    """A dashboard needs no more than to look."""
-    reader = _new_key(anyone, "dashboard", scopes=["read"])
-    submitter = _new_key(anyone, "robot", scopes=["submit"])
-    assert anyone.get("/v1/jobs", headers=reader).status_code == 200
-    for headers, method, path in (
-        (reader, "POST", "/v1/jobs"),
-        (reader, "POST", "/v1/jobs/job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E/cancel"),
-        (submitter, "GET", "/v1/jobs"),
-        (submitter, "GET", "/v1/keys"),
-    ):
-        answer = anyone.request(method, path, headers=headers, json={} if path == "/v1/jobs" else None)
-        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
-    assert anyone.post("/v1/jobs", json=spec(), headers=submitter).status_code == 202
+@pytest.mark.parametrize(("method", "template"), GUARDED)
+def test_scopes_open_what_they_say(anyone: httpx.Client, method: str, template: str) -> None:
+    """A dashboard needs no more than to look, and a robot that submits need not see what others of its key did."""
+    needed = next((scope for scope, operations in SCOPES.items() if (method, template) in operations), "read")
+    path = _path(template, "job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E", "batch_01JZ8Q5W3T9V6X2Y4A7B0C1D2E")
+    for scope in ("read", "submit", "admin"):
+        answer = anyone.request(method, path, headers=_new_key(anyone, scope, scopes=[scope]))
+        is_open = scope in (needed, "admin")
+        assert (answer.status_code != 403) == is_open, (scope, answer.text)
+        assert is_open or answer.json()["code"] == "forbidden"
 
 
 def test_me_tells_the_keys_name_limits_and_use(anyone: httpx.Client) -> None:
-    """A client can see what it may still do."""
+    """A client can see what it may still do, in each of the limits."""
     ana = _new_key(anyone, "ana", limits={"submits_per_minute": 10})
     anyone.post("/v1/jobs", json=spec(), headers=ana)
     me = anyone.get("/v1/me", headers=ana).json()
-    assert (me["name"], me["limits"]["submits_per_minute"], me["use"]["submits_left"]) == ("ana", 10, 9)
+    assert (me["name"], me["limits"]["submits_per_minute"]) == ("ana", 10)
+    assert me["use"] == {"queued_jobs": 1, "running_shards": 0, "submits_left": 9, "compute_s_today": 0.0}
 
 
 def test_a_revoked_key_opens_nothing(anyone: httpx.Client) -> None:
@@ -185,6 +215,26 @@ def test_a_limit_on_submits_answers_429_with_the_fields_to_wait_by(anyone: httpx
     assert refused.headers["ratelimit"].startswith('"submits";r=0;t=')
 
 
+def test_after_retry_after_a_submit_is_accepted(anyone: httpx.Client) -> None:
+    """42 a minute is one every 1.43 s: whoever waits as told must not be refused again."""
+    ana = _new_key(anyone, "ana", limits={"submits_per_minute": 42})
+    assert anyone.post("/v1/batches", json={"jobs": [spec(i) for i in range(42)]}, headers=ana).status_code == 202
+    refused = anyone.post("/v1/jobs", json=spec(42), headers=ana)
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "2")
+    time.sleep(2)
+    assert anyone.post("/v1/jobs", json=spec(42), headers=ana).status_code == 202
+
+
+@pytest.mark.parametrize("limit", ["queued_jobs", "submits_per_minute"])
+def test_a_batch_that_can_never_fit_is_said_to_be_too_large(anyone: httpx.Client, limit: str) -> None:
+    """A client that retries what is retryable would go on for ever."""
+    ana = _new_key(anyone, "ana", limits={limit: 2})
+    refused = anyone.post("/v1/batches", json={"jobs": [spec(i) for i in range(3)]}, headers=ana)
+    assert (refused.status_code, refused.json()["retryable"]) == (429, False)
+    assert f"{limit}: this key is allowed 2 and this request alone asks for 3" in refused.json()["detail"]
+    assert int(refused.headers["retry-after"]) >= 1
+
+
 def test_a_limit_on_computing_answers_429_until_midnight(anyone: httpx.Client, store: JobStore) -> None:
     """What is used up comes back with the new day (UTC)."""
     ana = _new_key(anyone, "ana", limits={"compute_s_per_day": 0.01})
@@ -197,6 +247,8 @@ def test_a_limit_on_computing_answers_429_until_midnight(anyone: httpx.Client, s
     refused = anyone.post("/v1/jobs", json=spec(1), headers=ana)
     assert (refused.status_code, refused.json()["code"]) == (429, "quota_exceeded")
     assert "compute_s_per_day" in refused.json()["detail"] and 0 < int(refused.headers["retry-after"]) <= 86_400
+    assert refused.headers["ratelimit-policy"].startswith('"compute_s";q=1;w=86400')
+    assert refused.headers["ratelimit"].startswith('"compute_s";r=0;t=')
 
 
 def test_a_limit_on_running_shards_lets_the_next_wait(anyone: httpx.Client, store: JobStore) -> None:
@@ -211,6 +263,18 @@ def test_a_limit_on_running_shards_lets_the_next_wait(anyone: httpx.Client, stor
     assert anyone.get("/v1/jobs?status=queued", headers=ana).json()["data"]
     hand.finish(held)
     assert hand.take().job_id != job["id"]
+
+
+def test_a_limit_on_queued_jobs_answers_429_until_one_has_started(anyone: httpx.Client, store: JobStore) -> None:
+    """Only what waits counts."""
+    ana = _new_key(anyone, "ana", limits={"queued_jobs": 1})
+    assert anyone.post("/v1/jobs", json=spec(0), headers=ana).status_code == 202
+    refused = anyone.post("/v1/jobs", json=spec(1), headers=ana)
+    assert (refused.status_code, refused.json()["retryable"], refused.headers["retry-after"]) == (429, True, "5")
+    assert refused.headers["ratelimit-policy"] == '"queued_jobs";q=1'
+    assert refused.headers["ratelimit"] == '"queued_jobs";r=0'
+    WorkerHand(store).take()
+    assert anyone.post("/v1/jobs", json=spec(1), headers=ana).status_code == 202
 
 
 def test_a_limit_on_queued_jobs_counts_batches_as_a_whole(anyone: httpx.Client) -> None:

@@ -109,6 +109,26 @@ def test_the_log_is_json_with_ids_and_never_a_prompt(
     assert private_prompt not in service_log.read_text()
 
 
+def test_the_traceback_of_a_fault_of_ours_has_no_prompt_either(
+    client: httpx.Client, service_log: Path, worker: WorkerHand, store: JobStore
+) -> None:
+    """A record of another version, for instance, fails to be read with an error that by default quotes what it read."""
+    job_id = client.post("/v1/jobs", json=spec()).json()["id"]
+    worker.work_off()
+    stored = json.loads(store.client.hget(f"pp:job:{job_id}", "spec"))
+    private = "the other prompt nobody else may read"
+    store.client.hset(
+        f"pp:job:{job_id}", "spec", json.dumps(stored | {"unknown": private, "dataset": {"orig": [private]}})
+    )
+    fault = client.get(f"/v1/jobs/{job_id}/result")
+    assert fault.status_code == 500 and private not in fault.text
+    client.get("/livez")
+    lines = [json.loads(line) for line in service_log.read_text().splitlines()]
+    line = next(line for line in lines if line.get("request_id") == fault.json()["request_id"])
+    assert "ValidationError" in line["traceback"] and "unknown" in line["traceback"]
+    assert private not in service_log.read_text()
+
+
 def test_unknown_routes_are_problems(client: httpx.Client) -> None:
     """Also where no code of ours runs."""
     for path in ("/nope", "/v1", "/v1/jobs/", "/docs/nope.js", "/web/../settings.py"):
