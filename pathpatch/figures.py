@@ -311,9 +311,14 @@ def to_json(figure: go.Figure) -> str:
 
 
 def to_html(figure: go.Figure, title: str | None = None) -> str:
-    """One HTML file that needs nothing else: plotly.js is inside, and no other host is asked for anything."""
+    """One HTML file that needs nothing else: plotly.js is inside, and no other host is asked for anything.
+
+    The same figure gives the same bytes.
+    """
     meta = figure.layout.meta or {}
-    body = pio.to_html(figure, config=_CONFIG, include_plotlyjs=True, full_html=False, default_width="100%")
+    body = pio.to_html(
+        figure, config=_CONFIG, include_plotlyjs=True, full_html=False, default_width="100%", div_id="figure"
+    )
     name = escape(title or figure.layout.title.text or "pathpatch")
     alt = escape(str(meta.get("alt", name)))
     return (

@@ -33,8 +33,11 @@ def titles() -> dict[str, tuple[str, bool]]:
 
 
 def job_etag(record: JobRecord) -> str:
-    """Changes with whatever a poller waits for: the record's version, and its place in the queue."""
-    return f'"{record.version}-{record.position or 0}"'
+    """Changes with whatever a poller waits for: the record's version, and its place in the queue.
+
+    Weak, since the estimate of the time left changes with every second.
+    """
+    return f'W/"{record.version}-{record.position or 0}"'
 
 
 def _error(record: JobRecord) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ from service.parameters import IfNoneMatch, JobId
 from service.parts import Parts, PartsOf
 from service.rendering import Order, render
 from service.submission import in_thread
+from service.version import package_version
 
 router = APIRouter(tags=["results"])
 
@@ -161,6 +162,6 @@ async def _stored(parts: Parts, caller: Caller, record: JobRecord) -> StoredResu
 
 
 def _etag(record: JobRecord, form: str) -> str:
-    """A finished job's result never changes: the job, its spec's digest and the form name it."""
+    """A finished job's result never changes, and its form only with the version of this service."""
     name = form.replace("application/", "").replace("text/", "").replace("image/", "")
-    return f'"{record.id[4:]}-{record.facts.spec_sha256[:12]}-{name}"'
+    return f'"{record.id[4:]}-{record.facts.spec_sha256[:12]}-{name}-{package_version()}"'

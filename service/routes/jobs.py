@@ -54,7 +54,7 @@ async def _parsed(parts: Parts, body: bytes, document: object) -> JobSpec:
     responses={
         **doc.answer(200, "With `Prefer: wait=n`: the job has ended already.", Job, **_SUBMIT_HEADERS),
         **doc.answer(202, "Accepted; `Location` is the job.", Job, **_SUBMIT_HEADERS),
-        **doc.problems(400, 408, 409, 413, 415, 429),
+        **doc.problems(400, 404, 408, 409, 413, 415, 429),
     },
 )
 async def submit_job(

@@ -80,6 +80,16 @@ def test_a_senseless_key_is_refused(client: httpx.Client, key: str) -> None:
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_parameter")
 
 
+def test_the_same_request_after_its_job_was_erased_makes_no_new_one(client: httpx.Client) -> None:
+    """A retry that comes late must not start the experiment again."""
+    job = client.post("/v1/jobs", json=spec(), headers=KEY).json()
+    assert client.delete(job["links"]["self"]).status_code == 204
+    answer = client.post("/v1/jobs", json=spec(), headers=KEY)
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown_job")
+    described = client.get("/openapi.json").json()["paths"]["/v1/jobs"]["post"]["responses"]
+    assert "404" in described
+
+
 def test_a_key_is_remembered_for_as_long_as_the_operator_says(client: httpx.Client, store: JobStore) -> None:
     """A day, unless it is set otherwise."""
     client.post("/v1/jobs", json=spec(), headers=KEY)
