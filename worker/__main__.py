@@ -7,11 +7,18 @@ from celery.platforms import SecurityWarning
 from celery.worker import state
 
 from job_store.broker import queue_of
-from worker.celery_app import app, settings
+from worker.settings import BadSetting
+
+BAD_USAGE = 2
 
 
 def main() -> int:
     """Run until SIGTERM or SIGINT; settings come from the environment. The exit code is 0 only after a clean end."""
+    try:
+        from worker.celery_app import app, settings
+    except BadSetting as exc:
+        sys.stderr.write(f"worker: {exc}\n")
+        return BAD_USAGE
     warnings.simplefilter(
         "ignore", SecurityWarning
     )  # about pickle as root: messages are JSON, and only JSON is accepted

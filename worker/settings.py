@@ -1,5 +1,6 @@
 """All that the worker reads from the environment."""
 
+import logging
 import os
 import socket
 from collections.abc import Mapping
@@ -42,13 +43,14 @@ class WorkerSettings:
     weights_dir: Path = Path("weights")
     """``PATHPATCH_DATA_DIR``/weights: where processed weights are kept."""
     memory_bytes: int = 0
-    """``PATHPATCH_MEMORY_BYTES``: working memory of one shard; 0 takes a part of what the device has."""
+    """``PATHPATCH_MEMORY_BYTES``: working memory of one shard, and of prompts kept for the next job, of each child; 0
+    takes a part of what the device has."""
     model_bytes: int = 8 * GIB
-    """``PATHPATCH_MODEL_BYTES``: weights kept in memory; at least the model in use is."""
+    """``PATHPATCH_MODEL_BYTES``: weights that each child keeps in memory; the model in use stays whatever its size."""
     lease_s: float = 10.0
     """``PATHPATCH_LEASE_S``: a shard whose worker is silent for this long goes to another."""
     heartbeat_s: float = 3.0
-    """``PATHPATCH_HEARTBEAT_S``."""
+    """``PATHPATCH_HEARTBEAT_S``: between two signs of life; shorter than the lease."""
     shard_limit_s: float = 600.0
     """``PATHPATCH_SHARD_LIMIT_S``: a shard that takes longer fails."""
     kill_after_s: float = 30.0
@@ -86,6 +88,7 @@ class WorkerSettings:
             BadSetting: A variable makes no sense.
         """
         registry = _registry(environment)
+        heartbeat_s = _number(environment, "HEARTBEAT_S", cls.heartbeat_s)
         data_dir = Path(environment.get("PATHPATCH_DATA_DIR") or "~/.cache/pathpatch").expanduser()
         health_file = environment.get("PATHPATCH_HEALTH_FILE")
         return cls(
@@ -100,15 +103,15 @@ class WorkerSettings:
             weights_dir=data_dir / "weights",
             memory_bytes=int(_number(environment, "MEMORY_BYTES", cls.memory_bytes)),
             model_bytes=int(_number(environment, "MODEL_BYTES", cls.model_bytes)),
-            lease_s=_number(environment, "LEASE_S", cls.lease_s),
-            heartbeat_s=_number(environment, "HEARTBEAT_S", cls.heartbeat_s),
+            lease_s=_lease(environment, cls.lease_s, heartbeat_s),
+            heartbeat_s=heartbeat_s,
             shard_limit_s=_number(environment, "SHARD_LIMIT_S", cls.shard_limit_s),
             kill_after_s=_number(environment, "KILL_AFTER_S", cls.kill_after_s),
             grace_s=_number(environment, "GRACE_S", cls.grace_s),
             store_patience_s=_number(environment, "STORE_PATIENCE_S", cls.store_patience_s),
             health_file=Path(health_file) if health_file else None,
             tracing=_claim(environment, "TRACING"),
-            log_level=environment.get("PATHPATCH_LOG_LEVEL") or cls.log_level,
+            log_level=_log_level(environment, cls.log_level),
             simulated_flops=_number(environment, "SIMULATED_DEVICE_FLOPS", cls.simulated_flops),
             shard_delay_s=_number(environment, "SHARD_DELAY_S", cls.shard_delay_s),
         )
@@ -129,6 +132,22 @@ def _number(environment: Mapping[str, str], name: str, default: float) -> float:
     if not 0 <= number < float("inf"):
         raise BadSetting(PREFIX + name, value, "a number, 0 or more")
     return number
+
+
+def _lease(environment: Mapping[str, str], default: float, heartbeat_s: float) -> float:
+    lease_s = _number(environment, "LEASE_S", default)
+    if not 0 < heartbeat_s < lease_s:
+        allowed = "more than PATHPATCH_HEARTBEAT_S, and that more than 0"
+        raise BadSetting("PATHPATCH_LEASE_S", f"{lease_s:g}, with PATHPATCH_HEARTBEAT_S {heartbeat_s:g}", allowed)
+    return lease_s
+
+
+def _log_level(environment: Mapping[str, str], default: str) -> str:
+    level = environment.get("PATHPATCH_LOG_LEVEL") or default
+    known = logging.getLevelNamesMapping()
+    if level not in known:
+        raise BadSetting("PATHPATCH_LOG_LEVEL", level, f"one of {', '.join(known)}")
+    return level
 
 
 def _claim(environment: Mapping[str, str], name: str) -> bool:
