@@ -202,10 +202,14 @@ class Client:
         return self._call(key_calls.list_keys())
 
     def create_key(
-        self, name: str, scopes: Sequence[str] = ("read", "submit"), expires_after_s: float | None = None
+        self,
+        name: str,
+        scopes: Sequence[str] = ("read", "submit"),
+        expires_after_s: float | None = None,
+        limits: key_calls.Limits | None = None,
     ) -> CreatedKey:
-        """Make an API key; only this answer shows its secret."""
-        return self._call(key_calls.create_key(name, scopes, expires_after_s))
+        """Make an API key; only this answer shows its secret. ``limits``: such as ``{"submits_per_minute": 60}``."""
+        return self._call(key_calls.create_key(name, scopes, expires_after_s, limits))
 
     def revoke_key(self, key: str) -> None:
         """Make a key useless, by its id or its name."""

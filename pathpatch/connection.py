@@ -1,6 +1,7 @@
 """Where the service is and how to talk to it: address, key, version, and what a lost request means."""
 
 import os
+import re
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from api_schemas.errors import Unauthenticated
 from pathpatch import __version__
 from pathpatch.flows import MOST_RETRIES, Lost
 from pathpatch.wire import Answer, Call
@@ -16,6 +18,7 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 RECONNECT_S = 1.0
 FEW_RETRIES = 2
 VERSION_HEADER = "pathpatch-version"
+_CAN_BE_SENT = re.compile(r"[!-~]*")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
@@ -34,11 +37,20 @@ class Connection:
 
     @classmethod
     def of(cls, url: str | None, api_key: str | None, timeout_s: float) -> "Connection":
-        """What was given, else what the environment says, else this machine."""
+        """What was given, else what the environment says, else this machine.
+
+        Raises:
+            Unauthenticated: The key cannot be sent; found here, since an error of httpx would quote it.
+        """
         address = url or os.environ.get("PATHPATCH_URL") or DEFAULT_URL
         if "://" not in address:
             address = f"http://{address}"
-        return cls(address.rstrip("/"), api_key or os.environ.get("PATHPATCH_API_KEY") or None, timeout_s)
+        key = (api_key or os.environ.get("PATHPATCH_API_KEY") or "").strip()
+        if not _CAN_BE_SENT.fullmatch(key):
+            raise Unauthenticated(
+                "the API key has characters that no key has: spaces, line breaks or non-ASCII letters"
+            )
+        return cls(address.rstrip("/"), key or None, timeout_s)
 
     def options(self) -> dict[str, Any]:
         """Options of an httpx client. Proxies are for other hosts than this one."""

@@ -1,7 +1,7 @@
 """Requests about API keys, for administrators; as plain data, like those of :mod:`pathpatch.wire`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from api_schemas.accounts import CreatedKey, KeyInfo, NewKey
@@ -9,14 +9,19 @@ from api_schemas.jobs import ListOf
 from pathpatch.building import build
 from pathpatch.wire import Answer, Call, check, reader
 
+Limits = Mapping[str, float | None]
+"""``queued_jobs``, ``running_shards``, ``submits_per_minute``, ``compute_s_per_day``; None is the server's default."""
 
-def create_key(name: str, scopes: Sequence[str], expires_after_s: float | None = None) -> Call[CreatedKey]:
+
+def create_key(
+    name: str, scopes: Sequence[str], expires_after_s: float | None = None, limits: Limits | None = None
+) -> Call[CreatedKey]:
     """Make a key; the answer is the only one that shows its secret.
 
     Raises:
-        SpecError: The name or a scope cannot be.
+        SpecError: The name, a scope or a limit cannot be.
     """
-    wanted = build(NewKey, name=name, scopes=list(scopes), expires_after_s=expires_after_s)
+    wanted = build(NewKey, name=name, scopes=list(scopes), expires_after_s=expires_after_s, limits=limits)
     content = json.dumps(wanted.model_dump(mode="json", exclude_none=True)).encode()
     headers = {"content-type": "application/json"}
     return Call("POST", "/v1/keys", reader(CreatedKey), headers=headers, content=content, is_repeatable=False)

@@ -240,6 +240,28 @@ def test_keys_are_made_listed_and_revoked(to_service: Command) -> None:
 
 
 @pytest.mark.integration
+def test_a_key_is_made_with_limits_of_its_own(to_service: Command) -> None:
+    """The options have the names of the API's fields, and the list shows them."""
+    wanted = {"queued_jobs": 5, "running_shards": 2, "submits_per_minute": 60, "compute_s_per_day": 1.5}
+    options = [word for name, limit in wanted.items() for word in (f"--{name.replace('_', '-')}", str(limit))]
+    code, output, _ = to_service("keys", "create", "limited", *options, "--json")
+    assert code == 0 and json.loads(output)["limits"] == wanted
+    row = next(line for line in to_service("keys", "list")[1].splitlines() if " limited " in line)
+    assert "queued_jobs 5, running_shards 2, submits_per_minute 60, compute_s_per_day 1.5" in row
+    code, _, said = to_service("keys", "create", "none", "--compute-s-per-day", "0")
+    assert code == 1 and "/limits/compute_s_per_day" in said
+    assert to_service("keys", "create", "none", "--running-shards", "0")[0] == 2
+
+
+@pytest.mark.integration
+def test_a_key_that_has_ended_is_listed_as_expired(to_service: Command) -> None:
+    """Not as valid: it opens nothing."""
+    assert to_service("keys", "create", "brief", "--expires-after-days", "0.0000001")[0] == 0
+    row = next(line for line in to_service("keys", "list")[1].splitlines() if " brief " in line)
+    assert " expired " in row
+
+
+@pytest.mark.integration
 def test_verify_without_the_real_model_says_what_it_needs(to_service: Command) -> None:
     """Most machines of our tests have no hub."""
     models = json.loads(to_service("models", "--json")[1])

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 import pathpatch as pp
+from api_schemas.errors import Unauthenticated
 from pathpatch import flows
 from pathpatch.connection import VersionMismatch
 from pathpatch.problems import JobFailed, ServiceError, Unreachable, WaitTimedOut
@@ -177,6 +178,17 @@ def test_a_refusal_that_will_not_change_is_not_repeated(no_pauses):
     with pytest.raises(ServiceError):
         service.client().submit(SPEC)
     assert len(service.asked) == 1 and no_pauses == []
+
+
+def test_a_key_that_cannot_be_sent_is_refused_without_being_shown():
+    """httpx would quote it, or end in a traceback; one that was read from a file with its line break is fine."""
+    for key in ("pp_a b", "pp_a\nb", "pp_\u00e9"):
+        with pytest.raises(Unauthenticated) as caught:
+            pp.Client(api_key=key)
+        assert key not in str(caught.value)
+    service = Service(ok(job()))
+    service.client(api_key="pp_secret\n").get("job_1")
+    assert service.asked[0].headers["authorization"] == "Bearer pp_secret"
 
 
 def test_a_long_retry_after_is_told_instead_of_slept():
