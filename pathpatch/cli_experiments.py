@@ -48,7 +48,7 @@ def new(
 
 
 def demo(
-    model: Annotated[str, typer.Option(help="The model; another than demo runs the notebook's own heads.")] = "demo",
+    model: Annotated[str, typer.Option(help="The model; gpt2-small runs the notebook's own heads.")] = "demo",
     folder: Annotated[Path, typer.Option(help="Where the result and its pictures go.")] = Path("demo"),
     examples: Examples = 800,
     logs: Annotated[bool, typer.Option("--logs", help="Show what broker, worker and service say.")] = False,

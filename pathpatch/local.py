@@ -243,6 +243,9 @@ def local(
 ) -> "Iterator[Client]":
     """A private stack for a notebook or a script: starts broker, workers and service, and stops them at the end.
 
+    It is private whatever the environment says of another: ``REDIS_URL`` is not for it, and of keys it needs
+    ``PATHPATCH_ADMIN_KEY``, where that is set.
+
     Args:
         data_dir: Where jobs and results are kept; by default a temporary folder that goes with the stack.
         models: Local checkpoint folders by name, as ``PATHPATCH_MODELS`` registers them.
@@ -257,10 +260,10 @@ def local(
     environment = {"PATHPATCH_MODELS": registry} if registry else {}
     cache = default_cache_dir() if data_dir is None else None
     settings = StackSettings(
-        folder, port=port, workers=workers, device=device, cache_dir=cache, environment=environment
+        folder, port=port, workers=workers, device=device, redis_url=None, cache_dir=cache, environment=environment
     )
     try:
-        with Stack(settings) as stack, Client(stack.url) as client:
+        with Stack(settings) as stack, Client(stack.url, os.environ.get("PATHPATCH_ADMIN_KEY")) as client:
             yield client
     finally:
         if data_dir is None:

@@ -3,11 +3,14 @@
 import json
 from importlib.resources import files
 from string import Template
+from typing import Any
 
-NOTEBOOK_HEADS = {"senders": [[9, 6], [9, 9], [10, 10]], "receiver": [10, 7]}
+from api_schemas.models import FAMILY, ModelShape
+
+Heads = tuple[list[list[int]], list[int]]
+"""Senders and receiver, each as layer and head."""
+NOTEBOOK_HEADS: Heads = [[9, 6], [9, 9], [10, 10]], [10, 7]
 """The founding notebook's own, for GPT-2 small: 9.6, 9.9, 10.10 into the query of 10.7."""
-LAST_LAYER = {"demo": 3, "distilgpt2": 5, "gpt2-small": 11, "gpt2-medium": 23, "gpt2-large": 35, "gpt2-xl": 47}
-DEFAULT_LAST_LAYER = 11
 
 PRESETS = {
     "ioi-heads": "heads into a later head's query, per example: the founding experiment",
@@ -28,16 +31,38 @@ class UnknownPreset(ValueError):
         super().__init__(f"There is no preset {name!r}: choose one of {', '.join(PRESETS)}.")
 
 
-def experiment_heads(model: str) -> tuple[list[list[int]], list[int]]:
-    """Senders and receiver of the founding experiment on a model: those of its card for `demo`, else the notebook's."""
-    if model != "demo":
-        return NOTEBOOK_HEADS["senders"], NOTEBOOK_HEADS["receiver"]  # type: ignore[return-value]
-    card = json.loads((files("pathpatch") / "demo_model" / "card.json").read_text(encoding="utf-8"))
-    return card["senders"], card["receiver"]
+def experiment_heads(model: str, shape: ModelShape | None = None) -> Heads:
+    """Heads for the founding experiment: those of its card for `demo`, the notebook's where they are GPT-2 small's.
+
+    In a model of another shape, all heads of a late layer into the first of the next.
+    """
+    if model == "demo":
+        card = _of_demo("card.json")
+        return card["senders"], card["receiver"]
+    layers, heads = (known := shape or shape_of(model)).n_layers, known.n_heads
+    if (layers, heads) == (12, 12):
+        return NOTEBOOK_HEADS
+    late = min(max(1, int(layers * 0.75 + 0.5)), layers - 1)
+    return [[max(0, late - 1), head] for head in range(heads)], [late, 0]
 
 
-def preset(name: str, model: str = "demo") -> str:
+def shape_of(model: str) -> ModelShape:
+    """The shape of `demo` and of GPT-2's family by name; a name of somebody's own is taken for a GPT-2 small."""
+    if model == "demo":
+        return ModelShape.from_config(_of_demo("config.json"))
+    return FAMILY.get(model, FAMILY["gpt2-small"])[1]
+
+
+def _of_demo(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((files("pathpatch") / "demo_model" / name).read_text(encoding="utf-8"))
+    return content
+
+
+def preset(name: str, model: str = "demo", shape: ModelShape | None = None) -> str:
     """The preset's YAML, comments included.
+
+    Args:
+        shape: The model's, where it is known better than by its name.
 
     Raises:
         UnknownPreset: There is none of this name.
@@ -45,7 +70,7 @@ def preset(name: str, model: str = "demo") -> str:
     if name not in PRESETS:
         raise UnknownPreset(name)
     text = (files("pathpatch") / "data" / "specs" / f"{name}.yaml").read_text(encoding="utf-8")
-    senders, (layer, head) = experiment_heads(model)
+    senders, (layer, head) = experiment_heads(model, shape)
     lines = "\n".join(f"    - {{hook: z, layer: {sender[0]}, head: {sender[1]}}}" for sender in senders)
-    last_layer = LAST_LAYER.get(model, DEFAULT_LAST_LAYER)
+    last_layer = (shape or shape_of(model)).n_layers - 1
     return Template(text).substitute(model=model, senders=lines, layer=layer, head=head, last_layer=last_layer)

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,11 +13,12 @@ from typing import Any
 import pytest
 import yaml
 
+from api_schemas.models import FAMILY
 from api_schemas.spec import JobSpec
 from pathpatch import cli
 from pathpatch.broker import free_port
 from pathpatch.local import Stack
-from pathpatch.presets import PRESETS, experiment_heads, preset
+from pathpatch.presets import PRESETS, experiment_heads, preset, shape_of
 from tests.conftest import GPT2_TOKENIZER
 
 Outcome = tuple[int, str, str]
@@ -131,6 +133,22 @@ def test_an_ending_that_cannot_be_drawn_is_refused_before_the_work(pathpatch: Co
     code, _, said = pathpatch("run", "-", "--plot", str(tmp_path / "figure.jpg"), stdin=preset("sweep"))
     assert code == 1
     assert "must end in one of .html, .svg, .png" in said
+
+
+@pytest.mark.parametrize("model", ["demo", *FAMILY])
+def test_a_preset_names_layers_and_heads_that_the_model_has(model: str) -> None:
+    """`--model distilgpt2` writes a spec that runs: six layers, not GPT-2 small's twelve."""
+    shape = shape_of(model)
+    for name in PRESETS:
+        said = re.sub("#.*", "", preset(name, model))
+        assert all(int(layer) < shape.n_layers for layer in re.findall(r"layers?: \[?(\d+)", said)), name
+        assert all(int(head) < shape.n_heads for head in re.findall(r"heads?: \[?(\d+)", said)), name
+
+
+def test_the_founding_experiment_fits_a_checkpoint_of_any_shape() -> None:
+    """`make demo MODEL=mine`: the notebook's heads are GPT-2 small's, other models have their own."""
+    assert experiment_heads("mine") == experiment_heads("gpt2-small") == ([[9, 6], [9, 9], [10, 10]], [10, 7])
+    assert experiment_heads("mine", shape_of("demo")) == ([[2, head] for head in range(8)], [3, 0])
 
 
 def test_a_wrong_option_is_a_usage_error(pathpatch: Command) -> None:

@@ -211,8 +211,11 @@ def test_an_address_of_another_machine_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_notebook_gets_a_private_stack(processed_weights_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`with pathpatch.local() as client:` is all it takes, and the temporary folder goes with it."""
+    """`with pathpatch.local() as client:` is all it takes, whatever other service the environment is set for."""
     monkeypatch.setenv("PATHPATCH_DATA_DIR", str(processed_weights_dir))
+    monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{free_port()}/0")
+    monkeypatch.setenv("PATHPATCH_ADMIN_KEY", "k" * 32)
+    monkeypatch.setenv("PATHPATCH_API_KEY", "pp_of_another_service")
     with pathpatch.local() as client:
         assert client.run(tiny(), progress=False).shape == (8,)
         url = client.url
