@@ -101,6 +101,8 @@ def create(
 def reserve(owner: str, idempotency: Idempotency, ttl_s: float = 10.0) -> Step[Created | None]:
     """Mark an idempotency key as being answered, before its request is looked at; None means: go on.
 
+    The mark lapses after ``ttl_s``, so that a crash does not block the key.
+
     Raises:
         IdempotencyKeyInFlight: An equal request is being answered.
         IdempotencyKeyReused: The key came with another body before.
@@ -111,6 +113,11 @@ def reserve(owner: str, idempotency: Idempotency, ttl_s: float = 10.0) -> Step[C
 
     arguments = (owner, idempotency.key, idempotency.body_sha256, round(ttl_s * 1000))
     return Step("reserve", arguments, read, repeatable=False)
+
+
+def keep_reserved(owner: str, key: str, ttl_s: float) -> Step[None]:
+    """Keep the mark for another ``ttl_s``: answering takes longer."""
+    return Step("keep_reserved", (owner, key, round(ttl_s * 1000)), lambda _: None)
 
 
 def unreserve(owner: str, key: str) -> Step[None]:

@@ -1,13 +1,18 @@
 """`Idempotency-Key`: a request that is sent again makes nothing new."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
+from api_schemas.errors import StoreUnavailable
 from job_store import submission
 from job_store.records import Created, Idempotency
 from service.keys import Caller
 from service.parts import Parts
+
+RESERVED_S = 10.0
+"""A name is free again this long after its request's process has died."""
 
 
 def named(key: str | None, path: str, body: bytes, kept_s: float) -> Idempotency | None:
@@ -28,13 +33,25 @@ async def reserved(parts: Parts, caller: Caller, idempotency: Idempotency | None
     if idempotency is None:
         yield None
         return
-    earlier = await parts.store.run(submission.reserve(caller.owner, idempotency))
+    earlier = await parts.store.run(submission.reserve(caller.owner, idempotency, RESERVED_S))
+    keeper = asyncio.create_task(_keep(parts, caller.owner, idempotency.key))
     try:
         yield earlier
     except Exception:
         # Refused, or broken on our side: the name is free again, and the client may correct its request.
+        keeper.cancel()
         await parts.store.run(submission.unreserve(caller.owner, idempotency.key))
         raise
+    finally:
+        keeper.cancel()
+
+
+async def _keep(parts: Parts, owner: str, key: str) -> None:
+    """A large batch takes longer to check than the mark lasts."""
+    while True:
+        await asyncio.sleep(RESERVED_S / 3)
+        with suppress(StoreUnavailable):
+            await parts.store.run(submission.keep_reserved(owner, key, RESERVED_S))
 
 
 def replay_headers(created: Created) -> dict[str, str]:

@@ -1,18 +1,26 @@
 """`Idempotency-Key`: a retry makes nothing new, whatever happened to the first answer."""
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
+from api_schemas.errors import IdempotencyKeyInFlight
+from job_store.records import Limits
 from job_store.store import JobStore
 from job_store.submission import reserve
-from service.idempotency import named
+from service.idempotency import named, reserved
+from service.keys import Caller
+from service.parts import Parts
+from service.settings import Settings
+from tests.embedded_valkey import EmbeddedValkey
 from tests.live_service import LiveService, spec
 
 pytestmark = pytest.mark.integration
 
 KEY = {"Idempotency-Key": "night-1"}
+CALLER = Caller("local", "local", ("admin",), Limits())
 
 
 def _jobs(client: httpx.Client) -> int:
@@ -43,6 +51,27 @@ def test_while_the_first_request_is_being_answered_another_is_409(client: httpx.
     assert (answer.status_code, answer.json()["code"]) == (409, "idempotency_key_in_flight")
     assert answer.json()["retryable"] and int(answer.headers["retry-after"]) >= 1
     assert _jobs(client) == 0
+
+
+def test_a_request_that_takes_long_keeps_its_key(
+    valkey: EmbeddedValkey, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand large specs take longer to check than a dead process may block a key."""
+    monkeypatch.setattr("service.idempotency.RESERVED_S", 0.5)
+    mark = "pp:idempotency:local|night-1"
+
+    async def take_long() -> None:
+        parts = Parts.build(Settings(redis_url=valkey.url))
+        name = named("night-1", "/v1/batches", b"{}", 60)
+        async with reserved(parts, CALLER, name):
+            await asyncio.sleep(0.8)
+            with pytest.raises(IdempotencyKeyInFlight):
+                async with reserved(parts, CALLER, name):
+                    pass
+        await parts.store.close()
+
+    asyncio.run(take_long())
+    assert 0 < store.client.pttl(mark) <= 500, "it lapses by itself, should this process die"
 
 
 def test_a_refused_body_may_be_corrected_under_the_same_key(client: httpx.Client) -> None:
