@@ -12,6 +12,7 @@ import httpx
 from api_schemas.errors import Unauthenticated
 from pathpatch import __version__
 from pathpatch.flows import MOST_RETRIES, Lost
+from pathpatch.problems import Unreachable
 from pathpatch.wire import Answer, Call
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -40,11 +41,16 @@ class Connection:
         """What was given, else what the environment says, else this machine.
 
         Raises:
+            Unreachable: The address is none.
             Unauthenticated: The key cannot be sent; found here, since an error of httpx would quote it.
         """
         address = url or os.environ.get("PATHPATCH_URL") or DEFAULT_URL
         if "://" not in address:
             address = f"http://{address}"
+        try:
+            urlsplit(address).port  # noqa: B018
+        except ValueError as exc:
+            raise Unreachable(address, f"that is no address: {exc}") from exc
         key = (api_key or os.environ.get("PATHPATCH_API_KEY") or "").strip()
         if not _CAN_BE_SENT.fullmatch(key):
             raise Unauthenticated(
@@ -70,8 +76,15 @@ class Connection:
         return {"params": dict(call.params), "headers": dict(call.headers), "content": call.content, "timeout": timeout}
 
     def answer(self, response: httpx.Response) -> Answer:
-        """A response as plain data; warns once if the service is of another version."""
+        """A response as plain data; warns once if the service is of another version.
+
+        Raises:
+            Unreachable: It is a page of some other server.
+        """
         theirs = response.headers.get(VERSION_HEADER)
+        is_page = response.headers.get("content-type", "").startswith("text/html")
+        if theirs is None and is_page and (response.status_code < 400 or response.status_code == 404):
+            raise Unreachable(self.url, "what answers there is no pathpatch service")
         if theirs is not None and theirs.split(".")[:2] != __version__.split(".")[:2]:
             warnings.warn(
                 f"the service at {self.url} is pathpatch {theirs}, this client {__version__}: "

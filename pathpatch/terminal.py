@@ -68,17 +68,20 @@ def connect(url: str) -> "Client":
     """A client of the service; the key is PATHPATCH_API_KEY.
 
     Raises:
-        Unreachable: Nobody listens at an address of this machine; found at once, without the client's retries.
+        Unreachable: It is not an address, or nobody listens there on this machine; found at once, without the client's
+            retries.
     """
     from pathpatch.client import Client
 
-    place = urlsplit(url)
+    client = Client(url)
+    place = urlsplit(client.url)
     if place.hostname in LOOPBACK:
         try:
             socket.create_connection((place.hostname, place.port or 80), timeout=2.0).close()
         except OSError as exc:
+            client.close()
             raise NothingThere(url) from exc
-    return Client(url)
+    return client
 
 
 def read_spec(source: str) -> dict[str, Any]:

@@ -419,3 +419,19 @@ def test_an_unknown_figure_format_is_answered_with_the_known_ones():
     """Before anything is sent."""
     with pytest.raises(ValueError, match="'pdf': it is one of json, html, svg"):
         pp.Client().figure("job_1", "pdf")
+
+
+@pytest.mark.parametrize("url", ["http://[half", "http://host:port"])
+def test_what_is_no_address_is_said_to_be_none(url):
+    """Every error of the client is ours, a mistyped address included."""
+    with pytest.raises(Unreachable, match="that is no address"):
+        pp.Client(url)
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_a_page_of_some_other_server_is_no_service(status):
+    """Something else may listen on port 8000: its page is neither an answer nor printed."""
+    page = httpx.Response(status, html="<html>welcome to another program</html>")
+    with pytest.raises(Unreachable, match="no pathpatch service") as caught:
+        Service(page).client().get("job_1")
+    assert "another program" not in str(caught.value)
