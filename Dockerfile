@@ -1,29 +1,27 @@
 # One file, three images:  docker build --target service . | --target worker . | --target worker-cuda .
-# Each installs the versions of constraints.txt in a stage of its own and takes only the outcome along.
+# Each installs the versions of constraints.txt in a stage of its own and takes only the outcome along; torch comes first,
+# so that an upgrade need not fetch it again. What is copied is what .dockerignore lets through.
 FROM python:3.11-slim AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/pathpatch
 ENV PATH=/opt/pathpatch/bin:$PATH
 WORKDIR /build
-COPY pyproject.toml constraints.txt README.md LICENSE ./
-COPY api_schemas api_schemas
-COPY job_store job_store
-COPY service service
-COPY worker worker
-COPY pathpatch pathpatch
 
 FROM build AS build-service
+COPY . .
 RUN pip install -c constraints.txt '.[service,tracing]'
 
 # TORCH_INDEX: PyTorch's index of CPU builds, which makes the image several GB smaller
 FROM build AS build-worker
 ARG TORCH_INDEX=
-RUN pip install torch==2.13.0 ${TORCH_INDEX:+--index-url ${TORCH_INDEX}} \
- && pip install -c constraints.txt '.[worker,tracing]'
+RUN pip install torch==2.13.0 ${TORCH_INDEX:+--index-url ${TORCH_INDEX}}
+COPY . .
+RUN pip install -c constraints.txt '.[worker,tracing]'
 
 FROM build AS build-worker-cuda
-RUN pip install torch==2.13.0 \
- && pip install -c constraints.txt '.[worker,tracing]'
+RUN pip install torch==2.13.0
+COPY . .
+RUN pip install -c constraints.txt '.[worker,tracing]'
 
 FROM python:3.11-slim AS runtime
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin pathpatch \

@@ -80,6 +80,18 @@ def test_the_example_of_the_environment_has_exactly_what_compose_reads() -> None
     assert offered == read
 
 
+def test_git_leaves_passwords_and_checkpoints_alone() -> None:
+    """They lie in the folder of the container files."""
+    assert {"/.env", "/docker-compose.override.yml", "/models/"} <= set((ROOT / ".gitignore").read_text().splitlines())
+
+
+def test_torch_is_not_fetched_again_for_a_change_of_ours() -> None:
+    """Several GB: it is installed before anything of this folder is copied."""
+    for name in ("build-worker", "build-worker-cuda"):
+        assert STAGES[name].index("install torch") < STAGES[name].index("COPY . .")
+    assert "COPY" not in STAGES["build"]
+
+
 def test_images_take_the_pinned_versions() -> None:
     """What was tested is what is deployed."""
     assert DOCKERFILE.count("-c constraints.txt") == len(STARTED)
