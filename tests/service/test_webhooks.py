@@ -220,20 +220,57 @@ def test_a_name_server_that_does_not_answer_delays_no_request(
         assert time.monotonic() - started < 1
 
 
-def test_a_private_address_is_refused_after_resolution(receiver: Receiver, tmp_path: Path) -> None:
-    """Also by a name: what counts is where the connection would go."""
+TREACHEROUS_NAMES = """
+import socket
+resolve, asked = socket.getaddrinfo, []
+def treacherous(host, *arguments, **options):
+    answers = {"rebind.example": ["192.88.99.1"] if host not in asked else ["127.0.0.1"],
+               "mixed.example": ["192.88.99.1", "127.0.0.1"]}.get(host, [host])
+    asked.append(host)
+    return [entry for answer in answers for entry in resolve(answer, *arguments, **options)]
+socket.getaddrinfo = treacherous
+"""
+DISGUISES = ("127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]", "mixed.example")
+
+
+def test_a_private_address_is_refused_after_resolution(
+    receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by a name, even one that means another host a moment later: what counts is where the connection would go."""
+    (tmp_path / "sitecustomize.py").write_text(TREACHEROUS_NAMES)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     port = receiver.url.split(":")[2].split("/")[0]
     settings = {"webhook_secret": SECRET, "webhook_allow_http": "1"}
     with (
         embedded_valkey(tmp_path / "valkey") as valkey,
-        live_service(valkey, tmp_path / "service.log", **settings) as service,
+        live_service(valkey, tmp_path / "service.log", **settings, **QUICK) as service,
     ):
-        for seed, host in enumerate(("127.0.0.1", "localhost")):
+        for seed, host in enumerate((*DISGUISES, "rebind.example")):
             service.client.post("/v1/jobs", json=spec(seed, webhook={"url": f"http://{host}:{port}/hook"}))
         WorkerHand(JobStore.connect(valkey.url)).work_off()
-        _eventually(lambda: len(_dead(service.client)) == 2)
+        _eventually(lambda: len(_dead(service.client)) == len(DISGUISES) + 1)
         assert receiver.received == []
         assert all("not on the open internet" in dead["error"] for dead in _dead(service.client))
+
+
+def test_every_end_is_announced_but_not_that_of_an_erased_job(
+    home: httpx.Client, worker: WorkerHand, receiver: Receiver
+) -> None:
+    """Cancelled, past its deadline, failed, or answered from an earlier result: somebody waits for each."""
+    hook = {"webhook": {"url": receiver.url}}
+    cancelled, erased = (home.post("/v1/jobs", json=spec(seed, **hook)).json()["links"] for seed in (1, 2))
+    home.post(cancelled["cancel"])
+    home.delete(erased["self"])
+    home.post("/v1/jobs", json=spec(3, **hook, expires_after_s=0.01))
+    _eventually(lambda: len(receiver.received) == 2)
+    home.post("/v1/jobs", json=spec(4, **hook))
+    worker.fail(worker.take())
+    home.post("/v1/jobs", json=spec(5))
+    worker.work_off()
+    home.post("/v1/jobs", json=spec(5, **hook))
+    _eventually(lambda: len(receiver.received) == 4)
+    told = [Webhook(SECRET).verify(body, headers)["type"] for headers, body in receiver.received]
+    assert sorted(told) == ["job.cancelled", "job.expired", "job.failed", "job.succeeded"]
 
 
 @pytest.mark.parametrize(
