@@ -67,13 +67,13 @@ class AsyncClient:
     async def map(
         self, specs: Sequence[SpecLike], *, progress: Choice = None, timeout_s: float | None = None
     ) -> list[Result]:
-        """The results of many specs, in their order; all are accepted, or none."""
+        """The results of many specs, in their order. They are accepted as by :meth:`submit_all`."""
         screen, is_watched = display(progress)
         with screen as told:
             return await self._run(flows.map_results(list(specs), timeout_s, is_watched), told)
 
     async def submit_all(self, specs: Sequence[SpecLike]) -> list[AsyncJobHandle]:
-        """Queue many experiments, all or none; returns at once."""
+        """Queue many experiments, all or none (of more than 1000, each thousand); returns at once."""
         return [AsyncJobHandle(self, job) for job in await self._run(flows.submit_all(list(specs)))]
 
     async def validate(self, spec: SpecLike) -> ValidationReport:

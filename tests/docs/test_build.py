@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import pathpatch
+
 ROOT = Path(__file__).resolve().parents[2]
 FETCHED = re.compile(r"<(?:script|link|img|iframe|source|video)\b[^>]*?(?:src|href)=[\"']?(?:https?:)?//[^>]*>")
 
@@ -55,3 +57,10 @@ def test_every_route_and_schema_is_in_the_reference(site: Path) -> None:
             assert f"{method.upper()} {path}" in page
     for name in document["components"]["schemas"]:
         assert f'id="schema-{name.lower().strip("_")}"' in page
+
+
+def test_every_python_name_is_in_the_reference(site: Path) -> None:
+    """README promises it."""
+    page = (site / "client" / "index.html").read_text(encoding="utf-8")
+    for name in set(pathpatch.__all__) - {"__version__"}:
+        assert re.search(rf'id="[\w.]+\.{name}"', page), name
