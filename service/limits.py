@@ -19,6 +19,8 @@ class Limits:
     """Prompts of one run."""
     max_tokens: int = 2_000_000
     """Tokens of all prompts of both runs."""
+    max_batch_tokens: int = 10_000_000
+    """The same, of all jobs of a batch, which are in memory at once."""
     max_cells: int = 200_000
     """Cells of a sweep."""
     max_result_bytes: int = 64 * 2**20

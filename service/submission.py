@@ -15,10 +15,12 @@ from job_store.ids import new_job_id
 from job_store.records import Created, Idempotency, JobFacts, NewJob
 from job_store.submission import CacheGone
 from service.keys import Caller
+from service.limits import knob
 from service.parsing import each
 from service.parts import Parts
 from service.sharding import cut
 from service.validation import CheckedSpec, check_job, normalised
+from service.wording import wrong
 
 Arguments = ParamSpec("Arguments")
 Value = TypeVar("Value")
@@ -103,7 +105,25 @@ async def _create(parts: Parts, order: Order, answered: Sequence[bool]) -> Creat
 
 def _new_jobs(parts: Parts, order: Order, answered: Sequence[bool], trace: dict[str, str]) -> list[NewJob]:
     is_answered = iter(answered)
-    return _all(order, lambda spec: _new_job(parts, spec, next(is_answered), trace))
+    most, tokens = parts.limits.max_batch_tokens, 0
+
+    def new_job(spec: JobSpec) -> NewJob:
+        nonlocal tokens
+        job = _new_job(parts, spec, next(is_answered), trace)
+        tokens += sum(len(prompt) for shard in job.shards for prompt in (*shard.orig, *shard.new))
+        if order.batch_id is not None and tokens > most:
+            raise _TooManyTokens
+        return job
+
+    try:
+        return _all(order, new_job)
+    except _TooManyTokens:
+        why = f"the prompts of these {len(order.specs)} jobs have more than {most:,} tokens in all"
+        raise InvalidSpec([wrong(("jobs",), f"{why} ({knob('max_batch_tokens')}): send smaller batches")]) from None
+
+
+class _TooManyTokens(Exception):
+    """No more of the batch is resolved."""
 
 
 def check(parts: Parts, spec: JobSpec) -> CheckedSpec:
