@@ -19,7 +19,7 @@ LIMITS = {
     "max_tokens": "500",
     "max_batch_tokens": "1000",
     "max_cells": "100",
-    "max_result_bytes": "3000",
+    "max_result_bytes": "6500",
 }
 SWEEP = {"sweep": {"hook": "z", "layers": "all", "heads": "all"}}
 
