@@ -13,6 +13,8 @@ from service.spec_errors import field_errors, refuse_long_lists
 from service.wording import wrong
 
 MOST_JOBS_PER_BATCH = 1000
+MOST_ERRORS_PER_BATCH = 1000
+"""After so many no further spec is looked at."""
 
 Entry = TypeVar("Entry")
 Accepted = TypeVar("Accepted")
@@ -67,10 +69,12 @@ def _entries(document: Any) -> tuple[list[Any], list[FieldError]]:
 
 
 def each(entries: Sequence[Entry], accept: Callable[[Entry], Accepted]) -> list[Accepted]:
-    """What the entries of a batch become; all that is wrong with any of them is raised together."""
+    """What the entries of a batch become; what is wrong with any of them is raised together, the first thousand."""
     accepted: list[Accepted] = []
     errors: list[FieldError] = []
     for index, entry in enumerate(entries):
+        if len(errors) >= MOST_ERRORS_PER_BATCH:
+            break
         try:
             accepted.append(accept(entry))
         except InvalidSpec as exc:

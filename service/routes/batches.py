@@ -59,8 +59,12 @@ async def submit_batch(request: Request, parts: PartsOf, caller: Submitter, key:
 
 
 def _specs(parts: Parts, document: object) -> list[JobSpec]:
+    tokens = 0
+
     def checked(spec: JobSpec) -> None:
-        check(parts, spec)
+        nonlocal tokens
+        if tokens <= parts.limits.max_batch_tokens:
+            tokens += 2 * sum(map(len, check(parts, spec).dataset.orig))
 
     return parse_batch(document, parts.limits, checked)
 

@@ -36,6 +36,15 @@ def test_one_bad_spec_refuses_all_and_every_error_is_told(client: httpx.Client) 
     assert client.get("/v1/jobs").json()["data"] == []
 
 
+def test_a_batch_with_errors_without_end_is_not_read_to_its_end(client: httpx.Client) -> None:
+    """Sixteen megabytes of mistakes took minutes and hundreds of megabytes."""
+    wrong = spec(patch={"senders": [{"hook": f"x{number}", "layer": -1} for number in range(100)], "receivers": []})
+    answer = client.post("/v1/batches", json={"jobs": [wrong] * 50})
+    assert answer.status_code == 422
+    told = [error["pointer"] for error in answer.json()["errors"]]
+    assert len(told) == 1000 and told[-1].startswith("/jobs/9/")
+
+
 def test_a_webhook_that_cannot_be_called_hides_no_other_error(client: httpx.Client) -> None:
     """Here webhooks are off."""
     wrong = spec(patch=MISSING_HEAD, webhook={"url": "https://example.org/hook"})
