@@ -154,6 +154,11 @@ class ResolvedDataset(Frozen):
         )
 
     @property
+    def tokens(self) -> int:
+        """Tokens of both runs."""
+        return 2 * sum(map(len, self.orig))
+
+    @property
     def longest(self) -> int:
         """Tokens of the longest prompt."""
         return max(map(len, self.orig))

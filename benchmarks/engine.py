@@ -253,7 +253,7 @@ def cold_start(folder: Path, data_dir: Path) -> Row:
     settings["DATA_DIR"] = str(data_dir)
     with embedded_valkey(data_dir) as valkey:
         worker, store = LiveWorker(valkey.url, data_dir, "cold", **settings), JobStore.connect(valkey.url)
-        submit(store, NewJob(job_id, spec, facts, (dataset,)))
+        submit(store, NewJob(job_id, spec, facts, (dataset.model_dump_json(),)))
         nudge(valkey.url, "random")
         start = time.perf_counter()
         worker.start()

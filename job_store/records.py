@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from api_schemas.datasets import ResolvedDataset
 from api_schemas.jobs import TERMINAL, JobStatus
 from api_schemas.spec import JobSpec
 
@@ -69,7 +68,8 @@ class NewJob:
     id: str
     spec: JobSpec
     facts: JobFacts
-    shards: tuple[ResolvedDataset, ...]
+    shards: tuple[str, ...]
+    """Each a ``ResolvedDataset`` as JSON, which takes a tenth of its memory."""
     trace: dict[str, str] = field(default_factory=dict)
     """Trace context, passed on to the worker."""
     webhook_url: str | None = None

@@ -35,8 +35,7 @@ def _header(job: NewJob) -> str:
 
 
 def _arguments(job: NewJob) -> list[Argument]:
-    shards = [shard.model_dump_json() for shard in job.shards]
-    return [job.id, _header(job), job.spec.model_dump_json(), job.facts.to_json(), len(shards), *shards]
+    return [job.id, _header(job), job.spec.model_dump_json(), job.facts.to_json(), len(job.shards), *job.shards]
 
 
 def _settings(limits: Limits, retention: Retention, idempotency: Idempotency | None, batch_id: str | None) -> str:

@@ -109,11 +109,13 @@ def _new_jobs(parts: Parts, order: Order, answered: Sequence[bool], trace: dict[
 
     def new_job(spec: JobSpec) -> NewJob:
         nonlocal tokens
-        job = _new_job(parts, spec, next(is_answered), trace)
-        tokens += sum(len(prompt) for shard in job.shards for prompt in (*shard.orig, *shard.new))
+        if next(is_answered) and not parts.webhooks.errors_of(spec):
+            return _answered_job(parts, spec, trace)
+        checked = check(parts, spec)
+        tokens += checked.dataset.tokens
         if order.batch_id is not None and tokens > most:
             raise _TooManyTokens
-        return job
+        return _checked_job(parts, checked, trace)
 
     try:
         return _all(order, new_job)
@@ -142,16 +144,21 @@ def check(parts: Parts, spec: JobSpec) -> CheckedSpec:
     return checked
 
 
-def _new_job(parts: Parts, spec: JobSpec, is_answered: bool, trace: dict[str, str]) -> NewJob:
-    webhook_url = None if spec.webhook is None else spec.webhook.url
-    if is_answered and not parts.webhooks.errors_of(spec):
-        # An earlier result answers: no worker will need the rest.
-        facts = JobFacts(0, 0, 0.0, "", _digest(parts, spec) or "", parts.catalog.get(spec.model.name).revision)
-        return NewJob(new_job_id(), normalised(spec), facts, (), trace=trace, webhook_url=webhook_url)
-    checked = check(parts, spec)
-    shards = tuple(cut(checked, parts.speeds.of(spec.model.name).nominal))
-    facts = _facts(checked, len(shards), parts.catalog.get(spec.model.name).revision)
-    return NewJob(new_job_id(), checked.spec, facts, shards, trace=trace, webhook_url=webhook_url)
+def _answered_job(parts: Parts, spec: JobSpec, trace: dict[str, str]) -> NewJob:
+    """An earlier result answers: no worker will need the rest."""
+    facts = JobFacts(0, 0, 0.0, "", _digest(parts, spec) or "", parts.catalog.get(spec.model.name).revision)
+    return NewJob(new_job_id(), normalised(spec), facts, (), trace, _webhook_url(spec))
+
+
+def _checked_job(parts: Parts, checked: CheckedSpec, trace: dict[str, str]) -> NewJob:
+    model = checked.spec.model.name
+    shards = tuple(shard.model_dump_json() for shard in cut(checked, parts.speeds.of(model).nominal))
+    facts = _facts(checked, len(shards), parts.catalog.get(model).revision)
+    return NewJob(new_job_id(), checked.spec, facts, shards, trace, _webhook_url(checked.spec))
+
+
+def _webhook_url(spec: JobSpec) -> str | None:
+    return None if spec.webhook is None else spec.webhook.url
 
 
 def _facts(checked: CheckedSpec, shards: int, revision: str) -> JobFacts:

@@ -160,7 +160,7 @@ def demo_job(shards: int = 1, seed: int = 0, **changes: Any) -> NewJob:
     job_id = new_job_id()
     facts = JobFacts(TOKENS_PER_PROMPT, examples, 1e6, "d" * 64, job_id, demo_revision())
     dataset = ResolvedDataset(orig=orig, new=new, roles={}, answers={})
-    pieces = tuple(dataset.slice(2 * shard, 2 * shard + 2) for shard in range(shards))
+    pieces = tuple(dataset.slice(2 * shard, 2 * shard + 2).model_dump_json() for shard in range(shards))
     return NewJob(job_id, JobSpec.model_validate({**content, **changes}), facts, pieces)
 
 

@@ -45,7 +45,8 @@ def new_job(shards: int = 1, digest: str | None = None, webhook_url: str | None 
         ResolvedDataset(orig=[[1, 2, 3]] * 2, new=[[1, 4, 3]] * 2, roles={}, answers={}, start=2 * shard)
         for shard in range(shards)
     )
-    return NewJob(job_id, tiny_spec(**changes), facts, pieces, webhook_url=webhook_url)
+    inputs = tuple(piece.model_dump_json() for piece in pieces)
+    return NewJob(job_id, tiny_spec(**changes), facts, inputs, webhook_url=webhook_url)
 
 
 def submit(store: JobStore, *jobs: NewJob, owner: str = "local", **settings: Any) -> Created:

@@ -64,7 +64,7 @@ def _specs(parts: Parts, document: object) -> list[JobSpec]:
     def checked(spec: JobSpec) -> None:
         nonlocal tokens
         if tokens <= parts.limits.max_batch_tokens:
-            tokens += 2 * sum(map(len, check(parts, spec).dataset.orig))
+            tokens += check(parts, spec).dataset.tokens
 
     return parse_batch(document, parts.limits, checked)
 

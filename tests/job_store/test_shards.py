@@ -17,7 +17,7 @@ def test_one_shard_runs_through_to_a_result(store: JobStore) -> None:
     submit(store, job)
     held = must_take(store)
     assert (held.job_id, held.phase, held.shard, held.attempt) == (job.id, 0, 0, 1)
-    assert held.spec == job.spec and held.dataset == job.shards[0] and held.facts == job.facts
+    assert held.spec == job.spec and held.input_json.decode() == job.shards[0] and held.facts == job.facts
     handed = store.run(hand_in(held))
     assert handed.outcome == "assemble" and handed.assembly is not None
     assert store.run(outputs(handed.assembly, 0, 1)) == (b"output",)
