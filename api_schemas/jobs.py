@@ -220,5 +220,7 @@ class Readiness(Frozen):
 
     ready: Flag
     """Whether jobs can be accepted."""
-    components: dict[str, ComponentHealth]
+    components: Annotated[
+        dict[str, ComponentHealth], Field(examples=[{"store": {"ok": True, "detail": "answered in 0.4 ms"}}])
+    ]
     """`store`, `workers`, ..."""

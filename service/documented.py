@@ -37,6 +37,7 @@ def _header(description: str, example: str | int, **schema: Any) -> dict[str, An
     return {"description": description, "schema": {"type": kind, **schema}, "example": example}
 
 
+EXAMPLE_JOB_ID = "job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E"
 OF_EVERY_ANSWER = {
     "X-Request-Id": _header("Quote this when asking for help.", "req_9f2c41d07be35a8816c0f4d21e"),
     "Pathpatch-Version": _header("Version of pathpatch that answered.", "0.1.0"),

@@ -86,4 +86,7 @@ PreferHeader = Annotated[
         description="`wait=n`: answer when the job has ended, or after n seconds (at most 60).", examples=["wait=10"]
     ),
 ]
-IfNoneMatch = Annotated[str | None, Header(description="An `ETag` seen before: answered with 304 if nothing changed.")]
+IfNoneMatch = Annotated[
+    str | None,
+    Header(description="An `ETag` seen before: answered with 304 if nothing changed.", examples=['W/"3-0"']),
+]

@@ -22,6 +22,7 @@ router = APIRouter(tags=["jobs"])
 
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
+_EVENT_ID = "1732354200000-0"
 _EXAMPLE = (
     "retry: 2000\n\nid: 1732354200000-0\nevent: status\n"
     'data: {"id":"1732354200000-0","object":"event","type":"status","created_at":"2024-11-23T09:30:00.000Z",'
@@ -50,8 +51,12 @@ async def list_job_events(
     parts: PartsOf,
     caller: Reader,
     limit: Limit = 100,
-    after: Annotated[str | None, Query(max_length=64, description="Id of the last event seen.")] = None,
-    last_event_id: Annotated[str | None, Header(description="Id of the last event seen; wins over `after`.")] = None,
+    after: Annotated[
+        str | None, Query(max_length=64, description="Id of the last event seen.", examples=[_EVENT_ID])
+    ] = None,
+    last_event_id: Annotated[
+        str | None, Header(description="Id of the last event seen; wins over `after`.", examples=[_EVENT_ID])
+    ] = None,
 ) -> Response:
     """States, progress and warnings. By `Accept: text/event-stream` they come as they happen."""
     media = media_type(request, (JSON, EVENT_STREAM))

@@ -1,6 +1,6 @@
 """A job's result, as JSON, npz or CSV, and its figure."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -26,7 +26,16 @@ LARGE_BYTES = 2**19
 """Stored results beyond this are encoded by a process of their own."""
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
-_TEXT = {"schema": {"type": "string"}}
+_TEXT: dict[str, Any] = {"schema": {"type": "string"}}
+_CSV = _TEXT | {
+    "example": "metric,example,patched,orig,new\nattention,0,0.0812,0.6634,0.0127\nattention,1,0.0407,0.7001,0.0093\n"
+}
+_PLOTLY_JSON = {
+    "schema": {"type": "object"},
+    "example": {"data": [{"type": "bar", "name": "orig", "y": [3, 1]}], "layout": {"title": {"text": "attention"}}},
+}
+_HTML = _TEXT | {"example": "<!doctype html><html><body><div id='figure'></div><script>…</script></body></html>"}
+_SVG = _TEXT | {"example": '<svg xmlns="http://www.w3.org/2000/svg" width="640pt" height="400pt">…</svg>'}
 _OTHERS = {
     **doc.answer(
         202,
@@ -52,7 +61,7 @@ _JOB = {"application/json": {"schema": {"$ref": "#/components/schemas/Job"}}}
             "description": "Arrays with named axes, and everything needed to trust them.",
             "headers": {"ETag": doc.ETAG, "Vary": doc.CACHED_BY, "Content-Disposition": doc.ATTACHMENT},
             "model": Result | MultiMetricResult,
-            "content": {results.NPZ: _BINARY, results.CSV: _TEXT},
+            "content": {results.NPZ: _BINARY, results.CSV: _CSV},
         },
         202: {**_OTHERS[202], "content": _JOB},
     },
@@ -88,9 +97,9 @@ async def get_result(
             "description": "The result as a Plotly figure: JSON, one HTML page that needs no other host, or SVG.",
             "headers": {"ETag": doc.ETAG, "Vary": doc.CACHED_BY},
             "content": {
-                drawing.PLOTLY_JSON: {"schema": {"type": "object"}},
-                drawing.HTML: _TEXT,
-                drawing.SVG: _TEXT,
+                drawing.PLOTLY_JSON: _PLOTLY_JSON,
+                drawing.HTML: _HTML,
+                drawing.SVG: _SVG,
             },
         },
         202: {**_OTHERS[202], "content": _JOB},

@@ -111,10 +111,17 @@ async def list_jobs(
     parts: PartsOf,
     caller: Reader,
     limit: Limit = 20,
-    after: Annotated[str | None, Query(pattern=LAST_ID, description="Last id of the page before.")] = None,
+    after: Annotated[
+        str | None, Query(pattern=LAST_ID, description="Last id of the page before.", examples=[doc.EXAMPLE_JOB_ID])
+    ] = None,
     status: Annotated[JobStatus | None, Query(description="Only jobs in this state.")] = None,
-    model: Annotated[str | None, Query(max_length=128, description="Only jobs of this model.")] = None,
-    tag: Annotated[str | None, Query(max_length=322, description="`key:value`: only jobs with this tag.")] = None,
+    model: Annotated[
+        str | None, Query(max_length=128, description="Only jobs of this model.", examples=["demo"])
+    ] = None,
+    tag: Annotated[
+        str | None,
+        Query(max_length=322, description="`key:value`: only jobs with this tag.", examples=["experiment:first"]),
+    ] = None,
 ) -> Response:
     """The jobs of this API key. A page of very large specs may be short: go on while `has_more`."""
     wanted = None if tag is None else _tag(tag)

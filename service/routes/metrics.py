@@ -12,6 +12,10 @@ from service.parts import PartsOf
 router = APIRouter(tags=["service"])
 
 _read = needs("read")
+_EXAMPLE = (
+    "# HELP pathpatch_queued_shards Shards waiting for a worker\n# TYPE pathpatch_queued_shards gauge\n"
+    'pathpatch_queued_shards{model="demo"} 8.0\n'
+)
 
 
 @router.get(
@@ -22,7 +26,7 @@ _read = needs("read")
     responses={
         200: {
             "description": "Requests, jobs, queues, shards and workers, in Prometheus' text format.",
-            "content": {"text/plain": {"schema": {"type": "string"}}},
+            "content": {"text/plain": {"schema": {"type": "string"}, "example": _EXAMPLE}},
         },
         **doc.problems(),
     },

@@ -73,6 +73,34 @@ def test_every_route_that_needs_a_key_says_what_happens_without(schema: dict[str
             assert {"401", "403", "503"} <= set(operation["responses"]), name
 
 
+def test_every_parameter_header_and_answer_has_a_description_and_an_example(schema: dict[str, Any]) -> None:
+    """Read before anything is tried; arrays of numbers (npz) are for programs."""
+    shared = schema["components"]["headers"]
+    for name, operation in _operations(schema):
+        for parameter in operation.get("parameters", []):
+            assert parameter["description"] and _has_example(schema, parameter), (name, parameter["name"])
+        for status, answer in operation["responses"].items():
+            for header, described in answer["headers"].items():
+                found = shared.get(header) if "$ref" in described else described
+                assert found["description"] and "example" in found, (name, status, header)
+            for media, content in answer.get("content", {}).items():
+                assert media == "application/x-npz" or _has_example(schema, content), (name, status, media)
+
+
+def _has_example(schema: dict[str, Any], described: dict[str, Any]) -> bool:
+    """Whether it, or every field that it consists of, has one, or can be one value only, or has a default."""
+    if "$ref" in described:
+        described = schema["components"]["schemas"][described["$ref"].rpartition("/")[2]]
+    if set(described) & {"example", "examples", "const", "enum", "default"}:
+        return True
+    if "schema" in described or "items" in described:
+        return _has_example(schema, described.get("schema") or described["items"])
+    if branches := described.get("anyOf") or described.get("oneOf"):
+        return any(_has_example(schema, branch) for branch in branches)
+    fields = described.get("properties", {})
+    return bool(fields) and all(_has_example(schema, field) for field in fields.values())
+
+
 def test_every_field_of_the_contract_has_a_description(schema: dict[str, Any]) -> None:
     """The documentation is made from the models."""
     for name, component in schema["components"]["schemas"].items():
