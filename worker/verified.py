@@ -45,6 +45,7 @@ def verified_cells(metric: Metric, place: int, output: Arrays, last: Arrays) -> 
     return Verified(cells, estimate, exact, base)
 
 
+@np.errstate(invalid="ignore")  # normalize may have divided by zero
 def furthest_off(metric: Metric, grid: Grid, verified: Verified) -> str:
     """How far off the worst estimate of an effect is."""
     worst = int(np.argmax(np.nan_to_num(np.abs(verified.estimate - verified.exact))))
