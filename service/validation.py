@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.errors import FieldError, InvalidSpec, ModelUnavailable, UnknownModel
 from api_schemas.grid import axes_of, sweep_sizes
-from api_schemas.nodes import Node
+from api_schemas.nodes import HEAD_HOOKS, NEURON_HOOKS, Node, SweepOf
 from api_schemas.places import unreachable_senders
 from api_schemas.spec import JobSpec, PathPatch
 from service.cost import phase_flops
@@ -15,7 +15,7 @@ from service.known_names import KnownNames
 from service.limits import Limits
 from service.metric_checks import metric_errors
 from service.models import CatalogModel, ModelCatalog
-from service.node_checks import overlap_errors, patch_errors
+from service.node_checks import ends_of, overlap_errors, patch_errors
 from service.result_size import estimated_result_bytes, result_axes, size_errors
 from service.spec_warnings import warnings_of
 from service.wording import wrong
@@ -79,11 +79,22 @@ def check_spec(spec: JobSpec, model: CatalogModel, limits: Limits) -> CheckedSpe
 
 def normalised(spec: JobSpec) -> JobSpec:
     """The spec with its implied defaults written out."""
-    patch = spec.patch
-    if isinstance(patch, PathPatch):
-        patch = patch.model_copy(update={"receiver_update": patch.update})
+    ends = {field: _written_out(end) for field, end in ends_of(spec.patch).items()}
+    update = {"receiver_update": spec.patch.update} if isinstance(spec.patch, PathPatch) else {}
+    patch = spec.patch.model_copy(update=ends | update)
     output = spec.output.model_copy(update={"per_example": spec.per_example})
     return spec.model_copy(update={"patch": patch, "output": output})
+
+
+def _written_out(end: list[Node] | SweepOf) -> list[Node] | SweepOf:
+    """A sweep with its choice of heads and neurons."""
+    if not isinstance(end, SweepOf):
+        return end
+    sweep = end.sweep
+    takes_heads, takes_neurons = HEAD_HOOKS.intersection(sweep.hooks), NEURON_HOOKS.issuperset(sweep.hooks)
+    heads = ("all" if HEAD_HOOKS.issuperset(sweep.hooks) else "joint") if takes_heads else None
+    choices = {"heads": sweep.heads or heads, "neurons": sweep.neurons or ("joint" if takes_neurons else None)}
+    return SweepOf(sweep=sweep.model_copy(update=choices))
 
 
 def _resolved(spec: JobSpec, model: CatalogModel, limits: Limits) -> tuple[Resolution | None, list[FieldError]]:

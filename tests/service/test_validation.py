@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from api_schemas.errors import InvalidSpec
+from api_schemas.grid import axes_of
+from api_schemas.models import ModelShape
 from service.limits import Limits
 from service.validation import normalised
 from tests.specs_of_demo import PROMPTS, RECEIVERS, SENDERS, TEMPLATES, TOKENS, JobSpec, check, document, problems
@@ -52,6 +54,29 @@ def test_specs_that_mean_the_same_are_equal_once_normalised() -> None:
     )
     assert normalised(JobSpec.model_validate(plain)) == normalised(JobSpec.model_validate(written))
     assert normalised(normalised(JobSpec.model_validate(plain))) == normalised(JobSpec.model_validate(plain))
+
+
+@pytest.mark.parametrize(
+    ("sweep", "written"),
+    [
+        ({"hook": "z"}, {"heads": "all"}),
+        ({"hook": ["z", "mlp_out"]}, {"heads": "joint"}),
+        ({"hook": "post"}, {"neurons": "joint"}),
+        ({"hook": "mlp_out"}, {}),
+    ],
+)
+def test_what_a_sweep_leaves_out_is_written_out(sweep: dict[str, Any], written: dict[str, Any]) -> None:
+    """Both forms are one spec, of one grid."""
+    end = [{"hook": "resid_post", "layer": 3}]
+    short = JobSpec.model_validate(document(patch={"senders": {"sweep": sweep}, "receivers": end}, metric=LOGIT))
+    long = JobSpec.model_validate(
+        document(patch={"senders": {"sweep": sweep | written}, "receivers": end}, metric=LOGIT)
+    )
+    assert normalised(short) == normalised(long)
+    assert JobSpec.model_validate(normalised(short).model_dump()) == normalised(short)
+    assert normalised(short).model_dump()["patch"]["senders"]["sweep"].items() >= written.items()
+    shape = ModelShape(n_layers=4, n_heads=8, d_model=64, d_mlp=256, d_vocab=100, n_ctx=64)
+    assert axes_of(short.patch, shape, 9) == axes_of(normalised(short).patch, shape, 9)
 
 
 def test_a_model_is_checked_before_its_dataset() -> None:
