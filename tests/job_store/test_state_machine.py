@@ -44,6 +44,7 @@ class JobLife(RuleBasedStateMachine):
         super().__init__()
         self.store.client.flushall()
         self.ended: dict[str, str] = {}
+        self.cancelling: set[str] = set()
         self.deleted: set[str] = set()
         self.known: list[str] = []
         self.starts: Counter[tuple[str, int, int]] = Counter()
@@ -146,15 +147,16 @@ class JobLife(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def lapse(self, data: st.DataObject) -> None:
-        leases = self.store.client.zrange("pp:leases", 0, -1)
-        for lease in data.draw(st.lists(st.sampled_from(leases), unique=True)) if leases else []:
-            self.store.client.zadd("pp:leases", {lease: 0})
+        held = self._held()
+        for order, lost in enumerate(data.draw(st.lists(st.sampled_from(held), unique_by=id)) if held else []):
+            self.store.client.zadd("pp:leases", {f"{lost.job_id}|{lost.phase}/{lost.shard}": order}, xx=True)
         self.store.run(reaper.lapse_leases())
 
     @rule(data=st.data())
     def pass_a_deadline(self, data: st.DataObject) -> None:
-        if deadlines := self.store.client.zrange("pp:deadlines", 0, -1):
-            self.store.client.zadd("pp:deadlines", {data.draw(st.sampled_from(deadlines)): 0})
+        deadlines = set(self.store.client.zrange("pp:deadlines", 0, -1))
+        if late := [job_id for job_id in self.known if job_id.encode() in deadlines]:
+            self.store.client.zadd("pp:deadlines", {data.draw(st.sampled_from(late)): 0})
         self.store.run(reaper.expire_jobs())
 
     @rule(data=st.data())
@@ -198,6 +200,9 @@ class JobLife(RuleBasedStateMachine):
                 continue
             assert job_id not in self.deleted
             assert self.ended.get(job_id, record.status) == record.status
+            if record.status == "cancelling":
+                self.cancelling.add(job_id)
+            assert job_id not in self.cancelling or record.status in ("cancelling", "cancelled", "expired")
             if record.status in TERMINAL and job_id not in self.ended:
                 self.ended[job_id] = record.status
                 self.met[f"job {record.status}"] += 1
