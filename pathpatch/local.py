@@ -193,11 +193,9 @@ def _service(host: str, port: int, shared: Mapping[str, str]) -> Program:
 
 
 def _worker(number: int, settings: StackSettings, shared: Mapping[str, str]) -> Program:
-    own = {"PATHPATCH_WORKER_NAME": f"worker-{number}"}
+    own = {"PATHPATCH_WORKER_NAME": f"worker-{number}", "PATHPATCH_SHARED_BY": str(settings.workers)}
     if settings.device is not None:
         own["PATHPATCH_DEVICE"] = settings.device
-    if "PATHPATCH_THREADS" not in shared and settings.workers > 1:
-        own["PATHPATCH_THREADS"] = str(max(1, (os.cpu_count() or 1) // settings.workers))
     command = [sys.executable, "-P", "-m", "worker"]
     return Program(f"worker-{number}", command, _without_secrets(shared) | own, WORKER_STAGE, grace_s=30.0)
 

@@ -35,7 +35,7 @@ class Child:
     """Made once per process, after the fork: nothing before it touches torch or a connection."""
 
     def __init__(self, settings: WorkerSettings, index: int) -> None:
-        if threads := settings.threads or host.processor_limit():
+        if threads := settings.threads or host.threads(settings.shared_by):
             torch.set_num_threads(threads)
         self._settings = settings
         self._is_loading = True

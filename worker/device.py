@@ -30,13 +30,13 @@ def label(device: str) -> str:
 
 
 def working_memory(settings: WorkerSettings, device: str) -> int:
-    """Bytes that one shard may use beside the weights."""
+    """Bytes that one shard may use beside the weights, where several workers share the machine a part of them."""
     if settings.memory_bytes:
         return settings.memory_bytes
     if device.startswith("cuda"):
         free, _ = torch.cuda.mem_get_info(device)
-        return int(free * GPU_SHARE)
-    return min(4 * GIB, int(host.memory_bytes() * CPU_SHARE))
+        return int(free * GPU_SHARE) // settings.shared_by
+    return min(4 * GIB, int(host.memory_bytes() * CPU_SHARE) // settings.shared_by)
 
 
 def resident_bytes() -> int | None:

@@ -30,6 +30,12 @@ def processor_limit(cgroup: Path = CGROUP) -> int | None:
     return None
 
 
+def threads(shared_by: int, cgroup: Path = CGROUP) -> int | None:
+    """CPU threads for one of so many workers that share the machine; None leaves the number to torch."""
+    limit = processor_limit(cgroup)
+    return limit if shared_by == 1 else max(1, (limit or os.cpu_count() or 1) // shared_by)
+
+
 def _numbers(file: Path) -> Iterator[int]:
     """The numbers that a file states; ``max``, for no limit, is none."""
     words = file.read_text().split() if file.is_file() else []

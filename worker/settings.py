@@ -40,6 +40,8 @@ class WorkerSettings:
     and ``auto`` too, or the CPU where there is none."""
     threads: int = 0
     """``PATHPATCH_THREADS``: CPU threads of each child; 0 takes what the container or the machine has."""
+    shared_by: int = 1
+    """``PATHPATCH_SHARED_BY``: how many workers share the machine's processors and memory, where these are not set."""
     weights_dir: Path = Path("weights")
     """``PATHPATCH_DATA_DIR``/weights: where processed weights are kept."""
     memory_bytes: int = 0
@@ -100,6 +102,7 @@ class WorkerSettings:
             preload=_models(environment, "PRELOAD", registry),
             devices=_words(environment, "DEVICE") or cls.devices,
             threads=int(_number(environment, "THREADS", cls.threads)),
+            shared_by=max(1, int(_number(environment, "SHARED_BY", cls.shared_by))),
             weights_dir=data_dir / "weights",
             memory_bytes=int(_number(environment, "MEMORY_BYTES", cls.memory_bytes)),
             model_bytes=int(_number(environment, "MODEL_BYTES", cls.model_bytes)),

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from worker.host import every_gpu, gpus, memory_bytes, processor_limit
+from worker.device import working_memory
+from worker.host import every_gpu, gpus, memory_bytes, processor_limit, threads
+from worker.settings import WorkerSettings
 
 PHYSICAL = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
@@ -50,6 +52,16 @@ def test_a_container_has_the_processors_that_its_quota_pays_for(
 ) -> None:
     """A thread for each processor of the machine would only make them wait for each other."""
     assert processor_limit(cgroup(tmp_path, files)) == expected
+
+
+def test_workers_that_share_a_machine_share_its_processors_and_memory(tmp_path: Path) -> None:
+    """`pathpatch up --workers 4` plans with the memory once, not four times; a container's limits count here too."""
+    container = cgroup(tmp_path, {"cpu.max": "800000 100000"})
+    assert [threads(workers, container) for workers in (1, 2, 3, 16)] == [8, 4, 2, 1]
+    assert threads(1, tmp_path / "none") is None
+    alone, shared = (working_memory(WorkerSettings(shared_by=workers), "cpu") for workers in (1, 64))
+    assert shared == memory_bytes() // 4 // 64 < alone
+    assert working_memory(WorkerSettings(shared_by=64, memory_bytes=1000), "cpu") == 1000
 
 
 def test_here_the_files_of_linux_can_be_read() -> None:
