@@ -10,7 +10,8 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api_schemas.errors import MalformedRequest, PathPatchingError, RequestTimeout
-from service.errors import PROBLEM_TYPE, problem_of
+from service.errors import PROBLEM_TYPE, RETRY_AFTER_S, problem_of
+from service.requests import ALWAYS, new_request_id
 
 MOST_HEAD_BYTES = 65_536
 """Of a request's line and headers."""
@@ -46,7 +47,7 @@ class TimedConnection(HttpToolsProtocol):
         if was_in_head and self._is_in_head:
             self._head_bytes += len(data)
             if self._head_bytes > MOST_HEAD_BYTES:
-                self._refuse(MalformedRequest(f"the request's headers have more than {MOST_HEAD_BYTES} bytes"))
+                self._refuse(_too_large_head())
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -56,6 +57,10 @@ class TimedConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._is_in_head = False
         self._cancel_deadline()
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if size > MOST_HEAD_BYTES:
+            self._refuse(_too_large_head())
+            raise ValueError  # the parser goes no further
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
@@ -105,11 +110,21 @@ class TimedConnection(HttpToolsProtocol):
         self.transport.close()
 
 
+def _too_large_head() -> MalformedRequest:
+    return MalformedRequest(f"the request's headers have more than {MOST_HEAD_BYTES} bytes")
+
+
 def _raw_answer(error: PathPatchingError) -> bytes:
-    problem = problem_of(error)
+    problem = problem_of(error, request_id=new_request_id())
     body = problem.model_dump_json(exclude_none=True).encode()
-    head = (
-        f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}\r\nContent-Type: {PROBLEM_TYPE}\r\n"
-        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    )
-    return head.encode() + body
+    headers = {
+        **ALWAYS,
+        "X-Request-Id": problem.request_id,
+        "Content-Type": PROBLEM_TYPE,
+        "Content-Length": len(body),
+        "Connection": "close",
+        **({"Retry-After": RETRY_AFTER_S[problem.status]} if problem.retryable else {}),
+    }
+    lines = [f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body

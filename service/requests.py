@@ -34,6 +34,11 @@ ALWAYS = {
 """Headers of every response; by the version a client can tell that it is older or newer than the service."""
 
 
+def new_request_id() -> str:
+    """Identifier of a request that brings none."""
+    return f"req_{secrets.token_hex(13)}"
+
+
 class RequestFrame:
     """The outermost layer of the application."""
 
@@ -57,7 +62,7 @@ class _Exchange:
         self._is_head = scope["method"] == "HEAD"
         self._scope = {**scope, "method": "GET"} if self._is_head else scope
         given = Headers(scope=scope).get("x-request-id", "")
-        self.request_id = given if _GOOD_REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(13)}"
+        self.request_id = given if _GOOD_REQUEST_ID.fullmatch(given) else new_request_id()
         self._state: dict[str, Any] = self._scope.setdefault("state", {})
         self._state |= {"request_id": self.request_id, "is_head": self._is_head}
         self.status = 0

@@ -13,6 +13,8 @@ LEAST_SECRET_BYTES, MOST_SECRET_BYTES = 24, 64
 
 Authentication = Literal["auto", "on", "off"]
 LogFormat = Literal["json", "text"]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+LAST_PORT = 65_535
 
 
 class BadSetting(ValueError):
@@ -33,7 +35,7 @@ class Settings:
     models: str = ""
     """Local checkpoints: ``name=folder[,name=folder]``."""
     auth: Authentication = "auto"
-    """``auto``: API keys are needed as soon as the service listens beyond loopback."""
+    """``auto``: API keys are needed beyond loopback, and wherever there is an admin key."""
     admin_key: str = ""
     """A key with all scopes, which the operator chooses, to start with; at least 32 characters."""
     body_timeout_s: float = 30.0
@@ -62,7 +64,7 @@ class Settings:
     webhook_timeout_s: float = 5.0
     webhook_first_retry_s: float = 5.0
     reaper_interval_s: float = 2.0
-    log_level: str = "INFO"
+    log_level: LogLevel = "INFO"
     log_format: LogFormat = "json"
     open_metrics: bool = False
     """Whether `/metrics` can be read without a key."""
@@ -110,6 +112,10 @@ class Settings:
             raise BadSetting(
                 f"{PREFIX}ADMIN_KEY", "***", "at least 32 characters, such as `openssl rand -hex 32` prints"
             )
+        if settings.port > LAST_PORT:
+            raise BadSetting(f"{PREFIX}PORT", str(settings.port), f"at most {LAST_PORT}")
+        if not settings.reaper_interval_s:
+            raise BadSetting(f"{PREFIX}REAPER_INTERVAL_S", "0", "more than 0")
         _check_webhook_secret(settings.webhook_secret)
         return settings
 

@@ -38,4 +38,16 @@ def test_an_odd_request_gets_a_problem(service: LiveService, request_bytes: byte
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     head, _, body = answer.partition(b"\r\n\r\n")
     assert int(head[9:12]) == status and b"application/problem+json" in head
-    assert json.loads(body)["status"] == status
+    problem = json.loads(body)
+    assert problem["status"] == status and f"x-request-id: {problem['request_id']}".encode() in head.lower()
+    assert b"pathpatch-version: " in head.lower()
+
+
+@pytest.mark.parametrize(("n_bytes", "is_refused"), [(60_000, False), (70_000, True), (130_000, True)])
+def test_headers_are_limited_however_they_arrive(service: LiveService, n_bytes: int, is_refused: bool) -> None:
+    """In one piece, which a fast client sends."""
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+        head = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        connection.sendall(head + b"X-Long: " + b"x" * n_bytes + b"\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert (answer.startswith(b"HTTP/1.1 400 ") and b"more than 65536 bytes" in answer) == is_refused

@@ -37,6 +37,9 @@ def test_an_admin_key_turns_keys_on() -> None:
     ("variable", "value", "told"),
     [
         ("PATHPATCH_PORT", "eighty", "a number"),
+        ("PATHPATCH_PORT", "70000", "at most 65535"),
+        ("PATHPATCH_LOG_LEVEL", "LOUD", "DEBUG, INFO"),
+        ("PATHPATCH_REAPER_INTERVAL_S", "0", "more than 0"),
         ("PATHPATCH_RETENTION_S", "-1", "a number"),
         ("PATHPATCH_RETENTION_S", "inf", "a number"),
         ("PATHPATCH_AUTH", "maybe", "auto, on, off"),
