@@ -3,6 +3,7 @@
 from typing import Any
 
 from api_schemas.errors import Problem
+from api_schemas.jobs import TERMINAL, JobStatus
 from service.errors import ERROR_PAGES, PROBLEM_TYPE
 
 Responses = dict[int | str, dict[str, Any]]
@@ -98,13 +99,41 @@ def only_problems(*statuses: int) -> Responses:
     return found
 
 
-def answer(status: int, description: str, model: Any = None, **headers: dict[str, Any]) -> Responses:
-    """A success; header names are given with underscores."""
+def answer(
+    status: int, description: str, model: Any = None, example: Any = None, **headers: dict[str, Any]
+) -> Responses:
+    """A success; header names are given with underscores. Without an example one is made of those of the fields."""
     named = {name.replace("_", "-"): shape for name, shape in headers.items()}
     described: dict[str, Any] = {"description": description, "headers": named}
     if model is not None:
         described["model"] = model
+    if example is not None:
+        described["content"] = {"application/json": {"example": example}}
     return {status: described}
+
+
+def example_job(status: JobStatus) -> dict[str, Any]:
+    """A job of one shard in this state, as it is answered."""
+    is_done, is_queued = status in TERMINAL, status == "queued"
+    path = f"/v1/jobs/{EXAMPLE_JOB_ID}"
+    return {
+        "id": EXAMPLE_JOB_ID,
+        "object": "job",
+        "status": status,
+        "done": is_done,
+        "created_at": "2026-11-23T09:30:00.000Z",
+        "started_at": None if is_queued else "2026-11-23T09:30:00.004Z",
+        "finished_at": "2026-11-23T09:30:00.210Z" if is_done else None,
+        "progress": {"done": int(status == "succeeded"), "total": 1, "unit": "shard", "eta_s": None},
+        "queue": {"position": 0 if is_queued else None},
+        "attempt": 0 if is_queued else 1,
+        "model": "demo",
+        "tags": EXAMPLE_SPEC["tags"],
+        "spec": EXAMPLE_SPEC,
+        "error": None,
+        "cached": False,
+        "links": {"self": path} | {name: f"{path}/{name}" for name in ("result", "events", "figure", "cancel")},
+    }
 
 
 def json_body(schema: str, example: Any) -> dict[str, Any]:

@@ -48,7 +48,7 @@ _OTHERS = {
     **doc.answer(304, "Nothing changed since that `ETag`.", ETag=doc.ETAG, Vary=doc.CACHED_BY),
     **doc.problems(404, 406, 409, 410),
 }
-_JOB = {"application/json": {"schema": {"$ref": "#/components/schemas/Job"}}}
+_JOB = {"application/json": {"schema": {"$ref": "#/components/schemas/Job"}, "example": doc.example_job("running")}}
 
 
 @router.get(

@@ -52,8 +52,14 @@ async def _parsed(parts: Parts, body: bytes, document: object) -> JobSpec:
     status_code=202,
     openapi_extra=_SPEC_BODY,
     responses={
-        **doc.answer(200, "With `Prefer: wait=n`: the job has ended already.", Job, **_SUBMIT_HEADERS),
-        **doc.answer(202, "Accepted; `Location` is the job.", Job, **_SUBMIT_HEADERS),
+        **doc.answer(
+            200,
+            "With `Prefer: wait=n`: the job has ended already.",
+            Job,
+            doc.example_job("succeeded"),
+            **_SUBMIT_HEADERS,
+        ),
+        **doc.answer(202, "Accepted; `Location` is the job.", Job, doc.example_job("queued"), **_SUBMIT_HEADERS),
         **doc.problems(400, 404, 408, 409, 413, 415, 429),
     },
 )
@@ -105,7 +111,12 @@ async def validate_job(request: Request, parts: PartsOf, caller: Reader) -> Resp
     "/v1/jobs",
     summary="List jobs, newest first",
     operation_id="list_jobs",
-    responses={**doc.answer(200, "One page.", ListOf[Job]), **doc.problems()},
+    responses={
+        **doc.answer(
+            200, "One page.", ListOf[Job], {"object": "list", "data": [doc.example_job("succeeded")], "has_more": False}
+        ),
+        **doc.problems(),
+    },
 )
 async def list_jobs(
     parts: PartsOf,
@@ -141,7 +152,7 @@ def _tag(given: str) -> tuple[str, str]:
     summary="One job",
     operation_id="get_job",
     responses={
-        **doc.answer(200, "The job as it is now.", Job, **_HEADERS),
+        **doc.answer(200, "The job as it is now.", Job, doc.example_job("running"), **_HEADERS),
         **doc.answer(304, "Nothing changed since that `ETag`.", **_HEADERS),
         **doc.problems(404),
     },
@@ -165,9 +176,14 @@ async def get_job(
     summary="Cancel a job",
     operation_id="cancel_job",
     responses={
-        **doc.answer(200, "Cancelled, now or before.", Job, ETag=doc.ETAG),
+        **doc.answer(200, "Cancelled, now or before.", Job, doc.example_job("cancelled"), ETag=doc.ETAG),
         **doc.answer(
-            202, "Cancelling: its running shards are being stopped.", Job, ETag=doc.ETAG, Retry_After=doc.RETRY_AFTER
+            202,
+            "Cancelling: its running shards are being stopped.",
+            Job,
+            doc.example_job("cancelling"),
+            ETag=doc.ETAG,
+            Retry_After=doc.RETRY_AFTER,
         ),
         **doc.problems(404, 409),
     },

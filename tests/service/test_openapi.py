@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from api_schemas.jobs import TERMINAL, Job
 from job_store.store import JobStore
 from service.app import create_app
 from service.documented import EXAMPLE_SPEC
@@ -85,6 +86,19 @@ def test_every_parameter_header_and_answer_has_a_description_and_an_example(sche
                 assert found["description"] and "example" in found, (name, status, header)
             for media, content in answer.get("content", {}).items():
                 assert media == "application/x-npz" or _has_example(schema, content), (name, status, media)
+
+
+def test_the_examples_of_jobs_are_jobs_as_they_are_answered(schema: dict[str, Any]) -> None:
+    """Made of the examples of its fields, a job would run and have ended at the same time."""
+    statuses = set()
+    for _, operation in _operations(schema):
+        for answer in operation["responses"].values():
+            content = answer.get("content", {}).get("application/json", {})
+            if str(content.get("schema", {}).get("$ref", "")).endswith("/Job"):
+                job = Job.model_validate_json(json.dumps(content["example"]))
+                assert job.done == (job.finished_at is not None) == (job.status in TERMINAL)
+                statuses.add(job.status)
+    assert statuses == {"queued", "running", "succeeded", "cancelling", "cancelled"}
 
 
 def _has_example(schema: dict[str, Any], described: dict[str, Any]) -> bool:
