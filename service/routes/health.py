@@ -44,7 +44,8 @@ async def get_livez() -> Response:
 )
 async def get_readyz(parts: PartsOf) -> Response:
     """By component, with reasons."""
-    components = {"store": await _store(parts), "workers": await _workers(parts), "models": await _models(parts)}
+    store, alive, models = await asyncio.gather(_store(parts), _workers(parts), _models(parts))
+    components = {"store": store, "workers": alive, "models": models}
     webhooks = "on" if parts.webhooks.is_on else "off (PATHPATCH_WEBHOOK_SECRET is not set)"
     components["webhooks"] = ComponentHealth(ok=True, detail=webhooks)
     found = Readiness(ready=components["store"].ok and components["models"].ok, components=components)

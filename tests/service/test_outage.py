@@ -1,5 +1,6 @@
 """The broker goes away and comes back: the service says so, stays alive, and recovers by itself."""
 
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import httpx
 import pytest
 
 from job_store.store import JobStore
+from service.routes.health import PATIENCE_S
 from tests.embedded_valkey import EmbeddedValkey, embedded_valkey
 from tests.live_service import LiveService, WorkerHand, live_service, spec
 
@@ -58,6 +60,21 @@ def test_without_the_broker_every_answer_is_a_503_and_afterwards_all_is_well(
     WorkerHand(store).work_off()
     store.close()
     assert client.get(job["links"]["self"], headers={"Prefer": "wait=10"}).json()["status"] == "succeeded"
+
+
+def test_a_broker_that_hangs_is_told_in_time_and_by_component(
+    own_service: LiveService, own_valkey: EmbeddedValkey
+) -> None:
+    """The components are asked at the same time: probes are impatient."""
+    own_valkey.signal(signal.SIGSTOP)
+    try:
+        ready = own_service.client.get("/readyz")
+    finally:
+        own_valkey.signal(signal.SIGCONT)
+    assert ready.status_code == 503 and ready.elapsed.total_seconds() < 2 * PATIENCE_S
+    found = ready.json()["components"]
+    assert "no answer within" in found["store"]["detail"] and "store does not answer" in found["workers"]["detail"]
+    assert found["models"]["ok"]
 
 
 def test_a_client_that_waits_through_a_restart_of_the_broker_is_answered(
