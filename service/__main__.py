@@ -9,7 +9,7 @@ import sys
 
 import uvicorn
 
-from service import logs
+from job_store import logs
 from service.app import NoKeys, create_app, require_keys
 from service.connections import TimedConnection
 from service.settings import Settings

@@ -10,10 +10,10 @@ from fastapi import Depends, Request
 
 from api_schemas.errors import Forbidden, Unauthenticated
 from job_store import keys as stored_keys
+from job_store import logs
 from job_store.keys import ApiKey
 from job_store.records import Limits
 from job_store.store import AsyncJobStore
-from service import logs
 from service.settings import Settings
 
 Scope = Literal["read", "submit", "admin"]

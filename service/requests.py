@@ -13,8 +13,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api_schemas.errors import Forbidden, InternalError
-from job_store import tracing
-from service import logs
+from job_store import logs, tracing
 from service.errors import problem_response
 from service.metrics_export import RequestMetrics
 from service.tracing import request_span

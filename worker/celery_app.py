@@ -1,6 +1,5 @@
 """The Celery app. Its messages only wake a worker, which then claims a shard from the job store."""
 
-import logging
 import os
 from dataclasses import replace
 
@@ -14,12 +13,6 @@ from worker.settings import WorkerSettings
 
 def _queue(model: str) -> Queue:
     return Queue(queue_of(model), routing_key=queue_of(model))  # type: ignore[no-untyped-call]
-
-
-def quieten_celery() -> None:
-    """Celery tells of every message; a message is only a nudge, and the shards tell of themselves."""
-    for name in ("celery.worker.strategy", "celery.app.trace"):
-        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def make_app(settings: WorkerSettings) -> Celery:
@@ -43,8 +36,6 @@ def make_app(settings: WorkerSettings) -> Celery:
         worker_enable_remote_control=False,
         worker_send_task_events=False,
         worker_redirect_stdouts=False,
-        worker_log_format="%(asctime)s %(levelname)s %(processName)s %(message)s",
-        worker_task_log_format="%(asctime)s %(levelname)s %(processName)s %(message)s",
     )
     return app
 
@@ -52,4 +43,3 @@ def make_app(settings: WorkerSettings) -> Celery:
 _read = WorkerSettings.read(os.environ)
 settings = replace(_read, devices=every_gpu(_read.devices))
 app = make_app(settings)
-quieten_celery()

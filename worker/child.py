@@ -11,7 +11,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from api_schemas.errors import PathPatchingError, SelfCheckFailed, ShardTimeout, StoreFull, StoreUnavailable
 from api_schemas.spec import ModelSpec
-from job_store import tracing
+from job_store import logs, tracing
 from job_store.script import Step
 from job_store.shards import Claim, HandedIn, claim, fail, release
 from job_store.store import JobStore
@@ -95,7 +95,11 @@ class Child:
         return handed
 
     def _do(self, held: Claim) -> HandedIn:
-        with self._pulse.holding(held), _traced(held, self._bench.worker) as span:
+        with (
+            self._pulse.holding(held),
+            logs.about_job(held.job_id),
+            _traced(held, self._bench.worker) as span,
+        ):
             handed = self._outcome(held)
             if span is not None:
                 span.set_attribute("pathpatch.outcome", handed.outcome)

@@ -3,7 +3,7 @@
 import logging
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +67,8 @@ class WorkerSettings:
     """``PATHPATCH_TRACING``: OpenTelemetry, as the ``OTEL_*`` variables say."""
     log_level: str = "INFO"
     """``PATHPATCH_LOG_LEVEL``."""
+    log_format: str = "json"
+    """``PATHPATCH_LOG_FORMAT``: ``json``, or ``text`` for people."""
     simulated_flops: float = 0.0
     """``PATHPATCH_SIMULATED_DEVICE_FLOPS``, for tests: each shard sleeps as a device of this speed would take."""
     shard_delay_s: float = 0.0
@@ -114,7 +116,8 @@ class WorkerSettings:
             store_patience_s=_number(environment, "STORE_PATIENCE_S", cls.store_patience_s),
             health_file=Path(health_file) if health_file else None,
             tracing=_claim(environment, "TRACING"),
-            log_level=_log_level(environment, cls.log_level),
+            log_level=_choice(environment, "LOG_LEVEL", cls.log_level, logging.getLevelNamesMapping()),
+            log_format=_choice(environment, "LOG_FORMAT", cls.log_format, ("json", "text")),
             simulated_flops=_number(environment, "SIMULATED_DEVICE_FLOPS", cls.simulated_flops),
             shard_delay_s=_number(environment, "SHARD_DELAY_S", cls.shard_delay_s),
         )
@@ -145,12 +148,11 @@ def _lease(environment: Mapping[str, str], default: float, heartbeat_s: float) -
     return lease_s
 
 
-def _log_level(environment: Mapping[str, str], default: str) -> str:
-    level = environment.get("PATHPATCH_LOG_LEVEL") or default
-    known = logging.getLevelNamesMapping()
-    if level not in known:
-        raise BadSetting("PATHPATCH_LOG_LEVEL", level, f"one of {', '.join(known)}")
-    return level
+def _choice(environment: Mapping[str, str], name: str, default: str, known: Collection[str]) -> str:
+    value = environment.get(PREFIX + name) or default
+    if value not in known:
+        raise BadSetting(PREFIX + name, value, f"one of {', '.join(known)}")
+    return value
 
 
 def _claim(environment: Mapping[str, str], name: str) -> bool:

@@ -9,7 +9,7 @@ from billiard.process import current_process
 from celery import signals
 
 from api_schemas.errors import PathPatchingError
-from job_store import tracing
+from job_store import logs, tracing
 from job_store.broker import TASK, queue_of
 from worker.celery_app import app, settings
 from worker.presence import Presence
@@ -48,6 +48,14 @@ def nudge(model: str, wanted: int) -> None:
             app.send_task(TASK, args=[model], queue=queue_of(model), ignore_result=True, retry=False)
     except Exception as error:
         log.warning("a nudge for %s was not published: %s", model, type(error).__name__)
+
+
+@signals.setup_logging.connect  # type: ignore[untyped-decorator]
+def set_up_logging(**_: Any) -> None:
+    """In place of Celery's own. It tells of every message; a message is only a nudge, and shards tell of themselves."""
+    logs.configure(settings.log_level, settings.log_format)
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @signals.worker_process_init.connect  # type: ignore[untyped-decorator]

@@ -128,6 +128,23 @@ def test_a_pickled_message_is_dropped_unread(
     assert not (tmp_path / "sprung").exists()
 
 
+def test_the_log_is_json_and_names_the_job_that_a_line_is_about(
+    store: JobStore, redis_url: str, worker: LiveWorker
+) -> None:
+    """And no prompt is in it."""
+    submit(store, job := demo_job(seed=5))
+    nudge(redis_url, "demo")
+    ended(store, job.id)
+    until(lambda: worker.has_said(f"{job.id}/0/assemble: stored"))
+    lines = [json.loads(line) for line in worker.log.read_text().splitlines()]
+    about = [line for line in lines if line.get("job_id") == job.id]
+    assert [line["message"].partition(" after")[0] for line in about] == [
+        f"{job.id}/0/0: assemble",
+        f"{job.id}/0/assemble: stored",
+    ]
+    assert job.shards[0][12:40] not in worker.log.read_text()
+
+
 def test_the_worker_is_listed_with_what_it_holds(store: JobStore) -> None:
     """What /v1/workers shows."""
     (info,) = store.run(list_workers())

@@ -1,22 +1,35 @@
 """Structured logs: one JSON object per line, with the request, job and key they belong to, and never a prompt."""
 
+import json
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 key_id: ContextVar[str | None] = ContextVar("key_id", default=None)
+job_id: ContextVar[str | None] = ContextVar("job_id", default=None)
 
-LOGGER = logging.getLogger("service")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 
 
+@contextmanager
+def about_job(identifier: str) -> Iterator[None]:
+    """Lines that are logged in the block belong to a job."""
+    token = job_id.set(identifier)
+    try:
+        yield
+    finally:
+        job_id.reset(token)
+
+
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    found: dict[str, Any] = {"request_id": request_id.get(), "key_id": key_id.get()}
+    found: dict[str, Any] = {"request_id": request_id.get(), "key_id": key_id.get(), "job_id": job_id.get()}
+    if record.processName != "MainProcess":
+        found["process"] = record.processName
     found |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
     return {name: value for name, value in found.items() if value is not None}
 
@@ -33,15 +46,16 @@ class JsonFormatter(logging.Formatter):
         entry |= {"message": record.getMessage()} | _fields(record)
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
-        return orjson.dumps(entry, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        return json.dumps(entry, default=str, ensure_ascii=False)
 
 
 class TextFormatter(logging.Formatter):
     """A log record as one readable line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        extra = " ".join(f"{name}={value}" for name, value in _fields(record).items())
-        line = f"{_time(record)} {record.levelname.lower():7} {record.getMessage()}  {extra}".rstrip()
+        message = record.getMessage()
+        extra = " ".join(f"{name}={value}" for name, value in _fields(record).items() if str(value) not in message)
+        line = f"{_time(record)} {record.levelname.lower():7} {message}  {extra}".rstrip()
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
