@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,6 +14,7 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 key_id: ContextVar[str | None] = ContextVar("key_id", default=None)
 job_id: ContextVar[str | None] = ContextVar("job_id", default=None)
 
+REPEAT_S = 60.0
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 
 
@@ -36,6 +38,21 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
 
 def _time(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Repeats(logging.Filter):
+    """Lets a warning that says the very same again through once a minute: an outage is not two lines a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING:
+            return True
+        now, line = time.monotonic(), f"{record.name} {record.getMessage()} {_fields(record)}"
+        self._said = {known: at for known, at in self._said.items() if now - at < REPEAT_S}
+        return self._said.setdefault(line, now) == now
 
 
 class JsonFormatter(logging.Formatter):
@@ -63,6 +80,7 @@ def configure(level: str, style: str) -> None:
     """Send all logs of this process to stderr, in one style."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
+    handler.addFilter(Repeats())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

@@ -93,6 +93,15 @@ def test_a_client_that_waits_through_a_restart_of_the_broker_is_answered(
         _eventually(lambda: waiting.get(job["links"]["self"], headers={"Prefer": "wait=5"}).json().get("done"))
 
 
+def test_an_outage_is_told_once(own_service: LiveService, own_valkey: EmbeddedValkey, tmp_path: Path) -> None:
+    """Not twice a second for as long as it lasts."""
+    own_valkey.kill()
+    time.sleep(2.0)
+    own_valkey.restart()
+    _eventually(lambda: own_service.client.get("/readyz").json()["components"]["store"]["ok"])
+    assert 1 <= (tmp_path / "service.log").read_text().count("feed of changes was interrupted") <= 2
+
+
 def test_a_full_store_refuses_new_jobs_with_503_and_makes_no_half_job(
     own_service: LiveService, own_valkey: EmbeddedValkey
 ) -> None:
