@@ -114,17 +114,19 @@ async def identified(request: Request) -> Caller:
     return found
 
 
-def needs(scope: Scope) -> Callable[[Caller], Awaitable[Caller]]:
-    """A dependency: the caller, who must have the scope."""
+def needs(*scopes: Scope) -> Callable[[Caller], Awaitable[Caller]]:
+    """A dependency: the caller, who must have one of the scopes."""
 
     async def caller(found: Annotated[Caller, Depends(identified)]) -> Caller:
-        if not found.may(scope):
-            raise Forbidden(f"this needs the scope {scope!r}: the key {found.name!r} has {', '.join(found.scopes)}")
+        if not any(map(found.may, scopes)):
+            needed = " or ".join(map(repr, scopes))
+            raise Forbidden(f"this needs the scope {needed}: the key {found.name!r} has {', '.join(found.scopes)}")
         return found
 
     return caller
 
 
 Reader = Annotated[Caller, Depends(needs("read"))]
+ReaderOrSubmitter = Annotated[Caller, Depends(needs("read", "submit"))]
 Submitter = Annotated[Caller, Depends(needs("submit"))]
 Admin = Annotated[Caller, Depends(needs("admin"))]

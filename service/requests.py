@@ -125,6 +125,7 @@ class _Exchange:
                 "duration_ms": round(seconds * 1000, 2),
                 "key_id": self._state.get("key_id"),
                 "job_id": self._state.get("job_id"),
+                "batch_id": self._state.get("batch_id"),
                 "code": self._state.get("error_code"),
             },
         )

@@ -152,7 +152,9 @@ def test_the_brokers_configuration_is_one_that_valkey_takes(tmp_path: Path) -> N
     """Password, append-only file, and no eviction: otherwise jobs could be read, or lost."""
     with embedded_valkey(tmp_path / "valkey") as server:
         server.stop()
-        given = _written("broker", tmp_path, REDISCLI_AUTH=server.password, MAXMEMORY="2gb").replace("/data", str(server.folder))
+        given = _written("broker", tmp_path, REDISCLI_AUTH=server.password, MAXMEMORY="2gb").replace(
+            "/data", str(server.folder)
+        )
         (tmp_path / "moved.conf").write_text(given)
         server.start_with(tmp_path / "moved.conf")
         store = JobStore.connect(server.url)

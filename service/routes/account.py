@@ -15,7 +15,7 @@ from job_store.records import Limits
 from service import documented as doc
 from service.answers import json_answer
 from service.bodies import json_body
-from service.keys import Admin, Reader
+from service.keys import Admin, ReaderOrSubmitter
 from service.parts import Parts, PartsOf
 from service.representations import key_document, page
 from service.spec_errors import field_errors
@@ -29,7 +29,7 @@ router = APIRouter(tags=["keys"])
     operation_id="get_me",
     responses={**doc.answer(200, "The caller's key.", Me), **doc.problems()},
 )
-async def get_me(parts: PartsOf, caller: Reader) -> Response:
+async def get_me(parts: PartsOf, caller: ReaderOrSubmitter) -> Response:
     """The key's name, scopes, limits and use."""
     used = await parts.store.run(keys.usage(caller.owner, caller.limits))
     left = None if used.submits is None else max(0, used.submits.remaining)

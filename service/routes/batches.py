@@ -53,6 +53,7 @@ async def submit_batch(request: Request, parts: PartsOf, caller: Submitter, key:
             else:
                 created = earlier
     assert created.batch_id is not None
+    request.state.batch_id = created.batch_id
     record = await parts.store.run(jobs.batch(created.batch_id, caller.sees))
     headers = {"Location": f"/v1/batches/{created.batch_id}"} | replay_headers(created)
     return json_answer(batch_document(record), 202, headers | await rate_fields(parts.store, caller))

@@ -13,7 +13,7 @@ from service import documented as doc
 from service.answers import after_wait, applied, job_answer, json_answer, retry_after
 from service.bodies import SMALL_BODY_BYTES, json_body
 from service.idempotency import named, replay_headers, reserved
-from service.keys import Caller, Reader, Submitter
+from service.keys import Caller, Reader, ReaderOrSubmitter, Submitter
 from service.listing import page_of_jobs
 from service.negotiation import wait_s
 from service.parameters import JOB_ID, IdempotencyKey, IfNoneMatch, JobId, Limit, PreferHeader
@@ -98,7 +98,7 @@ async def _accept(request: Request, parts: Parts, caller: Caller, key: str | Non
         **doc.problems(400, 408, 413, 415),
     },
 )
-async def validate_job(request: Request, parts: PartsOf, caller: Reader) -> Response:
+async def validate_job(request: Request, parts: PartsOf, caller: ReaderOrSubmitter) -> Response:
     """Check a spec without queueing it: prompts with tokens and roles marked, cells, time, size, warnings."""
     async with json_body(request, parts) as (body, document):
         spec = await _parsed(parts, body, document)

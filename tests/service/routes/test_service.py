@@ -101,11 +101,13 @@ def test_the_log_is_json_with_ids_and_never_a_prompt(
     refused = client.post("/v1/jobs", json=spec(dataset=prompts))
     assert refused.status_code == 422
     job = client.post("/v1/jobs", json=spec(), headers={"X-Request-Id": "find-me-1"}).json()
+    batch = client.post("/v1/batches", json={"jobs": [spec(1)]}, headers={"X-Request-Id": "find-me-2"}).json()
     client.get("/v1/jobs")  # a request is logged after its answer: by now the one before is
     lines = [json.loads(line) for line in service_log.read_text().splitlines()]
     line = next(line for line in lines if line.get("request_id") == "find-me-1")
     assert (line["job_id"], line["status"], line["path"]) == (job["id"], 202, "/v1/jobs")
     assert line["key_id"] == "local" and line["duration_ms"] > 0
+    assert next(line for line in lines if line.get("request_id") == "find-me-2")["batch_id"] == batch["id"]
     assert private_prompt not in service_log.read_text()
 
 
