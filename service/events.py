@@ -1,11 +1,11 @@
 """A job's events as server-sent events: from the last one seen, with no gap and no repeat, to the end of the job."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import orjson
 
-from api_schemas.errors import InvalidParameter, StoreUnavailable, UnknownJob
+from api_schemas.errors import InvalidParameter, StoreUnavailable, Unauthenticated, UnknownJob
 from job_store import jobs
 from job_store.changes import ChangeFeed
 from job_store.records import StoredEvent
@@ -41,18 +41,28 @@ def as_text(event: StoredEvent) -> bytes:
 
 
 async def stream(
-    store: AsyncJobStore, feed: ChangeFeed, job_id: str, owner: str | None, after: str
+    store: AsyncJobStore,
+    feed: ChangeFeed,
+    job_id: str,
+    owner: str | None,
+    after: str,
+    identify: Callable[[], Awaitable[object]],
 ) -> AsyncIterator[bytes]:
-    """Events after ``after``, as they happen, with a comment in every quiet quarter of a minute."""
+    """Events after ``after``, as they happen, with a comment in every quiet quarter of a minute.
+
+    Args:
+        identify: Raises ``Unauthenticated`` as soon as the caller's key is no longer valid.
+    """
     yield b"retry: %d\n\n" % RECONNECT_MS
     async with feed.watch(job_id) as watch:
         while True:
             try:
+                await identify()
                 page = await store.run(jobs.events(job_id, owner, after=after))
             except UnknownJob:
                 return  # deleted meanwhile: nothing will follow
-            except StoreUnavailable:
-                return  # the client reconnects with its last id, and is told 503 until the store is back
+            except (StoreUnavailable, Unauthenticated):
+                return  # the client reconnects with its last id, and is told 503 until the store is back, or 401
             for event in page.events:
                 yield as_text(event)
                 after = event.id

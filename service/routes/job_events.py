@@ -12,7 +12,7 @@ from job_store import jobs
 from service import documented as doc
 from service.answers import json_answer
 from service.events import event_id, stream
-from service.keys import Reader
+from service.keys import Reader, identified
 from service.negotiation import media_type
 from service.parameters import JobId, Limit
 from service.parts import Parts, PartsOf
@@ -73,8 +73,8 @@ async def list_job_events(
         raise RateLimited(
             f"{parts.open_streams} event streams are open, as many as allowed ({limit_name}): poll instead"
         )
-    events = _counted(parts, stream(parts.store, parts.feed, job_id, caller.sees, seen))
-    return StreamingResponse(events, headers=_STREAM_HEADERS, media_type=EVENT_STREAM)
+    events = stream(parts.store, parts.feed, job_id, caller.sees, seen, lambda: identified(request))
+    return StreamingResponse(_counted(parts, events), headers=_STREAM_HEADERS, media_type=EVENT_STREAM)
 
 
 async def _counted(parts: Parts, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -178,6 +178,18 @@ def test_a_revoked_key_opens_nothing(anyone: httpx.Client) -> None:
     assert anyone.delete("/v1/keys/ana", headers=_as(ADMIN)).status_code == 404
 
 
+def test_the_event_stream_of_a_revoked_key_ends_without_another_event(anyone: httpx.Client) -> None:
+    """Though it was opened while the key was valid."""
+    ana = _new_key(anyone, "ana")
+    path = anyone.post("/v1/jobs", json=spec(), headers=ana).json()["links"]["self"]
+    with anyone.stream("GET", f"{path}/events", headers=ana | {"Accept": "text/event-stream"}) as stream:
+        lines = stream.iter_lines()
+        assert any('"queued"' in line for line in lines)
+        anyone.delete("/v1/keys/ana", headers=_as(ADMIN))
+        anyone.post(f"{path}/cancel", headers=_as(ADMIN))
+        assert not any("cancelled" in line for line in lines)
+
+
 def test_an_expired_key_opens_nothing(anyone: httpx.Client, store: JobStore) -> None:
     """Keys for a visit end with it."""
     step = create_key(

@@ -157,7 +157,7 @@ def test_a_quiet_stream_says_now_and_then_that_it_is_alive(
         connection = AsyncJobStore.connect(valkey.url)
         feed = ChangeFeed(connection)
         await feed.start()
-        stream = events.stream(connection, feed, job.id, None, "0")
+        stream = events.stream(connection, feed, job.id, None, "0", lambda: asyncio.sleep(0))
         said = [await anext(stream) for _ in range(4)]
         store.run(jobs.cancel(job.id))
         said += [text async for text in stream]
