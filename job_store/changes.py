@@ -42,6 +42,8 @@ class ChangeFeed:
         self._store = store
         self._watches: dict[str, set[Watch]] = defaultdict(set)
         self._task: asyncio.Task[None] | None = None
+        self.is_ending = False
+        """Whether the process is about to end, so that nobody should wait any longer."""
 
     async def start(self) -> None:
         """Start to listen, in the background; the store need not answer yet."""
@@ -53,6 +55,11 @@ class ChangeFeed:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+
+    def end_waits(self) -> None:
+        """Wake all watches, since the process is about to end."""
+        self.is_ending = True
+        self._wake_all()
 
     @contextlib.asynccontextmanager
     async def watch(self, job_id: str) -> AsyncIterator[Watch]:

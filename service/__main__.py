@@ -5,6 +5,7 @@ import contextlib
 import gc
 import os
 import resource
+import socket
 import sys
 
 import uvicorn
@@ -21,6 +22,14 @@ BAD_USAGE = 2
 MOST_FILES = 65_536
 
 
+class Server(uvicorn.Server):
+    """uvicorn's, which lets requests end before it does, and has whoever waits for a job answered at once."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.config.app.state.parts.feed.end_waits()  # type: ignore[union-attr]
+        await super().shutdown(sockets)
+
+
 def main() -> int:
     """Serve until a signal ends it."""
     try:
@@ -35,7 +44,7 @@ def main() -> int:
     gc.collect()
     gc.freeze()  # the hundred thousand objects of the program itself: to look through them again would halt requests
     _allow_many_connections()
-    server = uvicorn.Server(
+    server = Server(
         uvicorn.Config(
             app,
             host=settings.host,

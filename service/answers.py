@@ -61,13 +61,13 @@ def job_answer(
 
 
 async def after_wait(parts: Parts, caller: Caller, job_id: str, wait_s: float | None) -> JobRecord:
-    """The job at its end, or when the wait is over."""
+    """The job at its end, or when the wait is over, as it is when this process ends."""
     if not wait_s:
         return await parts.store.run(jobs.get(job_id, caller.sees))
     deadline = time.monotonic() + wait_s
     async with parts.feed.watch(job_id) as watch:
         record = await parts.store.run(jobs.get(job_id, caller.sees))
-        while not record.is_done and (left_s := deadline - time.monotonic()) > 0:
+        while not (record.is_done or parts.feed.is_ending) and (left_s := deadline - time.monotonic()) > 0:
             if await watch.changed(left_s):
                 record = await parts.store.run(jobs.get(job_id, caller.sees))
         return record

@@ -68,7 +68,7 @@ async def stream(
                 after = event.id
             if page.has_more:
                 continue
-            if page.is_done:
-                return
+            if page.is_done or feed.is_ending:
+                return  # a client that has not seen the job's end reconnects with its last id
             if not await watch.changed(COMMENT_EVERY_S):
                 yield b": still here\n\n"

@@ -1,0 +1,40 @@
+"""A service that is told to end answers first: a rolling restart is nobody's error."""
+
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.embedded_valkey import EmbeddedValkey
+from tests.live_service import live_service, spec
+
+pytestmark = pytest.mark.integration
+
+
+def test_whoever_waits_is_answered_with_the_job_as_it_is(valkey: EmbeddedValkey, tmp_path: Path) -> None:
+    """Long polls as before a normal end, event streams with a clean end; clients then come back elsewhere."""
+    log = tmp_path / "service.log"
+    with live_service(valkey, log) as service, ThreadPoolExecutor() as pool:
+        job = service.client.post("/v1/jobs", json=spec()).json()
+        path, wait = job["links"]["self"], {"Prefer": "wait=50"}
+
+        def request(method: str, path: str, **options: object) -> httpx.Response:
+            return httpx.request(method, f"{service.url}{path}", timeout=60, **options)  # type: ignore[arg-type]
+
+        submitted = pool.submit(request, "POST", "/v1/jobs", json=spec(1), headers=wait)
+        polled = pool.submit(request, "GET", path, headers=wait)
+        followed = pool.submit(request, "GET", f"{path}/events", headers={"Accept": "text/event-stream"})
+        time.sleep(1.0)
+        assert not (submitted.done() or polled.done() or followed.done())
+        os.kill(service.pid, signal.SIGTERM)
+        began = time.monotonic()
+        assert (submitted.result().status_code, submitted.result().json()["status"]) == (202, "queued")
+        assert (polled.result().status_code, polled.result().json()["status"]) == (200, "queued")
+        assert "retry-after" in polled.result().headers
+        assert '"queued"' in followed.result().text
+        assert time.monotonic() - began < 3
+    assert "raceback" not in log.read_text() and "exceeded" not in log.read_text()
