@@ -234,10 +234,10 @@ class NoResult(PathPatchingError):
 
 
 class ResultExpired(PathPatchingError):
-    """The result was erased after the retention time."""
+    """The result was erased after the retention time, or the job passed its deadline."""
 
     code = "result_expired"
-    title = "The result is no longer kept"
+    title = "The job or its result has expired"
 
 
 class BodyTooLarge(PathPatchingError):

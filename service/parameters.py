@@ -8,11 +8,15 @@ from fastapi import Depends, Header, Path, Query, Request
 from fastapi.routing import APIRoute
 
 from api_schemas.errors import FieldError, InvalidParameter, UnknownBatch, UnknownJob
+from service import drawing, results
 from service.wording import shown
 
 JOB_ID = re.compile(r"job_[0-9A-Z]{26}", re.ASCII)
 BATCH_ID = re.compile(r"batch_[0-9A-Z]{26}", re.ASCII)
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
+
+BY_ACCEPT = {"result": results.FORMATS, "figure": drawing.FORMATS, "events": ("application/json", "text/event-stream")}
+"""Last part of a route's path -> the formats among which ``Accept`` chooses."""
 
 
 async def only_known_parameters(request: Request) -> None:
@@ -22,7 +26,7 @@ async def only_known_parameters(request: Request) -> None:
         return
     known = [parameter.alias for parameter in route.dependant.query_params]
     wrong = [
-        FieldError(pointer=f"/query/{name}", message=_unknown(name, known))
+        FieldError(pointer=f"/query/{name}", message=_unknown(name, known, route.path))
         for name in request.query_params
         if name not in known
     ]
@@ -33,9 +37,11 @@ async def only_known_parameters(request: Request) -> None:
         raise InvalidParameter(f"{repeated[0]!r} is given more than once", f"/query/{repeated[0]}")
 
 
-def _unknown(name: str, known: list[str]) -> str:
+def _unknown(name: str, known: list[str], path: str) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     allowed = f"this route takes {', '.join(known)}" if known else "this route takes no query parameters"
+    if name == "format" and (formats := BY_ACCEPT.get(path.rpartition("/")[2])):
+        allowed = f"the format goes by the header Accept, one of {', '.join(formats)}"
     return f"there is no parameter {shown(name)}: {f'did you mean {close[0]!r}? ' if close else ''}{allowed}"
 
 

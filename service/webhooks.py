@@ -25,6 +25,7 @@ BACKOFF = 5
 LONGEST_WAIT_S = 6 * 3600.0
 AT_ONCE = 16
 POLL_S = 0.5
+ERASED = "the job was erased before its end could be delivered"
 SKIPPED_FIELDS = ("spec", "progress", "queue", "attempt")
 """Left out of the message: the spec may hold private prompts, the rest says nothing once a job has ended."""
 
@@ -93,8 +94,10 @@ class Webhooks:
     async def _attempt(self, sender: Sender, delivery: Delivery, about: dict[str, Any]) -> None:
         try:
             await sender.send(delivery.id, delivery.url, await self._message(delivery))
-        except (Refused, UnknownJob) as exc:
+        except Refused as exc:
             outcome, about["reason"] = await self._bury(delivery, str(exc)), str(exc)
+        except UnknownJob:
+            outcome, about["reason"] = await self._bury(delivery, ERASED), ERASED
         except NotDelivered as exc:
             outcome, about["reason"] = await self._try_later(delivery, str(exc)), str(exc)
         except StoreUnavailable:

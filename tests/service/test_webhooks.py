@@ -178,7 +178,8 @@ def test_the_announcement_of_an_erased_job_is_given_up(home: httpx.Client, worke
     job = _announced(home, worker, f"http://127.0.0.1:{free_port()}/nobody")
     assert home.delete(job["links"]["self"]).status_code == 204
     _eventually(lambda: _dead(home))
-    assert _dead(home)[0]["job_id"] == job["id"]
+    dead = _dead(home)[0]
+    assert dead["job_id"] == job["id"] and "erased before" in dead["error"]
 
 
 def test_a_store_in_disorder_does_not_end_deliveries_for_good(

@@ -37,6 +37,17 @@ def test_the_result_comes_as_json_npz_and_csv(client: httpx.Client, worker: Work
     assert table.text.splitlines()[0].startswith("metric,title,example,patched")
 
 
+@pytest.mark.parametrize(
+    ("link", "media"), [("result", "text/csv"), ("figure", "text/html"), ("events", "text/event-stream")]
+)
+def test_a_format_in_the_query_is_told_to_go_into_accept(
+    client: httpx.Client, links: dict[str, str], link: str, media: str
+) -> None:
+    """Half of all APIs take it there."""
+    (error,) = client.get(f"{links[link]}?format=csv").json()["errors"]
+    assert error["pointer"] == "/query/format" and "header Accept" in error["message"] and media in error["message"]
+
+
 def test_a_format_that_is_not_offered_is_406(client: httpx.Client, links: dict[str, str]) -> None:
     """Also before the job has ended, so that a client learns of its mistake early."""
     answer = client.get(links["result"], headers={"Accept": "application/pdf"})
