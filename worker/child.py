@@ -27,6 +27,11 @@ from worker.shard_work import Workbench, compute
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 0.5
+IN_WORDS = {
+    "lost": "not wanted any more (its job has ended, or another worker has it)",
+    "assemble": "stored, the last one",
+}
+"""What became of a shard, for the log."""
 CACHE_SHARE = 0.25
 """Part of the working memory that holds the activations of recent prompts."""
 
@@ -111,7 +116,8 @@ class Child:
             with self._pulse.interruptible():
                 step = compute(self._bench, held)
             handed = self._hand_in(held, step)
-            log.info("%s: %s after %.3f s", held.name, handed.outcome, time.monotonic() - started)
+            outcome = IN_WORDS.get(handed.outcome, handed.outcome)
+            log.info("%s: %s after %.3f s", held.name, outcome, time.monotonic() - started)
             return handed
         except (Interrupted, StoreUnavailable) as stop:
             log.warning("%s was interrupted (%s)", held.name, type(stop).__name__)

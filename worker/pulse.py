@@ -36,6 +36,7 @@ class Pulse:
         self._name = name
         self._describe = describe
         self._held: Claim | None = None
+        self._lost: Claim | None = None
         self._is_interruptible = False
 
     def start(self) -> None:
@@ -62,8 +63,9 @@ class Pulse:
             self._is_interruptible = False
 
     def _on_stop_signal(self, number: int, frame: FrameType | None) -> None:
-        """Runs in the main thread, so that the flag cannot change meanwhile."""
-        if self._is_interruptible:
+        """Runs in the main thread, so that nothing here changes meanwhile; what is held may not be what was lost."""
+        lost, self._lost = self._lost, None
+        if self._is_interruptible and lost in (None, self._held):
             self._is_interruptible = False
             raise Interrupted
 
@@ -86,8 +88,9 @@ class Pulse:
         """One heartbeat: the lease first, then the list of workers."""
         held = self._held
         state = "held" if held is None else self._store.run(heartbeat(held, self._settings.lease_s))
-        if held is not None and state != "held" and self._held is held:
+        if held is not None and state != "held" and self._held is held and self._is_interruptible:
             log.warning("%s is %s: stopping", held.name, state)
+            self._lost = held
             signal.pthread_kill(threading.main_thread().ident or 0, STOP_SIGNAL)
         description = {**self._describe(), "running": held.name if held else None}
         self._store.run(beat(self._name, description, TTL_BEATS * self._settings.heartbeat_s))
