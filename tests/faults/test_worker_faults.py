@@ -88,7 +88,7 @@ def test_a_worker_frozen_beyond_its_lease_cannot_overwrite(
         assert ended(store, job.id).status == "succeeded"
     finally:
         os.kill(child, signal.SIGCONT)
-    until(lambda: frozen.has_said(f"{job.id}/0/0 is lost") or frozen.has_said(f"{job.id}/0/0: lost"))
+    until(lambda: frozen.has_said(f"{job.id}/0/0 is lost") or frozen.has_said(f"{job.id}/0/0: not wanted"))
     assert arrays_of(store, job.id) == undisturbed and store.run(jobs.get(job.id)).done == 4
 
 
