@@ -7,6 +7,7 @@ n, the model and the spec. :mod:`pathpatch.static_figures` draws the same charts
 
 from collections.abc import Callable, Sequence
 from html import escape
+from itertools import pairwise
 from textwrap import wrap
 from typing import Any
 
@@ -132,7 +133,7 @@ def _small_print(caption: str) -> str:
 def _histogram(chart: Histogram) -> go.Figure:
     centres = (chart.edges[:-1] + chart.edges[1:]) / 2
     width = float(np.diff(chart.edges[:2])[0])
-    hover = [f"{low:.4g} to {low + width:.4g}" for low in chart.edges[:-1]]
+    hover = [f"{low:.4g} to {high:.4g}" for low, high in pairwise(chart.edges)]
     figure = go.Figure()
     for series in chart.series:
         colour = RUN_COLOURS[series.name]

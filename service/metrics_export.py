@@ -38,7 +38,7 @@ class RequestMetrics:
         self._requests = Counter("pathpatch_http_requests", "Requests answered", labels, registry=self.registry)
         self._seconds = Histogram(
             "pathpatch_http_request_seconds",
-            "Seconds from request to response, waiting included",
+            "Seconds from request to response, but for requests that wait for a job or follow its events",
             ("method", "route"),
             buckets=LATENCY_BUCKETS_S,
             registry=self.registry,
@@ -49,10 +49,11 @@ class RequestMetrics:
             "pathpatch_webhook_deliveries", "Webhook deliveries attempted", ("outcome",), registry=self.registry
         )
 
-    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count one request."""
+    def observe(self, method: str, route: str, status: int, seconds: float | None) -> None:
+        """Count one request; None for one that took as long as it was asked to wait."""
         self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(method, route).observe(seconds)
+        if seconds is not None:
+            self._seconds.labels(method, route).observe(seconds)
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,9 @@ class _Exchange:
         self._send = send
         self._is_head = scope["method"] == "HEAD"
         self._scope = {**scope, "method": "GET"} if self._is_head else scope
-        given = Headers(scope=scope).get("x-request-id", "")
+        headers = Headers(scope=scope)
+        self._waits = "wait" in headers.get("prefer", "") or "text/event-stream" in headers.get("accept", "")
+        given = headers.get("x-request-id", "")
         self.request_id = given if _GOOD_REQUEST_ID.fullmatch(given) else new_request_id()
         self._state: dict[str, Any] = self._scope.setdefault("state", {})
         self._state |= {"request_id": self.request_id, "is_head": self._is_head}
@@ -113,7 +115,7 @@ class _Exchange:
     def _record(self, metrics: RequestMetrics, seconds: float) -> None:
         route = getattr(self._scope.get("route"), "path", "unknown")
         method = "HEAD" if self._is_head else self._scope["method"]
-        metrics.observe(method, route, self.status, seconds)
+        metrics.observe(method, route, self.status, None if self._waits else seconds)
         level = logging.DEBUG if self._scope["path"].startswith(QUIET) else logging.INFO
         LOGGER.log(
             level,

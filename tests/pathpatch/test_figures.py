@@ -168,7 +168,9 @@ def test_zero_is_an_edge_of_the_bins_and_a_dashed_line():
     assert np.abs(chart.edges).min() < 1e-12
     below = (examples().patched < 0).sum()
     assert chart.series[1].counts[chart.edges[:-1] < -1e-9].sum() == below
-    line = histogram(examples()).layout.shapes[0]
+    figure = histogram(examples())
+    assert not any("e-" in label for label in figure.data[0].customdata)
+    line = figure.layout.shapes[0]
     assert (line.x0, line.x1, line.line.dash) == (0, 0, "dash")
 
 

@@ -82,6 +82,23 @@ def test_metrics_show_requests_jobs_queues_and_workers(
         assert re.search(pattern, text), pattern
 
 
+def test_requests_that_wait_are_counted_but_do_not_count_as_slow(client: httpx.Client, worker: WorkerHand) -> None:
+    """An alert on slow answers would otherwise ring whenever somebody waits for a job."""
+    path = client.post("/v1/jobs", json=spec()).json()["links"]["self"]
+    counts = []
+    for header in ({}, {"Prefer": "wait=0"}, {}):
+        client.get(path, headers=header)
+        client.get("/livez")  # a request is counted after its answer: by now the one before is
+        text = client.get("/metrics").text
+        names = ("requests_total", "request_seconds_count")
+        found = [
+            re.search(rf'http_{name}{{method="GET",route="/v1/jobs/{{job_id}}".*?}} (\d+)', text) for name in names
+        ]
+        counts.append([int(one[1]) for one in found if one is not None])
+    (requests, timed), *later = counts
+    assert later == [[requests + 1, timed], [requests + 2, timed + 1]]
+
+
 def test_no_page_asks_another_host_for_anything(client: httpx.Client) -> None:
     """The documentation works on a machine without a network."""
     page = client.get("/docs")
