@@ -80,25 +80,23 @@ class Misfit(ValueError):
 # The registry of models
 
 
-class UnknownModel(PathPatchingError):
+class UnknownModel(InvalidSpec):
     """A model name that is not in the registry."""
 
-    code = "unknown_model"
-    title = "There is no such model"
-
     def __init__(self, name: str, known: list[str]) -> None:
-        names = ", ".join(sorted(known))
-        super().__init__(f"There is no model {name!r} on this server: its models are {names}.", "/model/name")
+        message = f"There is no model {name!r} on this server: its models are {', '.join(sorted(known))}."
+        super().__init__([FieldError(pointer="/model/name", message=message)])
 
 
-class ModelUnavailable(PathPatchingError):
-    """A registered model whose files are missing, broken, or of another architecture."""
+class ModelUnavailable(InvalidSpec):
+    """A registered model whose files are missing, broken, or of another architecture.
 
-    code = "model_unavailable"
-    title = "The model is not available on this server"
+    ``reason`` names files and no folder: clients read it, and where the server keeps its files is not their business.
+    """
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"Model {name!r} is not available on this server: {reason}", "/model/name")
+        message = f"Model {name!r} is not available on this server: {reason}"
+        super().__init__([FieldError(pointer="/model/name", message=message)])
         self.reason = reason
 
 

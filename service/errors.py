@@ -46,8 +46,6 @@ STATUS: dict[str, int] = {
     "invalid_spec": 422,
     "invalid_parameter": 422,
     "idempotency_key_reused": 422,
-    "unknown_model": 422,
-    "model_unavailable": 422,
     "rate_limited": 429,
     "quota_exceeded": 429,
     "internal": 500,

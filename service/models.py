@@ -112,6 +112,7 @@ class ModelCatalog:
                 self._found[name] = model = self._read(origin, may_download)
             except ModelUnavailable as exc:
                 if may_download or origin.folder is not None:
+                    log.warning("model %s is unavailable: %s", name, exc.reason, extra={"folder": _looked_in(origin)})
                     self._found[name] = _Missing(exc.reason, self._clock())
                 raise
             return model
@@ -140,7 +141,7 @@ class ModelCatalog:
             try:
                 tokenizer = Tokenizer.from_buffer(content)
             except Exception as exc:  # the library raises bare Exceptions
-                raise ModelUnavailable(name, f"{path} is not a tokenizer that can be read: {exc}") from exc
+                raise ModelUnavailable(name, f"its tokenizer.json cannot be read: {exc}") from exc
             tokenizer.no_truncation()
             tokenizer.no_padding()
             self._tokenizers[digest] = tokenizer
@@ -150,9 +151,9 @@ class ModelCatalog:
 def _shape(name: str, folder: Path) -> tuple[ModelShape, dict[str, Any]]:
     path = folder / "config.json"
     if not folder.is_dir():
-        raise ModelUnavailable(name, f"looked for the folder {folder}, which does not exist.")
+        raise ModelUnavailable(name, "its folder does not exist.")
     if not path.is_file():
-        raise ModelUnavailable(name, f"looked for config.json in {folder}, which has none.")
+        raise ModelUnavailable(name, "looked for config.json in its folder, which has none.")
     try:
         config = json.loads(path.read_bytes())
         reason = unsupported_architecture(config)
@@ -162,7 +163,7 @@ def _shape(name: str, folder: Path) -> tuple[ModelShape, dict[str, Any]]:
         reason = f"config.json has no {exc}"
     except (ValueError, AttributeError, TypeError) as exc:
         reason = f"config.json is damaged ({type(exc).__name__})"
-    raise ModelUnavailable(name, f"{reason} ({folder}).")
+    raise ModelUnavailable(name, f"{reason}.")
 
 
 def _check_weights(name: str, folder: Path) -> None:
@@ -172,7 +173,7 @@ def _check_weights(name: str, folder: Path) -> None:
     pickles = sorted(path.name for path in folder.glob("*.bin"))
     found = f"only {', '.join(pickles)}; pickled weights are never loaded" if pickles else "none"
     if (folder / "config.json").is_file():
-        raise ModelUnavailable(name, f"looked for model.safetensors in {folder}, which has {found}.")
+        raise ModelUnavailable(name, f"looked for model.safetensors in its folder, which has {found}.")
 
 
 def _bos_id(folder: Path, config: dict[str, Any], tokenizer: Tokenizer | None) -> int | None:
@@ -202,6 +203,13 @@ def _revision(folder: Path) -> str:
     return local_revision(digests)
 
 
+def _looked_in(origin: ModelOrigin) -> str:
+    """For the operator's log alone: clients read file names, and no path of the server."""
+    from huggingface_hub import constants
+
+    return str(origin.folder or constants.HF_HUB_CACHE)
+
+
 def _hub_folder(name: str, repository: str, may_download: bool) -> Path:
     """The repository's snapshot in the local hub cache, named by its commit."""
     from huggingface_hub import constants, try_to_load_from_cache
@@ -209,7 +217,7 @@ def _hub_folder(name: str, repository: str, may_download: bool) -> Path:
     cached = try_to_load_from_cache(repository, "config.json")
     if isinstance(cached, str):
         return Path(cached).parent
-    looked = f"looked for {repository} in the local hub cache {constants.HF_HUB_CACHE}"
+    looked = f"looked for {repository} in the server's hub cache"
     hint = f"A local folder can be registered: PATHPATCH_MODELS={name}=FOLDER."
     if constants.HF_HUB_OFFLINE:
         raise ModelUnavailable(name, f"{looked}, and not on the hub (HF_HUB_OFFLINE is set). {hint}")
@@ -220,12 +228,8 @@ def _hub_folder(name: str, repository: str, may_download: bool) -> Path:
     except Exception as exc:  # the network and the hub fail in many ways; all of them mean the same here
         log.info("%s could not be fetched from the hub", repository, exc_info=exc)
         raise ModelUnavailable(
-            name, f"{looked} and on the hub, which could not be reached ({_first_line(exc)}). {hint}"
+            name, f"{looked} and on the hub, which could not be reached ({type(exc).__name__}). {hint}"
         ) from exc
-
-
-def _first_line(exc: BaseException) -> str:
-    return (str(exc).splitlines() or [type(exc).__name__])[0].rstrip(".")
 
 
 def _download(repository: str) -> Path:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from api_schemas.datasets import ResolvedDataset
-from api_schemas.errors import FieldError, InvalidSpec, ModelUnavailable, UnknownModel
+from api_schemas.errors import FieldError, InvalidSpec
 from api_schemas.grid import axes_of, sweep_sizes
 from api_schemas.nodes import HEAD_HOOKS, NEURON_HOOKS, Node, SweepOf
 from api_schemas.places import unreachable_senders
@@ -52,11 +52,7 @@ def check_job(spec: JobSpec, catalog: ModelCatalog, limits: Limits) -> CheckedSp
     Raises:
         InvalidSpec: Carries everything that is wrong; a model that is unknown or unavailable is told as a field too.
     """
-    try:
-        model = catalog.get(spec.model.name)
-    except (UnknownModel, ModelUnavailable) as exc:
-        raise InvalidSpec([wrong(("model", "name"), exc.detail)]) from exc
-    return check_spec(spec, model, limits)
+    return check_spec(spec, catalog.get(spec.model.name), limits)
 
 
 def check_spec(spec: JobSpec, model: CatalogModel, limits: Limits) -> CheckedSpec:

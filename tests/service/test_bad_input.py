@@ -180,7 +180,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "model without files": (
         {"model": {"name": "gpt2-xl"}},
         "/model/name",
-        "Model 'gpt2-xl' is not available on this server: looked for the folder /no/such/folder, which does not exist.",
+        "Model 'gpt2-xl' is not available on this server: its folder does not exist.",
     ),
     "unknown metric": (
         {"metric": {"kind": "logitdiff"}},
