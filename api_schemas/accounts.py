@@ -53,7 +53,7 @@ class KeyInfo(Frozen):
     created_at: Timestamp
     """When it was made."""
     expires_at: OptionalTimestamp = None
-    """When it stops working."""
+    """When it stops working; null: never."""
     last_used_at: OptionalTimestamp = None
     """When it was last used, to the minute."""
     revoked: Flag
@@ -91,6 +91,8 @@ class Me(Frozen):
     """The key's name."""
     scopes: Annotated[list[KeyScope], Field(examples=[["read", "submit"]])]
     """What it may do."""
+    expires_at: OptionalTimestamp = None
+    """When it stops working; null: never."""
     limits: KeyLimits
     """What it may use, with the server's defaults filled in; null is unlimited."""
     use: KeyUse

@@ -106,9 +106,9 @@ def list_keys() -> Step[tuple[ApiKey, ...]]:
     return Step("list_keys", (), lambda reply: tuple(_read_key(flat) for flat in reply))
 
 
-def revoke_key(id_or_name: str) -> Step[int]:
-    """Revoke the keys of that id or name; says how many."""
-    return Step("revoke_key", (id_or_name,), int)
+def revoke_key(id_or_name: str) -> Step[tuple[str, ...]]:
+    """Revoke the key of that id, or the one valid key of that name; several ids: all are named so, none is revoked."""
+    return Step("revoke_key", (id_or_name,), lambda ids: tuple(key_id.decode() for key_id in ids))
 
 
 def count_keys() -> Step[int]:

@@ -111,7 +111,7 @@ def _day(time: datetime | None) -> str:
 @keys_app.command("revoke")
 @reporting
 def revoke_key(
-    key: Annotated[str, typer.Argument(metavar="KEY", help="Its id or its name.")],
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Its id, or its name if no other valid key has it.")],
     json: AsJson = False,
     url: Url = DEFAULT_URL,
 ) -> None:

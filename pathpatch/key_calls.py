@@ -33,7 +33,7 @@ def list_keys() -> Call[list[KeyInfo]]:
 
 
 def revoke_key(key: str) -> Call[None]:
-    """Make a key useless, by its id or its name."""
+    """Make a key useless, by its id, or by its name if no other valid key has it."""
     return Call("DELETE", f"/v1/keys/{quote(key, safe='')}", _nothing)
 
 

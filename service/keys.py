@@ -2,7 +2,7 @@
 
 import hmac
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -12,7 +12,7 @@ from api_schemas.errors import Forbidden, Unauthenticated
 from job_store import keys as stored_keys
 from job_store import logs
 from job_store.keys import ApiKey
-from job_store.records import Limits
+from job_store.records import Limits, when
 from job_store.store import AsyncJobStore
 from service.settings import Settings
 
@@ -22,6 +22,7 @@ REMEMBERED_S = 2.0
 """A revoked key works for at most this long."""
 MOST_REMEMBERED = 10_000
 LOCAL = "local"
+SEND_A_KEY = "send an API key: `Authorization: Bearer pp_...`"
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Caller:
     name: str
     scopes: tuple[str, ...]
     limits: Limits
+    expires_ms: int | None = None
 
     @property
     def sees(self) -> str | None:
@@ -51,25 +53,24 @@ class Keyring:
         self._known: dict[str, tuple[float, ApiKey | None]] = {}
         self._admin_sha256 = stored_keys.sha256_of(settings.admin_key) if settings.admin_key else ""
 
-    async def caller(self, secret: str | None) -> Caller:
-        """Who has this secret.
+    async def caller(self, headers: Mapping[str, str]) -> Caller:
+        """Who has the secret in these headers of a request.
 
         Raises:
-            Unauthenticated: Nobody, or a key that is revoked or out of date.
+            Unauthenticated: There is none, or it is unknown, revoked or out of date.
         """
         if not self._settings.keys_required:
             return Caller(LOCAL, LOCAL, SCOPES, self._with_defaults(Limits()))
-        if not secret:
-            raise Unauthenticated("send an API key: `Authorization: Bearer pp_...`")
-        digest = stored_keys.sha256_of(secret)
+        digest = stored_keys.sha256_of(_secret_in(headers))
         if self._admin_sha256 and hmac.compare_digest(digest, self._admin_sha256):
             return Caller("admin", "admin", SCOPES, self._with_defaults(Limits()))
         key = await self._find(digest)
         if key is None or not hmac.compare_digest(key.sha256, digest):
             raise Unauthenticated("this API key is not known here")
         if not key.is_valid(round(time.time() * 1000)):
-            raise Unauthenticated(f"the API key {key.name!r} was {'revoked' if key.revoked else 'valid until earlier'}")
-        return Caller(key.id, key.name, key.scopes, self._with_defaults(key.limits))
+            ended = "was revoked" if key.revoked else f"expired at {when(key.expires_ms or 0):%Y-%m-%dT%H:%M:%SZ}"
+            raise Unauthenticated(f"the API key {key.name!r} {ended}")
+        return Caller(key.id, key.name, key.scopes, self._with_defaults(key.limits), key.expires_ms)
 
     async def _find(self, digest: str) -> ApiKey | None:
         now = time.monotonic()
@@ -104,10 +105,20 @@ class Keyring:
         )
 
 
+def _secret_in(headers: Mapping[str, str]) -> str:
+    scheme, _, secret = headers.get("authorization", "").strip().partition(" ")
+    if scheme.lower() == "bearer" and secret.strip():
+        return secret.strip()
+    if scheme and scheme.lower() != "bearer":
+        raise Unauthenticated(f"Authorization does not begin with the word Bearer: {SEND_A_KEY}")
+    if "x-api-key" in headers:
+        raise Unauthenticated(f"the header X-API-Key is not read: {SEND_A_KEY}")
+    raise Unauthenticated(SEND_A_KEY)
+
+
 async def identified(request: Request) -> Caller:
     """A dependency: whoever sent the request, before anything else of it is looked at."""
-    kind, _, secret = request.headers.get("authorization", "").partition(" ")
-    found: Caller = await request.app.state.parts.keyring.caller(secret.strip() if kind.lower() == "bearer" else None)
+    found: Caller = await request.app.state.parts.keyring.caller(request.headers)
     logs.key_id.set(found.owner)
     request.state.key_id = found.owner
     request.state.caller = found

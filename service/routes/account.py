@@ -17,8 +17,9 @@ from service.answers import json_answer
 from service.bodies import json_body
 from service.keys import Admin, ReaderOrSubmitter
 from service.parts import Parts, PartsOf
-from service.representations import key_document, page
+from service.representations import key_document, page, timestamp
 from service.spec_errors import field_errors
+from service.wording import listed
 
 router = APIRouter(tags=["keys"])
 
@@ -30,7 +31,7 @@ router = APIRouter(tags=["keys"])
     responses={**doc.answer(200, "The caller's key.", Me), **doc.problems()},
 )
 async def get_me(parts: PartsOf, caller: ReaderOrSubmitter) -> Response:
-    """The key's name, scopes, limits and use."""
+    """The key's name, scopes, limits, use and end."""
     used = await parts.store.run(keys.usage(caller.owner, caller.limits))
     left = None if used.submits is None else max(0, used.submits.remaining)
     return json_answer(
@@ -39,6 +40,7 @@ async def get_me(parts: PartsOf, caller: ReaderOrSubmitter) -> Response:
             "id": caller.owner,
             "name": caller.name,
             "scopes": list(caller.scopes),
+            "expires_at": timestamp(caller.expires_ms),
             "limits": asdict(caller.limits),
             "use": {
                 "queued_jobs": used.queued_jobs,
@@ -100,12 +102,18 @@ async def _read_new_key(request: Request, parts: Parts) -> NewKey:
     responses={**doc.answer(204, "It opens nothing any more."), **doc.problems(404)},
 )
 async def revoke_key(
-    key: Annotated[str, Path(max_length=128, description="Its id or its name.", examples=["ana-laptop"])],
+    key: Annotated[
+        str,
+        Path(max_length=128, description="Its id, or its name if no other valid key has it.", examples=["ana-laptop"]),
+    ],
     parts: PartsOf,
     caller: Admin,
 ) -> Response:
     """Takes effect within seconds; jobs of the key go on. Needs the scope `admin`."""
-    if not await parts.store.run(keys.revoke_key(key)):
-        raise NotFound(f"There is no API key {key!r} that is not revoked.")
+    named = await parts.store.run(keys.revoke_key(key))
+    if not named:
+        raise NotFound(f"There is no valid API key {key!r}.")
+    if len(named) > 1:
+        raise InvalidParameter(f"{len(named)} keys are named {key!r}: give the id, one of {listed(named)}", "/path/key")
     parts.keyring.forget()
     return Response(status_code=204)

@@ -1,9 +1,12 @@
 """API keys over HTTP: scopes, expiry, limits, and that nobody sees another key's jobs."""
 
+import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +181,38 @@ def test_a_revoked_key_opens_nothing(anyone: httpx.Client) -> None:
     assert anyone.delete("/v1/keys/ana", headers=_as(ADMIN)).status_code == 404
 
 
+def test_a_name_that_several_keys_have_revokes_none_of_them(anyone: httpx.Client, guarded_service: LiveService) -> None:
+    """Two people may call their keys alike, and an administrator who means one must not end both."""
+    first, second = _new_key(anyone, "svc"), _new_key(anyone, "svc")
+    ids = [anyone.get("/v1/me", headers=headers).json()["id"] for headers in (first, second)]
+    refused = anyone.delete("/v1/keys/svc", headers=_as(ADMIN))
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_parameter")
+    assert refused.json()["detail"] == f"2 keys are named 'svc': give the id, one of {ids[0]}, {ids[1]}"
+    assert _cli(guarded_service, "keys", "revoke", "svc").stderr.count("key_") == 2
+    assert {anyone.get("/v1/me", headers=headers).status_code for headers in (first, second)} == {200}
+    assert _cli(guarded_service, "keys", "revoke", ids[1]).returncode == 0
+    assert [anyone.get("/v1/me", headers=headers).status_code for headers in (first, second)] == [200, 401]
+    assert anyone.delete("/v1/keys/svc", headers=_as(ADMIN)).status_code == 204
+
+
+def _cli(service: LiveService, *words: str) -> "subprocess.CompletedProcess[str]":
+    environment = os.environ | {"PATHPATCH_URL": service.url, "PATHPATCH_API_KEY": ADMIN, "COLUMNS": "300"}
+    command = [sys.executable, "-m", "pathpatch.cli", *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
+
+
+def test_an_expired_key_does_not_make_a_name_ambiguous(anyone: httpx.Client, store: JobStore) -> None:
+    """A key that is renewed under its name can be revoked by it; the expired one by its id."""
+    _new_key(anyone, "visit", expires_after_s=0.01)
+    renewed = _new_key(anyone, "visit")
+    time.sleep(0.02)
+    assert anyone.delete("/v1/keys/visit", headers=_as(ADMIN)).status_code == 204
+    assert anyone.get("/v1/me", headers=renewed).status_code == 401
+    expired = anyone.get("/v1/keys", headers=_as(ADMIN)).json()["data"][0]
+    assert not expired["revoked"]
+    assert anyone.delete(f"/v1/keys/{expired['id']}", headers=_as(ADMIN)).status_code == 204
+
+
 def test_the_event_stream_of_a_revoked_key_ends_without_another_event(anyone: httpx.Client) -> None:
     """Though it was opened while the key was valid."""
     ana = _new_key(anyone, "ana")
@@ -196,7 +231,34 @@ def test_an_expired_key_opens_nothing(anyone: httpx.Client, store: JobStore) -> 
         "old", sha256_of("pp_old"), scopes=["read"], limits=Limits(), expires_ms=round(time.time() * 1000) - 1000
     )
     store.run(step)
-    assert anyone.get("/v1/jobs", headers=_as("pp_old")).status_code == 401
+    refused = anyone.get("/v1/jobs", headers=_as("pp_old"))
+    assert refused.status_code == 401
+    assert re.search(rf"'old' expired at {time.gmtime().tm_year}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", refused.json()["detail"])
+
+
+def test_me_tells_when_the_key_ends(anyone: httpx.Client) -> None:
+    """A robot can ask for another key in time; of one without an end the field is null."""
+    soon, never = _new_key(anyone, "soon", expires_after_s=3600), _new_key(anyone, "never")
+    ends = datetime.fromisoformat(anyone.get("/v1/me", headers=soon).json()["expires_at"]).timestamp()
+    assert 3500 < ends - time.time() <= 3600
+    assert anyone.get("/v1/me", headers=never).json()["expires_at"] is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({}, "send an API key"),
+        ({"Authorization": "pp_raw"}, "does not begin with the word Bearer"),
+        ({"Authorization": "Basic eDp5"}, "does not begin with the word Bearer"),
+        ({"X-API-Key": "pp_raw"}, "X-API-Key is not read"),
+    ],
+)
+def test_a_key_sent_in_another_way_is_told_apart_from_none(
+    anyone: httpx.Client, headers: dict[str, str], told: str
+) -> None:
+    """Whoever has a key needs to know what is wrong with its header; the key itself is not repeated."""
+    detail = anyone.get("/v1/me", headers=headers).json()["detail"]
+    assert told in detail and "`Authorization: Bearer pp_...`" in detail and "raw" not in detail
 
 
 def test_secrets_are_shown_once_and_stored_nowhere(
