@@ -200,8 +200,8 @@ class WorkerInfo(Frozen):
     """Resident memory of its child process."""
     device_memory_bytes: Annotated[int | None, Field(examples=[None])] = None
     """Allocated memory of its GPU."""
-    running: Annotated[str | None, Field(examples=["job_01JZ/3"])] = None
-    """Job and shard it runs now."""
+    running: Annotated[str | None, Field(examples=["job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E/0/3"])] = None
+    """Job, phase and shard it runs now; `a job` where it is another key's."""
     seen_at: Timestamp
     """Last heartbeat."""
 

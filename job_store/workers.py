@@ -8,6 +8,9 @@ from api_schemas.jobs import WorkerInfo
 from job_store.records import pairs, when
 from job_store.script import Step
 
+ANOTHER_KEYS_JOB = "a job"
+"""What a worker is said to run where the job is not the caller's."""
+
 
 def beat(worker: str, description: dict[str, Any], ttl_s: float) -> Step[int]:
     """Say that a worker lives; without another beat it leaves the list after ``ttl_s``. Answers the store's time in ms.
@@ -33,22 +36,24 @@ def leave(worker: str) -> Step[int]:
     return Step("leave", (worker,), int)
 
 
-def _public(description: bytes) -> dict[str, Any]:
+def _public(description: bytes, is_seen: int) -> dict[str, Any]:
     fields: dict[str, Any] = json.loads(description)
     fields.pop("is_loading", None)
+    if not is_seen and fields.get("running"):
+        fields["running"] = ANOTHER_KEYS_JOB
     return fields
 
 
-def list_workers() -> Step[tuple[WorkerInfo, ...]]:
-    """The workers that live."""
+def list_workers(owner: str | None = None) -> Step[tuple[WorkerInfo, ...]]:
+    """The workers that live; only jobs of ``owner`` are named, or all without one."""
 
     def read(reply: list[Any]) -> tuple[WorkerInfo, ...]:
         return tuple(
-            WorkerInfo(id=name.decode(), seen_at=when(int(seen_ms)), **_public(description))
-            for name, description, seen_ms in reply
+            WorkerInfo(id=name.decode(), seen_at=when(int(seen_ms)), **_public(description, is_seen))
+            for name, description, seen_ms, is_seen in reply
         )
 
-    return Step("list_workers", (), read)
+    return Step("list_workers", (owner or "",), read)
 
 
 def rates(model: str, least_s: float = 0.5) -> Step[dict[str, float]]:

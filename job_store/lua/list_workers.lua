@@ -1,8 +1,14 @@
 -- no-writes
--- Descriptions of the workers whose last heartbeat still counts, with its time.
+-- ARGV: owner or ''. Descriptions of the workers whose last heartbeat still counts, its time, and whether the owner may
+-- see the job that it runs.
 local found = {}
 for _, name in ipairs(call('ZRANGE', 'pp:workers', 0, -1)) do
   local description = call('GET', 'pp:worker:' .. name)
-  if description then found[#found + 1] = {name, description, call('ZSCORE', 'pp:workers', name)} end
+  if description then
+    local running = cjson.decode(description).running
+    local id = type(running) == 'string' and running:match('^[^/]+')
+    local is_seen = ARGV[1] == '' or (id and visible(id, ARGV[1]))
+    found[#found + 1] = {name, description, call('ZSCORE', 'pp:workers', name), is_seen and 1 or 0}
+  end
 end
 return found

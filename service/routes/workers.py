@@ -21,8 +21,5 @@ router = APIRouter(tags=["service"])
 )
 async def list_workers(parts: PartsOf, caller: Reader) -> Response:
     """Device, memory and models of each, and what it runs. Another key's job is not named."""
-    alive = await parts.store.run(workers.list_workers())
-    documents = [worker.model_dump(mode="json") for worker in alive]
-    if caller.sees is not None:
-        documents = [document | {"running": document["running"] and "a job"} for document in documents]
-    return json_answer(page(documents, has_more=False))
+    alive = await parts.store.run(workers.list_workers(caller.sees))
+    return json_answer(page([worker.model_dump(mode="json") for worker in alive], has_more=False))
