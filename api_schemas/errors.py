@@ -55,6 +55,11 @@ class PathPatchingError(Exception):
         self.pointer = pointer
 
 
+def first_of(errors: list[FieldError]) -> str:
+    """The first three in one line; what is wrong with the body as a whole has no pointer to name."""
+    return "; ".join(f"{error.pointer}: {error.message}".removeprefix(": ") for error in errors[:3])
+
+
 class InvalidSpec(PathPatchingError):
     """A spec that cannot run; carries every field that is wrong."""
 
@@ -62,7 +67,7 @@ class InvalidSpec(PathPatchingError):
     title = "The spec cannot run"
 
     def __init__(self, errors: list[FieldError]) -> None:
-        super().__init__("; ".join(f"{error.pointer}: {error.message}" for error in errors[:3]))
+        super().__init__(first_of(errors))
         self.errors = errors
 
 
@@ -171,7 +176,7 @@ class InvalidParameter(PathPatchingError):
     @classmethod
     def listing(cls, errors: list[FieldError]) -> "InvalidParameter":
         """One error that carries several."""
-        return cls("; ".join(f"{error.pointer}: {error.message}" for error in errors[:3]), errors=errors)
+        return cls(first_of(errors), errors=errors)
 
 
 class Unauthenticated(PathPatchingError):
@@ -324,11 +329,15 @@ class JobStillRunning(PathPatchingError):
     title = "The job is still running"
 
     def __init__(self, job_id: str, status: str) -> None:
-        super().__init__(f"Job {job_id} is {status}: cancel it and wait until it has ended, then delete it.")
+        first = "wait until it has ended" if status == "cancelling" else "cancel it and wait until it has ended"
+        super().__init__(f"Job {job_id} is {status}: {first}, then delete it.")
 
 
 class QuotaExceeded(PathPatchingError):
-    """A limit of the API key was reached; a request that alone asks for more than is allowed never fits."""
+    """A limit of the API key was reached; a request that alone asks for more than is allowed never fits.
+
+    ``asked`` is 0 for the limit on computing, of which nobody knows beforehand what a request will use.
+    """
 
     code = "quota_exceeded"
     title = "A limit of this API key was reached"
@@ -337,7 +346,9 @@ class QuotaExceeded(PathPatchingError):
     def __init__(self, limit: str, allowed: float, used: float, retry_after_s: float, asked: int = 0) -> None:
         self.retryable = asked <= allowed
         why = f"and would be at {used:g}. Try again later."
-        if not self.retryable:
+        if not asked:
+            why = f"and has used {used:g}. Try again after midnight (UTC)."
+        elif not self.retryable:
             why = f"and this request alone asks for {asked}. Submit fewer jobs at once."
         super().__init__(f"{limit}: this key is allowed {allowed:g} {why}")
         self.limit = limit

@@ -42,7 +42,9 @@ async def json_body(request: Request, parts: Parts) -> AsyncIterator[tuple[bytes
 
 
 def _check_media_type(request: Request) -> None:
-    given = request.headers.get("content-type", "")
+    given = request.headers.get("content-type")
+    if given is None:
+        raise UnsupportedMediaType("Content-Type is missing: it must be application/json")
     media_type = given.partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise UnsupportedMediaType(f"Content-Type is {given!r}: it must be application/json")

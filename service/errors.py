@@ -85,7 +85,7 @@ def problem_response(error: PathPatchingError, request: Request, headers: Mappin
     """The error as a response, with ``Retry-After`` where trying again makes sense."""
     problem = problem_of(error, request.url.path, request.scope.get("state", {}).get("request_id"))
     sent = dict(headers or {}) | dict(getattr(error, "headers", {}))
-    if (error.retryable or problem.status == 429) and problem.status in RETRY_AFTER_S:
+    if error.retryable and problem.status in RETRY_AFTER_S:
         wait_s = getattr(error, "retry_after_s", None) or RETRY_AFTER_S[problem.status]
         sent.setdefault("Retry-After", str(max(1, ceil(wait_s))))
     if problem.status == 401:

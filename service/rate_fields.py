@@ -12,7 +12,8 @@ MINUTE_S, DAY_S = 60, 86_400
 async def rate_fields(store: AsyncJobStore, caller: Caller, is_refused: bool = False) -> dict[str, str]:
     """What is left of this key's limits, and seconds until all of it is back; empty for a key without limits.
 
-    The limit on queued jobs, which every key has, is told only where a request was refused.
+    The limit on queued jobs, which every key has, is told only where a request was refused. The fields hold integers:
+    seconds of computing are rounded down, so that no more is promised than there is.
     """
     limits = caller.limits
     if not is_refused and limits.submits_per_minute is None and limits.compute_s_per_day is None:
@@ -25,7 +26,7 @@ async def rate_fields(store: AsyncJobStore, caller: Caller, is_refused: bool = F
         left.append(f'"submits";r={max(0, used.submits.remaining)};t={ceil(used.submits.reset_s)}')
     if limits.compute_s_per_day is not None:
         remaining = max(0, floor(limits.compute_s_per_day - used.compute_s_today))
-        policies.append(f'"compute_s";q={ceil(limits.compute_s_per_day)};w={DAY_S}')
+        policies.append(f'"compute_s";q={floor(limits.compute_s_per_day)};w={DAY_S}')
         left.append(f'"compute_s";r={remaining};t={ceil(used.day_left_s)}')
     if is_refused and limits.queued_jobs is not None:
         policies.append(f'"queued_jobs";q={limits.queued_jobs}')

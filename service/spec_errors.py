@@ -132,7 +132,7 @@ def _sentence(fault: Fault, place: Place) -> str:
         return f"{shown(fault.path[-1])} cannot be a name here: a name has 1 to 64 characters"
     value, about = shown(place.value), f" ({place.name}: {place.description})" if place.description else ""
     if fault.kind in NOUNS:
-        return f"{value} is not {NOUNS[fault.kind]}{about}"
+        return f"{value} is not {NOUNS[fault.kind]}{_object_example(place)}{about}"
     if fault.kind in BOUNDS:
         key, words = BOUNDS[fault.kind]
         return f"{value} is out of range: {words} {fault.context[key]}{about}"
@@ -140,6 +140,14 @@ def _sentence(fault: Fault, place: Place) -> str:
         return _literal(fault, place)
     write: Callable[[Fault, Place], str] | None = SENTENCES.get(fault.kind)
     return write(fault, place) + about if write else f"{value} is not possible here{about}"
+
+
+def _object_example(place: Place) -> str:
+    kinds = place.literals()
+    if kinds:
+        return f', such as {{"kind": {shown(closest(place.value, kinds) or kinds[0])}, ...}}'
+    example = place.object_example()
+    return f", such as {json.dumps(example)}" if example else ""
 
 
 def _literal(fault: Fault, place: Place) -> str:

@@ -10,6 +10,8 @@ from pydantic.fields import FieldInfo
 Path = Sequence[str | int]
 ABSENT: Any = object()
 """Stands for a value that the document does not have."""
+NODE_INDICES = ("layer", "head")
+"""Optional fields that most nodes need."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,14 @@ class Place:
         """An example of a required field, worth showing; None for an optional one."""
         shown = self.field is not None and self.field.examples and self.field.is_required()
         return self.field.examples[0] if shown and self.field and self.field.examples else None
+
+    def object_example(self) -> dict[str, Any]:
+        """What an object here needs, from the examples of its fields; empty where they do not tell all of it."""
+        models = _models(self.annotation, None)
+        fields = models[0].model_fields if len(models) == 1 else {}
+        needed = {name: field for name, field in fields.items() if field.is_required() or name in NODE_INDICES}
+        example = {name: field.examples[0] for name, field in needed.items() if field.examples}
+        return example if len(example) == len(needed) else {}
 
     def field_names(self) -> list[str]:
         """Names of the fields that an object here may have."""

@@ -70,6 +70,23 @@ def test_a_compressed_body_is_refused_before_it_is_unpacked(strict: LiveService,
     assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
 
 
+def test_a_body_without_a_media_type_is_told_so(strict: LiveService, store: JobStore) -> None:
+    """An empty string that nobody sent would be looked for in vain."""
+    answer = strict.client.post("/v1/jobs", content=b"{}")
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+    assert answer.json()["detail"] == "Content-Type is missing: it must be application/json"
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs:validate", "/v1/keys"])
+def test_a_body_that_is_wrong_as_a_whole_is_told_without_a_pointer(
+    strict: LiveService, store: JobStore, path: str
+) -> None:
+    """There is no field to name."""
+    answer = strict.client.post(path, json=[])
+    assert answer.json()["detail"].startswith("[] is not an object")
+    assert [error["pointer"] for error in answer.json()["errors"]] == [""]
+
+
 def test_a_batch_is_refused_as_soon_as_its_prompts_are_too_many(strict: LiveService, store: JobStore) -> None:
     """A thousand small specs can name tens of millions of prompts, all of which the service would hold at once."""
 

@@ -79,6 +79,22 @@ def test_a_missing_field_beside_a_strange_one_is_told() -> None:
     assert sorted(problems(patch={"path": 1, "receivers": RECEIVERS})) == ["/patch/path", "/patch/senders"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"model": "demo"}, '"demo" is not an object, such as {"name": "gpt2-small"}'),
+        ({"webhook": "http://x"}, 'is not an object, such as {"url": "https://lab.example.org/hooks/pathpatch"}'),
+        ({"dataset": "tokens"}, 'is not an object, such as {"kind": "tokens", ...}'),
+        ({"metric": "logits"}, 'is not an object, such as {"kind": "logit", ...}'),
+        (patch(senders=["z"]), 'is not an object, such as {"hook": "z", "layer": 9, "head": 6}'),
+        ({"tags": "x"}, '"x" is not an object (tags'),
+    ],
+)
+def test_what_should_be_an_object_is_shown_one(changes: dict[str, Any], told: str) -> None:
+    """A bare name is the commonest first try; that an object is needed does not yet say which."""
+    assert told in next(iter(problems(**changes).values()))
+
+
 def test_long_values_are_shortened() -> None:
     """A message is for reading; the client has the value already."""
     found = problems(model={"name": "demo", "fold_ln": "x" * 10_000})
