@@ -4,33 +4,46 @@ from typing import Any
 
 from api_schemas.errors import Problem
 from api_schemas.jobs import TERMINAL, JobStatus
-from service.errors import ERROR_PAGES, PROBLEM_TYPE
+from service.errors import ERROR_PAGES, PROBLEM_TYPE, RETRY_AFTER_S, status_of
+from service.representations import titles
 
 Responses = dict[int | str, dict[str, Any]]
 
-_EXAMPLES: dict[int, tuple[str, str, str, bool]] = {
-    400: ("malformed_json", "The body is not valid JSON", "unexpected character: line 1 column 9 (char 8)", False),
-    401: ("unauthenticated", "A valid API key is needed", "send an API key: `Authorization: Bearer pp_...`", False),
-    403: (
-        "forbidden",
-        "The API key does not allow this",
-        "this needs the scope 'submit': the key 'web' has read",
-        False,
-    ),
-    404: ("unknown_job", "There is no such job", "There is no job 'job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E'.", False),
-    405: ("method_not_allowed", "The route does not have this method", "it takes GET, HEAD, POST", False),
-    406: ("not_acceptable", "No acceptable format", "this can be served as application/json, text/csv", False),
-    408: ("request_timeout", "The request took too long to arrive", "the body did not arrive within 30 s", True),
-    409: ("job_not_cancellable", "The job has ended already", "The job has succeeded already.", False),
-    410: ("result_expired", "The result is no longer kept", "Results are kept for 7 days after the end.", False),
-    413: ("body_too_large", "The body is too large", "the body may have at most 16777216 bytes", False),
-    415: ("unsupported_media_type", "The body must be JSON", "Content-Type must be application/json", False),
-    422: ("invalid_spec", "The spec cannot run", "head 13 does not exist: this model has heads 0 to 11", False),
-    429: ("quota_exceeded", "Too much at once for this API key", "60 submits per minute are allowed", True),
-    500: ("internal", "Something went wrong on our side", "The log has the details under this request id.", True),
-    503: ("store_unavailable", "The job store does not answer", "Try again in a moment.", True),
+_EXAMPLES: dict[str, str] = {
+    "malformed_json": "the body is not valid JSON: unexpected character: line 1 column 9 (char 8)",
+    "unauthenticated": "send an API key: `Authorization: Bearer pp_...`",
+    "forbidden": "this needs the scope 'submit': the key 'web' has read",
+    "not_found": "There is no model 'gpt5': this server has demo, gpt2-small.",
+    "unknown_job": "There is no job 'job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E': it was deleted, never existed, or belongs to "
+    "another key.",
+    "unknown_batch": "There is no batch 'batch_01JZ8Q5W3T9V6X2Y4A7B0C1D2E': it never existed, has expired, or belongs "
+    "to another key.",
+    "not_acceptable": "Accept is 'image/png': this can be served as application/json, text/csv",
+    "request_timeout": "the body did not arrive within 30 s (PATHPATCH_BODY_TIMEOUT_S)",
+    "idempotency_key_in_flight": "The first request with this Idempotency-Key is still being answered. Try again.",
+    "job_not_cancellable": "Job job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E has succeeded: only a queued or running job can be "
+    "cancelled.",
+    "job_still_running": "Job job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E is running: cancel it and wait until it has ended, then "
+    "delete it.",
+    "no_result": "The job is cancelled, so it has no result",
+    "result_expired": "The job did not finish within its expires_after_s = 60, so it has no result.",
+    "body_too_large": "the body may have at most 16777216 bytes (PATHPATCH_MAX_BODY_BYTES): fewer prompts, or a seeded "
+    "dataset",
+    "unsupported_media_type": "Content-Type is 'text/plain': it must be application/json",
+    "invalid_spec": "head 13 does not exist: this model has heads 0 to 11",
+    "invalid_parameter": "there is no parameter 'limt': did you mean 'limit'?",
+    "idempotency_key_reused": "This Idempotency-Key came with another body before; bodies are compared byte for byte.",
+    "rate_limited": "256 event streams are open, as many as allowed (PATHPATCH_MAX_EVENT_STREAMS): poll instead",
+    "quota_exceeded": "submits_per_minute: this key is allowed 60 and would be at 61. Try again later.",
+    "internal": "The log has the details under this request id.",
+    "store_unavailable": "The job store does not answer.",
+    "store_full": "The job store is full. Erase jobs, or give it more memory.",
 }
-_ALWAYS = (401, 403, 422, 500, 503)
+"""Error code -> what its ``detail`` may say."""
+_POINTERS = {"invalid_spec": "/patch/senders/0/head", "invalid_parameter": "/query/limt"}
+_ALWAYS = ("unauthenticated", "forbidden", "invalid_parameter", "internal", "store_unavailable")
+BODY = ("malformed_json", "request_timeout", "body_too_large", "unsupported_media_type")
+"""What may be wrong with any body."""
 
 
 def _header(description: str, example: str | int, **schema: Any) -> dict[str, Any]:
@@ -61,42 +74,48 @@ CACHED_BY = _header("The request headers that this answer depends on.", "Accept,
 ATTACHMENT = _header("A file name, for browsers.", 'attachment; filename="job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E.csv"')
 
 
-def _example(status: int) -> dict[str, Any]:
-    code, title, detail, retryable = _EXAMPLES[status]
+def _example(code: str) -> dict[str, Any]:
+    title, retryable = titles()[code]
+    status, detail = status_of(code), _EXAMPLES[code]
     problem: dict[str, Any] = {"type": ERROR_PAGES + code, "title": title, "status": status, "detail": detail}
     problem |= {"instance": "/v1/jobs", "code": code, "retryable": retryable, "request_id": "req_5f0c", "errors": []}
-    if status == 422:
-        problem["errors"] = [{"pointer": "/patch/senders/0/head", "message": detail}]
+    if pointer := _POINTERS.get(code):
+        problem["errors"] = [{"pointer": pointer, "message": detail}]
     return problem
 
 
-def problems(*statuses: int) -> Responses:
-    """The problems that a route may answer with, those of every route that needs key and store included."""
-    return only_problems(*statuses, *_ALWAYS)
+def problems(*codes: str, **meanings: str) -> Responses:
+    """The problems that a route may answer with, those of every route that needs key and store included.
+
+    ``meanings`` says of a code what it means on this route, where its title does not.
+    """
+    return only_problems(*codes, *_ALWAYS, **meanings)
 
 
-def only_problems(*statuses: int) -> Responses:
+def only_problems(*codes: str, **meanings: str) -> Responses:
     """These problems and no other."""
-    found: Responses = {}
-    for status in sorted(set(statuses)):
-        headers: dict[str, Any] = {}
-        if status in (408, 409, 429, 503):
-            headers["Retry-After"] = RETRY_AFTER
-        if status == 429:
-            headers |= {"RateLimit": RATE_LIMIT, "RateLimit-Policy": RATE_POLICY}
-        if status == 401:
-            headers["WWW-Authenticate"] = AUTHENTICATE
-        found[status] = {
-            "description": _EXAMPLES[status][1],
-            "headers": headers,
-            "content": {
-                PROBLEM_TYPE: {
-                    "schema": {"$ref": f"#/components/schemas/{Problem.__name__}"},
-                    "example": _example(status),
-                }
-            },
-        }
-    return found
+    by_status: dict[int, list[str]] = {}
+    for code in sorted({*codes, *meanings}):
+        by_status.setdefault(status_of(code), []).append(code)
+    return {status: _described(status, by_status[status], meanings) for status in sorted(by_status)}
+
+
+def _described(status: int, codes: list[str], meanings: dict[str, str]) -> dict[str, Any]:
+    """One status, with an example for each code that it may carry."""
+    examples = {code: {"summary": titles()[code][0], "value": _example(code)} for code in codes}
+    headers: dict[str, Any] = {}
+    if status in RETRY_AFTER_S and any(titles()[code][1] for code in codes):
+        headers["Retry-After"] = RETRY_AFTER
+    if "quota_exceeded" in codes:
+        headers |= {"RateLimit": RATE_LIMIT, "RateLimit-Policy": RATE_POLICY}
+    if status == 401:
+        headers["WWW-Authenticate"] = AUTHENTICATE
+    schema = {"$ref": f"#/components/schemas/{Problem.__name__}"}
+    return {
+        "description": "; ".join(f"{meanings.get(code, titles()[code][0])} (`{code}`)" for code in codes) + ".",
+        "headers": headers,
+        "content": {PROBLEM_TYPE: {"schema": schema, "examples": examples}},
+    }
 
 
 def answer(

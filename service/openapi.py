@@ -8,9 +8,10 @@ from pydantic.json_schema import models_json_schema
 
 from api_schemas.accounts import NewKey
 from api_schemas.errors import Problem
-from api_schemas.jobs import BatchRequest, Job
+from api_schemas.jobs import TERMINAL, BatchRequest, Job
 from api_schemas.spec import JobSpec
-from service.documented import OF_EVERY_ANSWER
+from service.documented import EXAMPLE_JOB_ID, OF_EVERY_ANSWER, example_job
+from service.webhooks import SKIPPED_FIELDS
 
 REFERENCE = "#/components/schemas/{model}"
 
@@ -42,6 +43,15 @@ FOLLOWING = {
 }
 """What can be done next with the ``id`` that an answer carries."""
 MADE_BY = {"submit_job": "job_id", "submit_batch": "batch_id"}
+SIGNATURE = {
+    "webhook-id": ("The same over all attempts: drop what you have seen.", "msg_01JZ8Q5W3T9V6X2Y4A7B0C1D2E"),
+    "webhook-timestamp": ("Unix seconds of this attempt.", "1795426200"),
+    "webhook-signature": (
+        "`v1,` and the base64 of HMAC-SHA256 of `{webhook-id}.{webhook-timestamp}.{body}`.",
+        "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=",
+    ),
+}
+"""Headers of an announcement: what each says, and an example."""
 
 
 def publish(app: FastAPI) -> None:
@@ -70,8 +80,48 @@ def _schema(app: FastAPI) -> dict[str, Any]:
         "ApiKey": {"type": "http", "scheme": "bearer", "description": "An API key, where the service needs one."}
     }
     components["headers"] = OF_EVERY_ANSWER
+    document["webhooks"] = {"jobEnded": {"post": _announcement(schemas["Job"])}}
     _tidy(document["paths"])
     return document
+
+
+def _announcement(job: dict[str, Any]) -> dict[str, Any]:
+    """What a spec's ``webhook`` has posted: the type of the job's end, and the job without its longest fields."""
+    names = [name for name in job["properties"] if name not in SKIPPED_FIELDS]
+    data = {"type": "object", "properties": {name: job["properties"][name] for name in names}, "required": names}
+    types = sorted(f"job.{status}" for status in TERMINAL)
+    properties = {
+        "type": {"type": "string", "enum": types, "description": "How the job ended."},
+        "timestamp": {"type": "string", "format": "date-time", "description": "When the job ended."},
+        "data": data | {"description": "The job, without its spec."},
+    }
+    ended = example_job("succeeded")
+    example = {
+        "type": "job.succeeded",
+        "timestamp": ended["finished_at"],
+        "data": {name: ended[name] for name in names},
+    }
+    schema = {"type": "object", "properties": properties, "required": list(properties)}
+    return {
+        "summary": "A job has ended",
+        "description": "Sent to the `webhook` of the spec, signed as Standard Webhooks says, up to eight times.",
+        "operationId": "job_ended",
+        "tags": ["webhooks"],
+        "parameters": [_signed(name, *about) for name, about in SIGNATURE.items()],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}},
+        "responses": {
+            "2XX": {"description": "Received. Answer within seconds, and work on it afterwards."},
+            "410": {"description": "No more attempts, please."},
+            "default": {"description": "Not received: it is sent again later."},
+        },
+    }
+
+
+def _signed(name: str, description: str, example: str) -> dict[str, Any]:
+    schema = {"type": "string"}
+    return {
+        "name": name, "in": "header", "required": True, "description": description, "schema": schema, "example": example
+    }  # fmt: skip
 
 
 def _tidy(paths: dict[str, Any]) -> None:
@@ -82,8 +132,19 @@ def _tidy(paths: dict[str, Any]) -> None:
             if parameter := MADE_BY.get(operation["operationId"]):
                 operation["responses"]["202"]["links"] = _links(parameter)
             for answer in operation["responses"].values():
+                _name_instance(answer, path)
                 shared = {name: {"$ref": f"#/components/headers/{name}"} for name in OF_EVERY_ANSWER}
                 answer["headers"] = answer.get("headers", {}) | shared
+
+
+def _name_instance(answer: dict[str, Any], path: str) -> None:
+    """A problem's example names the route that it stands at."""
+    ids = {"{job_id}": EXAMPLE_JOB_ID, "{batch_id}": EXAMPLE_JOB_ID.replace("job", "batch")}
+    for parameter, example in (ids | {"{name}": "gpt5", "{key}": "ana-laptop"}).items():
+        path = path.replace(parameter, example)
+    for content in answer.get("content", {}).values():
+        for example in content.get("examples", {}).values():
+            example["value"]["instance"] = path
 
 
 def _links(parameter: str) -> dict[str, Any]:

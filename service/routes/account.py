@@ -70,7 +70,7 @@ async def list_keys(parts: PartsOf, caller: Admin) -> Response:
     operation_id="create_key",
     status_code=201,
     openapi_extra=doc.json_body("NewKey", {"name": "ana-laptop", "scopes": ["read", "submit"]}),
-    responses={**doc.answer(201, "The key, with its secret.", CreatedKey), **doc.problems(400, 408, 413, 415)},
+    responses={**doc.answer(201, "The key, with its secret.", CreatedKey), **doc.problems(*doc.BODY)},
 )
 async def create_key(request: Request, parts: PartsOf, caller: Admin) -> Response:
     """The secret is shown in this answer and never again. Needs the scope `admin`."""
@@ -99,7 +99,7 @@ async def _read_new_key(request: Request, parts: Parts) -> NewKey:
     summary="Revoke an API key",
     operation_id="revoke_key",
     status_code=204,
-    responses={**doc.answer(204, "It opens nothing any more."), **doc.problems(404)},
+    responses={**doc.answer(204, "It opens nothing any more."), **doc.problems(not_found="There is no such key")},
 )
 async def revoke_key(
     key: Annotated[

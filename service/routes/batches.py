@@ -39,7 +39,15 @@ _EXAMPLE = {"jobs": [doc.EXAMPLE_SPEC]}
             RateLimit=doc.RATE_LIMIT,
             RateLimit_Policy=doc.RATE_POLICY,
         ),
-        **doc.problems(400, 404, 408, 409, 413, 415, 429),
+        **doc.problems(
+            *doc.BODY,
+            "invalid_spec",
+            "idempotency_key_in_flight",
+            "idempotency_key_reused",
+            "quota_exceeded",
+            "store_full",
+            unknown_batch="The batch that this `Idempotency-Key` made has expired",
+        ),
     },
 )
 async def submit_batch(request: Request, parts: PartsOf, caller: Submitter, key: IdempotencyKey) -> Response:
@@ -74,7 +82,7 @@ def _specs(parts: Parts, document: object) -> list[JobSpec]:
     "/v1/batches/{batch_id}",
     summary="One batch",
     operation_id="get_batch",
-    responses={**doc.answer(200, "The batch as it is now.", Batch), **doc.problems(404)},
+    responses={**doc.answer(200, "The batch as it is now.", Batch), **doc.problems("unknown_batch")},
 )
 async def get_batch(batch_id: BatchId, parts: PartsOf, caller: Reader) -> Response:
     """Its jobs, and how many are in each state."""
@@ -88,7 +96,7 @@ async def get_batch(batch_id: BatchId, parts: PartsOf, caller: Reader) -> Respon
     responses={
         **doc.answer(200, "Every job has ended.", Batch),
         **doc.answer(202, "Some jobs are still being stopped.", Batch),
-        **doc.problems(404),
+        **doc.problems("unknown_batch"),
     },
 )
 async def cancel_batch(batch_id: BatchId, parts: PartsOf, caller: Submitter) -> Response:

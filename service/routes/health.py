@@ -25,7 +25,7 @@ PATIENCE_S = 3.0
     "/livez",
     summary="Is the process alive?",
     operation_id="get_livez",
-    responses={**doc.answer(200, "It answers.", Liveness), **doc.only_problems(422, 500)},
+    responses={**doc.answer(200, "It answers.", Liveness), **doc.only_problems("invalid_parameter", "internal")},
 )
 async def get_livez() -> Response:
     """Depends on nothing else: restarting this process would not cure a broker that is down."""
@@ -39,7 +39,7 @@ async def get_livez() -> Response:
     responses={
         **doc.answer(200, "Yes. A component may still be missing: without workers, jobs wait.", Readiness),
         **doc.answer(503, "No; the components say why.", Readiness, Retry_After=doc.RETRY_AFTER),
-        **doc.only_problems(422, 500),
+        **doc.only_problems("invalid_parameter", "internal"),
     },
 )
 async def get_readyz(parts: PartsOf) -> Response:
@@ -87,7 +87,7 @@ async def _models(parts: Parts) -> ComponentHealth:
     "/version",
     summary="What is running?",
     operation_id="get_version",
-    responses={**doc.answer(200, "Versions.", Version), **doc.only_problems(422, 500)},
+    responses={**doc.answer(200, "Versions.", Version), **doc.only_problems("invalid_parameter", "internal")},
 )
 async def get_version() -> Response:
     """Version of pathpatch and of its API."""

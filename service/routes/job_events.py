@@ -42,7 +42,7 @@ _STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
             "content": {EVENT_STREAM: {"schema": {"type": "string"}, "example": _EXAMPLE}},
         },
         **doc.answer(204, "As a stream: nothing follows this `Last-Event-ID`, so do not reconnect."),
-        **doc.problems(404, 406, 429),
+        **doc.problems("unknown_job", "not_acceptable", "rate_limited"),
     },
 )
 async def list_job_events(

@@ -28,7 +28,9 @@ LARGE_BYTES = 2**19
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _TEXT: dict[str, Any] = {"schema": {"type": "string"}}
 _CSV = _TEXT | {
-    "example": "metric,example,patched,orig,new\nattention,0,0.0812,0.6634,0.0127\nattention,1,0.0407,0.7001,0.0093\n"
+    "example": f"metric,title,example,{','.join(results.CSV_ARRAYS)}\r\n"
+    'attention_diff,"attention end → IO minus end → S1, head 3.0",0,'
+    "0.0812,0.6634,0.0127,0.0611,0.0204,0.0014,0.0021,,,\r\n"
 }
 _PLOTLY_JSON = {
     "schema": {"type": "object"},
@@ -46,7 +48,7 @@ _OTHERS = {
         Retry_After=doc.RETRY_AFTER,
     ),
     **doc.answer(304, "Nothing changed since that `ETag`.", ETag=doc.ETAG, Vary=doc.CACHED_BY),
-    **doc.problems(404, 406, 409, 410),
+    **doc.problems("unknown_job", "not_acceptable", "no_result", "result_expired"),
 }
 _JOB = {"application/json": {"schema": {"$ref": "#/components/schemas/Job"}, "example": doc.example_job("running")}}
 

@@ -60,7 +60,15 @@ async def _parsed(parts: Parts, body: bytes, document: object) -> JobSpec:
             **_SUBMIT_HEADERS,
         ),
         **doc.answer(202, "Accepted; `Location` is the job.", Job, doc.example_job("queued"), **_SUBMIT_HEADERS),
-        **doc.problems(400, 404, 408, 409, 413, 415, 429),
+        **doc.problems(
+            *doc.BODY,
+            "invalid_spec",
+            "idempotency_key_in_flight",
+            "idempotency_key_reused",
+            "quota_exceeded",
+            "store_full",
+            unknown_job="The job that this `Idempotency-Key` made was erased",
+        ),
     },
 )
 async def submit_job(
@@ -95,7 +103,7 @@ async def _accept(request: Request, parts: Parts, caller: Caller, key: str | Non
     openapi_extra=_SPEC_BODY,
     responses={
         **doc.answer(200, "The spec can run; this is what it would do.", ValidationReport),
-        **doc.problems(400, 408, 413, 415),
+        **doc.problems(*doc.BODY, "invalid_spec"),
     },
 )
 async def validate_job(request: Request, parts: PartsOf, caller: ReaderOrSubmitter) -> Response:
@@ -154,7 +162,7 @@ def _tag(given: str) -> tuple[str, str]:
     responses={
         **doc.answer(200, "The job as it is now.", Job, doc.example_job("running"), **_HEADERS),
         **doc.answer(304, "Nothing changed since that `ETag`.", **_HEADERS),
-        **doc.problems(404),
+        **doc.problems("unknown_job"),
     },
 )
 async def get_job(
@@ -185,7 +193,7 @@ async def get_job(
             ETag=doc.ETAG,
             Retry_After=doc.RETRY_AFTER,
         ),
-        **doc.problems(404, 409),
+        **doc.problems("unknown_job", "job_not_cancellable"),
     },
 )
 async def cancel_job(job_id: JobId, parts: PartsOf, caller: Submitter) -> Response:
@@ -201,7 +209,10 @@ async def cancel_job(job_id: JobId, parts: PartsOf, caller: Submitter) -> Respon
     summary="Erase a job",
     operation_id="delete_job",
     status_code=204,
-    responses={**doc.answer(204, "Record, events and result are gone."), **doc.problems(404, 409)},
+    responses={
+        **doc.answer(204, "Record, events and result are gone."),
+        **doc.problems("unknown_job", "job_still_running"),
+    },
 )
 async def delete_job(job_id: JobId, parts: PartsOf, caller: Submitter) -> Response:
     """Erase record, events and result of a job that is queued or has ended."""

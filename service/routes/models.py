@@ -43,7 +43,7 @@ async def list_models(parts: PartsOf, caller: Reader) -> Response:
     "/v1/models/{name}",
     summary="One model",
     operation_id="get_model",
-    responses={**doc.answer(200, "The model.", ModelInfo), **doc.problems(404)},
+    responses={**doc.answer(200, "The model.", ModelInfo), **doc.problems(not_found="There is no such model")},
 )
 async def get_model(
     name: Annotated[str, Path(max_length=128, description="Its name in the registry.", examples=["gpt2-small"])],

@@ -1,5 +1,7 @@
 """The published schema is true: schemathesis finds no answer that it does not describe, and a generator can use it."""
 
+import csv
+import io
 import json
 import os
 import subprocess
@@ -12,12 +14,14 @@ from typing import Any
 
 import httpx
 import pytest
+from jsonschema import Draft202012Validator
 
 from api_schemas.jobs import TERMINAL, Job
 from job_store.store import JobStore
 from service.app import create_app
 from service.documented import EXAMPLE_SPEC
 from service.errors import PROBLEM_TYPE
+from service.results import CSV_ARRAYS
 from service.settings import Settings
 from tests.embedded_valkey import EmbeddedValkey
 from tests.live_service import ROOT, LiveService, WorkerHand, live_service
@@ -62,7 +66,9 @@ def test_every_error_is_a_documented_problem_with_an_example(schema: dict[str, A
             if int(status) >= 400 and name != "GET /readyz":
                 content = answer["content"][PROBLEM_TYPE]
                 assert content["schema"]["$ref"].endswith("/Problem"), (name, status)
-                assert content["example"]["status"] == int(status)
+                for code, example in content["examples"].items():
+                    assert (example["value"]["code"], example["value"]["status"]) == (code, int(status))
+                    assert f"`{code}`" in answer["description"], (name, status)
             if status in ("429", "503"):
                 assert "Retry-After" in answer["headers"], (name, status)
 
@@ -99,6 +105,44 @@ def test_the_examples_of_jobs_are_jobs_as_they_are_answered(schema: dict[str, An
                 assert job.done == (job.finished_at is not None) == (job.status in TERMINAL)
                 statuses.add(job.status)
     assert statuses == {"queued", "running", "succeeded", "cancelling", "cancelled"}
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "codes"),
+    [
+        ("POST /v1/jobs", "404", {"unknown_job"}),
+        ("POST /v1/jobs", "409", {"idempotency_key_in_flight"}),
+        ("POST /v1/jobs", "422", {"idempotency_key_reused", "invalid_parameter", "invalid_spec"}),
+        ("DELETE /v1/jobs/{job_id}", "409", {"job_still_running"}),
+        ("POST /v1/jobs/{job_id}/cancel", "409", {"job_not_cancellable"}),
+        ("GET /v1/jobs/{job_id}/result", "409", {"no_result"}),
+        ("GET /v1/jobs/{job_id}/events", "429", {"rate_limited"}),
+        ("GET /v1/batches/{batch_id}", "404", {"unknown_batch"}),
+        ("GET /v1/models/{name}", "404", {"not_found"}),
+        ("GET /livez", "422", {"invalid_parameter"}),
+    ],
+)
+def test_each_route_names_its_own_codes(schema: dict[str, Any], name: str, status: str, codes: set[str]) -> None:
+    """One status means another thing on another route."""
+    content = dict(_operations(schema))[name]["responses"][status]["content"][PROBLEM_TYPE]
+    assert set(content["examples"]) == codes
+
+
+def test_the_example_of_csv_has_the_columns_that_come(schema: dict[str, Any]) -> None:
+    """Somebody writes a parser from it."""
+    columns = ["metric", "title", "example", *CSV_ARRAYS]
+    example = schema["paths"]["/v1/jobs/{job_id}/result"]["get"]["responses"]["200"]["content"]["text/csv"]["example"]
+    header, row = csv.reader(io.StringIO(example))
+    assert header == columns and len(row) == len(columns)
+
+
+def test_the_example_of_a_webhook_fits_its_schema(schema: dict[str, Any]) -> None:
+    """Receivers are generated from it."""
+    posted = schema["webhooks"]["jobEnded"]["post"]
+    content = posted["requestBody"]["content"]["application/json"]
+    validator = Draft202012Validator({**content["schema"], "components": schema["components"]})
+    validator.validate(content["example"])
+    assert {parameter["name"] for parameter in posted["parameters"]} >= {"webhook-id", "webhook-signature"}
 
 
 def _has_example(schema: dict[str, Any], described: dict[str, Any]) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from jsonschema import Draft202012Validator
 from standardwebhooks import Webhook
 
 from job_store.store import JobStore
@@ -113,6 +114,12 @@ def test_the_end_of_a_job_is_announced_once_and_signed(
     assert message["type"] == "job.succeeded"
     assert message["data"]["id"] == job["id"] and "spec" not in message["data"]
     assert b"dataset" not in body
+    schema = home.get("/openapi.json").json()
+    posted = schema["webhooks"]["jobEnded"]["post"]
+    content = posted["requestBody"]["content"]["application/json"]["schema"]
+    Draft202012Validator({**content, "components": schema["components"]}).validate(message)
+    assert set(message["data"]) == set(content["properties"]["data"]["properties"])
+    assert {parameter["name"] for parameter in posted["parameters"]} <= {name.lower() for name in headers}
 
 
 def test_a_receiver_that_fails_at_first_gets_the_same_message_again(
