@@ -1,5 +1,6 @@
 """Webhooks against a real receiver: signed, retried, never redirected, never to a private address unless allowed."""
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -15,10 +16,11 @@ from standardwebhooks import Webhook
 from job_store.store import JobStore
 from service.webhook_delivery import Refused, checked_url, is_public
 from tests.embedded_valkey import EmbeddedValkey, embedded_valkey, free_port
-from tests.live_service import LiveService, WorkerHand, live_service, spec
+from tests.live_service import ROOT, LiveService, WorkerHand, live_service, spec
 
 pytestmark = pytest.mark.integration
 
+HTTP_PAGE = ROOT / "docs/http.md"
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 HOME = {"webhook_secret": SECRET, "webhook_allow_http": "1", "webhook_allow_private": "1"}
 QUICK = {"webhook_first_retry_s": "0", "webhook_timeout_s": "0.5"}
@@ -120,6 +122,20 @@ def test_the_end_of_a_job_is_announced_once_and_signed(
     Draft202012Validator({**content, "components": schema["components"]}).validate(message)
     assert set(message["data"]) == set(content["properties"]["data"]["properties"])
     assert {parameter["name"] for parameter in posted["parameters"]} <= {name.lower() for name in headers}
+
+
+def test_the_documentation_verifies_what_is_sent(home: httpx.Client, worker: WorkerHand, receiver: Receiver) -> None:
+    """With the library and by hand, and refuses a body that was changed."""
+    code = re.findall(r"^```python\n(.*?)^```", HTTP_PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    named: dict[str, Any] = {}
+    exec("\n".join(code), named)  # noqa: S102 - our own page
+    _announced(home, worker, receiver.url)
+    _eventually(lambda: receiver.received)
+    headers, body = receiver.received[0]
+    assert named["verified"](body, headers, SECRET)["type"] == "job.succeeded"
+    assert named["is_genuine"](body, headers, SECRET)
+    assert not named["is_genuine"](body + b" ", headers, SECRET)
+    assert not named["is_genuine"](body, headers | {"webhook-timestamp": "1795426200"}, SECRET)
 
 
 def test_a_receiver_that_fails_at_first_gets_the_same_message_again(
