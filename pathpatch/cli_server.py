@@ -64,7 +64,8 @@ def me(json: AsJson = False, url: Url = DEFAULT_URL) -> None:
     if json:
         print_json(as_json(caller))
         return
-    print(f"{caller.name} ({caller.id}), may {', '.join(caller.scopes)}")
+    end = f", until {caller.expires_at:%Y-%m-%d %H:%M} UTC" if caller.expires_at else ""
+    print(f"{caller.name} ({caller.id}), may {', '.join(caller.scopes)}{end}")
     limits, use = as_json(caller.limits), as_json(caller.use)
     kinds = (("used", use), ("limit", limits))
     rows = [(kind, name, _said(value)) for kind, numbers in kinds for name, value in numbers.items()]

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -212,8 +212,8 @@ def test_a_name_that_several_keys_have_revokes_none_of_them(anyone: httpx.Client
     assert anyone.delete("/v1/keys/svc", headers=_as(ADMIN)).status_code == 204
 
 
-def _cli(service: LiveService, *words: str) -> "subprocess.CompletedProcess[str]":
-    environment = os.environ | {"PATHPATCH_URL": service.url, "PATHPATCH_API_KEY": ADMIN, "COLUMNS": "300"}
+def _cli(service: LiveService, *words: str, key: str = ADMIN) -> "subprocess.CompletedProcess[str]":
+    environment = os.environ | {"PATHPATCH_URL": service.url, "PATHPATCH_API_KEY": key, "COLUMNS": "300"}
     command = [sys.executable, "-m", "pathpatch.cli", *words]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
 
@@ -253,11 +253,13 @@ def test_an_expired_key_opens_nothing(anyone: httpx.Client, store: JobStore) -> 
     assert re.search(rf"'old' expired at {time.gmtime().tm_year}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", refused.json()["detail"])
 
 
-def test_me_tells_when_the_key_ends(anyone: httpx.Client) -> None:
+def test_me_tells_when_the_key_ends(anyone: httpx.Client, guarded_service: LiveService) -> None:
     """A robot can ask for another key in time; of one without an end the field is null."""
     soon, never = _new_key(anyone, "soon", expires_after_s=3600), _new_key(anyone, "never")
     ends = datetime.fromisoformat(anyone.get("/v1/me", headers=soon).json()["expires_at"]).timestamp()
     assert 3500 < ends - time.time() <= 3600
+    told = _cli(guarded_service, "me", key=soon["Authorization"].removeprefix("Bearer ")).stdout
+    assert f", until {datetime.fromtimestamp(ends, UTC):%Y-%m-%d %H:%M} UTC\n" in told
     assert anyone.get("/v1/me", headers=never).json()["expires_at"] is None
 
 

@@ -200,6 +200,9 @@ def test_a_running_job_cannot_be_deleted(client: httpx.Client, worker: WorkerHan
     worker.take()
     answer = client.delete(job["links"]["self"])
     assert (answer.status_code, answer.json()["code"]) == (409, "job_still_running")
+    assert f"{job['id']} is running: cancel it and wait" in answer.json()["detail"]
+    client.post(job["links"]["cancel"])
+    assert f"{job['id']} is cancelling: wait until it has ended" in client.delete(job["links"]["self"]).json()["detail"]
 
 
 def test_a_failed_job_carries_a_problem(client: httpx.Client, worker: WorkerHand) -> None:
