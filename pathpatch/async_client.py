@@ -15,6 +15,7 @@ from pathpatch.connection import RECONNECT_S, Connection
 from pathpatch.handles import AsyncJobHandle
 from pathpatch.progress import Choice, Told, display
 from pathpatch.results import Result
+from pathpatch.retries import AWAY, Lost
 from pathpatch.wire import Answer, Call, SpecLike
 
 Value = TypeVar("Value")
@@ -135,6 +136,8 @@ class AsyncClient:
     async def _stream(self, call: Call[None]) -> AsyncIterator[JobEvent]:
         reader = wire.EventReader()
         async with self._http.stream(call.method, call.path, **self._connection.arguments(call)) as response:
+            if response.status_code in AWAY:
+                return  # asked again, with retries, by whoever follows
             if response.status_code >= 400:
                 await response.aread()
                 call.read(self._connection.answer(response))
@@ -151,7 +154,7 @@ class AsyncClient:
 
     async def submit_batch(self, specs: Sequence[SpecLike]) -> Batch:
         """Queue at most 1000 experiments as one batch, all or none; it can be looked at and cancelled as one."""
-        return await self._call(wire.submit_batch(list(specs), flows.new_key()))
+        return await self._run(flows.submit_batch(list(specs)))
 
     async def batch(self, batch_id: str) -> Batch:
         """A batch and the states of its jobs."""
@@ -227,7 +230,7 @@ class AsyncClient:
             elif told is not None:
                 told(effect.job)
 
-    async def _send(self, call: Call[Any]) -> Answer | flows.Lost:
+    async def _send(self, call: Call[Any]) -> Answer | Lost:
         try:
             response = await self._http.request(call.method, call.path, **self._connection.arguments(call))
         except httpx.TransportError as exc:

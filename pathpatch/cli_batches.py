@@ -30,9 +30,9 @@ def wait_for_batch(client: "Client", batch_id: str, timeout_s: float | None) -> 
     Raises:
         WaitTimedOut: One has not, after ``timeout_s``.
     """
-    for job_id in client.batch(batch_id).jobs:
-        client.get(job_id).wait(timeout_s=timeout_s, progress=False)
-    return client.batch(batch_id)
+    from pathpatch import flows
+
+    return client._run(flows.wait_for_batch(batch_id, timeout_s))
 
 
 def has_succeeded(batch: Batch) -> bool:

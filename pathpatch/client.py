@@ -24,6 +24,7 @@ from pathpatch.connection import RECONNECT_S, Connection
 from pathpatch.handles import AsyncJobHandle, JobHandle
 from pathpatch.progress import Choice, Told, display
 from pathpatch.results import Result
+from pathpatch.retries import AWAY, Lost
 from pathpatch.wire import Answer, Call, SpecLike
 
 __all__ = ["AsyncClient", "AsyncJobHandle", "Client", "JobHandle"]
@@ -155,6 +156,8 @@ class Client:
     def _stream(self, call: Call[None]) -> Iterator[JobEvent]:
         reader = wire.EventReader()
         with self._http.stream(call.method, call.path, **self._connection.arguments(call)) as response:
+            if response.status_code in AWAY:
+                return  # asked again, with retries, by whoever follows
             if response.status_code >= 400:
                 response.read()
                 call.read(self._connection.answer(response))
@@ -171,7 +174,7 @@ class Client:
 
     def submit_batch(self, specs: Sequence[SpecLike]) -> Batch:
         """Queue at most 1000 experiments as one batch, all or none; it can be looked at and cancelled as one."""
-        return self._call(wire.submit_batch(list(specs), flows.new_key()))
+        return self._run(flows.submit_batch(list(specs)))
 
     def batch(self, batch_id: str) -> Batch:
         """A batch and the states of its jobs."""
@@ -247,7 +250,7 @@ class Client:
             elif told is not None:
                 told(effect.job)
 
-    def _send(self, call: Call[Any]) -> Answer | flows.Lost:
+    def _send(self, call: Call[Any]) -> Answer | Lost:
         try:
             response = self._http.request(call.method, call.path, **self._connection.arguments(call))
         except httpx.TransportError as exc:

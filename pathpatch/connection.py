@@ -11,8 +11,8 @@ import httpx
 
 from api_schemas.errors import Unauthenticated
 from pathpatch import __version__
-from pathpatch.flows import MOST_RETRIES, Lost
 from pathpatch.problems import Unreachable
+from pathpatch.retries import MOST_RETRIES, Lost
 from pathpatch.wire import Answer, Call
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -28,13 +28,15 @@ class VersionMismatch(UserWarning):
     """Client and service are of different versions: something may not be understood."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Connection:
     """A service's address and the key to it."""
 
     url: str
     api_key: str | None
     timeout_s: float
+    is_known: bool = False
+    """Whether a service has answered there: if it is gone now, it may come back."""
 
     @classmethod
     def of(cls, url: str | None, api_key: str | None, timeout_s: float) -> "Connection":
@@ -92,11 +94,13 @@ class Connection:
                 VersionMismatch,
                 stacklevel=6,
             )
-        return Answer(response.status_code, response.headers, response.content)
+        self.is_known = self.is_known or theirs is not None
+        return Answer(response.status_code, response.headers, response.content, self.is_known)
 
     def lost(self, error: httpx.TransportError) -> Lost:
         """A request that got no answer. A port of this machine that refuses will hardly answer in a few seconds."""
         never_left = isinstance(error, _NEVER_LEFT)
         is_refused_here = never_left and self.is_loopback
         why = str(error) or type(error).__name__
-        return Lost(self.url, why, never_left, retries=FEW_RETRIES if is_refused_here else MOST_RETRIES)
+        retries = FEW_RETRIES if is_refused_here else MOST_RETRIES
+        return Lost(self.url, why, never_left, retries, self.is_known)

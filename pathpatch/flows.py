@@ -4,27 +4,24 @@ A flow is a generator. It yields ``Send`` (and is sent an ``Answer``, or the ``L
 ``Pause`` or ``Tell``; what it returns is the outcome.
 """
 
-import random
 import time
 import uuid
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
 from typing import Any, TypeVar
 
-from api_schemas.jobs import TERMINAL, Job, JobEvent
+from api_schemas.jobs import TERMINAL, Batch, Job, JobEvent
 from api_schemas.spec import JobSpec
 from pathpatch import wire
 from pathpatch.problems import JobFailed, ServiceError, Unreachable, WaitTimedOut
 from pathpatch.results import Result
+from pathpatch.retries import Clock, Lost, Patience, Retries
 from pathpatch.wire import Answer, Call, SpecLike
 
 Value = TypeVar("Value")
-MOST_RETRIES = 5
-LONGEST_PAUSE_S = 60.0
 BATCH_SIZE = 1000
+PATIENT = Patience()
 _WATCHED_WAIT_S = 1.0
-_TRANSIENT = frozenset({429, 502, 503, 504})
 
 
 @dataclass(frozen=True)
@@ -32,17 +29,6 @@ class Send:
     """Send a request."""
 
     call: Call[Any]
-
-
-@dataclass(frozen=True)
-class Lost:
-    """A request that got no answer. ``never_left``: the service certainly did not see it."""
-
-    url: str
-    why: str
-    never_left: bool
-    retries: int = MOST_RETRIES
-    """How many more attempts are worth while."""
 
 
 @dataclass(frozen=True)
@@ -61,42 +47,26 @@ class Tell:
 
 Effect = Send | Pause | Tell
 Flow = Generator[Effect, Any, Value]
-Clock = Callable[[], float]
 
 
-def exchange(call: Call[Value]) -> Flow[Value]:
+def exchange(call: Call[Value], patience: Patience | None = None) -> Flow[Value]:
     """Send a request, again where that is safe and may help.
 
     Raises:
         ServiceError: The service refused.
         Unreachable: No answer came.
     """
-    for attempt in count():
+    retries = Retries(call, patience)
+    while True:
         outcome: Answer | Lost = yield Send(call)
-        pause_s = _pause_before_retry(call, outcome, attempt)
+        pause_s = retries.pause_after(outcome)
         if pause_s is not None:
             yield Pause(pause_s)
+            call = call.unheld()
         elif isinstance(outcome, Lost):
             raise Unreachable(outcome.url, outcome.why)
         else:
             return call.read(outcome)
-    raise AssertionError("count() does not end")
-
-
-def _pause_before_retry(call: Call[Any], outcome: Answer | Lost, attempt: int) -> float | None:
-    """Seconds before the next attempt, or None to accept the outcome."""
-    if attempt >= MOST_RETRIES:
-        return None
-    backoff_s = min(0.25 * 2**attempt, 8.0) * random.uniform(0.75, 1.25)
-    if isinstance(outcome, Lost):
-        is_worth_it = attempt < outcome.retries and (outcome.never_left or call.is_repeatable)
-        return backoff_s if is_worth_it else None
-    asked_s = outcome.retry_after_s
-    is_in_flight = outcome.status == 409 and asked_s is not None and "idempotency-key" in call.headers
-    if not is_in_flight and (outcome.status not in _TRANSIENT or not call.is_repeatable or outcome.is_final):
-        return None
-    pause_s = backoff_s if asked_s is None else max(asked_s, 0.05)
-    return pause_s if pause_s <= LONGEST_PAUSE_S else None
 
 
 def new_key() -> str:
@@ -104,18 +74,26 @@ def new_key() -> str:
     return uuid.uuid4().hex
 
 
-def submit(spec: SpecLike) -> Flow[Job]:
+def submit(spec: SpecLike, patience: Patience = PATIENT) -> Flow[Job]:
     """Submit one job."""
-    return (yield from exchange(wire.submit(spec, new_key())))
+    return (yield from exchange(wire.submit(spec, new_key()), patience))
 
 
-def wait(job: Job, timeout_s: float | None, is_watched: bool, clock: Clock = time.monotonic) -> Flow[Job]:
+def wait(
+    job: Job, timeout_s: float | None, is_watched: bool, since: float | None = None, clock: Clock = time.monotonic
+) -> Flow[Job]:
     """The job as it ended.
+
+    Args:
+        timeout_s: Counts from now, or from ``since``, by the clock.
 
     Raises:
         WaitTimedOut: ``timeout_s`` passed first.
+        Unreachable: The service was away when it passed; without it, for ``OUTAGE_S``.
     """
-    deadline = None if timeout_s is None else clock() + timeout_s
+    started = clock() if since is None else since
+    deadline = None if timeout_s is None else started + timeout_s
+    patience = Patience.of(timeout_s, started, job.id)
     while True:
         if is_watched:
             yield Tell(job)
@@ -126,52 +104,75 @@ def wait(job: Job, timeout_s: float | None, is_watched: bool, clock: Clock = tim
             raise WaitTimedOut(job.id, job.status, timeout_s)
         hold_s = min(_WATCHED_WAIT_S if is_watched else wire.LONGEST_WAIT_S, max(left_s, 0.1))
         asked_at = clock()
-        job = yield from exchange(wire.get_job(job.id, hold_s))
+        job = yield from exchange(wire.get_job(job.id, hold_s), patience)
         if job.status not in TERMINAL and clock() - asked_at < min(hold_s, 0.2):
             yield Pause(0.2)  # the service did not hold the answer back
 
 
-def result(job: Job, timeout_s: float | None, is_watched: bool) -> Flow[Result]:
-    """The job's result, when it has ended.
+def result(job: Job, timeout_s: float | None, is_watched: bool, since: float | None = None) -> Flow[Result]:
+    """The job's result, when it has ended; arguments as of ``wait``.
 
     Raises:
         JobFailed: It ended without one.
         WaitTimedOut: It did not end in time.
     """
-    ended = yield from wait(job, timeout_s, is_watched)
+    started = time.monotonic() if since is None else since
+    patience = Patience.of(timeout_s, started, job.id)
+    ended = yield from wait(job, timeout_s, is_watched, started)
     if ended.status != "succeeded":
         raise JobFailed(ended.id, ended.status, ended.error)
     spec = ended.spec.model_dump(mode="json", exclude_none=True)
-    found = yield from exchange(wire.get_result(ended.id, spec))
+    found = yield from exchange(wire.get_result(ended.id, spec), patience)
     if found is None:
         raise AssertionError("a job that succeeded has a result")
     if not found.has_position_axis:
         return found
-    return replace(found, prompt_tokens=(yield from _first_prompt(ended.spec)))
+    return replace(found, prompt_tokens=(yield from _first_prompt(ended.spec, patience)))
 
 
-def _first_prompt(spec: JobSpec) -> Flow[list[str] | None]:
+def _first_prompt(spec: JobSpec, patience: Patience) -> Flow[list[str] | None]:
     """The tokens that positions are labelled with; None if they cannot be told any more."""
     try:
-        report = yield from exchange(wire.validate(spec))
+        report = yield from exchange(wire.validate(spec), patience)
     except ServiceError:
         return None
     return report.examples[0].orig if report.examples else None
 
 
 def run(spec: SpecLike, timeout_s: float | None, is_watched: bool) -> Flow[Result]:
-    """Submit, wait, fetch."""
-    job = yield from submit(spec)
-    return (yield from result(job, timeout_s, is_watched))
+    """Submit, wait, fetch, all within ``timeout_s``."""
+    started = time.monotonic()
+    job = yield from submit(spec, Patience.of(timeout_s, started))
+    return (yield from result(job, timeout_s, is_watched, started))
+
+
+def submit_batch(specs: Sequence[SpecLike]) -> Flow[Batch]:
+    """Submit several jobs, all or none."""
+    return (yield from exchange(wire.submit_batch(specs, new_key()), PATIENT))
+
+
+def wait_for_batch(batch_id: str, timeout_s: float | None) -> Flow[Batch]:
+    """A batch, every job of which has ended.
+
+    Raises:
+        WaitTimedOut: One has not, when ``timeout_s`` had passed.
+    """
+    started = time.monotonic()
+    patience = Patience.of(timeout_s, started)
+    batch = yield from exchange(wire.get_batch(batch_id))
+    for job_id in batch.jobs:
+        job = yield from exchange(wire.get_job(job_id), patience)
+        yield from wait(job, timeout_s, False, started)
+    return (yield from exchange(wire.get_batch(batch_id), patience))
 
 
 def submit_all(specs: Sequence[SpecLike]) -> Flow[list[Job]]:
     """Submit many jobs, in batches that are accepted whole or not at all."""
     jobs = []
     for start in range(0, len(specs), BATCH_SIZE):
-        batch = yield from exchange(wire.submit_batch(specs[start : start + BATCH_SIZE], new_key()))
+        batch = yield from submit_batch(specs[start : start + BATCH_SIZE])
         for job_id in batch.jobs:
-            jobs.append((yield from exchange(wire.get_job(job_id))))
+            jobs.append((yield from exchange(wire.get_job(job_id), PATIENT)))
     return jobs
 
 
@@ -186,10 +187,11 @@ def map_results(specs: Sequence[SpecLike], timeout_s: float | None, is_watched: 
 
 def has_more_events(job_id: str, after: str | None) -> Flow[bool]:
     """Whether anything follows an event: more has happened already, or the job has not ended."""
-    page = yield from exchange(wire.list_events(job_id, after))
+    patience = Patience(job_id=job_id)
+    page = yield from exchange(wire.list_events(job_id, after), patience)
     if page.data:
         return True
-    job = yield from exchange(wire.get_job(job_id))
+    job = yield from exchange(wire.get_job(job_id), patience)
     return job.status not in TERMINAL
 
 

@@ -1,5 +1,6 @@
 """Handles of submitted jobs: what a job was when last asked, and what can be done with it."""
 
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,7 @@ class JobHandle(_Record):
 
         Raises:
             WaitTimedOut: ``timeout_s`` passed first; the job goes on.
+            Unreachable: The service went away and was not back when it passed (without it, after three minutes).
         """
         screen, is_watched = display(progress)
         with screen as told:
@@ -82,8 +84,9 @@ class JobHandle(_Record):
         Raises:
             JobFailed: It failed, was cancelled, or expired; carries the problem.
         """
+        started = time.monotonic()
         self.wait(progress=progress, timeout_s=timeout_s)
-        return self._client._run(flows.result(self.job, None, False))
+        return self._client._run(flows.result(self.job, timeout_s, False, started))
 
     def cancel(self) -> "JobHandle":
         """Cancel it; twice is fine."""
@@ -124,8 +127,9 @@ class AsyncJobHandle(_Record):
 
     async def result(self, *, progress: Choice = None, timeout_s: float | None = None) -> Result:
         """The result, when the job has ended."""
+        started = time.monotonic()
         await self.wait(progress=progress, timeout_s=timeout_s)
-        return await self._client._run(flows.result(self.job, None, False))
+        return await self._client._run(flows.result(self.job, timeout_s, False, started))
 
     async def cancel(self) -> "AsyncJobHandle":
         """Cancel it; twice is fine."""

@@ -119,13 +119,21 @@ class Unreachable(PathPatchingError):
     code = "unreachable"
     title = "No service answered"
     retryable = True
+    job_id: str | None = None
 
-    def __init__(self, url: str, why: str) -> None:
-        super().__init__(
-            f"nothing answered at {url} ({why}). Start a service with `pathpatch up`, name another one "
-            "in PATHPATCH_URL, or use `with pathpatch.local() as client:`"
-        )
+    def __init__(self, url: str, why: str, gone_s: float | None = None, job_id: str | None = None) -> None:
+        """``gone_s``: it had answered before, and its return was waited for. ``job_id``: by whom."""
+        if gone_s is None:
+            said = (
+                f"nothing answered at {url} ({why}). Start a service with `pathpatch up`, name another one "
+                "in PATHPATCH_URL, or use `with pathpatch.local() as client:`"
+            )
+        else:
+            said = f"the service at {url} went away and was not back after {gone_s:.0f} s ({why})"
+            said += f"; job {job_id} goes on when it is: wait for it again" if job_id else ""
+        super().__init__(said)
         self.url = url
+        self.job_id = job_id
 
 
 class WaitTimedOut(PathPatchingError, TimeoutError):

@@ -32,6 +32,8 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     content: bytes
+    is_known: bool = False
+    """Whether a pathpatch service has answered this client before or now: it is no wrong address."""
 
     def json(self) -> Any:
         """The body as JSON, or as text where it is none."""
@@ -49,8 +51,16 @@ class Answer:
     @property
     def is_final(self) -> bool:
         """Whether the service says that the same request will not succeed later either."""
+        return self._said("retryable") is False
+
+    @property
+    def code(self) -> Any:
+        """That of the problem, if it is one."""
+        return self._said("code")
+
+    def _said(self, name: str) -> Any:
         said = self.json()
-        return isinstance(said, dict) and said.get("retryable") is False
+        return said.get(name) if isinstance(said, dict) else None
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,11 @@ class Call(Generic[Value]):
     is_repeatable: bool = True
     wait_s: float = 0.0
     """How long the service may hold the answer back."""
+
+    def unheld(self) -> "Call[Value]":
+        """The same, to be answered at once."""
+        headers = {name: value for name, value in self.headers.items() if name != "prefer"}
+        return replace(self, headers=headers, wait_s=0.0)
 
 
 def check(answer: Answer) -> Answer:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -74,6 +75,12 @@ class LiveService:
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    def end(self, number: signal.Signals) -> None:
+        """Send the process a signal that ends it; ``start`` starts it again where it was."""
+        assert self._process is not None
+        self._process.send_signal(number)
+        self._process.wait(15)
 
     def stop(self) -> None:
         """End the process."""

@@ -9,12 +9,12 @@ import pytest
 
 import pathpatch as pp
 from api_schemas.errors import Unauthenticated
-from pathpatch import flows
 from pathpatch.connection import VersionMismatch
 from pathpatch.problems import JobFailed, ServiceError, Unreachable, WaitTimedOut
 from pathpatch.progress import text_bar
 from pathpatch.result_files import to_npz
 from pathpatch.results import Result
+from pathpatch.retries import MOST_RETRIES
 
 SPEC = {
     "model": {"name": "demo"},
@@ -140,7 +140,7 @@ def test_retries_end():
     service = Service(*[httpx.ConnectError("connection refused")] * 9)
     with pytest.raises(Unreachable, match="pathpatch up"):
         service.client().submit(SPEC)
-    assert len(service.asked) == flows.MOST_RETRIES + 1
+    assert len(service.asked) == MOST_RETRIES + 1
 
 
 def test_nothing_on_this_machine_is_told_at_once(no_pauses):
@@ -150,6 +150,19 @@ def test_nothing_on_this_machine_is_told_at_once(no_pauses):
     with pytest.raises(Unreachable, match=r"pathpatch\.local"):
         client.version()
     assert sum(no_pauses) < 1.0
+
+
+def test_a_full_store_is_told_although_the_service_is_known(no_pauses):
+    """It is there: that is no restart to wait minutes for."""
+    full = httpx.Response(
+        503,
+        json=PROBLEM | {"code": "store_full", "retryable": True},
+        headers={"retry-after": "2", "pathpatch-version": pp.__version__},
+    )
+    service = Service(*[full] * 9)
+    with pytest.raises(ServiceError, match="store_full"):
+        service.client().submit(SPEC)
+    assert len(service.asked) == MOST_RETRIES + 1 and sum(no_pauses) == 10.0
 
 
 def test_keys_are_made_listed_and_revoked():
