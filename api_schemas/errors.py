@@ -108,14 +108,20 @@ class ModelUnavailable(InvalidSpec):
 # Requests over HTTP
 
 
+def without_folder(sentence: str, folder: str) -> str:
+    """For the ``detail`` that clients read; the exception's own text, for the operator's log, names the folder."""
+    return sentence.replace(f" {folder}", "").replace(folder, "the folder") if folder else sentence
+
+
 class ModelNotFound(PathPatchingError):
     """A worker did not find a model's files."""
 
     code = "model_not_found"
     title = "The model's files were not found"
 
-    def __init__(self, name: str, looked_for: str) -> None:
+    def __init__(self, name: str, looked_for: str, folder: str = "") -> None:
         super().__init__(f"Model {name!r} was not found: {looked_for}")
+        self.detail = without_folder(self.detail, folder)
 
 
 class UnusableModel(PathPatchingError):
@@ -125,7 +131,8 @@ class UnusableModel(PathPatchingError):
     title = "The model's files cannot be used"
 
     def __init__(self, where: str, reason: str) -> None:
-        super().__init__(f"The model in {where} cannot be used: {reason}.")
+        super().__init__(f"The model in the folder {where} cannot be used: {reason}.")
+        self.detail = without_folder(self.detail, where)
 
 
 class SelfCheckFailed(PathPatchingError):

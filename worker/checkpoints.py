@@ -69,9 +69,9 @@ def find_checkpoint(name: str, registry: dict[str, ModelOrigin]) -> Checkpoint:
 
 def _read_local(name: str, folder: Path) -> Checkpoint:
     if not folder.is_dir():
-        raise ModelNotFound(name, f"looked for the folder {folder}, which does not exist.")
+        raise ModelNotFound(name, f"looked for the folder {folder}, which does not exist.", str(folder))
     if not (folder / "config.json").is_file():
-        raise ModelNotFound(name, f"looked for config.json in {folder}, which has none.")
+        raise ModelNotFound(name, f"looked for config.json in the folder {folder}, which has none.", str(folder))
     files = {path.name: path for pattern in REVISION_FILES for path in folder.glob(pattern)}
     digests = {file_name: _sha256(path) for file_name, path in files.items()}
     return _read(name, folder, local_revision(digests), None)
@@ -113,7 +113,9 @@ def _check_weight_files(name: str, folder: Path) -> None:
     if not names:
         pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
         if not pickles:
-            raise ModelNotFound(name, f"looked for model.safetensors in {folder}, which has none.")
+            raise ModelNotFound(
+                name, f"looked for model.safetensors in the folder {folder}, which has none.", str(folder)
+            )
         raise UnusableModel(
             str(folder),
             f"it holds only {', '.join(pickles)}, and pickled files are never loaded because they can run code; "
@@ -150,4 +152,5 @@ def _download(name: str, repository: str) -> Path:
             name,
             f"looked for {repository} in the local hub cache {constants.HF_HUB_CACHE}, and {hub}. "
             f"A local folder can be registered: PATHPATCH_MODELS={name}=FOLDER.",
+            str(constants.HF_HUB_CACHE),
         ) from exc

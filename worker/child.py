@@ -126,7 +126,7 @@ class Child:
             limit = f"{held.name} took longer than the {self._settings.shard_limit_s:g} s that a shard may take."
             return self._hand_in(held, fail(held, ShardTimeout.code, limit))
         except PathPatchingError as error:
-            log.warning("%s failed: %s: %s", held.name, error.code, error.detail)
+            log.warning("%s failed: %s: %s", held.name, error.code, error)
             return self._hand_in(held, fail(held, error.code, error.detail))
         except Exception as error:
             return self._report_unexpected(held, error)

@@ -224,8 +224,9 @@ def test_another_architecture_is_refused_by_name(
     """Weights that merely have fitting shapes would give numbers of no model."""
     folder = make_gpt2_folder()
     change_config(folder, **changes)
-    with pytest.raises(UnusableModel, match=message):
+    with pytest.raises(UnusableModel, match=message) as caught:
         load(folder, tmp_path)
+    assert str(folder) in str(caught.value) and str(folder) not in caught.value.detail  # clients read the detail
 
 
 def test_a_config_without_a_size_names_it(make_gpt2_folder: MakeFolder, tmp_path: Path) -> None:
@@ -242,8 +243,9 @@ def test_a_missing_file_is_named_with_its_folder(make_gpt2_folder: MakeFolder, t
     """The commonest mistake: the wrong folder."""
     folder = make_gpt2_folder()
     (folder / missing).unlink()
-    with pytest.raises(ModelNotFound, match=f"looked for {missing} in {folder}"):
+    with pytest.raises(ModelNotFound, match=f"looked for {missing} in the folder {folder}") as caught:
         load(folder, tmp_path)
+    assert f"looked for {missing} in the folder, which has none" in caught.value.detail
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
