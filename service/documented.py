@@ -13,7 +13,7 @@ _EXAMPLES: dict[str, str] = {
     "malformed_json": "the body is not valid JSON: unexpected character: line 1 column 9 (char 8)",
     "unauthenticated": "send an API key: `Authorization: Bearer pp_...`",
     "forbidden": "this needs the scope 'submit': the key 'web' has read",
-    "not_found": "There is no model 'gpt5': this server has demo, gpt2-small.",
+    "not_found": "There is nothing of this name.",
     "unknown_job": "There is no job 'job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E': it was deleted, never existed, or belongs to "
     "another key.",
     "unknown_batch": "There is no batch 'batch_01JZ8Q5W3T9V6X2Y4A7B0C1D2E': it never existed, has expired, or belongs "

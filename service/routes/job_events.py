@@ -42,7 +42,9 @@ _STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
             "content": {EVENT_STREAM: {"schema": {"type": "string"}, "example": _EXAMPLE}},
         },
         **doc.answer(204, "As a stream: nothing follows this `Last-Event-ID`, so do not reconnect."),
-        **doc.problems("unknown_job", "not_acceptable", "rate_limited"),
+        **doc.problems(
+            "unknown_job", "not_acceptable", rate_limited="As many event streams are open as are allowed: poll"
+        ),
     },
 )
 async def list_job_events(
