@@ -13,9 +13,10 @@ from api_schemas.models import ModelInfo
 from pathpatch import flows, key_calls, wire
 from pathpatch.connection import RECONNECT_S, Connection
 from pathpatch.handles import AsyncJobHandle
+from pathpatch.problems import ServiceError
 from pathpatch.progress import Choice, Told, display
 from pathpatch.results import Result
-from pathpatch.retries import AWAY, Lost
+from pathpatch.retries import AWAY, MOST_RETRIES, Lost
 from pathpatch.wire import Answer, Call, SpecLike
 
 Value = TypeVar("Value")
@@ -120,15 +121,20 @@ class AsyncClient:
 
     async def follow(self, job_id: str, after: str | None = None) -> AsyncIterator[JobEvent]:
         """A job's events as they happen, to its end; continues by itself after a lost connection."""
+        refused = 0
         while True:
             try:
                 async for event in self._stream(wire.follow_events(job_id, after)):
-                    after = event.id
+                    after, refused = event.id, 0
                     yield event
                     if wire.ends_job(event):
                         return
             except httpx.TransportError:
                 pass
+            except ServiceError as exc:
+                refused += 1
+                if exc.status not in AWAY or refused > MOST_RETRIES:
+                    raise
             await asyncio.sleep(RECONNECT_S)
             if not await self._run(flows.has_more_events(job_id, after)):
                 return
@@ -136,8 +142,6 @@ class AsyncClient:
     async def _stream(self, call: Call[None]) -> AsyncIterator[JobEvent]:
         reader = wire.EventReader()
         async with self._http.stream(call.method, call.path, **self._connection.arguments(call)) as response:
-            if response.status_code in AWAY:
-                return  # asked again, with retries, by whoever follows
             if response.status_code >= 400:
                 await response.aread()
                 call.read(self._connection.answer(response))

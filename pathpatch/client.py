@@ -22,9 +22,10 @@ from pathpatch import flows, key_calls, wire
 from pathpatch.async_client import AsyncClient
 from pathpatch.connection import RECONNECT_S, Connection
 from pathpatch.handles import AsyncJobHandle, JobHandle
+from pathpatch.problems import ServiceError
 from pathpatch.progress import Choice, Told, display
 from pathpatch.results import Result
-from pathpatch.retries import AWAY, Lost
+from pathpatch.retries import AWAY, MOST_RETRIES, Lost
 from pathpatch.wire import Answer, Call, SpecLike
 
 __all__ = ["AsyncClient", "AsyncJobHandle", "Client", "JobHandle"]
@@ -140,15 +141,20 @@ class Client:
 
     def follow(self, job_id: str, after: str | None = None) -> Iterator[JobEvent]:
         """A job's events as they happen, to its end; continues by itself after a lost connection."""
+        refused = 0
         while True:
             try:
                 for event in self._stream(wire.follow_events(job_id, after)):
-                    after = event.id
+                    after, refused = event.id, 0
                     yield event
                     if wire.ends_job(event):
                         return
             except httpx.TransportError:
                 pass
+            except ServiceError as exc:
+                refused += 1
+                if exc.status not in AWAY or refused > MOST_RETRIES:
+                    raise
             time.sleep(RECONNECT_S)
             if not self._run(flows.has_more_events(job_id, after)):
                 return
@@ -156,8 +162,6 @@ class Client:
     def _stream(self, call: Call[None]) -> Iterator[JobEvent]:
         reader = wire.EventReader()
         with self._http.stream(call.method, call.path, **self._connection.arguments(call)) as response:
-            if response.status_code in AWAY:
-                return  # asked again, with retries, by whoever follows
             if response.status_code >= 400:
                 response.read()
                 call.read(self._connection.answer(response))

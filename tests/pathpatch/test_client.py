@@ -339,6 +339,16 @@ def test_following_resumes_where_the_connection_broke():
     assert service.asked[2].headers["last-event-id"] == "1-0"
 
 
+def test_following_outlasts_a_service_that_comes_back_but_not_a_proxy_without_streams():
+    """Between two streams the job is asked for; a stream that is never given is told instead of asked for ever."""
+    page = {"object": "list", "data": [event(1, status="succeeded")], "has_more": False}
+    away = [httpx.Response(502, text="bad gateway"), ok(page)]
+    back = stream(event(1, status="succeeded"))
+    assert len(list(Service(*away, *away, back).client().follow("job_1"))) == 1
+    with pytest.raises(ServiceError, match="bad gateway"):
+        next(Service(*away * 6).client().follow("job_1"))
+
+
 def test_following_a_job_that_is_not_there_says_so():
     """A stream's refusal is an error as any other."""
     service = Service(httpx.Response(404, json=PROBLEM | {"status": 404, "code": "unknown_job"}))
