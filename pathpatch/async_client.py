@@ -199,7 +199,7 @@ class AsyncClient:
         return await self._call(key_calls.create_key(name, scopes, expires_after_s, limits))
 
     async def revoke_key(self, key: str) -> None:
-        """Make a key useless, by its id or its name."""
+        """Make a key useless, by its id, or by its name if no other valid key has it."""
         await self._call(key_calls.revoke_key(key))
 
     async def health(self) -> Readiness:

@@ -219,7 +219,7 @@ class Client:
         return self._call(key_calls.create_key(name, scopes, expires_after_s, limits))
 
     def revoke_key(self, key: str) -> None:
-        """Make a key useless, by its id or its name."""
+        """Make a key useless, by its id, or by its name if no other valid key has it."""
         self._call(key_calls.revoke_key(key))
 
     def health(self) -> Readiness:
