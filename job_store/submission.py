@@ -56,8 +56,8 @@ def _read_created(reply: list[Any]) -> Created:
     kind = reply[0].decode()
     if kind == "reused":
         raise IdempotencyKeyReused(
-            "This Idempotency-Key came with another body before; bodies are compared byte for byte. Send the same bytes "
-            "again, or use a new key for a new request."
+            "This Idempotency-Key came with another body before; bodies are compared byte for byte. Send the same "
+            "bytes again, or use a new key for a new request."
         )
     if kind == "in_flight":
         raise IdempotencyKeyInFlight("The first request with this Idempotency-Key is still being answered. Try again.")
