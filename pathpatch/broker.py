@@ -4,17 +4,15 @@ import os
 import secrets
 import shutil
 import socket
-from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from api_schemas.machine import CGROUP, memory_bytes
 from pathpatch.stack_errors import StackFailed
 
 MEMORY_SHARE = 0.25
 """Of the machine's or the container's memory; beyond it the broker stores no more, and new jobs get a 503."""
-CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Where Linux tells a container how much memory it may use, in version 2 and 1."""
 
 
 def server_binary() -> Path:
@@ -43,11 +41,9 @@ def free_port(host: str = "127.0.0.1") -> int:
         return port
 
 
-def memory_limit(files: Iterable[Path] = CONTAINER_LIMITS) -> int:
+def memory_limit(cgroup: Path = CGROUP) -> int:
     """Bytes that the broker may use."""
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    said = [file.read_text().strip() for file in files if file.is_file()]
-    return int(min([physical, *(int(limit) for limit in said if limit.isdigit())]) * MEMORY_SHARE)
+    return int(memory_bytes(cgroup) * MEMORY_SHARE)
 
 
 def _quoted(path: Path) -> str:

@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from worker import host
+from api_schemas.machine import memory_bytes
 from worker.settings import GIB, WorkerSettings
 
 CPU_SHARE = 0.25
@@ -36,7 +36,7 @@ def working_memory(settings: WorkerSettings, device: str) -> int:
     if device.startswith("cuda"):
         free, _ = torch.cuda.mem_get_info(device)
         return int(free * GPU_SHARE) // settings.shared_by
-    return min(4 * GIB, int(host.memory_bytes() * CPU_SHARE) // settings.shared_by)
+    return min(4 * GIB, int(memory_bytes() * CPU_SHARE) // settings.shared_by)
 
 
 def resident_bytes() -> int | None:

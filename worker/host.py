@@ -1,4 +1,4 @@
-"""What this process may use of its machine: memory and processor time as its container limits them, and GPUs."""
+"""What this process may use of its machine: processor time as its container limits it, and GPUs."""
 
 import os
 import subprocess
@@ -7,18 +7,11 @@ from collections.abc import Callable, Iterator
 from math import ceil
 from pathlib import Path
 
-CGROUP = Path("/sys/fs/cgroup")
-"""Limits of a container, as Linux tells them inside it: version 2, or version 1 in a folder for each resource."""
+from api_schemas.machine import CGROUP
+
 DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 """Without any of these there is no GPU: NVIDIA's driver, the one of Windows' subsystem for Linux, AMD's."""
 COUNT = "import torch; print(torch.cuda.device_count())"
-
-
-def memory_bytes(cgroup: Path = CGROUP) -> int:
-    """Physical memory, or what the container may use of it."""
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    files = (cgroup / "memory.max", cgroup / "memory" / "memory.limit_in_bytes")
-    return min([physical, *(limit for file in files for limit in _numbers(file))])
 
 
 def processor_limit(cgroup: Path = CGROUP) -> int | None:

@@ -20,7 +20,7 @@ from pathpatch import retries
 from pathpatch.problems import Unreachable, WaitTimedOut
 from pathpatch.results import Result
 from tests.embedded_valkey import EmbeddedValkey, embedded_valkey, free_port
-from tests.live_service import LiveService, WorkerHand, spec
+from tests.live_service import LiveService, WorkerHand, live_service, spec
 from tests.live_worker import until
 
 pytestmark = pytest.mark.integration
@@ -47,10 +47,8 @@ def store(valkey: EmbeddedValkey) -> Iterator[JobStore]:
 @pytest.fixture
 def service(valkey: EmbeddedValkey, store: JobStore, tmp_path: Path) -> Iterator[LiveService]:
     """The service, which does not."""
-    service = LiveService(valkey.url)
-    service.start(tmp_path / "service.log")
-    yield service
-    service.stop()
+    with live_service(valkey, tmp_path / "service.log") as service:
+        yield service
 
 
 def work_off(store: JobStore) -> None:

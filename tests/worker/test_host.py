@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from api_schemas.machine import memory_bytes
 from worker.device import working_memory
-from worker.host import every_gpu, gpus, memory_bytes, processor_limit, threads
+from worker.host import every_gpu, gpus, processor_limit, threads
 from worker.settings import WorkerSettings
 
 PHYSICAL = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
