@@ -186,13 +186,13 @@ def map_results(specs: Sequence[SpecLike], timeout_s: float | None, is_watched: 
 
 
 def has_more_events(job_id: str, after: str | None) -> Flow[bool]:
-    """Whether anything follows an event: more has happened already, or the job has not ended."""
+    """Whether anything follows an event. The job is asked for first: what it did until it ended is then in the list."""
     patience = Patience(job_id=job_id)
-    page = yield from exchange(wire.list_events(job_id, after), patience)
-    if page.data:
-        return True
     job = yield from exchange(wire.get_job(job_id), patience)
-    return job.status not in TERMINAL
+    if job.status not in TERMINAL:
+        return True
+    page = yield from exchange(wire.list_events(job_id, after), patience)
+    return bool(page.data)
 
 
 def every_event(job_id: str) -> Flow[list[JobEvent]]:

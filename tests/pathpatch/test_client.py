@@ -329,10 +329,9 @@ def event(number, **data):
 
 def test_following_resumes_where_the_connection_broke():
     """No gap and no repeat, as the service's ``Last-Event-ID`` promises."""
-    rest = ok({"object": "list", "data": [event(2, done=1, total=1)], "has_more": False})
     service = Service(
         stream(event(1, status="running")),
-        rest,
+        ok(job("running")),
         stream(event(2, done=1, total=1), event(3, status="succeeded")),
     )
     assert [one.id for one in service.client().follow("job_1")] == ["1-0", "2-0", "3-0"]
@@ -341,8 +340,7 @@ def test_following_resumes_where_the_connection_broke():
 
 def test_following_outlasts_a_service_that_comes_back_but_not_a_proxy_without_streams():
     """Between two streams the job is asked for; a stream that is never given is told instead of asked for ever."""
-    page = {"object": "list", "data": [event(1, status="succeeded")], "has_more": False}
-    away = [httpx.Response(502, text="bad gateway"), ok(page)]
+    away = [httpx.Response(502, text="bad gateway"), ok(job("running"))]
     back = stream(event(1, status="succeeded"))
     assert len(list(Service(*away, *away, back).client().follow("job_1"))) == 1
     with pytest.raises(ServiceError, match="bad gateway"):

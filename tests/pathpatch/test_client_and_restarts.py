@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -104,6 +105,32 @@ def test_a_wait_goes_on_after_a_restart(
         service.start(tmp_path / "service.log")
         work_off(store)
         assert waiting.result(20).shape == (4,)
+
+
+def test_following_misses_no_end_that_comes_between_two_requests(service: LiveService, store: JobStore) -> None:
+    """Whoever lost a stream asks whether more follows, in two requests; here the job ends between them."""
+
+    class LosesAStream(httpx.HTTPTransport):
+        """Its first stream is lost; after the request that follows, the job is done."""
+
+        requests = 0
+
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            self.requests += 1
+            if self.requests == 1:
+                raise httpx.ReadError("lost", request=request)
+            response = super().handle_request(request)
+            response.read()
+            if self.requests == 2:
+                work_off(store)
+            return response
+
+    with pp.Client(service.url) as client:
+        job = client.submit(UNCACHED)
+        seen = job.events()[-1].id
+    with pp.Client(service.url, transport=LosesAStream()) as client:
+        statuses = [event.data["status"] for event in client.follow(job.id, seen) if event.type == "status"]
+    assert statuses[-1] == "succeeded"
 
 
 @pytest.mark.parametrize("how", ENDS)
