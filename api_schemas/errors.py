@@ -280,6 +280,14 @@ class InternalError(PathPatchingError):
     retryable = True
 
 
+class ServiceEnding(PathPatchingError):
+    """The service was told to end, and the request outlasted its grace."""
+
+    code = "service_ending"
+    title = "The service is ending or restarting"
+    retryable = True
+
+
 # Jobs and their store
 
 

@@ -36,12 +36,13 @@ _EXAMPLES: dict[str, str] = {
     "rate_limited": "256 event streams are open, as many as allowed (PATHPATCH_MAX_EVENT_STREAMS): poll instead",
     "quota_exceeded": "submits_per_minute: this key is allowed 60 and would be at 61. Try again later.",
     "internal": "The log has the details under this request id.",
+    "service_ending": "The service was told to end before this was answered. Try again, with the same Idempotency-Key.",
     "store_unavailable": "The job store does not answer.",
     "store_full": "The job store is full. Erase jobs, or give it more memory.",
 }
 """Error code -> what its ``detail`` may say."""
 _POINTERS = {"invalid_spec": "/patch/senders/0/head", "invalid_parameter": "/query/limt"}
-_ALWAYS = ("unauthenticated", "forbidden", "invalid_parameter", "internal", "store_unavailable")
+_ALWAYS = ("unauthenticated", "forbidden", "invalid_parameter", "internal", "store_unavailable", "service_ending")
 BODY = ("malformed_json", "request_timeout", "body_too_large", "unsupported_media_type")
 """What may be wrong with any body."""
 

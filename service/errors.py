@@ -49,6 +49,7 @@ STATUS: dict[str, int] = {
     "rate_limited": 429,
     "quota_exceeded": 429,
     "internal": 500,
+    "service_ending": 503,
     "store_unavailable": 503,
     "store_full": 503,
 }

@@ -1,5 +1,6 @@
 """Around every request: an id, a log line, metrics, HEAD, security headers, and a last resort for our own faults."""
 
+import asyncio
 import logging
 import re
 import secrets
@@ -12,7 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api_schemas.errors import Forbidden, InternalError
+from api_schemas.errors import Forbidden, InternalError, ServiceEnding
 from job_store import logs, tracing
 from service.errors import problem_response
 from service.metrics_export import RequestMetrics
@@ -92,6 +93,12 @@ class _Exchange:
             return
         try:
             await app(self._scope, receive, self.send)
+        except asyncio.CancelledError:
+            # uvicorn's last word to what outlasts the grace. A stream that has begun can only be cut.
+            if self.status:
+                raise
+            ending = ServiceEnding("The service was told to end before this was answered: send it again.")
+            await problem_response(ending, request)(self._scope, receive, self.send)
         except Exception:
             # The last resort: whatever went wrong is ours, the log has it, and the client gets a problem.
             LOGGER.exception("fault", extra={"method": self._scope["method"], "path": self._scope["path"]})

@@ -59,6 +59,7 @@ export async function follow(id, onEvent, signal) {
     try {
       const headers = { Accept: "text/event-stream", ...(last ? { "Last-Event-ID": last } : {}) };
       const answer = await ask(`v1/jobs/${encodeURIComponent(id)}/events`, { headers, signal });
+      if (answer.status === 204) return; // nothing follows
       for await (const event of eventsOf(answer.body)) {
         last = event.id;
         pause = 500;

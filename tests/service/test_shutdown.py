@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -38,3 +39,19 @@ def test_whoever_waits_is_answered_with_the_job_as_it_is(valkey: EmbeddedValkey,
         assert '"queued"' in followed.result().text
         assert time.monotonic() - began < 3
     assert "raceback" not in log.read_text() and "exceeded" not in log.read_text()
+
+
+def test_what_outlasts_the_grace_is_told_to_come_again(valkey: EmbeddedValkey, tmp_path: Path) -> None:
+    """Here a body that is never sent whole: a problem as any other, not a bare 500."""
+    log = tmp_path / "service.log"
+    with live_service(valkey, log) as service:
+        address = httpx.URL(service.url)
+        with socket.create_connection((address.host, address.port), timeout=20) as connection:
+            head = "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99"
+            connection.sendall(f"{head}\r\n\r\n{{".encode())
+            time.sleep(0.3)
+            os.kill(service.pid, signal.SIGTERM)
+            answer = connection.makefile().read().lower()
+        assert answer.startswith("http/1.1 503") and "retry-after: " in answer
+        assert '"code":"service_ending"' in answer and '"retryable":true' in answer
+    assert "raceback" not in log.read_text()
