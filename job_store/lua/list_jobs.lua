@@ -1,5 +1,6 @@
 -- no-writes
 -- ARGV: scope, limit, after, then index kinds that all must hold. Newest first, from the smallest index.
+-- An id whose record is gone, erased by another hand than ours, is passed over.
 local scope, limit, after = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local chosen, others, smallest = 'all', {}, nil
 for i = 4, #ARGV do
@@ -20,7 +21,8 @@ while #found <= limit do
   local ids = call('ZRANGE', index_key(scope, chosen), from, '-', 'BYLEX', 'REV', 'LIMIT', 0, 200)
   if #ids == 0 then break end
   for _, id in ipairs(ids) do
-    if #found <= limit and fits(id) then found[#found + 1] = describe(read_job(id)) end
+    local job = #found <= limit and fits(id) and read_job(id)
+    if job then found[#found + 1] = describe(job) end
   end
   from = '(' .. ids[#ids]
 end

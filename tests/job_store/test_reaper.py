@@ -3,8 +3,9 @@
 import asyncio
 import time
 
+from job_store import jobs
 from job_store.gauges import queues, totals
-from job_store.reaper import Reaper, Swept, lapse_leases, starved
+from job_store.reaper import Reaper, Swept, erase_old, expire_jobs, lapse_leases, settle_cancelled, starved
 from job_store.store import AsyncJobStore, JobStore
 from tests.embedded_valkey import EmbeddedValkey
 from tests.stored_jobs import must_take, new_job, submit, take
@@ -80,3 +81,21 @@ def test_a_job_that_one_lapsed_shard_ends_is_not_queued_again_by_the_next(store:
     assert take(store) is None
     assert [queue.shards for queue in store.run(queues())] == [0]
     assert store.run(totals())["jobs_failed"] == 1
+
+
+def test_records_erased_by_another_hand_stop_neither_lists_nor_sweeps_nor_claims(store: JobStore) -> None:
+    """As with ``DEL`` in the broker's own command line: the other jobs go on."""
+    queued, running, cancelling, ended, kept = [new_job() for _ in range(5)]
+    for job in (running, cancelling, ended, queued, kept):
+        submit(store, job)
+        if job in (running, cancelling):
+            must_take(store, lease_s=0)
+    store.run(jobs.cancel(cancelling.id))
+    store.run(jobs.cancel(ended.id))
+    for job in (queued, running, cancelling, ended):
+        store.client.delete(f"pp:job:{job.id}")
+    for step in (lapse_leases, settle_cancelled, expire_jobs, erase_old):
+        store.run(step())
+    assert [record.id for record in store.run(jobs.list_jobs("local")).records] == [kept.id]
+    assert must_take(store).job_id == kept.id
+    assert take(store) is None
