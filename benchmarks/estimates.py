@@ -40,8 +40,15 @@ JOBS: dict[str, tuple[int, dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "edges through MLPs": (200, path(HEADS, {"sweep": {"hook": "q"}}, True), ATTENTION, {}),
     "edges to logits": (10, path(HEADS, {"sweep": {"hook": "v"}}), LOGITS, {}),
     "neurons through MLPs": (20, path({"sweep": {"hook": "post", "neurons": "all"}}, END, True), LOGITS, {}),
+    "edges to one head": (
+        100,
+        path(HEADS, {"sweep": {"hook": "q"}}),
+        ATTENTION | {"head": {"layer": 1, "head": 0}},
+        {},
+    ),
     "activations": (40, {"kind": "activation", "nodes": HEADS}, LOGITS, {}),
     "attribution": (20, path(HEADS, {"sweep": {"hook": "q"}}), LOGITS, {"method": "attribution"}),
+    "attribution through MLPs": (20, path(HEADS, QUERY, True), LOGITS, {"method": "attribution"}),
 }
 """Examples, patch, metric and further fields of the spec."""
 
@@ -66,7 +73,7 @@ def main() -> None:
     speeds = implied_speeds()
     middle = sorted(speeds.values())[len(speeds) // 2]
     for name, speed in speeds.items():
-        print(f"{name:22} {speed / 1e9:7.1f} GFLOP/s   {speed / middle:.2f} of the middle one")
+        print(f"{name:25} {speed / 1e9:7.1f} GFLOP/s   {speed / middle:.2f} of the middle one")
 
 
 if __name__ == "__main__":

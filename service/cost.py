@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from api_schemas.datasets import ResolvedDataset
-from api_schemas.metrics import ATTENTION_METRICS, Loss, Metric
+from api_schemas.metrics import ATTENTION_METRICS, Head, Loss, Metric
 from api_schemas.models import ModelShape
 from api_schemas.nodes import HEAD_HOOKS, NEURON_HOOKS, Node, Positions, SweepOf
 from api_schemas.spec import ActivationPatch, JobSpec, PathPatch
+from service.node_checks import changes_pattern
 
 GELU = 250.0
 """Of one neuron's activation function."""
@@ -20,9 +21,9 @@ VISIT = 120.0
 """Of one number of the residual stream, each time that it is changed, normalised and stored."""
 BACKWARD = 2.0
 """Cost of a backward pass, in forward passes."""
-GRADIENT = 12_000.0
+GRADIENT = 5_000.0
 """Of one number of a receiver's gradient: through its own part of the graph, and carried back to the senders."""
-OWN_HEAD = 0.3
+OWN_HEAD = 0.35
 """The same of a receiver whose own attention is the metric, in gradients of others: its graph ends there."""
 
 
@@ -86,17 +87,20 @@ class _Costs:
             yield clean + min(self.spec.verify, count) * exact / max(count, 1)
 
     def attribution(self, run: float) -> float:
-        """A forward and a backward pass for each metric, every receiver's gradient, and a product for every cell."""
+        """A pass forward and back for each metric, every receiver's gradient, and a product for every cell."""
         assert isinstance(self.patch, PathPatch)
-        receivers = sum(group.cells for group in self.groups(self.patch.receivers))
+        groups = self.groups(self.patch.receivers)
+        receivers = sum(group.cells for group in groups)
         senders = sum(group.cells for group in self.groups(self.patch.senders))
         numbers = self.length * self.shape.d_model
         each = 2.0 * senders * receivers * numbers
         if self.patch.direct_includes_mlps:
-            each += receivers * self.length * self.shape.n_layers * BACKWARD * self.mlp
+            layers = sum(group.cells * (group.node.time // 6) for group in groups)
+            each += layers * self.length * BACKWARD * self.mlp
         own = [isinstance(metric, ATTENTION_METRICS) and metric.head is None for metric in self.spec.all_metrics]
         gradients = receivers * numbers * sum(GRADIENT * (OWN_HEAD if is_own else 1.0) for is_own in own)
-        return len(own) * ((1 + BACKWARD) * run + each) + gradients
+        first = min(group.node.time for group in groups) // 6
+        return len(own) * ((1 + BACKWARD) * run * (1 - first / self.shape.n_layers) + each) + gradients
 
     def cells(self) -> Iterator[tuple[int, float]]:
         """Number of cells and their cost together for one example, per group of alike cells."""
@@ -110,7 +114,8 @@ class _Costs:
 
     def of_sender(self, sender: _Group, receivers: list[_Group]) -> Iterator[tuple[int, float]]:
         """The sender's change is carried along once, and meets every later receiver."""
-        later = [receiver for receiver in receivers if sender.node.time < receiver.node.time]
+        seen = [receiver for receiver in receivers if self.seen_by(receiver.node)]
+        later = [receiver for receiver in seen if sender.node.time < receiver.node.time]
         if not later:
             return
         rows = max(self.rows_of(sender, receiver) for receiver in later)
@@ -134,8 +139,11 @@ class _Costs:
     def final_run(self, group: _Group, rows: float) -> float:
         """From the node on to the last metric, with the layers between computed again at ``rows``."""
         shape, node = self.shape, group.node
+        seen_by = self.seen_by(node)
+        if not seen_by:
+            return 0.0
         first = max(node.time, 0) // 6
-        last = max(self.last_layer(metric, node) for metric in self.spec.all_metrics)
+        last = max(self.last_layer(metric, node) for metric in seen_by)
         cost = rows * (VISIT * shape.d_model + self.entering(group)) + self.readout()
         if first >= last:
             return cost
@@ -160,6 +168,15 @@ class _Costs:
         if sender.is_one_position or receiver.is_one_position:
             return 1.0 / self.length if one_row else 1.0
         return min(1.0, self.rows) if one_row else self.rows
+
+    def seen_by(self, node: Node) -> list[Metric]:
+        """The metrics that a change at the node can change; others are not computed again."""
+        return [
+            metric
+            for metric in self.spec.all_metrics
+            if not isinstance(metric, ATTENTION_METRICS)
+            or changes_pattern(node, metric.head or Head(layer=node.layer or 0, head=node.head or 0))
+        ]
 
     def sees_one_row(self, receiver: Node) -> bool:
         """Whether every metric sees the receiver at its own position only: a head's query, or the end of the stream."""

@@ -6,6 +6,7 @@ from itertools import islice
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.errors import FieldError
 from api_schemas.grid import sweep_sizes
+from api_schemas.metrics import Head
 from api_schemas.models import ModelShape
 from api_schemas.nodes import Node, Sweep, SweepOf
 from api_schemas.places import Places, twice_counted
@@ -55,6 +56,15 @@ def index_errors(axis: str, index: int | None, size: int, path: Path) -> Iterato
     """A layer, head or neuron that the model does not have."""
     if index is not None and index >= size:
         yield wrong(path, f"{axis} {index} does not exist: this model has {axis}s 0 to {size - 1}")
+
+
+def changes_pattern(node: Node, head: Head) -> bool:
+    """Whether a change at the node can change the head's attention pattern: it is earlier, or the head's own input."""
+    if node.layer is None or node.layer < head.layer:
+        return True
+    if node.layer > head.layer or node.hook not in ("q", "k", "pattern", "resid_pre"):
+        return False
+    return node.head in (None, head.head)
 
 
 def _node_errors(node: Node, shape: ModelShape, names: KnownNames, path: Path) -> Iterator[FieldError]:

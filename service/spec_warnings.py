@@ -16,7 +16,7 @@ from api_schemas.metrics import (
 from api_schemas.models import ModelShape
 from api_schemas.nodes import Node, PositionRef, SweepOf
 from api_schemas.spec import JobSpec
-from service.node_checks import ends_of
+from service.node_checks import changes_pattern, ends_of
 from service.position_warnings import position_warnings
 from service.wording import counted, listed, shown
 
@@ -135,12 +135,4 @@ def _is_before(head: Head, spec: JobSpec) -> bool:
     end = list(ends_of(spec.patch).values())[-1]
     if isinstance(end, SweepOf):
         return isinstance(end.sweep.layers, list) and min(end.sweep.layers) > head.layer
-    return not any(_changes_pattern(node, head) for node in end)
-
-
-def _changes_pattern(node: Node, head: Head) -> bool:
-    if node.layer is None or node.layer < head.layer:
-        return True
-    if node.layer > head.layer or node.hook not in ("q", "k", "pattern", "resid_pre"):
-        return False
-    return node.head in (None, head.head)
+    return not any(changes_pattern(node, head) for node in end)

@@ -41,3 +41,16 @@ def test_work_grows_with_what_is_asked() -> None:
     assert ratio(patch={**path(HEADS, END), "positions": "end"}) <= 1
     estimate = {"method": "attribution", "patch": path(HEADS, {"sweep": {"hook": "q"}})}
     assert ratio(**estimate, verify=100) > ratio(**estimate)
+
+
+def test_receivers_that_no_metric_sees_cost_nothing() -> None:
+    """A head's pattern does not depend on its own value, nor on what comes after it; the worker computes neither."""
+    attention = {"kind": "attention", "query": "end", "key": "IO"}
+
+    def flops(receivers: Any, **head: Any) -> float:
+        return check(patch=path(HEADS, receivers), metric=attention | head).estimated_flops
+
+    assert flops({"sweep": {"hook": "v"}}) == flops([{"hook": "v", "layer": 3, "head": 0}])
+    assert flops({"sweep": {"hook": "q"}}) > flops([{"hook": "q", "layer": 3, "head": 0}])
+    early = {"head": {"layer": 1, "head": 0}}
+    assert flops({"sweep": {"hook": "q"}}, **early) == flops({"sweep": {"hook": "q", "layers": [0, 1]}}, **early)
