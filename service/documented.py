@@ -12,7 +12,7 @@ Responses = dict[int | str, dict[str, Any]]
 _EXAMPLES: dict[str, str] = {
     "malformed_json": "the body is not valid JSON: unexpected character: line 1 column 9 (char 8)",
     "unauthenticated": "send an API key: `Authorization: Bearer pp_...`",
-    "forbidden": "this needs the scope 'submit': the key 'web' has read",
+    "forbidden": "without API keys the service answers to localhost only: the Host header names another",
     "not_found": "There is nothing of this name.",
     "unknown_job": "There is no job 'job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E': it was deleted, never existed, or belongs to "
     "another key.",

@@ -2,11 +2,12 @@
 
 import hmac
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from fastapi import Depends, Request
+from fastapi.dependencies.models import Dependant
 
 from api_schemas.errors import Forbidden, Unauthenticated
 from job_store import keys as stored_keys
@@ -130,11 +131,22 @@ def needs(*scopes: Scope) -> Callable[[Caller], Awaitable[Caller]]:
 
     async def caller(found: Annotated[Caller, Depends(identified)]) -> Caller:
         if not any(map(found.may, scopes)):
-            needed = " or ".join(map(repr, scopes))
-            raise Forbidden(f"this needs the scope {needed}: the key {found.name!r} has {', '.join(found.scopes)}")
+            raise Forbidden(lacks(scopes, found.name, found.scopes))
         return found
 
+    caller.scopes = scopes  # type: ignore[attr-defined]
     return caller
+
+
+def lacks(needed: Sequence[str], name: str, scopes: Sequence[str]) -> str:
+    """What a key is told that has none of the scopes needed."""
+    return f"this needs the scope {' or '.join(map(repr, needed))}: the key {name!r} has {', '.join(scopes)}"
+
+
+def scopes_of(dependant: Dependant) -> Sequence[Scope]:
+    """The scopes, one of which a route needs; none where it asks for no key."""
+    own: Sequence[Scope] = getattr(dependant.call, "scopes", ())
+    return own or next(filter(None, map(scopes_of, dependant.dependencies)), ())
 
 
 Reader = Annotated[Caller, Depends(needs("read"))]

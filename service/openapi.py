@@ -1,9 +1,11 @@
 """The published schema: FastAPI's, with the bodies that the service reads itself, and without what it never answers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
 from api_schemas.accounts import NewKey
@@ -11,6 +13,8 @@ from api_schemas.errors import Problem
 from api_schemas.jobs import TERMINAL, BatchRequest, Job
 from api_schemas.spec import JobSpec
 from service.documented import EXAMPLE_JOB_ID, OF_EVERY_ANSWER, example_job
+from service.errors import PROBLEM_TYPE
+from service.keys import lacks, scopes_of
 from service.webhooks import SKIPPED_FIELDS
 
 REFERENCE = "#/components/schemas/{model}"
@@ -77,12 +81,31 @@ def _schema(app: FastAPI) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     components["securitySchemes"] = {
-        "ApiKey": {"type": "http", "scheme": "bearer", "description": "An API key, where the service needs one."}
+        "ApiKey": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "An API key, where the service needs one. Routes name the scope that it needs; "
+            "`admin` is enough for all.",
+        }
     }
     components["headers"] = OF_EVERY_ANSWER
     document["webhooks"] = {"jobEnded": {"post": _announcement(schemas["Job"])}}
     _tidy(document["paths"])
+    routes = (route for route in app.state.routes if isinstance(route, APIRoute) and route.include_in_schema)
+    for route in routes:
+        for method in route.methods or ():
+            _name_scopes(document["paths"][route.path][method.lower()], scopes_of(route.dependant))
     return document
+
+
+def _name_scopes(operation: dict[str, Any], scopes: Sequence[str]) -> None:
+    """Which keys may call: any of these scopes is enough; no key where the service needs none."""
+    if scopes:
+        operation["security"] = [{"ApiKey": [scope]} for scope in scopes] + [{}]
+    needed = [scope for way in operation.get("security", ()) for scope in way.get("ApiKey", ())]
+    if len(needed) == 1:
+        (example,) = operation["responses"]["403"]["content"][PROBLEM_TYPE]["examples"].values()
+        example["value"]["detail"] = lacks(needed, "web", ["submit" if needed == ["read"] else "read"])
 
 
 def _announcement(job: dict[str, Any]) -> dict[str, Any]:
@@ -127,8 +150,6 @@ def _signed(name: str, description: str, example: str) -> dict[str, Any]:
 def _tidy(paths: dict[str, Any]) -> None:
     for path, operations in paths.items():
         for operation in operations.values():
-            if path.startswith("/v1/") or path == "/metrics":
-                operation["security"] = [{"ApiKey": []}, {}]
             if parameter := MADE_BY.get(operation["operationId"]):
                 operation["responses"]["202"]["links"] = _links(parameter)
             for answer in operation["responses"].values():

@@ -23,6 +23,7 @@ _EXAMPLE = (
     summary="Prometheus metrics",
     operation_id="get_metrics",
     response_class=Response,
+    openapi_extra={"security": [{"ApiKey": ["read"]}, {}]},
     responses={
         200: {
             "description": "Requests, jobs, queues, shards and workers, in Prometheus' text format.",

@@ -170,13 +170,19 @@ def test_a_result_is_not_shared_between_keys(
 
 @pytest.mark.parametrize(("method", "template"), GUARDED)
 def test_scopes_open_what_they_say(anyone: httpx.Client, method: str, template: str) -> None:
-    """A dashboard needs no more than to look, and a robot that submits need not see what others of its key did."""
+    """A dashboard needs no more than to look, and a robot that submits need not see what others of its key did.
+
+    The schema names the same scopes.
+    """
+    ways = APP.openapi()["paths"][template][method.lower()]["security"]
+    documented = {scope for way in ways for scope in way.get("ApiKey", ())}
     needed = next((scope for scope, operations in SCOPES.items() if (method, template) in operations), "read")
     path = _path(template, "job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E", "batch_01JZ8Q5W3T9V6X2Y4A7B0C1D2E")
     for scope in ("read", "submit", "admin"):
         answer = anyone.request(method, path, headers=_new_key(anyone, scope, scopes=[scope]))
         is_open = scope in (needed, "admin") or (method, template) in EITHER
         assert (answer.status_code != 403) == is_open, (scope, answer.text)
+        assert is_open == (scope in documented | {"admin"})
         assert is_open or answer.json()["code"] == "forbidden"
 
 

@@ -48,6 +48,16 @@ def _operations(schema: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
+def test_every_route_under_v1_names_the_scope_that_it_needs(schema: dict[str, Any]) -> None:
+    """Where it is one, the example of 403 tells it too; that it is so, ``test_keys.py`` shows."""
+    for name, operation in _operations(schema):
+        scopes = [scope for way in operation.get("security", ()) for scope in way.get("ApiKey", ())]
+        assert bool(scopes) == (" /v1/" in name or name == "GET /metrics"), name
+        if len(scopes) == 1:
+            (refused,) = operation["responses"]["403"]["content"][PROBLEM_TYPE]["examples"].values()
+            assert refused["value"]["detail"].startswith(f"this needs the scope {scopes[0]!r}: "), name
+
+
 def test_every_route_is_described_for_people(schema: dict[str, Any]) -> None:
     """A summary, a description and a tag each; ids are unique, for generated clients."""
     operations = _operations(schema)
