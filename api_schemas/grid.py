@@ -5,7 +5,7 @@ from itertools import product
 from math import prod
 
 from api_schemas.models import ModelShape
-from api_schemas.nodes import HEAD_HOOKS, NEURON_HOOKS, Node, PositionRef, Sweep, SweepOf, reaches
+from api_schemas.nodes import Node, PositionRef, Sweep, SweepOf, reaches
 from api_schemas.spec import ActivationPatch, PathPatch
 
 Coordinate = int | str
@@ -63,6 +63,13 @@ def _indices(choice: str | list[int] | None, size: int) -> list[int] | None:
     return choice if isinstance(choice, list) else None
 
 
+def cells_within(choice: str | list[int] | None, size: int) -> int:
+    """Into how many cells a choice of heads or neurons divides a node: one where they are joint, or none are chosen."""
+    if isinstance(choice, list):
+        return len(choice)
+    return size if choice == "all" else 1
+
+
 @dataclass(frozen=True)
 class _Choices:
     """What a sweep varies; None where it does not."""
@@ -74,12 +81,9 @@ class _Choices:
 
     @classmethod
     def of(cls, sweep: Sweep, shape: ModelShape, longest: int) -> "_Choices":
-        head_choice = (sweep.heads or "all") if set(sweep.hooks) <= HEAD_HOOKS else None
-        neurons = _indices(sweep.neurons, shape.d_mlp) if set(sweep.hooks) <= NEURON_HOOKS else None
+        heads, neurons = _indices(sweep.head_choice, shape.n_heads), _indices(sweep.neuron_choice, shape.d_mlp)
         positions: list[PositionRef] | None = list(range(longest)) if sweep.positions == "each" else sweep.positions
-        return cls(
-            _indices(sweep.layers, shape.n_layers) or [], _indices(head_choice, shape.n_heads), neurons, positions
-        )
+        return cls(_indices(sweep.layers, shape.n_layers) or [], heads, neurons, positions)
 
 
 def _sweep_axes(sweep: Sweep, shape: ModelShape, prefix: str, longest: int) -> list[Axis]:
@@ -125,10 +129,7 @@ def sweep_sizes(patch: PathPatch | ActivationPatch, shape: ModelShape, longest: 
             return 1
         sweep = nodes.sweep
         sizes = [len(sweep.hooks), shape.n_layers if sweep.layers == "all" else len(sweep.layers)]
-        if set(sweep.hooks) <= HEAD_HOOKS and sweep.heads != "joint":
-            sizes.append(len(sweep.heads) if isinstance(sweep.heads, list) else shape.n_heads)
-        if sweep.neurons == "all" or isinstance(sweep.neurons, list):
-            sizes.append(len(sweep.neurons) if isinstance(sweep.neurons, list) else shape.d_mlp)
+        sizes += [cells_within(sweep.head_choice, shape.n_heads), cells_within(sweep.neuron_choice, shape.d_mlp)]
         if sweep.positions is not None:
             sizes.append(longest if sweep.positions == "each" else len(sweep.positions))
         return prod(sizes)

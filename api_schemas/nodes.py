@@ -208,6 +208,18 @@ class Sweep(Frozen):
     def hooks(self) -> tuple[Hook, ...]:
         return tuple(self.hook) if isinstance(self.hook, list) else (self.hook,)
 
+    @property
+    def head_choice(self) -> Literal["all", "joint"] | list[int] | None:
+        """``heads``, or its default; None where no hook has heads."""
+        if HEAD_HOOKS.isdisjoint(self.hooks):
+            return None
+        return self.heads or ("all" if HEAD_HOOKS.issuperset(self.hooks) else "joint")
+
+    @property
+    def neuron_choice(self) -> Literal["all", "joint"] | list[int] | None:
+        """``neurons``, or its default; None where not every hook has neurons."""
+        return self.neurons or "joint" if NEURON_HOOKS.issuperset(self.hooks) else None
+
 
 class SweepOf(Frozen):
     """The wrapper that tells a sweep from a list of nodes."""

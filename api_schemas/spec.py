@@ -10,7 +10,6 @@ from api_schemas.errors import Misfit
 from api_schemas.frozen import Flag, Frozen
 from api_schemas.metrics import ATTENTION_METRICS, Head, Metric
 from api_schemas.nodes import (
-    HEAD_HOOKS,
     RECEIVER_HOOKS,
     SENDER_HOOKS,
     Node,
@@ -225,7 +224,7 @@ class JobSpec(Frozen):
             return "activation patching has no receiver to take it from"
         receivers = self.patch.receivers
         if isinstance(receivers, SweepOf):
-            single = set(receivers.sweep.hooks) <= HEAD_HOOKS and receivers.sweep.heads != "joint"
+            single = receivers.sweep.head_choice not in (None, "joint")
             return None if single else "the swept receivers are not single heads"
         heads = {(node.layer, node.head) for node in receivers}
         single = len(heads) == 1 and receivers[0].head is not None

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from api_schemas.datasets import ResolvedDataset
+from api_schemas.grid import cells_within
 from api_schemas.metrics import ATTENTION_METRICS, Head, Loss, Metric
 from api_schemas.models import ModelShape
-from api_schemas.nodes import HEAD_HOOKS, NEURON_HOOKS, Node, Positions, SweepOf
+from api_schemas.nodes import HEAD_HOOKS, Node, Positions, SweepOf
 from api_schemas.spec import ActivationPatch, JobSpec, PathPatch
 from service.node_checks import changes_pattern
 
@@ -108,14 +109,13 @@ class _Costs:
             for group in self.groups(self.patch.nodes):
                 yield group.cells, group.cells * self.final_run(group, self.own_rows(group))
             return
-        receivers = self.groups(self.patch.receivers)
+        receivers = [group for group in self.groups(self.patch.receivers) if self.seen_by(group.node)]
         for sender in self.groups(self.patch.senders):
             yield from self.of_sender(sender, receivers)
 
     def of_sender(self, sender: _Group, receivers: list[_Group]) -> Iterator[tuple[int, float]]:
         """The sender's change is carried along once, and meets every later receiver."""
-        seen = [receiver for receiver in receivers if self.seen_by(receiver.node)]
-        later = [receiver for receiver in seen if sender.node.time < receiver.node.time]
+        later = [receiver for receiver in receivers if sender.node.time < receiver.node.time]
         if not later:
             return
         rows = max(self.rows_of(sender, receiver) for receiver in later)
@@ -215,19 +215,11 @@ class _Costs:
         sweep, shape = end.sweep, self.shape
         layers = range(shape.n_layers) if sweep.layers == "all" else sweep.layers
         nodes = [Node(hook=hook, layer=layer) for hook in sweep.hooks for layer in layers]
-        heads = _count(sweep.heads or "all", shape.n_heads) if set(sweep.hooks) <= HEAD_HOOKS else 0
-        neurons = _count(sweep.neurons or "joint", shape.d_mlp) if set(sweep.hooks) <= NEURON_HOOKS else 0
-        cells = max(heads, 1) * max(neurons, 1)
+        cells = cells_within(sweep.head_choice, shape.n_heads) * cells_within(sweep.neuron_choice, shape.d_mlp)
+        is_part = any(choice not in (None, "joint") for choice in (sweep.head_choice, sweep.neuron_choice))
         if sweep.positions is not None:
             cells *= round(self.length) if sweep.positions == "each" else len(sweep.positions)
-        return [_Group(node, cells, sweep.positions is not None, max(heads, neurons) > 0) for node in nodes]
-
-
-def _count(choice: str | list[int], size: int) -> int:
-    """How many heads or neurons are cells of their own; 0 where they are joint."""
-    if isinstance(choice, list):
-        return len(choice)
-    return size if choice == "all" else 0
+        return [_Group(node, cells, sweep.positions is not None, is_part) for node in nodes]
 
 
 def _rows(positions: Positions | None, dataset: ResolvedDataset) -> float:

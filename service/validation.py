@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.errors import FieldError, InvalidSpec
 from api_schemas.grid import axes_of, sweep_sizes
-from api_schemas.nodes import HEAD_HOOKS, NEURON_HOOKS, Node, SweepOf
+from api_schemas.nodes import Node, SweepOf
 from api_schemas.places import unreachable_senders
 from api_schemas.spec import JobSpec, PathPatch
 from service.cost import phase_flops
@@ -87,9 +87,7 @@ def _written_out(end: list[Node] | SweepOf) -> list[Node] | SweepOf:
     if not isinstance(end, SweepOf):
         return end
     sweep = end.sweep
-    takes_heads, takes_neurons = HEAD_HOOKS.intersection(sweep.hooks), NEURON_HOOKS.issuperset(sweep.hooks)
-    heads = ("all" if HEAD_HOOKS.issuperset(sweep.hooks) else "joint") if takes_heads else None
-    choices = {"heads": sweep.heads or heads, "neurons": sweep.neurons or ("joint" if takes_neurons else None)}
+    choices = {"heads": sweep.head_choice, "neurons": sweep.neuron_choice}
     return SweepOf(sweep=sweep.model_copy(update=choices))
 
 
