@@ -20,29 +20,13 @@ from job_store.store import JobStore
 from pathpatch import retries
 from pathpatch.problems import Unreachable, WaitTimedOut
 from pathpatch.results import Result
-from tests.embedded_valkey import EmbeddedValkey, embedded_valkey, free_port
+from tests.embedded_valkey import EmbeddedValkey, free_port
 from tests.live_service import LiveService, WorkerHand, live_service, spec
 from tests.live_worker import until
 
 pytestmark = pytest.mark.integration
 ENDS = (signal.SIGKILL, signal.SIGTERM)
 UNCACHED = spec(use_cache=False)
-
-
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
-    """The broker, which stays."""
-    with embedded_valkey(tmp_path_factory.mktemp("valkey")) as server:
-        yield server
-
-
-@pytest.fixture
-def store(valkey: EmbeddedValkey) -> Iterator[JobStore]:
-    """The worker's side, empty."""
-    store = JobStore.connect(valkey.url)
-    store.client.flushall()
-    yield store
-    store.close()
 
 
 @pytest.fixture

@@ -7,15 +7,11 @@ import httpx
 import pytest
 
 from job_store.store import JobStore
-from tests.embedded_valkey import EmbeddedValkey, embedded_valkey
+from tests.embedded_valkey import EmbeddedValkey
 from tests.live_service import LiveService, WorkerHand, live_service
+from tests.store_fixtures import store, valkey
 
-
-@pytest.fixture(scope="session")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
-    """One server for the session."""
-    with embedded_valkey(tmp_path_factory.mktemp("valkey")) as server:
-        yield server
+__all__ = ["store", "valkey"]
 
 
 @pytest.fixture(scope="session")
@@ -29,15 +25,6 @@ def shared_service(valkey: EmbeddedValkey, service_log: Path) -> Iterator[LiveSe
     """The service without keys, as on a laptop."""
     with live_service(valkey, service_log) as service:
         yield service
-
-
-@pytest.fixture
-def store(valkey: EmbeddedValkey) -> Iterator[JobStore]:
-    """The store, emptied."""
-    store = JobStore.connect(valkey.url)
-    store.client.flushall()
-    yield store
-    store.close()
 
 
 @pytest.fixture
