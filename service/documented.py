@@ -8,23 +8,22 @@ from service.errors import ERROR_PAGES, PROBLEM_TYPE, RETRY_AFTER_S, status_of
 from service.representations import titles
 
 Responses = dict[int | str, dict[str, Any]]
+EXAMPLE_JOB_ID = "job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E"
+EXAMPLE_BATCH_ID = EXAMPLE_JOB_ID.replace("job", "batch")
 
 _EXAMPLES: dict[str, str] = {
     "malformed_json": "the body is not valid JSON: unexpected character: line 1 column 9 (char 8)",
     "unauthenticated": "send an API key: `Authorization: Bearer pp_...`",
     "forbidden": "without API keys the service answers to localhost only: the Host header names another",
     "not_found": "There is nothing of this name.",
-    "unknown_job": "There is no job 'job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E': it was deleted, never existed, or belongs to "
-    "another key.",
-    "unknown_batch": "There is no batch 'batch_01JZ8Q5W3T9V6X2Y4A7B0C1D2E': it never existed, has expired, or belongs "
+    "unknown_job": f"There is no job '{EXAMPLE_JOB_ID}': it was deleted, never existed, or belongs to another key.",
+    "unknown_batch": f"There is no batch '{EXAMPLE_BATCH_ID}': it never existed, has expired, or belongs "
     "to another key.",
     "not_acceptable": "Accept is 'image/png': this can be served as application/json, text/csv",
     "request_timeout": "the body did not arrive within 30 s (PATHPATCH_BODY_TIMEOUT_S)",
     "idempotency_key_in_flight": "The first request with this Idempotency-Key is still being answered. Try again.",
-    "job_not_cancellable": "Job job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E has succeeded: only a queued or running job can be "
-    "cancelled.",
-    "job_still_running": "Job job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E is running: cancel it and wait until it has ended, then "
-    "delete it.",
+    "job_not_cancellable": f"Job {EXAMPLE_JOB_ID} has succeeded: only a queued or running job can be cancelled.",
+    "job_still_running": f"Job {EXAMPLE_JOB_ID} is running: cancel it and wait until it has ended, then delete it.",
     "no_result": "The job is cancelled, so it has no result",
     "result_expired": "The job did not finish within its expires_after_s = 60, so it has no result.",
     "body_too_large": "the body may have at most 16777216 bytes (PATHPATCH_MAX_BODY_BYTES): fewer prompts, or a seeded "
@@ -52,13 +51,12 @@ def _header(description: str, example: str | int, **schema: Any) -> dict[str, An
     return {"description": description, "schema": {"type": kind, **schema}, "example": example}
 
 
-EXAMPLE_JOB_ID = "job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E"
 OF_EVERY_ANSWER = {
     "X-Request-Id": _header("Quote this when asking for help.", "req_9f2c41d07be35a8816c0f4d21e"),
     "Pathpatch-Version": _header("Version of pathpatch that answered.", "0.1.0"),
 }
 RETRY_AFTER = _header("Seconds to wait before asking again, where that makes sense.", 2, minimum=0)
-LOCATION = _header("Path of what was made.", "/v1/jobs/job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E")
+LOCATION = _header("Path of what was made.", f"/v1/jobs/{EXAMPLE_JOB_ID}")
 ETAG = _header("Version, for `If-None-Match`.", '"3-0"')
 PREFERENCE = _header("What `Prefer` asked for and got.", "wait=10")
 RATE_LIMIT = _header(
@@ -72,7 +70,7 @@ RATE_POLICY = _header(
 REPLAYED = _header("`true` where an earlier request with the same `Idempotency-Key` made this.", "true")
 AUTHENTICATE = _header("How to authenticate.", 'Bearer realm="pathpatch"')
 CACHED_BY = _header("The request headers that this answer depends on.", "Accept, Accept-Encoding")
-ATTACHMENT = _header("A file name, for browsers.", 'attachment; filename="job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E.csv"')
+ATTACHMENT = _header("A file name, for browsers.", f'attachment; filename="{EXAMPLE_JOB_ID}.csv"')
 
 
 def _example(code: str) -> dict[str, Any]:

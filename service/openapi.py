@@ -12,7 +12,7 @@ from api_schemas.accounts import NewKey
 from api_schemas.errors import Problem
 from api_schemas.jobs import TERMINAL, BatchRequest, Job
 from api_schemas.spec import JobSpec
-from service.documented import EXAMPLE_JOB_ID, OF_EVERY_ANSWER, example_job
+from service.documented import EXAMPLE_BATCH_ID, EXAMPLE_JOB_ID, OF_EVERY_ANSWER, example_job
 from service.errors import PROBLEM_TYPE
 from service.keys import lacks, scopes_of
 from service.webhooks import SKIPPED_FIELDS
@@ -160,7 +160,7 @@ def _tidy(paths: dict[str, Any]) -> None:
 
 def _name_instance(answer: dict[str, Any], path: str) -> None:
     """A problem's example names the route that it stands at."""
-    ids = {"{job_id}": EXAMPLE_JOB_ID, "{batch_id}": EXAMPLE_JOB_ID.replace("job", "batch")}
+    ids = {"{job_id}": EXAMPLE_JOB_ID, "{batch_id}": EXAMPLE_BATCH_ID}
     for parameter, example in (ids | {"{name}": "gpt5", "{key}": "ana-laptop"}).items():
         path = path.replace(parameter, example)
     for content in answer.get("content", {}).values():
