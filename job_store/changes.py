@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator
 
 from redis.exceptions import RedisError
 
-from job_store.store import AsyncJobStore
+from job_store.store import ANSWER_S, AsyncJobStore
 
 log = logging.getLogger(__name__)
 CHANNEL = "pp:changes"
+QUIET_S = 5.0
 
 
 class Watch:
@@ -41,20 +42,8 @@ class ChangeFeed:
     def __init__(self, store: AsyncJobStore) -> None:
         self._store = store
         self._watches: dict[str, set[Watch]] = defaultdict(set)
-        self._task: asyncio.Task[None] | None = None
         self.is_ending = False
         """Whether the process is about to end, so that nobody should wait any longer."""
-
-    async def start(self) -> None:
-        """Start to listen, in the background; the store need not answer yet."""
-        self._task = asyncio.create_task(self._listen_forever())
-
-    async def stop(self) -> None:
-        """Stop listening."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
 
     def end_waits(self) -> None:
         """Wake all watches, since the process is about to end."""
@@ -81,7 +70,8 @@ class ChangeFeed:
         for job_id in list(self._watches):
             self._wake(job_id)
 
-    async def _listen_forever(self) -> None:
+    async def listen_forever(self) -> None:
+        """Listen until cancelled; the store need not answer yet."""
         while True:
             try:
                 await self._listen()
@@ -93,13 +83,15 @@ class ChangeFeed:
     async def _listen(self) -> None:
         """Read until the connection breaks. A read that times out pings, so that a half-open connection is found."""
         async with self._store.client.pubsub() as subscription:
-            await subscription.subscribe(CHANNEL)
+            async with asyncio.timeout(ANSWER_S):
+                await subscription.subscribe(CHANNEL)
             self._wake_all()
             quiet = 0
             while quiet < 3:
-                message = await subscription.get_message(timeout=5.0)
+                async with asyncio.timeout(QUIET_S + ANSWER_S):
+                    message = await subscription.get_message(timeout=QUIET_S)
+                    if message is None:
+                        await subscription.ping()
                 quiet = 0 if message is not None else quiet + 1
-                if message is None:
-                    await subscription.ping()
-                elif message["type"] == "message":
+                if message is not None and message["type"] == "message":
                     self._wake(message["data"].decode())

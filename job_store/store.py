@@ -1,5 +1,6 @@
 """The two stores, synchronous and asynchronous: they send a step to Redis and read its reply."""
 
+import asyncio
 from typing import TypeVar
 
 import redis
@@ -22,9 +23,9 @@ from job_store.script import Step
 
 T = TypeVar("T")
 UNREACHABLE = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OSError)
+ANSWER_S = 5.0
 CONNECTION = {
     "socket_connect_timeout": 2.0,
-    "socket_timeout": 5.0,
     "socket_keepalive": True,
     "health_check_interval": 15,
     "protocol": 2,
@@ -53,7 +54,7 @@ class JobStore:
     @classmethod
     def connect(cls, url: str) -> "JobStore":
         """A store that connects when first used."""
-        return cls(redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **CONNECTION))
+        return cls(redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=ANSWER_S, **CONNECTION))
 
     def run(self, step: Step[T]) -> T:
         """Do the step.
@@ -84,7 +85,11 @@ class JobStore:
 
 
 class AsyncJobStore:
-    """Runs steps over asyncio connections: for the service."""
+    """Runs steps over asyncio connections: for the service.
+
+    The limit on the time of an answer is ours. With one of its own, redis-py sends by ``asyncio.wait_for``, which in
+    Python 3.11 loses a cancellation that comes as the send ends: https://github.com/python/cpython/issues/86296
+    """
 
     def __init__(self, client: "redis.asyncio.Redis") -> None:
         self.client = client
@@ -96,7 +101,7 @@ class AsyncJobStore:
             url,
             retry=redis.asyncio.retry.Retry(NoBackoff(), 0),
             max_connections=max_connections,
-            timeout=5,
+            socket_timeout=None,
             **CONNECTION,
         )
         return cls(redis.asyncio.Redis.from_pool(pool))
@@ -120,9 +125,13 @@ class AsyncJobStore:
     async def _send(self, step: Step[T]) -> object:
         script = step.script
         try:
-            return await self.client.execute_command("EVALSHA", script.sha1, 0, *step.arguments)  # type: ignore[no-untyped-call]
+            return await self._answer("EVALSHA", script.sha1, 0, *step.arguments)
         except NoScriptError:
-            return await self.client.execute_command("EVAL", script.source, 0, *step.arguments)  # type: ignore[no-untyped-call]
+            return await self._answer("EVAL", script.source, 0, *step.arguments)
+
+    async def _answer(self, *command: str | bytes | float) -> object:
+        async with asyncio.timeout(ANSWER_S):
+            return await self.client.execute_command(*command)  # type: ignore[no-untyped-call]
 
     async def ping(self) -> None:
         """Ask whether the store answers.
@@ -131,7 +140,7 @@ class AsyncJobStore:
             StoreUnavailable: It does not.
         """
         try:
-            await self.client.ping()
+            await self._answer("PING")
         except (RedisError, OSError) as error:
             raise translated(error) from error
 

@@ -81,21 +81,29 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         tracing.enable("pathpatch-service")
     await require_keys(parts.settings)
     parts.publisher.start()
-    await parts.feed.start()
-    background = [asyncio.create_task(parts.reaper.run_forever(), name="reaper")]
+    background = [
+        asyncio.create_task(parts.feed.listen_forever(), name="feed"),
+        asyncio.create_task(parts.reaper.run_forever(), name="reaper"),
+    ]
     if parts.webhooks.is_on:
         background.append(asyncio.create_task(parts.webhooks.run_forever(), name="webhooks"))
     try:
         yield
     finally:
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
-        await parts.feed.stop()
+        await end_all(background)
         await asyncio.to_thread(parts.publisher.stop)
         parts.resolvers.shutdown(wait=False, cancel_futures=True)
         await parts.store.close()
         await asyncio.to_thread(tracing.flush)
+
+
+async def end_all(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel them until all have ended: a library in between may lose one cancellation, and the end must come."""
+    running = set(tasks)
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=1.0)
 
 
 async def require_keys(settings: Settings) -> None:

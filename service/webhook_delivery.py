@@ -91,7 +91,8 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         loop = asyncio.get_running_loop()
         try:
-            found = await asyncio.wait_for(loop.run_in_executor(self._resolvers, _addresses, host, port), timeout)
+            async with asyncio.timeout(timeout):
+                found = await loop.run_in_executor(self._resolvers, _addresses, host, port)
         except OSError as exc:
             raise httpcore.ConnectError(f"{host} does not resolve: {exc}") from exc
         private = [address for address in found if not is_public(address)]

@@ -23,7 +23,7 @@ def test_two_hundred_clients_wait_over_one_connection(store: JobStore, valkey: E
     async def scenario() -> float:
         connection = AsyncJobStore.connect(valkey.url)
         feed = ChangeFeed(connection)
-        await feed.start()
+        listening = asyncio.create_task(feed.listen_forever())
         waiting = [asyncio.create_task(wait_for_end(connection, feed, job.id)) for job in created]
         await asyncio.sleep(0.3)
         assert dict(await connection.client.pubsub_numsub("pp:changes")) == {b"pp:changes": 1}
@@ -32,7 +32,7 @@ def test_two_hundred_clients_wait_over_one_connection(store: JobStore, valkey: E
             await connection.run(jobs.cancel(job.id))
         await asyncio.gather(*waiting)
         elapsed = time.monotonic() - started
-        await feed.stop()
+        listening.cancel()
         await connection.close()
         return elapsed
 
@@ -45,7 +45,7 @@ def test_a_wait_without_a_change_times_out(store: JobStore, valkey: EmbeddedValk
     async def scenario() -> tuple[bool, bool]:
         connection = AsyncJobStore.connect(valkey.url)
         feed = ChangeFeed(connection)
-        await feed.start()
+        listening = asyncio.create_task(feed.listen_forever())
         mine, other = new_job(), new_job()
         await asyncio.sleep(0.2)
         async with feed.watch(mine.id) as watch:
@@ -53,7 +53,7 @@ def test_a_wait_without_a_change_times_out(store: JobStore, valkey: EmbeddedValk
             silent = await watch.changed(0.2)
             submit(store, mine)
             heard = await watch.changed(5)
-        await feed.stop()
+        listening.cancel()
         await connection.close()
         return silent, heard
 

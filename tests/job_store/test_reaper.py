@@ -32,6 +32,28 @@ def test_only_one_of_two_reapers_sweeps(store: JobStore, valkey: EmbeddedValkey)
     assert led is not None and stood_by is None and took_over is not None
 
 
+def test_a_reaper_ends_whenever_it_is_cancelled(store: JobStore, valkey: EmbeddedValkey) -> None:
+    """Also as it sends: a third of these rounds went on for ever while redis-py had a timeout of its own."""
+
+    async def cancellations(connection: AsyncJobStore, after_s: float) -> int:
+        sweeping = asyncio.create_task(Reaper(connection, no_nudge, period_s=0.001).run_forever())
+        await asyncio.sleep(after_s)
+        number = 0
+        while not sweeping.done():
+            sweeping.cancel()
+            number += 1
+            await asyncio.wait({sweeping}, timeout=2)
+        return number
+
+    async def scenario() -> set[int]:
+        connection = AsyncJobStore.connect(valkey.url)
+        numbers = {await cancellations(connection, moment * 0.0001) for moment in range(100)}
+        await connection.close()
+        return numbers
+
+    assert asyncio.run(scenario()) == {1}
+
+
 def test_a_sweep_frees_lapsed_shards_and_nudges_for_them(store: JobStore, valkey: EmbeddedValkey) -> None:
     """A worker that was killed, and a message that was lost with it."""
     submit(store, new_job())

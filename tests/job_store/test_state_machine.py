@@ -23,7 +23,9 @@ TO_BE_MET = {
     "stored", "assemble", "again", "cancelled", "lost", "assembly stored", "assembly lost", "cancelling", "deleted",
     "job succeeded", "job failed", "job cancelled", "job expired",
 }  # fmt: skip
-"""What must have happened at least once in a run: an order of steps that is never tried breaks no promise either."""
+"""What must have happened at least once: an order of steps that is never tried breaks no promise either."""
+MOST_RUNS = 3
+"""One run in a hundred misses something of it."""
 
 
 def outcome_of(held: Claim) -> Step[HandedIn]:
@@ -67,7 +69,8 @@ class JobLife(RuleBasedStateMachine):
     @initialize(shards=st.lists(st.integers(1, 3), min_size=2, max_size=4))
     def create_some(self, shards: list[int]) -> None:
         for owner, number in zip("abab", shards, strict=False):
-            self.known += submit(self.store, new_job(number, priority="normal"), owner=owner).job_ids
+            job = new_job(number, priority="normal", expires_after_s=1000.0)
+            self.known += submit(self.store, job, owner=owner).job_ids
 
     @rule(times=st.integers(1, 3))
     def claim(self, times: int) -> None:
@@ -250,11 +253,10 @@ class JobLife(RuleBasedStateMachine):
 def test_no_order_of_steps_breaks_a_promise(store: JobStore) -> None:
     """Crashes happen between any two steps, so every order must be safe."""
     JobLife.store, JobLife.met = store, Counter()
-    run_state_machine_as_test(
-        JobLife,
-        settings=settings(
-            max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
-    )
+    effort = settings(max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
+    for _ in range(MOST_RUNS):
+        run_state_machine_as_test(JobLife, settings=effort)
+        if set(JobLife.met) >= TO_BE_MET:
+            break
     print(JobLife.met)
     assert set(JobLife.met) >= TO_BE_MET, JobLife.met

@@ -55,14 +55,14 @@ def test_a_feed_wakes_its_watches_when_the_server_is_back(tmp_path: Path) -> Non
         with embedded_valkey(tmp_path) as valkey:
             connection = AsyncJobStore.connect(valkey.url)
             feed = ChangeFeed(connection)
-            await feed.start()
+            listening = asyncio.create_task(feed.listen_forever())
             await asyncio.sleep(0.3)
             async with feed.watch("job_x") as watch:
                 await watch.changed(0)
                 valkey.kill()
                 valkey.restart()
                 heard = await watch.changed(5)
-            await feed.stop()
+            listening.cancel()
             await connection.close()
             return heard
 

@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,19 @@ def test_a_broker_that_hangs_is_told_in_time_and_by_component(
     found = ready.json()["components"]
     assert "no answer within" in found["store"]["detail"] and "store does not answer" in found["workers"]["detail"]
     assert found["models"]["ok"]
+
+
+def test_a_service_ends_though_the_broker_hangs(own_service: LiveService, own_valkey: EmbeddedValkey) -> None:
+    """Within the ten seconds that Docker gives it."""
+    job = own_service.client.post("/v1/jobs", json=spec()).json()
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(own_service.client.get, job["links"]["self"], headers={"Prefer": "wait=50"})
+        time.sleep(0.5)
+        own_valkey.signal(signal.SIGSTOP)
+        began = time.monotonic()
+        own_service.end(signal.SIGTERM)
+        assert time.monotonic() - began < 10
+        assert waiting.result().status_code == 503
 
 
 def test_a_client_that_waits_through_a_restart_of_the_broker_is_answered(

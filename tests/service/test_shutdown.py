@@ -1,15 +1,18 @@
 """A service that is told to end answers first: a rolling restart is nobody's error."""
 
+import asyncio
 import os
 import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
+from service.app import end_all
 from tests.embedded_valkey import EmbeddedValkey
 from tests.live_service import live_service, spec
 
@@ -55,3 +58,20 @@ def test_what_outlasts_the_grace_is_told_to_come_again(valkey: EmbeddedValkey, t
         assert answer.startswith("http/1.1 503") and "retry-after: " in answer
         assert '"code":"service_ending"' in answer and '"retryable":true' in answer
     assert "raceback" not in log.read_text()
+
+
+def test_a_task_that_loses_a_cancellation_ends_all_the_same() -> None:
+    """As libraries let happen now and then; the process would stay for ever."""
+
+    async def loses_one() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        await asyncio.sleep(60)
+
+    async def scenario() -> None:
+        task = asyncio.create_task(loses_one())
+        await asyncio.sleep(0)
+        await asyncio.wait_for(end_all([task]), 10)
+        assert task.cancelled()
+
+    asyncio.run(scenario())

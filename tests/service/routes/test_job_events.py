@@ -156,12 +156,12 @@ def test_a_quiet_stream_says_now_and_then_that_it_is_alive(
     async def scenario() -> list[bytes]:
         connection = AsyncJobStore.connect(valkey.url)
         feed = ChangeFeed(connection)
-        await feed.start()
+        listening = asyncio.create_task(feed.listen_forever())
         stream = events.stream(connection, feed, job.id, None, "0", lambda: asyncio.sleep(0))
         said = [await anext(stream) for _ in range(4)]
         store.run(jobs.cancel(job.id))
         said += [text async for text in stream]
-        await feed.stop()
+        listening.cancel()
         await connection.close()
         return said
 
