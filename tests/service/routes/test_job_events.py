@@ -105,14 +105,19 @@ def test_a_client_that_goes_away_leaves_nothing_behind(
     client: httpx.Client, events_path: str, service: LiveService
 ) -> None:
     """Streams are counted, and the count must come back to zero."""
+    _until_streams_are(client, 0)  # those of other tests
     with client.stream("GET", events_path, headers=STREAM) as answer:
         chunks = answer.iter_bytes()
         next(chunks)
-        assert _open_streams(client) == 1
+        _until_streams_are(client, 1)
+    _until_streams_are(client, 0)
+
+
+def _until_streams_are(client: httpx.Client, number: int) -> None:
     deadline = time.monotonic() + 5
-    while _open_streams(client) and time.monotonic() < deadline:
+    while _open_streams(client) != number:
+        assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert _open_streams(client) == 0
 
 
 def _open_streams(client: httpx.Client) -> int:

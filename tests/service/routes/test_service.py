@@ -90,13 +90,15 @@ def test_requests_that_wait_are_counted_but_do_not_count_as_slow(client: httpx.C
         client.get(path, headers=header)
         client.get("/livez")  # a request is counted after its answer: by now the one before is
         text = client.get("/metrics").text
-        names = ("requests_total", "request_seconds_count")
-        found = [
-            re.search(rf'http_{name}{{method="GET",route="/v1/jobs/{{job_id}}".*?}} (\d+)', text) for name in names
-        ]
-        counts.append([int(one[1]) for one in found if one is not None])
+        labels = 'method="GET",route="/v1/jobs/{job_id}"'
+        names = (f'requests_total{{{labels},status="200"}}', f"request_seconds_count{{{labels}}}")
+        counts.append([_metric(text, f"pathpatch_http_{name}") for name in names])
     (requests, timed), *later = counts
     assert later == [[requests + 1, timed], [requests + 2, timed + 1]]
+
+
+def _metric(text: str, name: str) -> float:
+    return float(next(line.split()[-1] for line in text.splitlines() if line.startswith(f"{name} ")))
 
 
 def test_no_page_asks_another_host_for_anything(client: httpx.Client) -> None:
