@@ -19,6 +19,7 @@ from tests.live_service import live_service, spec
 pytestmark = pytest.mark.integration
 
 
+@pytest.mark.usefixtures("store")  # an earlier result would answer at once
 def test_whoever_waits_is_answered_with_the_job_as_it_is(valkey: EmbeddedValkey, tmp_path: Path) -> None:
     """Long polls as before a normal end, event streams with a clean end; clients then come back elsewhere."""
     log = tmp_path / "service.log"
