@@ -13,6 +13,7 @@ from job_store.store import ANSWER_S, AsyncJobStore
 log = logging.getLogger(__name__)
 CHANNEL = "pp:changes"
 QUIET_S = 5.0
+"""After so long without a message the connection is tried."""
 
 
 class Watch:
@@ -90,8 +91,8 @@ class ChangeFeed:
             while quiet < 3:
                 async with asyncio.timeout(QUIET_S + ANSWER_S):
                     message = await subscription.get_message(timeout=QUIET_S)
+                    quiet = 0 if message is not None else quiet + 1
                     if message is None:
                         await subscription.ping()
-                quiet = 0 if message is not None else quiet + 1
-                if message is not None and message["type"] == "message":
-                    self._wake(message["data"].decode())
+                    elif message["type"] == "message":
+                        self._wake(message["data"].decode())

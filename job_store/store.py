@@ -24,6 +24,7 @@ from job_store.script import Step
 T = TypeVar("T")
 UNREACHABLE = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OSError)
 ANSWER_S = 5.0
+"""How long one answer may take."""
 CONNECTION = {
     "socket_connect_timeout": 2.0,
     "socket_keepalive": True,

@@ -40,6 +40,12 @@ def spec(seed: int = 0, **changes: Any) -> Document:
     return {**content, **changes}
 
 
+def metric(client: httpx.Client, name: str) -> float:
+    """What a service exports under a name with its labels, as its line in ``/metrics`` begins."""
+    lines = client.get("/metrics").text.splitlines()
+    return float(next(line.split()[-1] for line in lines if line.startswith(f"{name} ")))
+
+
 class LiveService:
     """A running service; ``client`` talks to it over HTTP."""
 

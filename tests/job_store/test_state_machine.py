@@ -25,7 +25,7 @@ TO_BE_MET = {
 }  # fmt: skip
 """What must have happened at least once: an order of steps that is never tried breaks no promise either."""
 MOST_RUNS = 3
-"""One run in a hundred misses something of it."""
+"""Now and then a run misses something of it."""
 
 
 def outcome_of(held: Claim) -> Step[HandedIn]:

@@ -15,12 +15,14 @@ from job_store.changes import ChangeFeed
 from job_store.store import AsyncJobStore, JobStore
 from service import events
 from tests.embedded_valkey import EmbeddedValkey
-from tests.live_service import LiveService, WorkerHand, spec
+from tests.live_service import LiveService, WorkerHand, metric, spec
+from tests.live_worker import until
 from tests.stored_jobs import new_job, submit
 
 pytestmark = pytest.mark.integration
 
 STREAM = {"Accept": "text/event-stream"}
+STREAMS = "pathpatch_event_streams"
 
 
 @pytest.fixture
@@ -105,24 +107,12 @@ def test_a_client_that_goes_away_leaves_nothing_behind(
     client: httpx.Client, events_path: str, service: LiveService
 ) -> None:
     """Streams are counted, and the count must come back to zero."""
-    _until_streams_are(client, 0)  # those of other tests
+    until(lambda: metric(client, STREAMS) == 0, timeout_s=5)  # those of other tests have ended
     with client.stream("GET", events_path, headers=STREAM) as answer:
         chunks = answer.iter_bytes()
         next(chunks)
-        _until_streams_are(client, 1)
-    _until_streams_are(client, 0)
-
-
-def _until_streams_are(client: httpx.Client, number: int) -> None:
-    deadline = time.monotonic() + 5
-    while _open_streams(client) != number:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def _open_streams(client: httpx.Client) -> int:
-    lines = client.get("/metrics").text.splitlines()
-    return int(float(next(line.split()[1] for line in lines if line.startswith("pathpatch_event_streams "))))
+        until(lambda: metric(client, STREAMS) == 1, timeout_s=5)
+    until(lambda: metric(client, STREAMS) == 0, timeout_s=5)
 
 
 def test_many_waiting_clients_are_all_answered_at_once(

@@ -13,7 +13,7 @@ from api_schemas.models import ModelInfo
 from job_store.store import JobStore
 from job_store.workers import beat
 from service.metrics_export import TOTALS
-from tests.live_service import WorkerHand, spec
+from tests.live_service import WorkerHand, metric, spec
 
 pytestmark = pytest.mark.integration
 
@@ -89,16 +89,11 @@ def test_requests_that_wait_are_counted_but_do_not_count_as_slow(client: httpx.C
     for header in ({}, {"Prefer": "wait=0"}, {}):
         client.get(path, headers=header)
         client.get("/livez")  # a request is counted after its answer: by now the one before is
-        text = client.get("/metrics").text
         labels = 'method="GET",route="/v1/jobs/{job_id}"'
         names = (f'requests_total{{{labels},status="200"}}', f"request_seconds_count{{{labels}}}")
-        counts.append([_metric(text, f"pathpatch_http_{name}") for name in names])
+        counts.append([metric(client, f"pathpatch_http_{name}") for name in names])
     (requests, timed), *later = counts
     assert later == [[requests + 1, timed], [requests + 2, timed + 1]]
-
-
-def _metric(text: str, name: str) -> float:
-    return float(next(line.split()[-1] for line in text.splitlines() if line.startswith(f"{name} ")))
 
 
 def test_no_page_asks_another_host_for_anything(client: httpx.Client) -> None:
