@@ -28,7 +28,6 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from api_schemas.datasets import ResolvedDataset
-from api_schemas.grid import grid_of
 from api_schemas.models import ModelOrigin
 from api_schemas.nodes import Node
 from api_schemas.spec import JobSpec, ModelSpec
@@ -50,11 +49,12 @@ from benchmarks.experiments import (
     seconds_of,
     spec_of,
 )
+from planning.grid import grid_of
 from worker.engine.activations import ActivationCache, Activations, stack_tokens
 from worker.engine.plan import depends_on_cell
 from worker.engine.weights import GPT2Weights
-from worker.experiment import ShardSettings, run_shard
-from worker.models import load_model
+from worker.jobs.experiment import ShardSettings, run_shard
+from worker.models.loading import load_model
 
 TOLERANCE = 1e-4
 NEXT_QUESTION_S = 0.020
@@ -242,7 +242,7 @@ def cold_start(folder: Path, data_dir: Path) -> Row:
     from tests.live_worker import LiveWorker, demo_job, ended
     from tests.nudges import nudge
     from tests.stored_jobs import submit
-    from worker.checkpoints import find_checkpoint
+    from worker.models.checkpoints import find_checkpoint
 
     dataset = random_prompts(N_EXAMPLES)
     spec = spec_of({"senders": FOUNDING, "receivers": QUERY}, ATTENTION, dataset)

@@ -16,8 +16,8 @@ from api_schemas.models import parse_registry
 from api_schemas.spec import ModelSpec
 from tests.shards import PLENTY
 from tests.specs_of_demo import check
-from worker.experiment import run_shard
-from worker.models import load_model
+from worker.jobs.experiment import run_shard
+from worker.models.loading import load_model
 
 HEADS = {"sweep": {"hook": "z"}}
 QUERY = [{"hook": "q", "layer": 2, "head": 3}]

@@ -17,7 +17,7 @@ from api_schemas.datasets import ResolvedDataset
 from api_schemas.models import FAMILY, ModelShape
 from api_schemas.spec import JobSpec
 from worker.engine.weights import GPT2Weights
-from worker.experiment import AssembledResult, ShardSettings, assemble, run_shard
+from worker.jobs.experiment import AssembledResult, ShardSettings, assemble, run_shard
 
 SHAPE = FAMILY["gpt2-small"][1]
 N_EXAMPLES, N_POS = 20, 16

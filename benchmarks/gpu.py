@@ -36,7 +36,7 @@ from benchmarks.experiments import (
     spec_of,
 )
 from worker.engine.weights import GPT2Weights
-from worker.experiment import ShardSettings
+from worker.jobs.experiment import ShardSettings
 
 TOLERANCE = 1e-4
 COMPARED_EXAMPLES = 8

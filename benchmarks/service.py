@@ -24,10 +24,10 @@ from typing import Any
 import psutil
 
 from api_schemas.spec import JobSpec
-from service.documented import EXAMPLE_SPEC
-from service.limits import Limits
-from service.models import ModelCatalog
-from service.validation import check_job
+from service.http.documented import EXAMPLE_SPEC
+from service.models.catalog import ModelCatalog
+from service.specs.limits import Limits
+from service.specs.validation import check_job
 from tests.embedded_valkey import EmbeddedValkey, embedded_valkey
 from tests.live_service import LiveService, live_service, spec
 from tests.live_worker import live_workers
@@ -156,7 +156,7 @@ def bare_engine() -> list[float]:
     from api_schemas.models import parse_registry
     from api_schemas.spec import ModelSpec
     from tests.shards import run_job
-    from worker.models import load_model
+    from worker.models.loading import load_model
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:

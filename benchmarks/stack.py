@@ -12,7 +12,7 @@ import psutil
 
 from job_store.records import NewJob
 from job_store.store import JobStore
-from service.queue import MOST_NUDGES
+from service.jobs.queue import MOST_NUDGES
 from tests.embedded_valkey import EmbeddedValkey, embedded_valkey
 from tests.live_service import LiveService, live_service
 from tests.live_worker import LiveWorker, ended, live_workers

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from api_schemas.machine import CGROUP, memory_bytes
 from pathpatch.stack_errors import StackFailed
+from runtime.cgroups import CGROUP, memory_bytes
 
 MEMORY_SHARE = 0.25
 """Of the machine's or the container's memory; beyond it the broker stores no more, and new jobs get a 503."""

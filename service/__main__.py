@@ -10,9 +10,9 @@ import sys
 
 import uvicorn
 
-from job_store import logs
+from runtime import logs
 from service.app import NoKeys, create_app, require_keys
-from service.connections import TimedConnection
+from service.http.connections import TimedConnection
 from service.settings import Settings
 
 SWITCH_INTERVAL_S = 0.001

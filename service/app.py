@@ -9,13 +9,15 @@ from fastapi import Depends, FastAPI
 from fastapi.telemetry import TelemetryConfig
 
 from api_schemas.errors import StoreUnavailable
-from job_store import keys, tracing
+from job_store import keys
 from job_store.store import AsyncJobStore
-from service import errors, openapi
-from service.keys import identified
-from service.parameters import only_known_parameters
+from runtime import tracing
+from service import errors
+from service.accounts.keys import identified
+from service.http import openapi
+from service.http.parameters import only_known_parameters
+from service.http.requests import RequestFrame
 from service.parts import Parts
-from service.requests import RequestFrame
 from service.routes import (
     account,
     batches,

@@ -20,7 +20,7 @@ from api_schemas.errors import (
     Problem,
     QuotaExceeded,
 )
-from service.rate_fields import rate_fields
+from service.accounts.rate_fields import rate_fields
 
 PROBLEM_TYPE = "application/problem+json"
 ERROR_PAGES = "https://pathpatch.dev/errors/"
@@ -150,4 +150,4 @@ HANDLERS: dict[Any, Any] = {
     HTTPException: _routing_error,
     RequestValidationError: _parameter_error,
 }
-"""Exception -> handler, for the application; whatever else is raised becomes a 500 in ``service.requests``."""
+"""Exception -> handler, for the application; whatever else is raised becomes a 500 in ``service.http.requests``."""

@@ -12,14 +12,14 @@ from job_store.changes import ChangeFeed
 from job_store.reaper import Reaper
 from job_store.records import Retention
 from job_store.store import AsyncJobStore
-from service.keys import Keyring
-from service.limits import Limits
-from service.metrics_export import RequestMetrics
-from service.models import ModelCatalog
-from service.queue import Publisher
+from service.accounts.keys import Keyring
+from service.jobs.queue import Publisher
+from service.jobs.speeds import Speeds
+from service.models.catalog import ModelCatalog
 from service.settings import Settings
-from service.speeds import Speeds
-from service.webhooks import Webhooks
+from service.specs.limits import Limits
+from service.telemetry.prometheus import RequestMetrics
+from service.webhooks.outbox import Webhooks
 
 RESOLVER_THREADS = 2
 RENDERINGS_AT_ONCE = 2

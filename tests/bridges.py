@@ -6,7 +6,7 @@ import transformers
 from transformer_lens.model_bridge import TransformerBridge
 
 from api_schemas.spec import ModelSpec
-from worker.weight_processing import one_thread
+from worker.models.processing import one_thread
 
 
 def boot_bridge(folder: Path, flags: ModelSpec | None = None) -> TransformerBridge:

@@ -50,7 +50,7 @@ def processed_weights_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def golden_weights(golden_model: Path, processed_weights_dir: Path) -> GPT2Weights:
     """The golden model's weights, processed with the default flags."""
-    from worker.models import load_model
+    from worker.models.loading import load_model
 
     registry = {"golden": ModelOrigin(name="golden", folder=str(golden_model))}
     return load_model("golden", ModelSpec(name="golden"), registry, "cpu", processed_weights_dir).weights

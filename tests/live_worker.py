@@ -22,7 +22,7 @@ from job_store.ids import new_job_id
 from job_store.records import JobFacts, JobRecord, NewJob
 from job_store.store import JobStore
 from job_store.workers import list_workers
-from worker.checkpoints import find_checkpoint
+from worker.models.checkpoints import find_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 START_S = 180.0

@@ -9,11 +9,11 @@ from hypothesis.strategies import DrawFn
 from pydantic import ValidationError
 
 from api_schemas.datasets import ResolvedDataset
-from api_schemas.grid import sweep_sizes
 from api_schemas.models import ModelShape
 from api_schemas.nodes import HEAD_HOOKS, NEURON_HOOKS, RECEIVER_HOOKS, SENDER_HOOKS
 from api_schemas.spec import JobSpec, ModelSpec
-from service.node_checks import overlap_errors
+from planning.grid import sweep_sizes
+from service.specs.node_checks import overlap_errors
 from tests.tiny_models import tiny_shape
 
 LONGEST = 7

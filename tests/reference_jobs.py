@@ -9,11 +9,11 @@ import torch
 from transformer_lens.model_bridge import TransformerBridge
 
 from api_schemas.datasets import ResolvedDataset
-from api_schemas.grid import grid_of
 from api_schemas.metrics import Metric
 from api_schemas.models import ModelShape
 from api_schemas.nodes import Node, Positions
 from api_schemas.spec import ActivationPatch, JobSpec, PathPatch
+from planning.grid import grid_of
 from tests import reference
 from tests.reference_runs import activations
 

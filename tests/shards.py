@@ -9,7 +9,7 @@ from safetensors.numpy import load, save
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.spec import JobSpec
 from worker.engine.weights import GPT2Weights
-from worker.experiment import AssembledResult, ShardSettings, assemble, finish_phase, phases, run_shard
+from worker.jobs.experiment import AssembledResult, ShardSettings, assemble, finish_phase, phases, run_shard
 
 PLENTY = ShardSettings(memory_bytes=2**30, device="cpu", activation_cache=None)
 

@@ -10,10 +10,10 @@ from api_schemas.errors import InvalidSpec
 from api_schemas.metrics import Metric
 from api_schemas.models import ModelOrigin, parse_registry
 from api_schemas.spec import JobSpec
-from service.limits import Limits
-from service.models import ModelCatalog
-from service.spec_errors import field_errors
-from service.validation import CheckedSpec, check_job
+from service.models.catalog import ModelCatalog
+from service.specs.field_errors import field_errors
+from service.specs.limits import Limits
+from service.specs.validation import CheckedSpec, check_job
 
 METRICS = {get_args(metric.model_fields["kind"].annotation)[0]: metric for metric in get_args(get_args(Metric)[0])}
 """Class of each kind of metric."""

@@ -10,8 +10,8 @@ from api_schemas.errors import PathPatchingError
 from pathpatch import cli, problems, terminal
 from pathpatch.cli_keys import keys_app
 from service.app import create_app
-from service.limits import Limits
 from service.settings import Settings
+from service.specs.limits import Limits
 
 ROOT = Path(__file__).parent.parent
 DOCS = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").rglob("*.md")))

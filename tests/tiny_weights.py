@@ -11,7 +11,7 @@ from api_schemas.datasets import ResolvedDataset
 from api_schemas.spec import JobSpec
 from tests.shards import PLENTY, run_job
 from worker.engine.weights import GPT2Weights
-from worker.experiment import AssembledResult, ShardSettings
+from worker.jobs.experiment import AssembledResult, ShardSettings
 
 D_VOCAB = 19
 LOGIT_DIFF = {"kind": "logit_diff", "answer": "A", "minus_answer": "B"}

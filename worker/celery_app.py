@@ -7,7 +7,7 @@ from celery import Celery
 from kombu.entity import Queue
 
 from job_store.broker import broker_settings, queue_of
-from worker.host import every_gpu
+from worker.process.host import every_gpu
 from worker.settings import WorkerSettings
 
 

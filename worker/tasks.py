@@ -9,13 +9,13 @@ from billiard.process import current_process
 from celery import signals
 
 from api_schemas.errors import PathPatchingError
-from job_store import logs, tracing
 from job_store.broker import TASK, queue_of
+from runtime import logs, tracing
 from worker.celery_app import app, settings
-from worker.presence import Presence
+from worker.process.presence import Presence
 
 if TYPE_CHECKING:
-    from worker.child import Child
+    from worker.process.child import Child
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def start_child(**_: Any) -> None:
     """In the child, after the fork: torch is imported here and nowhere earlier. A child that cannot start ends all."""
     global _child
     try:
-        from worker.child import Child
+        from worker.process.child import Child
 
         _child = Child(settings, current_process().index)
         _child.start()

@@ -9,8 +9,8 @@ from tokenizers import Tokenizer
 
 from api_schemas.errors import FieldError
 from api_schemas.models import ModelShape
-from service.limits import Limits, knob
-from service.wording import counted, shown, wrong
+from service.specs.limits import Limits, knob
+from service.specs.wording import counted, shown, wrong
 
 Path = tuple[str | int, ...]
 MOST_PER_KIND = 20

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 
 from api_schemas.errors import InvalidSpec
 from service.datasets.ioi_words import NAMES, OBJECTS, PLACES, TEMPLATES
-from service.wording import wrong
+from service.specs.wording import wrong
 
 PromptType = Literal["mixed", "ABBA", "BABA"]
 NewKind = Literal["abc", "swapped"]

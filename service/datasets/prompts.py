@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 from api_schemas.datasets import PromptsDataset, StringsInPrompts, TokensDataset
 from service.datasets.draft import MOST_PER_KIND, Draft, check_counts, check_role_positions, pieces, written
 from service.datasets.tokenised import TokenisedText, token_ids, tokenise
-from service.wording import counted, shown, wrong
+from service.specs.wording import counted, shown, wrong
 
 
 def draft_tokens(dataset: TokensDataset) -> Draft:

@@ -19,9 +19,9 @@ from service.datasets.draft import Draft, Path, check_prompts
 from service.datasets.ioi import IoiPrompts, draw_ioi
 from service.datasets.prompts import draft_prompts, draft_tokens
 from service.datasets.templates import draft_templates
-from service.limits import Limits, knob
-from service.models import CatalogModel
-from service.wording import counted, wrong
+from service.models.catalog import CatalogModel
+from service.specs.limits import Limits, knob
+from service.specs.wording import counted, wrong
 
 LAST_ROLE = "end"
 """Every dataset has this role: the last token of each prompt, unless the dataset says otherwise."""

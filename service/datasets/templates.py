@@ -13,7 +13,7 @@ from service.datasets.draft import MOST_PER_KIND, Draft, Path, pieces, written
 from service.datasets.prompts import several_tokens
 from service.datasets.template_text import Template
 from service.datasets.tokenised import TokenisedText, token_ids, tokenise
-from service.wording import among, counted, shown, wrong
+from service.specs.wording import among, counted, shown, wrong
 
 REDRAW = "redraw"
 

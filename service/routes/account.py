@@ -12,14 +12,14 @@ from api_schemas.errors import InvalidParameter, NotFound
 from api_schemas.jobs import ListOf
 from job_store import keys
 from job_store.records import Limits
-from service import documented as doc
-from service.answers import json_answer
-from service.bodies import json_body
-from service.keys import Admin, ReaderOrSubmitter
+from service.accounts.keys import Admin, ReaderOrSubmitter
+from service.http import documented as doc
+from service.http.answers import json_answer
+from service.http.bodies import json_body
+from service.http.representations import key_document, page, timestamp
 from service.parts import Parts, PartsOf
-from service.representations import key_document, page, timestamp
-from service.spec_errors import field_errors
-from service.wording import listed
+from service.specs.field_errors import field_errors
+from service.specs.wording import listed
 
 router = APIRouter(tags=["keys"])
 

@@ -6,17 +6,17 @@ from api_schemas.jobs import Batch
 from api_schemas.spec import JobSpec
 from job_store import jobs
 from job_store.ids import new_batch_id
-from service import documented as doc
-from service.answers import json_answer
-from service.bodies import json_body
-from service.idempotency import named, replay_headers, reserved
-from service.keys import Reader, Submitter
-from service.parameters import BatchId, IdempotencyKey
-from service.parsing import parse_batch
+from service.accounts.keys import Reader, Submitter
+from service.accounts.rate_fields import rate_fields
+from service.http import documented as doc
+from service.http.answers import json_answer
+from service.http.bodies import json_body
+from service.http.parameters import BatchId, IdempotencyKey
+from service.http.representations import batch_document
+from service.jobs.idempotency import named, replay_headers, reserved
+from service.jobs.submission import Order, check, in_thread, submit
 from service.parts import Parts, PartsOf
-from service.rate_fields import rate_fields
-from service.representations import batch_document
-from service.submission import Order, check, in_thread, submit
+from service.specs.parsing import parse_batch
 
 router = APIRouter(tags=["batches"])
 

@@ -10,10 +10,10 @@ from api_schemas.accounts import Liveness, Version
 from api_schemas.errors import PathPatchingError
 from api_schemas.jobs import ComponentHealth, Readiness
 from job_store import workers
-from service import documented as doc
-from service.answers import json_answer
+from service.http import documented as doc
+from service.http.answers import json_answer
+from service.jobs.submission import in_thread
 from service.parts import Parts, PartsOf
-from service.submission import in_thread
 from service.version import package_version
 
 router = APIRouter(tags=["service"])

@@ -9,14 +9,14 @@ from starlette.responses import StreamingResponse
 from api_schemas.errors import RateLimited
 from api_schemas.jobs import JobEvent, ListOf
 from job_store import jobs
-from service import documented as doc
-from service.answers import json_answer
-from service.events import event_id, stream
-from service.keys import Reader, identified
-from service.negotiation import media_type
-from service.parameters import JobId, Limit
+from service.accounts.keys import Reader, identified
+from service.http import documented as doc
+from service.http.answers import json_answer
+from service.http.negotiation import media_type
+from service.http.parameters import JobId, Limit
+from service.http.representations import event_document, page
+from service.jobs.events import event_id, stream
 from service.parts import Parts, PartsOf
-from service.representations import event_document, page
 
 router = APIRouter(tags=["jobs"])
 

@@ -8,16 +8,16 @@ from api_schemas.errors import InvalidParameter, NoResult, ResultExpired
 from api_schemas.results import MultiMetricResult, Result
 from job_store import jobs
 from job_store.records import JobRecord, StoredResult
-from service import documented as doc
-from service import drawing, results
-from service.answers import file_answer, job_answer
-from service.example_prompts import first_prompt
-from service.keys import Caller, Reader
-from service.negotiation import VARY, accepts_gzip, coded, compressed, is_unchanged, media_type
-from service.parameters import IfNoneMatch, JobId
+from service.accounts.keys import Caller, Reader
+from service.datasets.example_prompts import first_prompt
+from service.http import documented as doc
+from service.http.answers import file_answer, job_answer
+from service.http.negotiation import VARY, accepts_gzip, coded, compressed, is_unchanged, media_type
+from service.http.parameters import IfNoneMatch, JobId
+from service.jobs.submission import in_thread
 from service.parts import Parts, PartsOf
-from service.rendering import Order, render
-from service.submission import in_thread
+from service.results import drawing, formats
+from service.results.rendering import Order, render
 from service.version import package_version
 
 router = APIRouter(tags=["results"])
@@ -28,7 +28,7 @@ LARGE_BYTES = 2**19
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _TEXT: dict[str, Any] = {"schema": {"type": "string"}}
 _CSV = _TEXT | {
-    "example": f"metric,title,example,{','.join(results.CSV_ARRAYS)}\r\n"
+    "example": f"metric,title,example,{','.join(formats.CSV_ARRAYS)}\r\n"
     'attention_diff,"attention end → IO minus end → S1, head 3.0",0,'
     "0.0812,0.6634,0.0127,0.0611,0.0204,0.0014,0.0021,,,\r\n"
 }
@@ -63,7 +63,7 @@ _JOB = {"application/json": {"schema": {"$ref": "#/components/schemas/Job"}, "ex
             "description": "Arrays with named axes, and everything needed to trust them.",
             "headers": {"ETag": doc.ETAG, "Vary": doc.CACHED_BY, "Content-Disposition": doc.ATTACHMENT},
             "model": Result | MultiMetricResult,
-            "content": {results.NPZ: _BINARY, results.CSV: _CSV},
+            "content": {formats.NPZ: _BINARY, formats.CSV: _CSV},
         },
         202: {**_OTHERS[202], "content": _JOB},
     },
@@ -72,21 +72,21 @@ async def get_result(
     request: Request, job_id: JobId, parts: PartsOf, caller: Reader, if_none_match: IfNoneMatch = None
 ) -> Response:
     """The result by `Accept`: JSON, `application/x-npz` (arrays, and a JSON `head`) or `text/csv` (tidy)."""
-    media = media_type(request, results.FORMATS)
+    media = media_type(request, formats.FORMATS)
     record = await parts.store.run(jobs.get(job_id, caller.sees))
     if unfinished := _unfinished(request, record):
         return unfinished
     headers = {"ETag": _etag(record, media), "Vary": VARY}
     if is_unchanged(request, headers["ETag"]):
         return Response(None, 304, headers)
-    if media != results.JSON:
+    if media != formats.JSON:
         suffix = media.rpartition("/")[2].removeprefix("x-")
         headers["Content-Disposition"] = f'attachment; filename="{job_id}.{suffix}"'
     if record.result_bytes > LARGE_BYTES:
         return await _rendered(request, parts, Order(job_id, media, _is_gzipped(request, media)), headers)
     stored = await _stored(parts, caller, record)
-    body = await in_thread(parts, results.encode, stored, record, media)
-    return await compressed(request, body, headers, media, is_worth_it=media != results.NPZ)
+    body = await in_thread(parts, formats.encode, stored, record, media)
+    return await compressed(request, body, headers, media, is_worth_it=media != formats.NPZ)
 
 
 @router.get(
@@ -140,7 +140,7 @@ async def _rendered(request: Request, parts: Parts, order: Order, headers: dict[
 
 
 def _is_gzipped(request: Request, media: str) -> bool:
-    return media != results.NPZ and accepts_gzip(request)
+    return media != formats.NPZ and accepts_gzip(request)
 
 
 def _unfinished(request: Request, record: JobRecord) -> Response | None:

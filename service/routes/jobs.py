@@ -9,20 +9,20 @@ from api_schemas.jobs import Job, JobStatus, ListOf, ValidationReport
 from api_schemas.spec import JobSpec
 from job_store import jobs
 from job_store.records import Created
-from service import documented as doc
-from service.answers import after_wait, applied, job_answer, json_answer, retry_after
-from service.bodies import SMALL_BODY_BYTES, json_body
-from service.idempotency import named, replay_headers, reserved
-from service.keys import Caller, Reader, ReaderOrSubmitter, Submitter
-from service.listing import page_of_jobs
-from service.negotiation import wait_s
-from service.parameters import JOB_ID, IdempotencyKey, IfNoneMatch, JobId, Limit, PreferHeader
-from service.parsing import parse_spec
+from service.accounts.keys import Caller, Reader, ReaderOrSubmitter, Submitter
+from service.accounts.rate_fields import rate_fields
+from service.http import documented as doc
+from service.http.answers import after_wait, applied, job_answer, json_answer, retry_after
+from service.http.bodies import SMALL_BODY_BYTES, json_body
+from service.http.negotiation import wait_s
+from service.http.parameters import JOB_ID, IdempotencyKey, IfNoneMatch, JobId, Limit, PreferHeader
+from service.http.representations import job_document, job_etag, page
+from service.jobs.idempotency import named, replay_headers, reserved
+from service.jobs.listing import page_of_jobs
+from service.jobs.reports import report
+from service.jobs.submission import Order, in_thread, submit
 from service.parts import Parts, PartsOf
-from service.rate_fields import rate_fields
-from service.reports import report
-from service.representations import job_document, job_etag, page
-from service.submission import Order, in_thread, submit
+from service.specs.parsing import parse_spec
 
 LAST_ID = f"^{JOB_ID.pattern}$"
 

@@ -4,10 +4,10 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from api_schemas.errors import StoreUnavailable
-from service import documented as doc
-from service.keys import identified, needs
-from service.metrics_export import StoreState, exposition
+from service.accounts.keys import identified, needs
+from service.http import documented as doc
 from service.parts import PartsOf
+from service.telemetry.prometheus import StoreState, exposition
 
 router = APIRouter(tags=["service"])
 

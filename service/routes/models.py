@@ -8,12 +8,12 @@ from api_schemas.errors import NotFound
 from api_schemas.jobs import ListOf, WorkerInfo
 from api_schemas.models import ModelInfo
 from job_store import workers
-from service import documented as doc
-from service.answers import json_answer
-from service.keys import Reader
+from service.accounts.keys import Reader
+from service.http import documented as doc
+from service.http.answers import json_answer
+from service.http.representations import page
+from service.jobs.submission import in_thread
 from service.parts import Parts, PartsOf
-from service.representations import page
-from service.submission import in_thread
 
 router = APIRouter(tags=["models"])
 

@@ -5,12 +5,12 @@ from fastapi import APIRouter, Response
 from api_schemas.accounts import DeadWebhook
 from api_schemas.jobs import ListOf
 from job_store import webhooks
-from service import documented as doc
-from service.answers import json_answer
-from service.keys import Admin
-from service.parameters import Limit
+from service.accounts.keys import Admin
+from service.http import documented as doc
+from service.http.answers import json_answer
+from service.http.parameters import Limit
+from service.http.representations import page, timestamp
 from service.parts import PartsOf
-from service.representations import page, timestamp
 
 router = APIRouter(tags=["webhooks"])
 

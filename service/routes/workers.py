@@ -4,11 +4,11 @@ from fastapi import APIRouter, Response
 
 from api_schemas.jobs import ListOf, WorkerInfo
 from job_store import workers
-from service import documented as doc
-from service.answers import json_answer
-from service.keys import Reader
+from service.accounts.keys import Reader
+from service.http import documented as doc
+from service.http.answers import json_answer
+from service.http.representations import page
 from service.parts import PartsOf
-from service.representations import page
 
 router = APIRouter(tags=["service"])
 

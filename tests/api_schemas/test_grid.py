@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from api_schemas.grid import grid_of, sweep_sizes
 from api_schemas.models import FAMILY, parse_registry
 from api_schemas.nodes import Node
 from api_schemas.spec import ActivationPatch, Patch, PathPatch
+from planning.grid import grid_of, sweep_sizes
 
 SMALL = FAMILY["gpt2-small"][1]
 

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from api_schemas.datasets import ResolvedDataset
-from api_schemas.grid import grid_of
 from api_schemas.models import FAMILY
 from api_schemas.nodes import Node
-from api_schemas.places import Places, unreachable_senders
 from api_schemas.spec import ActivationPatch, Patch, PathPatch
+from planning.grid import grid_of
+from planning.places import Places, unreachable_senders
 
 SMALL = FAMILY["gpt2-small"][1]
 LENGTHS = [5, 4, 6]

@@ -14,9 +14,9 @@ from api_schemas.models import FAMILY
 from api_schemas.spec import JobSpec
 from pathpatch.client import Client
 from pathpatch.results import Result
-from service.limits import Limits
-from service.models import CatalogModel
-from service.validation import check_spec
+from service.models.catalog import CatalogModel
+from service.specs.limits import Limits
+from service.specs.validation import check_spec
 from tests.specs_of_demo import catalog
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"

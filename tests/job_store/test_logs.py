@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from job_store import logs
+from runtime import logs
 
 LOG = logging.getLogger("tests.logs")
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from service.limits import Limits
+from service.specs.limits import Limits
 from tests.specs_of_demo import METRICS, PATCH, PROMPTS, RECEIVERS, SENDERS, TOKENS, document, problems, problems_of
 
 LOGIT = {"kind": "logit", "answer": "IO"}

@@ -12,7 +12,7 @@ import pytest
 
 from api_schemas.models import DEMO_FOLDER
 from api_schemas.results import MultiMetricResult
-from service.documented import EXAMPLE_SPEC
+from service.http.documented import EXAMPLE_SPEC
 from tests.embedded_valkey import embedded_valkey
 from tests.golden_cases import FOLDER, TOLERANCE, GoldenCase, golden_cases
 from tests.live_service import live_service

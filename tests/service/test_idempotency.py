@@ -10,8 +10,8 @@ from api_schemas.errors import IdempotencyKeyInFlight
 from job_store.records import Limits
 from job_store.store import JobStore
 from job_store.submission import reserve
-from service.idempotency import named, reserved
-from service.keys import Caller
+from service.accounts.keys import Caller
+from service.jobs.idempotency import named, reserved
 from service.parts import Parts
 from service.settings import Settings
 from tests.embedded_valkey import EmbeddedValkey
@@ -57,7 +57,7 @@ def test_a_request_that_takes_long_keeps_its_key(
     valkey: EmbeddedValkey, store: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thousand large specs take longer to check than a dead process may block a key."""
-    monkeypatch.setattr("service.idempotency.RESERVED_S", 0.5)
+    monkeypatch.setattr("service.jobs.idempotency.RESERVED_S", 0.5)
     mark = "pp:idempotency:local|night-1"
 
     async def take_long() -> None:

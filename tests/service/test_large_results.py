@@ -13,7 +13,7 @@ import pytest
 
 from job_store import jobs
 from job_store.store import JobStore
-from service import results
+from service.results import formats
 from tests.live_service import HandMade, LiveService, WorkerHand, spec
 
 pytestmark = pytest.mark.integration
@@ -36,7 +36,7 @@ def _finished(client: httpx.Client, worker: WorkerHand, shape: list[int]) -> dic
     return job
 
 
-@pytest.mark.parametrize("media", results.FORMATS)
+@pytest.mark.parametrize("media", formats.FORMATS)
 def test_what_a_process_of_its_own_makes_is_what_the_service_would_make(
     client: httpx.Client, worker: WorkerHand, store: JobStore, media: str
 ) -> None:
@@ -44,13 +44,13 @@ def test_what_a_process_of_its_own_makes_is_what_the_service_would_make(
     job = _finished(client, worker, [3, 5, 20_000])
     record, stored = store.run(jobs.get(job["id"])), store.run(jobs.result(job["id"]))
     assert stored is not None
-    expected = results.encode(stored, record, media)
+    expected = formats.encode(stored, record, media)
     for coding in ("identity", "gzip"):
         headers = {"Accept": media, "Accept-Encoding": coding}
         with client.stream("GET", job["links"]["result"], headers=headers) as answer:
             body = b"".join(answer.iter_raw())
         assert answer.status_code == 200 and int(answer.headers["content-length"]) == len(body)
-        is_zipped = coding == "gzip" and media != results.NPZ
+        is_zipped = coding == "gzip" and media != formats.NPZ
         assert answer.headers.get("content-encoding") == ("gzip" if is_zipped else None)
         _assert_equal(gzip.decompress(body) if is_zipped else body, expected, media)
         again = {**headers, "If-None-Match": answer.headers["etag"]}
@@ -58,7 +58,7 @@ def test_what_a_process_of_its_own_makes_is_what_the_service_would_make(
 
 
 def _assert_equal(body: bytes, expected: bytes, media: str) -> None:
-    if media != results.NPZ:  # a zip carries the time of its making
+    if media != formats.NPZ:  # a zip carries the time of its making
         assert body == expected
         return
     with np.load(io.BytesIO(body)) as found, np.load(io.BytesIO(expected)) as wanted:
@@ -92,8 +92,8 @@ def _highest_use(pid: int) -> int:
 @pytest.mark.parametrize("shape", [(0,), (7,), (5, 3), (2, 3, 4), (1, 50)])
 def test_json_in_pieces_is_the_json_of_the_whole(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever the pieces are cut."""
-    monkeypatch.setattr(results, "PIECE", 4)
+    monkeypatch.setattr(formats, "PIECE", 4)
     array = np.random.default_rng(0).random(shape, dtype=np.float32)
     document = {"empty": {}, "blocks": [{"patched": array, "axes": []}], "text": 'a "b"', "none": None}
-    text = b"".join(results._pieces(document))
+    text = b"".join(formats._pieces(document))
     assert text == orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -13,7 +13,7 @@ import pytest
 
 from api_schemas.errors import ModelUnavailable, UnknownModel
 from api_schemas.models import DEMO_FOLDER, FAMILY, ModelOrigin, parse_registry
-from service.models import ModelCatalog
+from service.models.catalog import ModelCatalog
 from tests.specs_of_demo import GOLDEN_MODEL
 
 
@@ -105,7 +105,7 @@ def test_a_name_that_is_not_registered_is_unknown() -> None:
 
 def test_the_list_never_asks_the_network_and_knows_the_familys_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is drawn on every visit of the web page."""
-    monkeypatch.setattr("service.models._download", lambda repository: pytest.fail("asked the network"))
+    monkeypatch.setattr("service.models.catalog._download", lambda repository: pytest.fail("asked the network"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "/nowhere")
     infos = {info.name: info for info in ModelCatalog(parse_registry("")).list()}
     assert infos["demo"].available and infos["demo"].max_prompt_tokens == 64
@@ -117,7 +117,7 @@ def test_offline_the_hub_is_given_up_at_once(monkeypatch: pytest.MonkeyPatch, tm
     """The hub library itself would retry for half a minute, within a request."""
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     code = (
-        "from service.models import *; from api_schemas.models import parse_registry\n"
+        "from service.models.catalog import *; from api_schemas.models import parse_registry\n"
         "try: ModelCatalog(parse_registry('')).get('gpt2-xl')\n"
         "except ModelUnavailable as exc: print(exc.detail)"
     )
@@ -161,7 +161,7 @@ def test_many_threads_read_a_model_once(folder: Path) -> None:
 
 def test_service_and_worker_agree_on_the_revision(folder: Path) -> None:
     """A job accepted for one revision must not run on another; the two processes digest the files on their own."""
-    checkpoints = pytest.importorskip("worker.checkpoints")
+    checkpoints = pytest.importorskip("worker.models.checkpoints")
     registry = {"local": ModelOrigin(name="local", folder=str(folder)), **parse_registry("")}
     for name in ("local", "demo"):
         assert ModelCatalog(registry).get(name).revision == checkpoints.find_checkpoint(name, registry).revision

@@ -4,7 +4,7 @@ import pytest
 from starlette.requests import Request
 
 from api_schemas.errors import NotAcceptable
-from service.negotiation import accepts_gzip, is_unchanged, media_type, wait_s
+from service.http.negotiation import accepts_gzip, is_unchanged, media_type, wait_s
 
 OFFERS = ("application/json", "application/x-npz", "text/csv")
 

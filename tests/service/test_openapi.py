@@ -19,9 +19,9 @@ from jsonschema import Draft202012Validator
 from api_schemas.jobs import TERMINAL, Job
 from job_store.store import JobStore
 from service.app import create_app
-from service.documented import EXAMPLE_SPEC
 from service.errors import PROBLEM_TYPE
-from service.results import CSV_ARRAYS
+from service.http.documented import EXAMPLE_SPEC
+from service.results.formats import CSV_ARRAYS
 from service.settings import Settings
 from tests.embedded_valkey import EmbeddedValkey
 from tests.live_service import ROOT, LiveService, WorkerHand, live_service

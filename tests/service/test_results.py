@@ -13,7 +13,7 @@ from safetensors.numpy import save
 from api_schemas.results import MultiMetricResult, Result
 from api_schemas.spec import JobSpec
 from job_store.records import JobFacts, JobRecord, StoredResult
-from service.results import CSV, JSON, NPZ, encode
+from service.results.formats import CSV, JSON, NPZ, encode
 from tests.live_service import HandMade, spec
 
 FACTS = JobFacts(9, 4, 1.0, "d", "s", "r")

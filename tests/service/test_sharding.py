@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.sharding import SHARD_S, cut
-from service.speeds import CPU_FLOPS_PER_SECOND, CUDA_FLOPS_PER_SECOND, Speed
+from service.jobs.sharding import SHARD_S, cut
+from service.jobs.speeds import CPU_FLOPS_PER_SECOND, CUDA_FLOPS_PER_SECOND, Speed
 from tests.specs_of_demo import check
 
 CHECKED = check(dataset={"kind": "ioi", "examples": 200})

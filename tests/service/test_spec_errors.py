@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api_schemas.spec import FOUNDING_EXPERIMENT
-from service.limits import Limits
-from service.spec_errors import MOST_SHOWN, refuse_long_lists
+from service.specs.field_errors import MOST_SHOWN, refuse_long_lists
+from service.specs.limits import Limits
 from tests.specs_of_demo import PATCH, PROMPTS, RECEIVERS, SENDERS, TEMPLATES, TOKENS, document, problems, problems_of
 
 JARGON = re.compile(r"Input should|pydantic|Traceback|function-|constrained|instance of|valid dict|union|literal\[")

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from api_schemas.errors import InvalidSpec
-from api_schemas.grid import axes_of
 from api_schemas.models import ModelShape
-from service.limits import Limits
-from service.validation import normalised
+from planning.grid import axes_of
+from service.specs.limits import Limits
+from service.specs.validation import normalised
 from tests.specs_of_demo import PROMPTS, RECEIVERS, SENDERS, TEMPLATES, TOKENS, JobSpec, check, document, problems
 
 SWEEP = {"senders": {"sweep": {"hook": "z"}}, "receivers": RECEIVERS}

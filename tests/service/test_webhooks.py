@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from standardwebhooks import Webhook
 
 from job_store.store import JobStore
-from service.webhook_delivery import Refused, checked_url, is_public
+from service.webhooks.delivery import Refused, checked_url, is_public
 from tests.embedded_valkey import EmbeddedValkey, embedded_valkey, free_port
 from tests.live_service import ROOT, LiveService, WorkerHand, live_service, spec
 

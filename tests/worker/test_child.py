@@ -18,21 +18,21 @@ from job_store.store import JobStore
 from tests.embedded_valkey import embedded_valkey
 from tests.live_worker import ROOT, LiveWorker, demo_job
 from tests.stored_jobs import submit
-from worker.device import is_broken
-from worker.models import load_model
+from worker.models.loading import load_model
+from worker.process.device import is_broken
 
 pytestmark = pytest.mark.integration
 
 BREAKS_AT_ONCE = """
 import os, torch
-import worker.child
+import worker.process.child
 from worker.settings import WorkerSettings
 
 def compute(bench, held):
     raise torch.AcceleratorError("CUDA error: device-side assert triggered")
 
-worker.child.compute = compute
-child = worker.child.Child(WorkerSettings.read(os.environ), 0)
+worker.process.child.compute = compute
+child = worker.process.child.Child(WorkerSettings.read(os.environ), 0)
 child.work_off(child.claim("demo"))
 print("still here")
 """

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from api_schemas.machine import memory_bytes
-from worker.device import working_memory
-from worker.host import every_gpu, gpus, processor_limit, threads
+from runtime.cgroups import memory_bytes
+from worker.process.device import working_memory
+from worker.process.host import every_gpu, gpus, processor_limit, threads
 from worker.settings import WorkerSettings
 
 PHYSICAL = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -92,5 +92,5 @@ def test_gpus_are_counted_by_torch(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     """In a process of its own, and only where a driver is."""
     import torch
 
-    monkeypatch.setattr("worker.host.DRIVERS", (str(tmp_path),))
+    monkeypatch.setattr("worker.process.host.DRIVERS", (str(tmp_path),))
     assert gpus() == torch.cuda.device_count()

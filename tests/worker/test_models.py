@@ -19,7 +19,7 @@ from api_schemas.models import ModelOrigin, parse_registry
 from api_schemas.spec import ModelSpec
 from tests.bridges import boot_bridge
 from tests.tiny_models import tiny_shape
-from worker.models import LoadedModel, clean_logits, load_model, self_check
+from worker.models.loading import LoadedModel, clean_logits, load_model, self_check
 
 FLAGS = (
     "fold_ln",
@@ -129,8 +129,9 @@ from pathlib import Path
 from api_schemas.models import ModelOrigin, parse_registry
 from api_schemas.spec import ModelSpec
 from tests.tiny_weights import node, prompts, result_of
-from worker import child, shard_work
-from worker.models import load_model
+from worker.process import child
+from worker.process import shard_work
+from worker.models.loading import load_model
 
 name, registry, cache = sys.argv[1:]
 loaded = load_model(name, ModelSpec(name=name), parse_registry(registry), "cpu", Path(cache))

@@ -16,11 +16,11 @@ pytestmark = pytest.mark.integration
 
 WATCH = """
 import os, time
-import worker.presence
+import worker.process.presence
 from worker.settings import WorkerSettings
 
-worker.presence.DEAF_S = 0.5
-presence = worker.presence.Presence(WorkerSettings.read(os.environ))
+worker.process.presence.DEAF_S = 0.5
+presence = worker.process.presence.Presence(WorkerSettings.read(os.environ))
 presence.start()
 for _ in range(int(os.environ["MESSAGES"])):
     presence.note_message()

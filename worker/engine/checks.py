@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from api_schemas.grid import End, Grid
 from api_schemas.nodes import Node, reaches
+from planning.grid import End, Grid
 from worker.engine import forward
 from worker.engine.patching import Patching
 from worker.engine.path_patch import patched_metrics

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from api_schemas.grid import Grid
 from api_schemas.nodes import Node
+from planning.grid import Grid
 from worker.engine.patched_state import Replacement
 from worker.engine.plan import Where
 from worker.engine.positions import Rows

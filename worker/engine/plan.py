@@ -12,9 +12,9 @@ from functools import cached_property
 import numpy as np
 
 from api_schemas.datasets import ResolvedDataset
-from api_schemas.grid import Grid
 from api_schemas.metrics import ATTENTION_METRICS, Attention, AttentionDiff, Metric
 from api_schemas.nodes import EMBEDDING_HOOKS, Node, Positions
+from planning.grid import Grid
 from worker.engine.metrics import read_mask
 from worker.engine.positions import Mask, after_first_difference, mask_of, one_position, real_tokens, span, up_to
 from worker.engine.senders import STAGES_PER_LAYER, first_time

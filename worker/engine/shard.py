@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from api_schemas.datasets import ResolvedDataset
-from api_schemas.grid import Grid
 from api_schemas.nodes import Node
 from api_schemas.spec import ActivationPatch, JobSpec
+from planning.grid import Grid
 from worker.engine.activations import CHECKPOINTS, ActivationCache, Activations, stack_tokens
 from worker.engine.patching import Patching
 from worker.engine.plan import Where, wanted_activations

@@ -9,10 +9,10 @@ import pytest
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.models import ModelOrigin
 from api_schemas.spec import JobSpec
-from service.example_prompts import example_prompts
-from service.limits import Limits
-from service.models import ModelCatalog
-from service.validation import check_job
+from service.datasets.example_prompts import example_prompts
+from service.models.catalog import ModelCatalog
+from service.specs.limits import Limits
+from service.specs.validation import check_job
 from tests.specs_of_demo import GOLDEN_MODEL, PROMPTS, TOKENS, catalog, check, document, problems
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.jobs import ExamplePrompt
-from service.example_prompts import example_prompts
+from service.datasets.example_prompts import example_prompts
 from tests.specs_of_demo import TEMPLATES, catalog, check, problems
 
 KL = {"kind": "kl"}

@@ -13,7 +13,7 @@ from api_schemas.jobs import JobEvent, ListOf
 from job_store import jobs
 from job_store.changes import ChangeFeed
 from job_store.store import AsyncJobStore, JobStore
-from service import events
+from service.jobs import events
 from tests.embedded_valkey import EmbeddedValkey
 from tests.live_service import LiveService, WorkerHand, metric, spec
 from tests.live_worker import until

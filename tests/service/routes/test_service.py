@@ -12,7 +12,7 @@ from api_schemas.jobs import ListOf, Readiness, WorkerInfo
 from api_schemas.models import ModelInfo
 from job_store.store import JobStore
 from job_store.workers import beat
-from service.metrics_export import TOTALS
+from service.telemetry.prometheus import TOTALS
 from tests.live_service import WorkerHand, metric, spec
 
 pytestmark = pytest.mark.integration

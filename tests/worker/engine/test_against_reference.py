@@ -23,8 +23,8 @@ from tests.shards import run_job
 from tests.tiny_models import write_gpt2_folder
 from worker.engine.activations import ActivationCache
 from worker.engine.weights import GPT2Weights
-from worker.experiment import AssembledResult, ShardSettings
-from worker.models import load_model
+from worker.jobs.experiment import AssembledResult, ShardSettings
+from worker.models.loading import load_model
 
 TOLERANCE = 1e-4
 SETTINGS = settings(

@@ -8,7 +8,7 @@ import torch
 
 from tests.tiny_weights import ALL_HEADS, LOGIT_DIFF, job, node, prompts, result_of, tiny_weights
 from worker.engine.activations import Activations
-from worker.experiment import ShardSettings, run_shard
+from worker.jobs.experiment import ShardSettings, run_shard
 
 SETTINGS = ShardSettings(memory_bytes=2**28, device="cpu")
 OWN_ATTENTION = {"kind": "attention", "query": "end", "key": "first"}

@@ -11,7 +11,7 @@ from api_schemas.errors import ChecksFailed
 from tests.tiny_weights import ALL_HEADS, job, node, prompts, result_of, tiny_weights
 from worker.engine.checks import largest_difference
 from worker.engine.runs import Runs
-from worker.experiment import ShardSettings, assemble, run_shard
+from worker.jobs.experiment import ShardSettings, assemble, run_shard
 
 SETTINGS = ShardSettings(memory_bytes=2**28, device="cpu")
 PATCH = {"senders": ALL_HEADS, "receivers": [node("v", 1)]}

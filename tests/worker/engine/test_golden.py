@@ -9,7 +9,7 @@ from api_schemas.spec import JobSpec
 from tests.golden_cases import TOLERANCE, GoldenCase, golden_cases
 from tests.shards import run_job
 from worker.engine.weights import GPT2Weights
-from worker.experiment import AssembledResult
+from worker.jobs.experiment import AssembledResult
 
 
 def repeated(tokens: np.ndarray, times: int) -> list[list[int]]:

@@ -7,12 +7,12 @@ import torch
 from api_schemas.errors import OutOfMemory
 from tests.shards import run_job
 from tests.tiny_weights import ALL_HEADS, job, node, patched, prompts, tiny_weights
-from worker import experiment
 from worker.engine import path_patch
 from worker.engine.memory import BYTES_PER_VALUE, Portion, first_portion, in_portions
 from worker.engine.patching import Patching
 from worker.engine.shard import Shard, patching_of
-from worker.experiment import ShardSettings
+from worker.jobs import experiment
+from worker.jobs.experiment import ShardSettings
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError("numpy")])

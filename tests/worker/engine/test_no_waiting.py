@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from api_schemas.grid import grid_of
+from planning.grid import grid_of
 from tests.tiny_weights import ALL_HEADS, LOGIT_DIFF, job, node, prompts, tiny_weights
 from worker.engine.path_patch import patched_metrics
 from worker.engine.shard import Shard, arithmetic, patching_of
-from worker.experiment import ShardSettings, run_shard
+from worker.jobs.experiment import ShardSettings, run_shard
 
 WAITING = {
     torch.ops.aten._local_scalar_dense.default,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.tiny_weights import ALL_HEADS, LOGIT_DIFF, job, node, patched, prompts, result_of, tiny_weights, with_itself
 from worker.engine.weights import GPT2Weights
-from worker.experiment import ShardSettings
+from worker.jobs.experiment import ShardSettings
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 LAST = 2

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from api_schemas.grid import grid_of
 from api_schemas.nodes import Node
+from planning.grid import grid_of
 from tests.tiny_weights import LOGIT_DIFF, job, node, patched, prompts, result_of, tiny_weights
 from worker.engine.weights import GPT2Weights
 

@@ -1,0 +1,155 @@
+"""Who calls: API keys, their scopes, and what each caller may see."""
+
+import hmac
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from fastapi import Depends, Request
+from fastapi.dependencies.models import Dependant
+
+from api_schemas.errors import Forbidden, Unauthenticated
+from job_store import keys as stored_keys
+from job_store.keys import ApiKey
+from job_store.records import Limits, when
+from job_store.store import AsyncJobStore
+from runtime import logs
+from service.settings import Settings
+
+Scope = Literal["read", "submit", "admin"]
+SCOPES: tuple[Scope, ...] = ("read", "submit", "admin")
+REMEMBERED_S = 2.0
+"""A revoked key works for at most this long."""
+MOST_REMEMBERED = 10_000
+LOCAL = "local"
+SEND_A_KEY = "send an API key: `Authorization: Bearer pp_...`"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Whoever sent the request. ``admin`` implies the other scopes, and sees the jobs of all keys."""
+
+    owner: str
+    name: str
+    scopes: tuple[str, ...]
+    limits: Limits
+    expires_ms: int | None = None
+
+    @property
+    def sees(self) -> str | None:
+        """The owner whose jobs are visible; None for all."""
+        return None if "admin" in self.scopes else self.owner
+
+    def may(self, scope: Scope) -> bool:
+        return scope in self.scopes or "admin" in self.scopes
+
+
+class Keyring:
+    """Tells callers apart by their secrets, asking the store at most every few seconds per key."""
+
+    def __init__(self, settings: Settings, store: AsyncJobStore) -> None:
+        self._settings = settings
+        self._store = store
+        self._known: dict[str, tuple[float, ApiKey | None]] = {}
+        self._admin_sha256 = stored_keys.sha256_of(settings.admin_key) if settings.admin_key else ""
+
+    async def caller(self, headers: Mapping[str, str]) -> Caller:
+        """Who has the secret in these headers of a request.
+
+        Raises:
+            Unauthenticated: There is none, or it is unknown, revoked or out of date.
+        """
+        if not self._settings.keys_required:
+            return Caller(LOCAL, LOCAL, SCOPES, self._with_defaults(Limits()))
+        digest = stored_keys.sha256_of(_secret_in(headers))
+        if self._admin_sha256 and hmac.compare_digest(digest, self._admin_sha256):
+            return Caller("admin", "admin", SCOPES, self._with_defaults(Limits()))
+        key = await self._find(digest)
+        if key is None or not hmac.compare_digest(key.sha256, digest):
+            raise Unauthenticated("this API key is not known here")
+        if not key.is_valid(round(time.time() * 1000)):
+            ended = "was revoked" if key.revoked else f"expired at {when(key.expires_ms or 0):%Y-%m-%dT%H:%M:%SZ}"
+            raise Unauthenticated(f"the API key {key.name!r} {ended}")
+        return Caller(key.id, key.name, key.scopes, self._with_defaults(key.limits), key.expires_ms)
+
+    async def _find(self, digest: str) -> ApiKey | None:
+        now = time.monotonic()
+        remembered = self._known.get(digest)
+        if remembered is not None and now - remembered[0] < REMEMBERED_S:
+            return remembered[1]
+        key = await self._store.run(stored_keys.find_key(digest))
+        if len(self._known) >= MOST_REMEMBERED:
+            self._known.clear()
+        self._known[digest] = (now, key)
+        return key
+
+    def forget(self) -> None:
+        """Look every key up again, because one has changed."""
+        self._known.clear()
+
+    def _with_defaults(self, limits: Limits) -> Limits:
+        settings = self._settings
+
+        def either(own: float | None, default: float) -> float | None:
+            return own if own is not None else (default or None)
+
+        def whole(own: int | None, default: int) -> int | None:
+            found = either(own, default)
+            return None if found is None else int(found)
+
+        return Limits(
+            queued_jobs=whole(limits.queued_jobs, settings.max_queued_jobs),
+            running_shards=whole(limits.running_shards, settings.max_running_shards),
+            submits_per_minute=whole(limits.submits_per_minute, settings.submits_per_minute),
+            compute_s_per_day=either(limits.compute_s_per_day, settings.compute_seconds_per_day),
+        )
+
+
+def _secret_in(headers: Mapping[str, str]) -> str:
+    scheme, _, secret = headers.get("authorization", "").strip().partition(" ")
+    if scheme.lower() == "bearer" and secret.strip():
+        return secret.strip()
+    if scheme and scheme.lower() != "bearer":
+        raise Unauthenticated(f"Authorization does not begin with the word Bearer: {SEND_A_KEY}")
+    if "x-api-key" in headers:
+        raise Unauthenticated(f"the header X-API-Key is not read: {SEND_A_KEY}")
+    raise Unauthenticated(SEND_A_KEY)
+
+
+async def identified(request: Request) -> Caller:
+    """A dependency: whoever sent the request, before anything else of it is looked at."""
+    found: Caller = await request.app.state.parts.keyring.caller(request.headers)
+    logs.key_id.set(found.owner)
+    request.state.key_id = found.owner
+    request.state.caller = found
+    return found
+
+
+def needs(*scopes: Scope) -> Callable[[Caller], Awaitable[Caller]]:
+    """A dependency: the caller, who must have one of the scopes."""
+
+    async def caller(found: Annotated[Caller, Depends(identified)]) -> Caller:
+        if not any(map(found.may, scopes)):
+            raise Forbidden(lacks(scopes, found.name, found.scopes))
+        return found
+
+    caller.scopes = scopes  # type: ignore[attr-defined]
+    return caller
+
+
+def lacks(needed: Sequence[str], name: str, scopes: Sequence[str]) -> str:
+    """What a key is told that has none of the scopes needed."""
+    return f"this needs the scope {' or '.join(map(repr, needed))}: the key {name!r} has {', '.join(scopes)}"
+
+
+def scopes_of(dependant: Dependant) -> Sequence[Scope]:
+    """The scopes, one of which a route needs; none where it asks for no key."""
+    own: Sequence[Scope] = getattr(dependant.call, "scopes", ())
+    return own or next(filter(None, map(scopes_of, dependant.dependencies)), ())
+
+
+Reader = Annotated[Caller, Depends(needs("read"))]
+ReaderOrSubmitter = Annotated[Caller, Depends(needs("read", "submit"))]
+Submitter = Annotated[Caller, Depends(needs("submit"))]
+Admin = Annotated[Caller, Depends(needs("admin"))]

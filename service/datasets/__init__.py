@@ -1,0 +1,1 @@
+"""From a dataset's description to token ids, positions and answers."""

@@ -1,0 +1,39 @@
+"""The first prompts of a dataset as the model will read them, for people to look at before a job is queued."""
+
+from api_schemas.datasets import ResolvedDataset
+from api_schemas.errors import PathPatchingError
+from api_schemas.jobs import ExamplePrompt
+from api_schemas.nodes import SweepOf
+from api_schemas.spec import JobSpec
+from service.datasets.draft import pieces
+from service.datasets.resolve import resolve
+from service.models.catalog import CatalogModel, ModelCatalog
+from service.specs.limits import Limits
+
+SHOWN = 3
+
+
+def first_prompt(spec: JobSpec, catalog: ModelCatalog, limits: Limits) -> list[str] | None:
+    """Tokens of the first orig prompt, to label positions; None where none are swept, or the model is gone."""
+    ends = (getattr(spec.patch, end, None) for end in ("senders", "receivers", "nodes"))
+    if not any(isinstance(end, SweepOf) and end.sweep.positions is not None for end in ends):
+        return None
+    try:
+        model = catalog.get(spec.model.name)
+        dataset = resolve(spec.dataset, model, limits).dataset
+    except PathPatchingError:
+        return None
+    return pieces(model.tokenizer, dataset.orig[0])
+
+
+def example_prompts(dataset: ResolvedDataset, model: CatalogModel, count: int = SHOWN) -> list[ExamplePrompt]:
+    """Tokens as text, with roles and answers; ids in place of text where the model has no tokenizer."""
+    return [
+        ExamplePrompt(
+            orig=pieces(model.tokenizer, dataset.orig[example]),
+            new=pieces(model.tokenizer, dataset.new[example]),
+            roles={role: positions[example] for role, positions in dataset.roles.items()},
+            answers={answer: pieces(model.tokenizer, [ids[example]])[0] for answer, ids in dataset.answers.items()},
+        )
+        for example in range(min(count, len(dataset)))
+    ]

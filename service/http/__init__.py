@@ -1,0 +1,1 @@
+"""HTTP: bodies, headers, answers and the published schema, whatever the route."""

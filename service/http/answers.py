@@ -1,0 +1,78 @@
+"""Answers that several routes give: a job, with its headers; JSON of any kind."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from typing import IO, Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from job_store import jobs
+from job_store.records import JobRecord
+from service.accounts.keys import Caller
+from service.http.negotiation import is_unchanged
+from service.http.representations import job_document, job_etag
+from service.parts import Parts
+
+SOON_S = 1
+LATER_S = 10
+CHUNK_BYTES = 2**18
+
+
+def json_answer(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Any document as JSON."""
+    return Response(orjson.dumps(document), status, headers, media_type="application/json")
+
+
+def file_answer(file: IO[bytes], headers: dict[str, str], media: str) -> Response:
+    """The content of a file, which is closed at the end."""
+    size = file.seek(0, os.SEEK_END)
+    return StreamingResponse(_chunks(file), headers=headers | {"Content-Length": str(size)}, media_type=media)
+
+
+async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
+    with file:
+        file.seek(0)
+        while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+            yield chunk
+
+
+def retry_after(record: JobRecord) -> str:
+    """Seconds after which it is worth asking again: the estimate where there is one, within reason."""
+    if record.eta_s is None:
+        return str(SOON_S)
+    return str(max(SOON_S, min(LATER_S, round(record.eta_s))))
+
+
+def job_answer(
+    request: Request, record: JobRecord, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """A job, or 304 where the client has this version of it."""
+    etag = job_etag(record)
+    headers = {"ETag": etag} | (headers or {})
+    if not record.is_done:
+        headers["Retry-After"] = retry_after(record)
+    if request.method == "GET" and is_unchanged(request, etag):
+        return Response(None, 304, headers)
+    return json_answer(job_document(record), status, headers)
+
+
+async def after_wait(parts: Parts, caller: Caller, job_id: str, wait_s: float | None) -> JobRecord:
+    """The job at its end, or when the wait is over, as it is when this process ends."""
+    if not wait_s:
+        return await parts.store.run(jobs.get(job_id, caller.sees))
+    deadline = time.monotonic() + wait_s
+    async with parts.feed.watch(job_id) as watch:
+        record = await parts.store.run(jobs.get(job_id, caller.sees))
+        while not (record.is_done or parts.feed.is_ending) and (left_s := deadline - time.monotonic()) > 0:
+            if await watch.changed(left_s):
+                record = await parts.store.run(jobs.get(job_id, caller.sees))
+        return record
+
+
+def applied(wait_s: float | None) -> dict[str, str]:
+    """The header that says that the wait was honoured."""
+    return {} if wait_s is None else {"Preference-Applied": f"wait={wait_s:g}"}

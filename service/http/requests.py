@@ -1,0 +1,152 @@
+"""Around every request: an id, a log line, metrics, HEAD, security headers, and a last resort for our own faults."""
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from contextlib import AbstractContextManager, nullcontext
+from ipaddress import ip_address
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api_schemas.errors import Forbidden, InternalError, ServiceEnding
+from runtime import logs, tracing
+from service.errors import problem_response
+from service.telemetry.prometheus import RequestMetrics
+from service.telemetry.spans import request_span
+from service.version import package_version
+
+LOGGER = logging.getLogger("service.http.requests")
+_GOOD_REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+QUIET = ("/livez", "/readyz", "/metrics", "/web/")
+"""Probed every few seconds, or files of the page: logged at debug level only, and not traced."""
+
+ALWAYS = {
+    "Pathpatch-Version": package_version(),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+}
+"""Headers of every response; by the version a client can tell that it is older or newer than the service."""
+
+
+def new_request_id() -> str:
+    """Identifier of a request that brings none."""
+    return f"req_{secrets.token_hex(13)}"
+
+
+class RequestFrame:
+    """The outermost layer of the application."""
+
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics, only_local_names: bool) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._only_local_names = only_local_names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        await _Exchange(scope, send).run(self._app, receive, self._metrics, self._only_local_names)
+
+
+class _Exchange:
+    """One request and its response."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._send = send
+        self._is_head = scope["method"] == "HEAD"
+        self._scope = {**scope, "method": "GET"} if self._is_head else scope
+        headers = Headers(scope=scope)
+        self._waits = "wait" in headers.get("prefer", "") or "text/event-stream" in headers.get("accept", "")
+        given = headers.get("x-request-id", "")
+        self.request_id = given if _GOOD_REQUEST_ID.fullmatch(given) else new_request_id()
+        self._state: dict[str, Any] = self._scope.setdefault("state", {})
+        self._state |= {"request_id": self.request_id, "is_head": self._is_head}
+        self.status = 0
+
+    async def run(self, app: ASGIApp, receive: Receive, metrics: RequestMetrics, only_local_names: bool) -> None:
+        logs.request_id.set(self.request_id)
+        started = time.perf_counter()
+        metrics.in_flight.inc()
+        try:
+            with self._traced():
+                await self._answer(app, receive, only_local_names)
+        finally:
+            metrics.in_flight.dec()
+            self._record(metrics, time.perf_counter() - started)
+
+    def _traced(self) -> AbstractContextManager[None]:
+        if tracing.is_on() and not self._scope["path"].startswith(QUIET):
+            return request_span(self._scope, lambda: self.status)
+        return nullcontext()
+
+    async def _answer(self, app: ASGIApp, receive: Receive, only_local_names: bool) -> None:
+        request = Request(self._scope)
+        if only_local_names and not _is_local_name(request.headers.get("host", "")):
+            error = Forbidden("without API keys the service answers to localhost only: the Host header names another")
+            await problem_response(error, request)(self._scope, receive, self.send)
+            return
+        try:
+            await app(self._scope, receive, self.send)
+        except asyncio.CancelledError:
+            # uvicorn's last word to what outlasts the grace. A stream that has begun can only be cut.
+            if self.status:
+                raise
+            ending = ServiceEnding("The service was told to end before this was answered: send it again.")
+            await problem_response(ending, request)(self._scope, receive, self.send)
+        except Exception:
+            # The last resort: whatever went wrong is ours, the log has it, and the client gets a problem.
+            LOGGER.exception("fault", extra={"method": self._scope["method"], "path": self._scope["path"]})
+            if self.status:
+                raise
+            fault = InternalError("The service met a fault of its own; its log has the details under this request id.")
+            await problem_response(fault, request)(self._scope, receive, self.send)
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-Id"] = self.request_id
+            for name, value in ALWAYS.items():
+                headers.setdefault(name, value)
+            headers.setdefault("Cache-Control", "no-cache")
+        elif self._is_head and message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await self._send(message)
+
+    def _record(self, metrics: RequestMetrics, seconds: float) -> None:
+        route = getattr(self._scope.get("route"), "path", "unknown")
+        method = "HEAD" if self._is_head else self._scope["method"]
+        metrics.observe(method, route, self.status, None if self._waits else seconds)
+        level = logging.DEBUG if self._scope["path"].startswith(QUIET) else logging.INFO
+        LOGGER.log(
+            level,
+            "request",
+            extra={
+                "method": method,
+                "path": self._scope["path"],
+                "status": self.status,
+                "duration_ms": round(seconds * 1000, 2),
+                "key_id": self._state.get("key_id"),
+                "job_id": self._state.get("job_id"),
+                "batch_id": self._state.get("batch_id"),
+                "code": self._state.get("error_code"),
+            },
+        )
+
+
+def _is_local_name(host: str) -> bool:
+    """Whether a Host header names this machine: a page of another site that resolves here would not."""
+    name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+    name = name.strip("[]").lower()
+    if name in ("localhost", "") or name.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,1 @@
+"""The models that specs may name."""

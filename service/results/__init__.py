@@ -1,0 +1,1 @@
+"""Results as clients fetch them: JSON, npz, CSV and figures."""

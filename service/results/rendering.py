@@ -1,0 +1,122 @@
+"""Large results and all figures are made by a short-lived process, which reads the store itself.
+
+Neither their numbers nor Plotly and Matplotlib ever enter the memory of the service; what comes out waits on disk.
+"""
+
+import asyncio
+import gzip
+import logging
+import os
+import sys
+import tempfile
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import IO, cast
+
+import orjson
+
+from api_schemas.errors import InternalError, InvalidParameter, ResultExpired, StoreUnavailable
+from job_store import jobs
+from job_store.store import JobStore
+from service.results import drawing, formats
+
+LOGGER = logging.getLogger("service.results.rendering")
+TIMEOUT_S = 120.0
+COMPRESSION = 5
+DOES_NOT_FIT, GONE, NO_STORE = 3, 4, 5
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be made of which job."""
+
+    job_id: str
+    media: str
+    is_gzipped: bool
+    is_figure: bool = False
+    kind: str | None = None
+    block: int = 0
+    prompt_tokens: list[str] | None = None
+
+
+async def render(redis_url: str, order: Order) -> IO[bytes]:
+    """A file with what was ordered, open at its beginning; it is gone once closed.
+
+    Raises:
+        InvalidParameter: The result cannot fill that kind of figure.
+        ResultExpired, StoreUnavailable, InternalError: There is nothing to show.
+    """
+    with ExitStack() as stack:
+        file = cast("IO[bytes]", stack.enter_context(tempfile.TemporaryFile()))
+        code, complaint = await _run(redis_url, order, file)
+        if code == DOES_NOT_FIT:
+            raise InvalidParameter(complaint, "/query/kind")
+        if code == GONE:
+            raise ResultExpired("The result was erased a moment ago.")
+        if code == NO_STORE:
+            raise StoreUnavailable("The job store does not answer.")
+        if code:
+            LOGGER.error("rendering failed", extra={"job_id": order.job_id, "code": code, "complaint": complaint})
+            raise InternalError("The answer could not be made; the log has the details under this request id.")
+        stack.pop_all()
+        file.seek(0)
+        return file
+
+
+async def _run(redis_url: str, order: Order, file: IO[bytes]) -> tuple[int, str]:
+    """Exit code and standard error of the process."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "service.results.rendering"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=file,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "REDIS_URL": redis_url},
+    )
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            _, complaint = await process.communicate(orjson.dumps(asdict(order)))
+    except TimeoutError:
+        return -1, f"not done after {TIMEOUT_S:g} s"
+    finally:
+        if process.returncode is None:
+            process.kill()
+    return process.returncode or 0, complaint.decode(errors="replace").strip()
+
+
+def _make(order: Order, store: JobStore, out: IO[bytes]) -> None:
+    """In the child, which alone holds the result or imports Plotly or Matplotlib."""
+    record, stored = store.run(jobs.get(order.job_id)), store.run(jobs.result(order.job_id))
+    if stored is None:
+        raise ResultExpired(order.job_id)
+    if order.is_figure:
+        whole = formats.encode(stored, record, formats.JSON)
+        out.write(drawing.draw(whole, record.spec_json, order.prompt_tokens, order.media, order.kind, order.block))
+    else:
+        formats.write(stored, record, order.media, out)
+
+
+def main() -> int:
+    """Read the order from standard input, write what was ordered to standard output, a file."""
+    from pathpatch.charting import FigureDoesNotFit
+
+    order = Order(**orjson.loads(sys.stdin.buffer.read()))
+    store = JobStore.connect(os.environ["REDIS_URL"])
+    with ExitStack() as stack:
+        out: IO[bytes] = sys.stdout.buffer
+        if order.is_gzipped:
+            zipped = stack.enter_context(gzip.GzipFile(fileobj=out, mode="wb", compresslevel=COMPRESSION, mtime=0))
+            out = cast("IO[bytes]", zipped)
+        try:
+            _make(order, store, out)
+        except ResultExpired:
+            return GONE
+        except StoreUnavailable:
+            return NO_STORE
+        except FigureDoesNotFit as exc:
+            sys.stderr.write(str(exc))
+            return DOES_NOT_FIT
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

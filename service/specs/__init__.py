@@ -1,0 +1,1 @@
+"""Specs: from JSON to one that can run, with every fault named."""

@@ -1,0 +1,130 @@
+"""Whether a spec can run on a model: everything wrong is told at once, and what passes here no worker refuses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from api_schemas.datasets import ResolvedDataset
+from api_schemas.errors import FieldError, InvalidSpec
+from api_schemas.nodes import Node, SweepOf
+from api_schemas.spec import JobSpec, PathPatch
+from planning.cost import phase_flops
+from planning.grid import axes_of, sweep_sizes
+from planning.places import unreachable_senders
+from service.datasets.resolve import Resolution, resolve
+from service.models.catalog import CatalogModel, ModelCatalog
+from service.specs.known_names import KnownNames
+from service.specs.limits import Limits
+from service.specs.metric_checks import metric_errors
+from service.specs.node_checks import ends_of, overlap_errors, patch_errors
+from service.specs.result_size import estimated_result_bytes, result_axes, size_errors
+from service.specs.warnings import warnings_of
+from service.specs.wording import wrong
+
+
+@dataclass(frozen=True)
+class CheckedSpec:
+    """A spec that can run, and what it will take."""
+
+    spec: JobSpec
+    """With defaults that depend on other fields filled in, so that specs that mean the same are equal."""
+    dataset: ResolvedDataset
+    cells: int
+    axes: list[str]
+    """Axes of the result."""
+    shape: list[int]
+    """Length of each axis."""
+    warnings: list[str]
+    unreachable_senders: list[Node]
+    phase_flops: tuple[float, ...]
+    """Estimated floating-point operations, by phase."""
+    estimated_result_bytes: int
+    max_shards: int
+
+    @property
+    def estimated_flops(self) -> float:
+        """Of all phases."""
+        return sum(self.phase_flops)
+
+
+def check_job(spec: JobSpec, catalog: ModelCatalog, limits: Limits) -> CheckedSpec:
+    """``check_spec`` on the model that the spec names.
+
+    Raises:
+        InvalidSpec: Carries everything that is wrong; a model that is unknown or unavailable is told as a field too.
+    """
+    return check_spec(spec, catalog.get(spec.model.name), limits)
+
+
+def check_spec(spec: JobSpec, model: CatalogModel, limits: Limits) -> CheckedSpec:
+    """Resolve the dataset, and compare every index, name and size in the spec with what there is.
+
+    Raises:
+        InvalidSpec: Carries everything that is wrong.
+    """
+    resolution, errors = _resolved(spec, model, limits)
+    names = KnownNames.of(spec.dataset, resolution.dataset if resolution else None)
+    errors += patch_errors(spec.patch, model.shape, names, limits)
+    errors += metric_errors(spec, model.shape, names)
+    errors += _output_errors(spec)
+    if resolution is not None and not errors:
+        errors += overlap_errors(spec.patch, resolution.dataset)
+    if errors or resolution is None:
+        raise InvalidSpec(list(dict.fromkeys(errors)))
+    return _checked(normalised(spec), resolution, model, limits)
+
+
+def normalised(spec: JobSpec) -> JobSpec:
+    """The spec with its implied defaults written out."""
+    ends = {field: _written_out(end) for field, end in ends_of(spec.patch).items()}
+    update = {"receiver_update": spec.patch.update} if isinstance(spec.patch, PathPatch) else {}
+    patch = spec.patch.model_copy(update=ends | update)
+    output = spec.output.model_copy(update={"per_example": spec.per_example})
+    return spec.model_copy(update={"patch": patch, "output": output})
+
+
+def _written_out(end: list[Node] | SweepOf) -> list[Node] | SweepOf:
+    """A sweep with its choice of heads and neurons."""
+    if not isinstance(end, SweepOf):
+        return end
+    sweep = end.sweep
+    choices = {"heads": sweep.head_choice, "neurons": sweep.neuron_choice}
+    return SweepOf(sweep=sweep.model_copy(update=choices))
+
+
+def _resolved(spec: JobSpec, model: CatalogModel, limits: Limits) -> tuple[Resolution | None, list[FieldError]]:
+    try:
+        return resolve(spec.dataset, model, limits), []
+    except InvalidSpec as exc:
+        return None, list(exc.errors)
+
+
+def _output_errors(spec: JobSpec) -> Sequence[FieldError]:
+    if spec.output.per_example and spec.output.reduce is not None:
+        message = "per_example and reduce contradict each other: keep one number per example, or reduce over them"
+        return [wrong(("output", "per_example"), message)]
+    return []
+
+
+def _checked(spec: JobSpec, resolution: Resolution, model: CatalogModel, limits: Limits) -> CheckedSpec:
+    dataset, shape = resolution.dataset, model.shape
+    longest, examples = dataset.longest, len(dataset)
+    cells = sweep_sizes(spec.patch, shape, longest)
+    axes = axes_of(spec.patch, shape, longest)
+    lengths = [len(axis.coordinates) for axis in axes]
+    size = estimated_result_bytes(spec, lengths, examples)
+    if errors := list(size_errors(spec, size, cells, examples, limits)):
+        raise InvalidSpec(errors)
+    unreachable = unreachable_senders(spec.patch, shape, dataset)
+    shown_axes = result_axes(spec, [axis.name for axis in axes], lengths, examples)
+    return CheckedSpec(
+        spec=spec,
+        dataset=dataset,
+        cells=cells,
+        axes=shown_axes.names,
+        shape=shown_axes.lengths,
+        warnings=[*resolution.warnings, *warnings_of(spec, dataset, shape, unreachable)],
+        unreachable_senders=unreachable,
+        phase_flops=phase_flops(spec, shape, dataset),
+        estimated_result_bytes=size,
+        max_shards=limits.max_shards,
+    )

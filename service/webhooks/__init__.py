@@ -1,0 +1,1 @@
+"""Webhooks: from the store's outbox to a signed request."""

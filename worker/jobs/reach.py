@@ -1,0 +1,60 @@
+"""Which cells of a grid have a path at all, and in how many examples: shards count theirs, and the counts add up."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from api_schemas.datasets import ResolvedDataset
+from api_schemas.nodes import Node
+from api_schemas.spec import JobSpec
+from planning.grid import Grid
+from planning.places import Places, reached
+
+Arrays = dict[str, NDArray[Any]]
+Kind = tuple[tuple[int, str], ...]
+"""What decides where a cell's nodes reach: time and positions of each."""
+
+
+def reach_of_shard(spec: JobSpec, grid: Grid, dataset: ResolvedDataset) -> Arrays:
+    """``reach/cells``: per cell, how many examples have a path; ``reach/senders``: which senders reach a receiver."""
+    places = Places(spec.patch.positions, dataset)
+    senders = [node for cell in grid.senders.cells for node in cell]
+    receivers = [node for cell in grid.receivers.cells for node in cell] if grid.receivers else []
+    is_reached = reached(senders, receivers, places) if grid.receivers else [True] * len(senders)
+    return {
+        "reach/cells": examples_with_path(grid, places),
+        "reach/senders": np.array(is_reached, dtype=np.int32),
+    }
+
+
+def examples_with_path(grid: Grid, places: Places) -> NDArray[np.int32]:
+    """Per cell, in how many examples any sender reaches any receiver; of an activation patch, has any node a place."""
+    kinds, sender_places = _kinds(grid.senders.cells)
+    if grid.receivers is None:
+        counts = [len(frozenset().union(*map(places.examples_of, cell))) for cell in kinds]
+        return np.array(counts, dtype=np.int32)[sender_places]
+    receiver_kinds, receiver_places = _kinds(grid.receivers.cells)
+    table = [[_examples(senders, receivers, places) for receivers in receiver_kinds] for senders in kinds]
+    found: NDArray[np.int32] = np.array(table, dtype=np.int32)[sender_places][:, receiver_places].ravel()
+    return found
+
+
+def _kinds(cells: Sequence[list[Node]]) -> tuple[list[list[Node]], list[int]]:
+    """One cell of each kind, and for every cell which kind it is."""
+    known: dict[Kind, int] = {}
+    kinds: list[list[Node]] = []
+    places = []
+    for cell in cells:
+        kind = tuple((node.time, str(node.positions)) for node in cell)
+        if kind not in known:
+            known[kind] = len(kinds)
+            kinds.append(cell)
+        places.append(known[kind])
+    return kinds, places
+
+
+def _examples(senders: list[Node], receivers: list[Node], places: Places) -> int:
+    pairs = ((sender, receiver) for sender in senders for receiver in receivers if sender.time < receiver.time)
+    return len(frozenset().union(*(places.examples_shared(sender, receiver) for sender, receiver in pairs)))

@@ -1,0 +1,1 @@
+"""From a registered name to weights on a device."""
