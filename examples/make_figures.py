@@ -25,8 +25,8 @@ from matplotlib.figure import Figure
 
 import pathpatch
 from pathpatch.client import Client
-from pathpatch.result_tables import format_number, strongest_rows, summary_rows
 from pathpatch.results import Block, Result
+from pathpatch.results.tables import format_number, strongest_rows, summary_rows
 from pathpatch.static_figures import static_figure_for
 
 IMAGES = FOLDER.parent / "docs" / "images"

@@ -18,6 +18,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from pathpatch.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from pathpatch.client import AsyncClient, AsyncJobHandle, Client, JobHandle
     from pathpatch.problems import JobFailed, PathPatchingError, ServiceError, SpecError, Unreachable, WaitTimedOut
@@ -51,8 +53,6 @@ if TYPE_CHECKING:
         tokens,
         value,
     )
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "pathpatch.client": ("AsyncClient", "AsyncJobHandle", "Client", "JobHandle"),

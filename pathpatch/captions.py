@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from textwrap import wrap
 from typing import Any
 
-from pathpatch.results import Block, Result
+from pathpatch.results.block import Block
+from pathpatch.results.data import ResultData
 
 Spec = Mapping[str, Any]
 SEPARATOR = " · "
@@ -97,7 +98,7 @@ def caption_lines(text: str, columns: int) -> list[str]:
     return lines
 
 
-def caption(result: Result, block: Block, spec: Spec | None, *extra: str) -> str:
+def caption(result: ResultData, block: Block, spec: Spec | None, *extra: str) -> str:
     """One line: unit, n, model, what was patched, the dataset, and what the reader should know."""
     parts = [f"unit: {block.unit}", f"n = {block.n}"]
     model = result.provenance.get("model") or (spec or {}).get("model", {}).get("name")

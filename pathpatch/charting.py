@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from pathpatch.captions import Spec, caption, effect_unit, plain, signed, unit_words
-from pathpatch.cells import cell_name, part_of, place_name, side_of
 from pathpatch.charts import Bars, Chart, Graph, Heatmap, Histogram, Labels, Scatter, Series, Words
 from pathpatch.circuit import circuit
-from pathpatch.results import Block, Floats, Result
+from pathpatch.results.block import Block, Floats
+from pathpatch.results.cells import cell_name, part_of, place_name, side_of
+from pathpatch.results.data import ResultData
 
 _MOST_BINS = 50
 _MOST_CELLS = 250_000
@@ -34,7 +35,7 @@ class FigureDoesNotFit(ValueError):
 class Subject:
     """One block of a result, its spec, and the prompt's tokens, if they are known."""
 
-    result: Result
+    result: ResultData
     block: Block
     spec: Spec | None
     tokens: Sequence[str] | None
@@ -291,7 +292,7 @@ def chart_for(
         FigureDoesNotFit: The result's axes cannot fill that kind.
         ValueError: There is no such kind.
     """
-    whole = result if isinstance(result, Result) else Result.from_json(result)
+    whole = result if isinstance(result, ResultData) else ResultData.from_json(result)
     said = plain(spec) if spec is not None else whole.spec
     chosen = whole[block]
     tokens = prompt_tokens if prompt_tokens is not None else whole.prompt_tokens

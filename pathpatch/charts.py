@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pathpatch.captions import signed
 from pathpatch.palette import BLUE, HATCH, RUN_COLOURS, VERMILION
-from pathpatch.results import Floats
+from pathpatch.results.block import Floats
 
 Labels = list[str]
 MOST_NUMBERED_BARS = 40

@@ -8,9 +8,9 @@ import numpy as np
 
 from api_schemas.nodes import HEAD_HOOKS, NEURON_HOOKS, Node
 from pathpatch.captions import Spec, end_words, signed
-from pathpatch.cells import place_name
 from pathpatch.charts import GraphEdge, GraphNode
-from pathpatch.results import Block
+from pathpatch.results.block import Block
+from pathpatch.results.cells import place_name
 
 _TOP = 10**6
 _CURVE_POINTS = 13

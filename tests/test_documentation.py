@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from api_schemas.errors import PathPatchingError
-from pathpatch import cli, problems, terminal
-from pathpatch.cli_keys import keys_app
+from pathpatch import cli, problems
+from pathpatch.cli import terminal
+from pathpatch.cli.keys import keys_app
 from service.app import create_app
 from service.settings import Settings
 from service.specs.limits import Limits
@@ -16,7 +17,13 @@ from service.specs.limits import Limits
 ROOT = Path(__file__).parent.parent
 DOCS = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").rglob("*.md")))
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
-SETTINGS_FILES = ("worker/settings.py", "pathpatch/terminal.py", "pathpatch/local.py", "pathpatch/connection.py")
+SETTINGS_FILES = (
+    "worker/settings.py",
+    "pathpatch/cli/terminal.py",
+    "pathpatch/stack/stack.py",
+    "pathpatch/local.py",
+    "pathpatch/client/connection.py",
+)
 FOR_TESTS = {"PATHPATCH_SIMULATED_DEVICE_FLOPS", "PATHPATCH_SHARD_DELAY_S"}
 SEEN_BY_USERS = {PathPatchingError.__module__, problems.__name__, terminal.__name__}
 NOT_SETTINGS = {"environment", "redis_url"}

@@ -58,6 +58,8 @@ def test_a_layer_imports_nothing_that_it_must_not(layer: str) -> None:
 def test_the_guard_script_needs_the_standard_library_only() -> None:
     """It is started without site-packages, to cost little and to depend on nothing."""
     run = subprocess.run(
-        [sys.executable, "-I", "-S", str(ROOT / "pathpatch" / "guard.py")], stdin=subprocess.DEVNULL, timeout=20
+        [sys.executable, "-I", "-S", str(ROOT / "pathpatch" / "stack" / "guard.py")],
+        stdin=subprocess.DEVNULL,
+        timeout=20,
     )
     assert run.returncode == 0

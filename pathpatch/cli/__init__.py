@@ -1,0 +1,64 @@
+"""The command line. Every command but `up`, `demo` and `new` talks to a running service over HTTP."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from pathpatch.cli import experiments, jobs, server, up
+from pathpatch.cli.keys import keys_app
+from pathpatch.cli.terminal import reporting, warn
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "up": up.up,
+    "demo": experiments.demo,
+    "new": experiments.new,
+    "validate": jobs.validate,
+    "run": jobs.run,
+    "submit": jobs.submit,
+    "status": jobs.status,
+    "wait": jobs.wait,
+    "result": jobs.result,
+    "cancel": jobs.cancel,
+    "delete": jobs.delete,
+    "list": jobs.list_jobs,
+    "events": jobs.events,
+    "models": server.models,
+    "workers": server.workers,
+    "me": server.me,
+    "health": server.health,
+    "webhooks": server.webhooks,
+    "verify": experiments.verify,
+    "version": server.version,
+}
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for name, command in COMMANDS.items():
+    app.command(name)(reporting(command))
+app.add_typer(keys_app, name="keys")
+
+
+@app.callback()
+def about() -> None:
+    """Path patching as a service: exact, fast, declarative.
+
+    To begin, in two terminals:
+
+      pathpatch up
+
+      pathpatch new ioi-heads > spec.yaml; pathpatch run spec.yaml --plot histogram.html
+
+    PATHPATCH_URL names another service than http://127.0.0.1:8000, PATHPATCH_API_KEY is the key to it.
+    """
+
+
+def main() -> None:
+    """Run a command; the exit code is 0 only if it did what it says."""
+    warnings.showwarning = lambda message, *place: warn(str(message))
+    app()

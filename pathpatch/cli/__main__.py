@@ -1,0 +1,5 @@
+"""``python -m pathpatch.cli``."""
+
+from pathpatch.cli import main
+
+main()

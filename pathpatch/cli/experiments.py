@@ -1,0 +1,108 @@
+"""Commands that bring an experiment along: new, demo, verify."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pathpatch.cli.terminal import DEFAULT_URL, AsJson, CommandFailed, Url, connect, note, print_json, print_table
+from pathpatch.presets import PRESETS, preset
+
+Examples = Annotated[int, typer.Option(help="Number of prompts.", min=1)]
+
+
+def new(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PRESET", help="Which one; without it, they are listed.", autocompletion=lambda: list(PRESETS)
+        ),
+    ] = None,
+    model: Annotated[str, typer.Option(help="The model to write it for.")] = "demo",
+    json: AsJson = False,
+) -> None:
+    """Write a commented spec to start from.
+
+    Examples:
+
+      pathpatch new
+
+      pathpatch new ioi-heads > spec.yaml
+
+      pathpatch new sweep --model gpt2-small > spec.yaml
+    """
+    if name is None:
+        if json:
+            print_json(PRESETS)
+        else:
+            print_table(("preset", "what it does"), PRESETS.items())
+            note("pathpatch new PRESET > spec.yaml")
+        return
+    text = preset(name, model)
+    if json:
+        import yaml
+
+        print_json(yaml.safe_load(text))
+    else:
+        typer.echo(text, nl=False)
+
+
+def demo(
+    model: Annotated[str, typer.Option(help="The model; gpt2-small runs the notebook's own heads.")] = "demo",
+    folder: Annotated[Path, typer.Option(help="Where the result and its pictures go.")] = Path("demo"),
+    examples: Examples = 800,
+    logs: Annotated[bool, typer.Option("--logs", help="Show what broker, worker and service say.")] = False,
+) -> None:
+    """Run the founding experiment on a stack of its own, and draw its histogram.
+
+    Starts broker, worker and service, submits the experiment over HTTP, and
+    stops everything again.
+
+    Examples:
+
+      pathpatch demo
+
+      pathpatch demo --model gpt2-small
+
+      PATHPATCH_MODELS=mine=/path/to/folder pathpatch demo --model mine
+    """
+    from pathpatch.cli.demo import run_demo
+
+    run_demo(model, folder, examples, logs)
+
+
+def verify(
+    model: Annotated[str, typer.Option(help="GPT-2 small, under the name it has on the server.")] = "gpt2-small",
+    json: AsJson = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Compare real GPT-2 small on this service with published figures; exit code 0 if all agree.
+
+    Needs the model: from the hub once, or a local copy (PATHPATCH_MODELS=gpt2-small=folder).
+
+    Example: pathpatch verify
+    """
+    from dataclasses import asdict
+
+    from pathpatch import acceptance
+    from pathpatch.problems import ServiceError
+
+    specs = acceptance.specs(model)
+    with connect(url) as client:
+        try:
+            client.validate(specs["recorded_10_7"])
+            results = dict(zip(specs, client.map(list(specs.values())), strict=True))
+        except ServiceError as exc:
+            raise CommandFailed(f"verify needs real GPT-2 small on the service. {exc}") from exc
+    findings = acceptance.compare(results)
+    if json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        rows = [(f.figure, f.expected, f.got, f.tolerance, "yes" if f.ok else "NO") for f in findings]
+        print_table(("figure", "expected", "got", "tolerance", "agrees"), rows)
+        for source in dict.fromkeys(finding.source for finding in findings):
+            note(f"source: {source}")
+    if differing := sum(not finding.ok for finding in findings):
+        note(f"{differing} of {len(findings)} figures do not agree: is {model} real GPT-2 small?")
+        raise typer.Exit(1)
+    note(f"all {len(findings)} figures agree")

@@ -1,0 +1,204 @@
+# Generated from ../awaited by `python pathpatch/client/generate.py`: change that instead.
+"""The client: submit specs, watch jobs, fetch results.
+
+Requests are repeated where that is safe: submitting carries an idempotency key, so that no job runs twice.
+"""
+
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from api_schemas.accounts import CreatedKey, DeadWebhook, KeyInfo, Me
+from api_schemas.jobs import Batch, Job, JobEvent, Readiness, ValidationReport, WorkerInfo
+from api_schemas.models import ModelInfo
+from pathpatch.client import flows, key_calls, wire
+from pathpatch.client.blocking.handles import JobHandle
+from pathpatch.client.blocking.runner import Runner
+from pathpatch.client.connection import Connection
+from pathpatch.client.wire import SpecLike
+from pathpatch.progress import Choice, display
+from pathpatch.results import Result
+
+
+class Client:
+    """Talks to a pathpatch service. Use it as it is, or in a ``with`` block, which closes its connections.
+
+    Args:
+        url: The service; by default ``PATHPATCH_URL``, or http://127.0.0.1:8000.
+        api_key: By default ``PATHPATCH_API_KEY``; none is needed on your own machine.
+        timeout_s: Longest wait for the service to answer a request.
+        transport: For tests: what sends the requests.
+
+    Every method raises :class:`ServiceError` when the service refuses, and :class:`Unreachable` when none answers.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout_s: float = 60.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._runner = Runner(Connection.of(url, api_key, timeout_s), transport)
+
+    @property
+    def url(self) -> str:
+        """The service's address."""
+        return self._runner.url
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._runner.close()
+
+    def submit(self, spec: SpecLike) -> JobHandle:
+        """Queue one experiment; returns at once. The spec may be a ``JobSpec`` or a dict as in the JSON API."""
+        return JobHandle(self._runner, self._runner.run(flows.submit(spec)))
+
+    def run(self, spec: SpecLike, *, progress: Choice = None, timeout_s: float | None = None) -> Result:
+        """Submit, wait and fetch the result, in one line. Arguments and errors as of :meth:`JobHandle.result`."""
+        screen, is_watched = display(progress)
+        with screen as told:
+            return self._runner.run(flows.run(spec, timeout_s, is_watched), told)
+
+    def map(
+        self, specs: Sequence[SpecLike], *, progress: Choice = None, timeout_s: float | None = None
+    ) -> list[Result]:
+        """The results of many specs, in their order. They are accepted as by :meth:`submit_all`."""
+        screen, is_watched = display(progress)
+        with screen as told:
+            return self._runner.run(flows.map_results(list(specs), timeout_s, is_watched), told)
+
+    def submit_all(self, specs: Sequence[SpecLike]) -> list[JobHandle]:
+        """Queue many experiments, all or none (of more than 1000, each thousand); returns at once."""
+        return [JobHandle(self._runner, job) for job in self._runner.run(flows.submit_all(list(specs)))]
+
+    def validate(self, spec: SpecLike) -> ValidationReport:
+        """What would happen to a spec: example prompts with roles, cells, seconds, warnings. Nothing is queued."""
+        return self._runner.call(wire.validate(spec))
+
+    def get(self, job_id: str) -> JobHandle:
+        """A job by its identifier."""
+        return JobHandle(self._runner, self._runner.call(wire.get_job(job_id)))
+
+    def jobs(
+        self,
+        *,
+        status: str | None = None,
+        model: str | None = None,
+        tag: str | None = None,
+        limit: int | None = 20,
+    ) -> list[JobHandle]:
+        """Jobs, newest first.
+
+        Args:
+            tag: ``key:value``.
+            limit: How many at most; None for all.
+        """
+        filters = {"status": status, "model": model, "tag": tag}
+        return [JobHandle(self._runner, job) for job in self._runner.run(flows.every_job(filters, limit))]
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel a job; twice is fine."""
+        return self._runner.call(wire.cancel_job(job_id))
+
+    def delete(self, job_id: str) -> None:
+        """Erase a job's record, events and result; not while it runs."""
+        self._runner.call(wire.delete_job(job_id))
+
+    def result(self, job_id: str, *, progress: Choice = False, timeout_s: float | None = None) -> Result:
+        """A job's result, when it has ended."""
+        return (self.get(job_id)).result(progress=progress, timeout_s=timeout_s)
+
+    def events(self, job_id: str) -> list[JobEvent]:
+        """What has happened to a job so far, oldest first."""
+        return self._runner.run(flows.every_event(job_id))
+
+    def follow(self, job_id: str, after: str | None = None) -> Iterator[JobEvent]:
+        """A job's events as they happen, to its end; continues by itself after a lost connection."""
+        return self._runner.follow(job_id, after)
+
+    def figure(
+        self, job_id: str, figure_format: str = "json", *, kind: str | None = None, block: int | str = 0
+    ) -> bytes:
+        """A result's figure as the service draws it: ``json`` (Plotly), ``html`` or ``svg``."""
+        return self._runner.call(wire.get_figure(job_id, figure_format, kind, block))
+
+    def submit_batch(self, specs: Sequence[SpecLike]) -> Batch:
+        """Queue at most 1000 experiments as one batch, all or none; it can be looked at and cancelled as one."""
+        return self._runner.run(flows.submit_batch(list(specs)))
+
+    def batch(self, batch_id: str) -> Batch:
+        """A batch and the states of its jobs."""
+        return self._runner.call(wire.get_batch(batch_id))
+
+    def cancel_batch(self, batch_id: str) -> Batch:
+        """Cancel what has not ended of a batch."""
+        return self._runner.call(wire.cancel_batch(batch_id))
+
+    def wait_for_batch(self, batch_id: str, *, timeout_s: float | None = None) -> Batch:
+        """Wait until every job of a batch has ended.
+
+        Raises:
+            WaitTimedOut: One has not, when ``timeout_s`` had passed; the batch goes on.
+        """
+        return self._runner.run(flows.wait_for_batch(batch_id, timeout_s))
+
+    def models(self) -> list[ModelInfo]:
+        """The models that the service knows."""
+        return self._runner.call(wire.list_models())
+
+    def model(self, name: str) -> ModelInfo:
+        """One model: layers, heads, context, revision, workers that hold it."""
+        return self._runner.call(wire.get_model(name))
+
+    def workers(self) -> list[WorkerInfo]:
+        """The workers that are alive, and what they run."""
+        return self._runner.call(wire.list_workers())
+
+    def me(self) -> Me:
+        """The key's name, limits and use."""
+        return self._runner.call(wire.get_me())
+
+    def keys(self) -> list[KeyInfo]:
+        """All API keys, without their secrets; for administrators, as the next two."""
+        return self._runner.call(key_calls.list_keys())
+
+    def create_key(
+        self,
+        name: str,
+        scopes: Sequence[str] = ("read", "submit"),
+        expires_after_s: float | None = None,
+        limits: key_calls.Limits | None = None,
+    ) -> CreatedKey:
+        """Make an API key; only this answer shows its secret. ``limits``: such as ``{"submits_per_minute": 60}``."""
+        return self._runner.call(key_calls.create_key(name, scopes, expires_after_s, limits))
+
+    def revoke_key(self, key: str) -> None:
+        """Make a key useless, by its id, or by its name if no other valid key has it."""
+        self._runner.call(key_calls.revoke_key(key))
+
+    def health(self) -> Readiness:
+        """Whether jobs can be accepted, and the state of each component."""
+        return self._runner.call(wire.get_health())
+
+    def dead_webhooks(self) -> list[DeadWebhook]:
+        """Webhook deliveries that were given up, newest first; for administrators."""
+        return self._runner.call(wire.list_dead_webhooks())
+
+    def version(self) -> dict[str, Any]:
+        """The service's version."""
+        return self._runner.call(wire.get_version())

@@ -1,0 +1,67 @@
+# Generated from ../awaited by `python pathpatch/client/generate.py`: change that instead.
+"""A submitted job: what it was when the service was last asked, and what can be done with it."""
+
+import time
+from collections.abc import Iterator
+
+from api_schemas.jobs import Job, JobEvent
+from pathpatch.client import flows, wire
+from pathpatch.client.blocking.runner import Runner
+from pathpatch.client.job_record import JobRecord
+from pathpatch.progress import Choice, display
+from pathpatch.results import Result
+
+
+class JobHandle(JobRecord):
+    """A submitted job."""
+
+    def __init__(self, runner: Runner, job: Job) -> None:
+        super().__init__(job)
+        self._runner = runner
+
+    def refresh(self) -> "JobHandle":
+        """Ask the service anew."""
+        self.job = self._runner.call(wire.get_job(self.id))
+        return self
+
+    def wait(self, *, progress: Choice = None, timeout_s: float | None = None) -> "JobHandle":
+        """Wait until the job has ended, however it ends.
+
+        Args:
+            progress: True shows a bar, False nothing, None a bar where somebody can see it; or a function of the job.
+
+        Raises:
+            WaitTimedOut: ``timeout_s`` passed first; the job goes on.
+            Unreachable: The service went away and was not back when it passed (without it, after three minutes).
+        """
+        screen, is_watched = display(progress)
+        with screen as told:
+            self.job = self._runner.run(flows.wait(self.job, timeout_s, is_watched), told)
+        return self
+
+    def result(self, *, progress: Choice = None, timeout_s: float | None = None) -> Result:
+        """The result, when the job has ended; arguments as of :meth:`wait`.
+
+        Raises:
+            JobFailed: It failed, was cancelled, or expired; carries the problem.
+        """
+        started = time.monotonic()
+        self.wait(progress=progress, timeout_s=timeout_s)
+        return self._runner.run(flows.result(self.job, timeout_s, False, started))
+
+    def cancel(self) -> "JobHandle":
+        """Cancel it; twice is fine."""
+        self.job = self._runner.call(wire.cancel_job(self.id))
+        return self
+
+    def delete(self) -> None:
+        """Erase its record, events and result."""
+        self._runner.call(wire.delete_job(self.id))
+
+    def events(self) -> list[JobEvent]:
+        """What has happened so far, oldest first."""
+        return self._runner.run(flows.every_event(self.id))
+
+    def follow(self) -> Iterator[JobEvent]:
+        """Its events as they happen, to its end."""
+        return self._runner.follow(self.id)

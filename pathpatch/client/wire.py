@@ -1,0 +1,274 @@
+"""Requests and answers of the HTTP API as plain data: what to send, and how to read what comes back. No I/O."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+from pydantic import BaseModel
+
+from api_schemas.accounts import DeadWebhook, Me
+from api_schemas.jobs import TERMINAL, Batch, Job, JobEvent, ListOf, Readiness, ValidationReport, WorkerInfo
+from api_schemas.models import ModelInfo
+from api_schemas.spec import JobSpec
+from pathpatch.problems import ServiceError, problem_of
+from pathpatch.results import Result
+from pathpatch.results.files import from_npz
+
+Value = TypeVar("Value")
+Record = TypeVar("Record", bound=BaseModel)
+SpecLike = JobSpec | Mapping[str, Any]
+
+NPZ = "application/x-npz"
+FIGURE_FORMATS = {"json": "application/json", "html": "text/html", "svg": "image/svg+xml"}
+LONGEST_WAIT_S = 60
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the service answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+    is_known: bool = False
+    """Whether a pathpatch service has answered this client before or now: it is no wrong address."""
+
+    def json(self) -> Any:
+        """The body as JSON, or as text where it is none."""
+        try:
+            return json.loads(self.content)
+        except ValueError:
+            return self.content.decode(errors="replace")
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """Seconds that the service asks to wait, if it said so in seconds."""
+        said = self.headers.get("retry-after", "")
+        return float(said) if said.isdigit() else None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the service says that the same request will not succeed later either."""
+        return self._said("retryable") is False
+
+    @property
+    def code(self) -> Any:
+        """That of the problem, if it is one."""
+        return self._said("code")
+
+    def _said(self, name: str) -> Any:
+        said = self.json()
+        return said.get(name) if isinstance(said, dict) else None
+
+
+@dataclass(frozen=True)
+class Call(Generic[Value]):
+    """One request, and how to read its answer. ``is_repeatable``: sending it twice does no more than once."""
+
+    method: str
+    path: str
+    read: Callable[[Answer], Value]
+    params: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | None = None
+    is_repeatable: bool = True
+    wait_s: float = 0.0
+    """How long the service may hold the answer back."""
+
+    def unheld(self) -> "Call[Value]":
+        """The same, to be answered at once."""
+        headers = {name: value for name, value in self.headers.items() if name != "prefer"}
+        return replace(self, headers=headers, wait_s=0.0)
+
+
+def check(answer: Answer) -> Answer:
+    """The answer, if it is a success.
+
+    Raises:
+        ServiceError: It is a refusal.
+    """
+    if answer.status >= 400:
+        raise ServiceError(problem_of(answer.status, answer.json()), answer.retry_after_s)
+    return answer
+
+
+def reader(record: type[Record]) -> Callable[[Answer], Record]:
+    """Reads a record of the contract; fields that a newer service adds are ignored."""
+    return lambda answer: record.model_validate_json(check(answer).content, extra="ignore")
+
+
+def _plain(answer: Answer) -> Any:
+    return check(answer).json()
+
+
+def _nothing(answer: Answer) -> None:
+    check(answer)
+
+
+def spec_json(spec: SpecLike) -> Any:
+    """A spec as JSON data; what was left to its default stays so."""
+    return spec.model_dump(mode="json", exclude_unset=True) if isinstance(spec, JobSpec) else dict(spec)
+
+
+def _post(path: str, body: Any, read: Callable[[Answer], Value], **options: Any) -> Call[Value]:
+    headers = {"content-type": "application/json"} | options.pop("headers", {})
+    content = json.dumps(body, allow_nan=False).encode() if body is not None else None
+    return Call("POST", path, read, headers=headers if body is not None else {}, content=content, **options)
+
+
+def _job_path(job_id: str, part: str = "") -> str:
+    return f"/v1/jobs/{quote(job_id, safe='')}{part}"
+
+
+def _prefer(wait_s: float) -> dict[str, str]:
+    return {"prefer": f"wait={int(wait_s)}"} if wait_s >= 1 else {}
+
+
+def submit(spec: SpecLike, idempotency_key: str) -> Call[Job]:
+    """Submit one job; the key makes sending it again harmless."""
+    return _post("/v1/jobs", spec_json(spec), reader(Job), headers={"idempotency-key": idempotency_key})
+
+
+def validate(spec: SpecLike) -> Call[ValidationReport]:
+    """What would happen to a spec."""
+    return _post("/v1/jobs:validate", spec_json(spec), reader(ValidationReport))
+
+
+def submit_batch(specs: Sequence[SpecLike], idempotency_key: str) -> Call[Batch]:
+    """Submit several jobs, all or none."""
+    body = {"jobs": [spec_json(spec) for spec in specs]}
+    return _post("/v1/batches", body, reader(Batch), headers={"idempotency-key": idempotency_key})
+
+
+def get_batch(batch_id: str) -> Call[Batch]:
+    """A batch and the states of its jobs."""
+    return Call("GET", f"/v1/batches/{quote(batch_id, safe='')}", reader(Batch))
+
+
+def cancel_batch(batch_id: str) -> Call[Batch]:
+    """Cancel what has not ended."""
+    return _post(f"/v1/batches/{quote(batch_id, safe='')}/cancel", None, reader(Batch))
+
+
+def get_job(job_id: str, wait_s: float = 0.0) -> Call[Job]:
+    """A job as it is, or as it ends within ``wait_s``."""
+    return Call("GET", _job_path(job_id), reader(Job), headers=_prefer(wait_s), wait_s=wait_s)
+
+
+def cancel_job(job_id: str) -> Call[Job]:
+    """Cancel; twice is fine."""
+    return _post(_job_path(job_id, "/cancel"), None, reader(Job))
+
+
+def delete_job(job_id: str) -> Call[None]:
+    """Erase record, events and result."""
+    return Call("DELETE", _job_path(job_id), _nothing)
+
+
+def list_jobs(
+    *, limit: int = 20, after: str | None = None, status: str | None = None, model: str | None = None,
+    tag: str | None = None,
+) -> Call[ListOf[Job]]:  # fmt: skip
+    """One page of jobs, newest first."""
+    asked = {"limit": str(limit), "after": after, "status": status, "model": model, "tag": tag}
+    params = {name: value for name, value in asked.items() if value is not None}
+    return Call("GET", "/v1/jobs", reader(ListOf[Job]), params=params)
+
+
+def list_events(job_id: str, after: str | None = None) -> Call[ListOf[JobEvent]]:
+    """A page of what happened to a job, oldest first."""
+    params = {"limit": "100"} | ({} if after is None else {"after": after})
+    headers = {"accept": "application/json"}
+    return Call("GET", _job_path(job_id, "/events"), reader(ListOf[JobEvent]), params=params, headers=headers)
+
+
+def get_result(job_id: str, spec: Mapping[str, Any] | None = None) -> Call[Result | None]:
+    """The result with its arrays at full precision; None while the job has not ended."""
+
+    def read(answer: Answer) -> Result | None:
+        if check(answer).status == 202:
+            return None
+        said = None if spec is None else dict(spec)
+        is_npz = answer.headers.get("content-type", "").startswith(NPZ)
+        return Result.from_json(from_npz(answer.content) if is_npz else answer.json(), said)
+
+    accept = f"{NPZ}, application/json;q=0.5"
+    return Call("GET", _job_path(job_id, "/result"), read, headers={"accept": accept})
+
+
+def get_figure(job_id: str, figure_format: str, kind: str | None, block: int | str) -> Call[bytes]:
+    """The result's figure as the service draws it."""
+    if figure_format not in FIGURE_FORMATS:
+        raise ValueError(f"no figure format {figure_format!r}: it is one of {', '.join(FIGURE_FORMATS)}")
+    params = {"block": str(block)} | ({} if kind is None else {"kind": kind})
+    headers = {"accept": FIGURE_FORMATS[figure_format]}
+    return Call("GET", _job_path(job_id, "/figure"), lambda a: check(a).content, params=params, headers=headers)
+
+
+def list_models() -> Call[list[ModelInfo]]:
+    """The models of the registry."""
+    return Call("GET", "/v1/models", lambda answer: list(reader(ListOf[ModelInfo])(answer).data))
+
+
+def get_model(name: str) -> Call[ModelInfo]:
+    """One model."""
+    return Call("GET", f"/v1/models/{quote(name, safe='')}", reader(ModelInfo))
+
+
+def list_workers() -> Call[list[WorkerInfo]]:
+    """The workers that are alive."""
+    return Call("GET", "/v1/workers", lambda answer: list(reader(ListOf[WorkerInfo])(answer).data))
+
+
+def get_me() -> Call[Me]:
+    """The key's name, limits and use."""
+    return Call("GET", "/v1/me", reader(Me))
+
+
+def get_health() -> Call[Readiness]:
+    """Health by component; a service that is not ready says so, which is no refusal."""
+
+    def read(answer: Answer) -> Readiness:
+        is_report = answer.status == 503 and "components" in answer.json()
+        return reader(Readiness)(replace(answer, status=200) if is_report else answer)
+
+    return Call("GET", "/readyz", read, is_repeatable=False)
+
+
+def list_dead_webhooks() -> Call[list[DeadWebhook]]:
+    """Deliveries that were given up."""
+    return Call("GET", "/v1/webhooks/dead", lambda answer: list(reader(ListOf[DeadWebhook])(answer).data))
+
+
+def get_version() -> Call[dict[str, Any]]:
+    """The service's version."""
+    return Call("GET", "/version", _plain)
+
+
+def follow_events(job_id: str, after: str | None) -> Call[None]:
+    """A job's events as they happen, as server-sent events."""
+    headers = {"accept": "text/event-stream"} | ({} if after is None else {"last-event-id": after})
+    return Call("GET", _job_path(job_id, "/events"), _nothing, headers=headers, wait_s=30.0)
+
+
+class EventReader:
+    """Puts the lines of a stream of server-sent events together."""
+
+    def __init__(self) -> None:
+        self._data: list[str] = []
+
+    def feed(self, line: str) -> JobEvent | None:
+        """The event that this line completes, if it does."""
+        if line.startswith("data:"):
+            self._data.append(line.removeprefix("data:").removeprefix(" "))
+        elif not line and self._data:
+            text, self._data = "\n".join(self._data), []
+            return JobEvent.model_validate_json(text, extra="ignore")
+        return None
+
+
+def ends_job(event: JobEvent) -> bool:
+    """Whether nothing follows this event."""
+    return event.type == "status" and event.data.get("status") in TERMINAL

@@ -1,0 +1,81 @@
+"""A job's result: its arrays, pictures, tables and files in one call each."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from pathpatch.results.data import ResultData
+
+if TYPE_CHECKING:
+    import pandas
+    import plotly.graph_objects as go
+    import xarray
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Result(ResultData):
+    """A job's result. With one metric its arrays are here too: ``result.patched``, ``result.effect``, ``result.axes``.
+
+    With several metrics each has its own block: ``result["logit_diff"]`` (by kind or title) or ``result[0]``.
+    """
+
+    def figure(self, **options: Any) -> "go.Figure":
+        """The picture that fits the result; options as of :func:`pathpatch.figures.figure_for`."""
+        from pathpatch.figures import figure_for
+
+        return figure_for(self, **options)
+
+    def histogram(self, **options: Any) -> "go.Figure":
+        """Overlaid distributions of orig and patched over the examples, with a dashed line at 0."""
+        return self.figure(kind="histogram", **options)
+
+    def scatter(self, **options: Any) -> "go.Figure":
+        """Each example's patched value against its orig."""
+        return self.figure(kind="scatter", **options)
+
+    def heatmap(self, **options: Any) -> "go.Figure":
+        """Effects of a sweep on a diverging scale centred at 0; ``prompt_tokens`` labels positions."""
+        return self.figure(kind="heatmap", **options)
+
+    def bars(self, **options: Any) -> "go.Figure":
+        """Effects of a sweep as bars, strongest first where there are many."""
+        return self.figure(kind="bars", **options)
+
+    def graph(self, strongest: int = 20, **options: Any) -> "go.Figure":
+        """The strongest edges of a sweep as a circuit, layers upwards."""
+        return self.figure(kind="graph", strongest=strongest, **options)
+
+    def to_dataframe(self) -> "pandas.DataFrame":
+        """One row per entry of ``patched``: its coordinates, patched, orig, new and effect (needs pandas)."""
+        from pathpatch.results.tables import to_dataframe
+
+        return to_dataframe(self)
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """The arrays with their named axes and coordinates (needs xarray)."""
+        from pathpatch.results.tables import to_xarray
+
+        return to_xarray(self)
+
+    def save(self, path: str | Path) -> Path:
+        """Write one ``.npz`` file (arrays, and the rest as JSON; no pickle) or, by its ending, one ``.json`` file."""
+        from pathpatch.results.files import save
+
+        return save(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what :meth:`save` wrote, or the result that ``pathpatch result`` or curl saved."""
+        from pathpatch.results.files import load
+
+        return cls.from_json(load(Path(path)))
+
+    def __repr__(self) -> str:
+        from pathpatch.results.tables import to_text
+
+        return to_text(self)
+
+    def _repr_html_(self) -> str:
+        from pathpatch.results.tables import to_html
+
+        return to_html(self)

@@ -1,0 +1,178 @@
+"""Specs by plain constructors: what to patch, on which prompts, and what to measure.
+
+>>> import pathpatch as pp
+>>> spec = pp.path_patch(
+...     senders=pp.heads("9.6", "9.9", "10.10"),
+...     receivers=pp.query("10.7"),
+...     dataset=pp.ioi(800),
+...     metric=pp.attention_diff("end", "IO", "S1"),
+... )
+>>> spec.patch.receivers[0].hook_name
+'blocks.10.attn.hook_q'
+
+Everything is checked as it is built; what only the server knows (has the model a layer 13?) it says at submit.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypedDict, Unpack
+
+from api_schemas.nodes import Node, SweepOf
+from api_schemas.spec import ActivationPatch, JobSpec, ModelSpec, PathPatch
+from pathpatch.problems import SpecError
+from pathpatch.specs.building import build
+from pathpatch.specs.ends import (
+    End,
+    Positions,
+    attn,
+    embed,
+    heads,
+    key,
+    mlp,
+    mlp_in,
+    neurons,
+    pattern,
+    pos_embed,
+    query,
+    resid,
+    sweep,
+    value,
+)  # fmt: skip
+from pathpatch.specs.measures import Metric, attention, attention_diff, kl, log_prob, logit, logit_diff, loss, prob
+from pathpatch.specs.prompt_sets import Dataset, ioi, prompts, templates, tokens
+
+__all__ = [
+    "activation_patch", "as_spec", "attention", "attention_diff", "attn", "embed", "heads", "ioi", "key", "kl",
+    "log_prob", "logit", "logit_diff", "loss", "mlp", "mlp_in", "neurons", "path_patch", "pattern", "pos_embed", "prob",
+    "prompts", "query", "resid", "sweep", "templates", "tokens", "value",
+]  # fmt: skip
+
+Source = Literal["new", "zero", "mean"]
+DEFAULT_MODEL = "gpt2-small"
+
+
+class Options(TypedDict, total=False):
+    """What any spec may say besides."""
+
+    per_example: bool
+    """One number per example; by default for one cell, not for a sweep."""
+    decimals: int
+    """Round the result's numbers."""
+    top: int
+    """Keep only this many cells, those of largest absolute effect."""
+    reduce: Literal["mean"]
+    """Mean over the examples."""
+    method: Literal["exact", "attribution"]
+    """``attribution`` estimates every edge from one gradient (first order), for a quick look."""
+    verify: int
+    """With ``attribution``: how many of the strongest cells are recomputed exactly."""
+    dtype: Literal["float32", "tf32", "bfloat16"]
+    """Arithmetic; float32 is exact to float error."""
+    priority: Literal["high", "normal", "low"]
+    """Which jobs run first."""
+    expires_after_s: float
+    """Give up if the job has not ended after this many seconds."""
+    use_cache: bool
+    """Whether an equal spec's earlier result may answer; by default it may."""
+    webhook: str
+    """URL that is told when the job ends."""
+    tags: Mapping[str, str]
+    """Labels, to find the job again."""
+
+
+def path_patch(
+    senders: End,
+    receivers: End,
+    dataset: Dataset,
+    metric: Metric | Sequence[Metric],
+    model: str | ModelSpec = DEFAULT_MODEL,
+    *,
+    positions: Positions | None = None,
+    direct_includes_mlps: bool = False,
+    receiver_update: Literal["add", "overwrite"] | None = None,
+    source: Source = "new",
+    **options: Unpack[Options],
+) -> JobSpec:
+    """Path patching: only the edges from the senders to the receivers change, all else stays as in orig.
+
+    Args:
+        senders: Nodes whose output is patched, together; or a :func:`sweep`, one result per cell.
+        receivers: Nodes whose input changes, together; or a sweep.
+        metric: What is read from the patched run; a list gives one block of results per metric.
+        positions: Where the edges are patched: None (everywhere), an index, a role, a list, or a list per example.
+        direct_includes_mlps: False: skip connections only. True: the IOI paper's algorithm, MLPs recomputed.
+        receiver_update: By default ``add`` without MLPs, ``overwrite`` with.
+        source: What the senders become: their value in ``new``, ``zero``, or their ``mean`` over the new runs.
+        options: See :class:`Options`.
+
+    Raises:
+        SpecError: Something does not fit.
+    """
+    patch = build(
+        PathPatch,
+        senders=_end(senders),
+        receivers=_end(receivers),
+        positions=positions,
+        direct_includes_mlps=direct_includes_mlps,
+        receiver_update=receiver_update,
+        source=source,
+    )
+    return _spec(patch, dataset, metric, model, options)
+
+
+def activation_patch(
+    nodes: End,
+    dataset: Dataset,
+    metric: Metric | Sequence[Metric],
+    model: str | ModelSpec = DEFAULT_MODEL,
+    *,
+    positions: Positions | None = None,
+    source: Source = "new",
+    **options: Unpack[Options],
+) -> JobSpec:
+    """Activation patching: whole activations are replaced, and everything later is recomputed.
+
+    Args:
+        nodes: Nodes that are patched, together; or a :func:`sweep`, one result per cell.
+        positions: Where: None (everywhere), an index, a role, a list, or a list per example.
+        options: See :class:`Options`.
+
+    Raises:
+        SpecError: Something does not fit.
+    """
+    patch = build(ActivationPatch, kind="activation", nodes=_end(nodes), positions=positions, source=source)
+    return _spec(patch, dataset, metric, model, options)
+
+
+def as_spec(spec: JobSpec | Mapping[str, Any]) -> JobSpec:
+    """A spec from a dict, as JSON or YAML files hold it; a ``JobSpec`` is returned as it is.
+
+    Raises:
+        SpecError: Something does not fit.
+    """
+    return spec if isinstance(spec, JobSpec) else build(JobSpec, **spec)
+
+
+def _end(end: End) -> list[Node] | SweepOf:
+    if isinstance(end, SweepOf):
+        return end
+    return [end] if isinstance(end, Node) else list(end)
+
+
+def _spec(
+    patch: PathPatch | ActivationPatch,
+    dataset: Dataset,
+    metric: Metric | Sequence[Metric],
+    model: str | ModelSpec,
+    options: Options,
+) -> JobSpec:
+    if isinstance(metric, str):
+        raise SpecError(f"metric {metric!r} is only a name: call it, such as pp.logit_diff() or pp.kl()")
+    rest: dict[str, Any] = dict(options)
+    output = {name: rest.pop(name) for name in ("per_example", "decimals", "reduce") if name in rest}
+    if "top" in rest:
+        output["reduce"] = {"top": rest.pop("top")}
+    if "webhook" in rest:
+        rest["webhook"] = {"url": rest.pop("webhook")}
+    measured = {"metrics": list(metric)} if isinstance(metric, Sequence) else {"metric": metric}
+    named = model if isinstance(model, ModelSpec) else {"name": model}
+    return build(JobSpec, model=named, dataset=dataset, patch=patch, output=output or None, **measured, **rest)

@@ -1,0 +1,119 @@
+"""Nodes, the ends of patched paths: heads by their names, MLPs, neurons, the residual stream, and sweeps of them."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from api_schemas.nodes import Node, SweepOf
+from pathpatch.problems import SpecError
+from pathpatch.specs.building import build
+
+HeadName = str | int | tuple[int, int]
+Position = int | str
+Positions = Position | Sequence[Position] | Sequence[Sequence[int]]
+End = Node | Sequence[Node] | SweepOf
+
+
+def head_place(name: HeadName) -> dict[str, int]:
+    """Layer and head of ``"9.6"`` or ``(9, 6)``; a layer alone, ``9``, means all of its heads.
+
+    Raises:
+        SpecError: The name is none of these.
+    """
+    parts = name.split(".") if isinstance(name, str) else ([name] if isinstance(name, int) else list(name))
+    try:
+        numbers = [int(part) for part in parts]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2) or min(numbers) < 0:
+        raise SpecError(f"{name!r} is no head: write layer and head, as '9.6' or (9, 6), both counted from 0")
+    return dict(zip(("layer", "head"), numbers, strict=False))
+
+
+def _heads(hook: str, names: tuple[HeadName, ...], positions: Positions | None) -> list[Node]:
+    return [build(Node, hook=hook, **place, positions=positions) for place in map(head_place, names)]
+
+
+def heads(*names: HeadName, positions: Positions | None = None) -> list[Node]:
+    """Heads' outputs (``z``), as senders: ``heads("9.6", (9, 9))``; ``heads(9)`` is all of layer 9."""
+    return _heads("z", names, positions)
+
+
+def query(*names: HeadName, positions: Positions | None = None) -> list[Node]:
+    """Heads' queries, as receivers: ``query("10.7")``."""
+    return _heads("q", names, positions)
+
+
+def key(*names: HeadName, positions: Positions | None = None) -> list[Node]:
+    """Heads' keys, as receivers: ``key("5.5")``."""
+    return _heads("k", names, positions)
+
+
+def value(*names: HeadName, positions: Positions | None = None) -> list[Node]:
+    """Heads' values, as receivers: ``value("8.6")``."""
+    return _heads("v", names, positions)
+
+
+def pattern(*names: HeadName, positions: Positions | None = None) -> list[Node]:
+    """Heads' attention patterns, as receivers: the change reaches query and key, not the value."""
+    return _heads("pattern", names, positions)
+
+
+def mlp(*layers: int, positions: Positions | None = None) -> list[Node]:
+    """Whole MLPs' outputs (``mlp_out``), as senders: ``mlp(0, 1)``."""
+    return [build(Node, hook="mlp_out", layer=layer, positions=positions) for layer in layers]
+
+
+def mlp_in(*layers: int, positions: Positions | None = None) -> list[Node]:
+    """Whole MLPs' inputs (``pre``), as receivers: ``mlp_in(9)``."""
+    return [build(Node, hook="pre", layer=layer, positions=positions) for layer in layers]
+
+
+def neurons(
+    layer: int, *indices: int, hook: Literal["post", "pre"] = "post", positions: Positions | None = None
+) -> list[Node]:
+    """Single MLP neurons: activations (``post``) as senders, pre-activations (``pre``) as receivers."""
+    return [build(Node, hook=hook, layer=layer, neuron=index, positions=positions) for index in indices]
+
+
+def attn(*layers: int, positions: Positions | None = None) -> list[Node]:
+    """Whole attention layers' outputs (``attn_out``), as senders."""
+    return [build(Node, hook="attn_out", layer=layer, positions=positions) for layer in layers]
+
+
+def resid(layer: int, where: Literal["pre", "mid", "post"] = "post", positions: Positions | None = None) -> list[Node]:
+    """The residual stream of one layer: ``resid(11)`` is the last of GPT-2 small, which the logits are read from."""
+    return [build(Node, hook=f"resid_{where}", layer=layer, positions=positions)]
+
+
+def embed(positions: Positions | None = None) -> list[Node]:
+    """The token embedding, as sender."""
+    return [build(Node, hook="embed", positions=positions)]
+
+
+def pos_embed(positions: Positions | None = None) -> list[Node]:
+    """The position embedding, as sender."""
+    return [build(Node, hook="pos_embed", positions=positions)]
+
+
+def sweep(
+    hook: str | Sequence[str],
+    layers: Literal["all"] | Sequence[int] = "all",
+    heads: Literal["all", "joint"] | Sequence[int] | None = None,
+    neurons: Literal["all", "joint"] | Sequence[int] | None = None,
+    positions: Literal["each"] | Sequence[Position] | None = None,
+) -> SweepOf:
+    """One result per cell instead of one in all: ``sweep("z")`` is every head by itself.
+
+    Args:
+        hook: One hook, or several, which then form the first axis.
+        heads: ``all`` (the default for z, q, k, v, pattern), a list, or ``joint``: all heads of a layer as one node.
+        neurons: As ``heads``, for pre and post; ``joint`` is the default.
+        positions: ``each`` token position, or a list of positions and roles, one cell each; None: all together.
+    """
+    grid = {"hook": hook if isinstance(hook, str) else list(hook), "layers": _listed(layers)}
+    choices = {"heads": _listed(heads), "neurons": _listed(neurons), "positions": _listed(positions)}
+    return build(SweepOf, sweep=grid | {name: choice for name, choice in choices.items() if choice is not None})
+
+
+def _listed(choice: Any) -> Any:
+    return choice if choice is None or isinstance(choice, str) else list(choice)

@@ -1,0 +1,63 @@
+"""Metrics: the number read from each final patched run. A dict, as specs have it, says the same."""
+
+from typing import Any, Literal
+
+from api_schemas.metrics import Attention, AttentionDiff, Kl, Logit, LogitDiff, LogProb, Loss, Metric, Prob
+from pathpatch.specs.building import build
+from pathpatch.specs.ends import HeadName, Position, head_place
+
+__all__ = ["Metric", "attention", "attention_diff", "kl", "log_prob", "logit", "logit_diff", "loss", "prob"]
+
+Normalize = Literal["none", "noising", "denoising"]
+
+
+def _head(name: HeadName | None) -> Any:
+    return None if name is None else head_place(name)
+
+
+def attention(
+    query: Position, key: Position, *, head: HeadName | None = None, normalize: Normalize = "none"
+) -> Attention:
+    """Attention probability from ``query`` to ``key``; the head is by default the receiver's."""
+    return build(Attention, kind="attention", query=query, key=key, head=_head(head), normalize=normalize)
+
+
+def attention_diff(
+    query: Position, key: Position, minus_key: Position, *, head: HeadName | None = None, normalize: Normalize = "none"
+) -> AttentionDiff:
+    """Attention from ``query`` to ``key`` minus that to ``minus_key``; the head is by default the receiver's."""
+    places = {"query": query, "key": key, "minus_key": minus_key}
+    return build(AttentionDiff, kind="attention_diff", **places, head=_head(head), normalize=normalize)
+
+
+def logit_diff(
+    answer: str = "IO", minus_answer: str = "S", position: Position = "end", *, normalize: Normalize = "none"
+) -> LogitDiff:
+    """Logit of one answer minus logit of another, in nats; positive means that the model prefers ``answer``."""
+    names = {"answer": answer, "minus_answer": minus_answer}
+    return build(LogitDiff, kind="logit_diff", **names, position=position, normalize=normalize)
+
+
+def logit(answer: str, position: Position = "end", *, normalize: Normalize = "none") -> Logit:
+    """Logit of one answer."""
+    return build(Logit, kind="logit", answer=answer, position=position, normalize=normalize)
+
+
+def prob(answer: str, position: Position = "end", *, normalize: Normalize = "none") -> Prob:
+    """Probability of one answer."""
+    return build(Prob, kind="prob", answer=answer, position=position, normalize=normalize)
+
+
+def log_prob(answer: str, position: Position = "end", *, normalize: Normalize = "none") -> LogProb:
+    """Log-probability of one answer, in nats."""
+    return build(LogProb, kind="log_prob", answer=answer, position=position, normalize=normalize)
+
+
+def kl(position: Position = "end", *, normalize: Normalize = "none") -> Kl:
+    """KL divergence of the patched from the orig next-token distribution, in nats; 0: nothing changed."""
+    return build(Kl, kind="kl", position=position, normalize=normalize)
+
+
+def loss(*, normalize: Normalize = "none") -> Loss:
+    """Next-token cross-entropy in nats, mean over an example's predicted positions."""
+    return build(Loss, kind="loss", normalize=normalize)

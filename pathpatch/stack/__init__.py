@@ -1,0 +1,1 @@
+"""The one-machine stack: its processes, their supervision, its data folder."""

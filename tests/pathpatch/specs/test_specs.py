@@ -1,0 +1,142 @@
+"""The constructors: what they build is what the contract's JSON says."""
+
+import json
+
+import numpy as np
+import pytest
+
+import pathpatch as pp
+from api_schemas.spec import JobSpec
+from pathpatch.client.wire import spec_json
+from pathpatch.problems import SpecError
+
+CONTRACT = {
+    "model": {"name": "gpt2-small"},
+    "dataset": {"kind": "ioi", "examples": 800, "seed": 0},
+    "patch": {
+        "senders": [
+            {"hook": "z", "layer": 9, "head": 6},
+            {"hook": "z", "layer": 9, "head": 9},
+            {"hook": "z", "layer": 10, "head": 10},
+        ],
+        "receivers": [{"hook": "q", "layer": 10, "head": 7}],
+        "direct_includes_mlps": False,
+    },
+    "metric": {"kind": "attention_diff", "query": "end", "key": "IO", "minus_key": "S1"},
+    "output": {"per_example": True},
+    "tags": {"experiment": "negative-name-movers"},
+}
+
+
+def test_the_constructors_build_the_contracts_example():
+    """The issue's line of Python and section 2 of the contract are the same experiment."""
+    spec = pp.path_patch(
+        senders=pp.heads("9.6", "9.9", "10.10"),
+        receivers=pp.query("10.7"),
+        dataset=pp.ioi(800),
+        metric=pp.attention_diff("end", "IO", "S1"),
+        per_example=True,
+        tags={"experiment": "negative-name-movers"},
+    )
+    assert spec == JobSpec.model_validate(CONTRACT)
+
+
+def test_what_is_sent_reads_back_as_the_same_spec():
+    """Fields left to their default are not sent, so they must mean the same on the other side."""
+    spec = pp.activation_patch(
+        pp.sweep("resid_pre", positions="each"), pp.ioi(10), [pp.logit_diff(), pp.kl()], model="demo", source="zero"
+    )
+    assert JobSpec.model_validate_json(json.dumps(spec_json(spec))) == spec
+
+
+@pytest.mark.parametrize(("name", "place"), [("9.6", (9, 6)), ((9, 6), (9, 6)), (9, (9, None)), ("9", (9, None))])
+def test_heads_are_named_as_papers_name_them(name, place):
+    """A layer alone means all of its heads."""
+    (node,) = pp.heads(name)
+    assert (node.layer, node.head) == place
+
+
+@pytest.mark.parametrize("name", ["9,6", "9.6.1", "L9H6", "-1.2", (1, 2, 3)])
+def test_a_name_that_is_no_head_says_how_to_write_one(name):
+    """Heads are the field that everybody types by hand."""
+    with pytest.raises(SpecError, match=r"write layer and head, as '9\.6'"):
+        pp.heads(name)
+
+
+def test_every_node_constructor_makes_its_hook():
+    """One constructor per hook of the contract; senders and receivers fit where they are meant to go."""
+    senders = [pp.heads("1.2"), pp.attn(1), pp.mlp(1), pp.neurons(1, 5), pp.resid(1, "mid"), pp.embed(), pp.pos_embed()]
+    assert [nodes[0].hook for nodes in senders] == [
+        "z", "attn_out", "mlp_out", "post", "resid_mid", "embed", "pos_embed",
+    ]  # fmt: skip
+    receivers = [pp.query("1.2"), pp.key("1.2"), pp.value("1.2"), pp.pattern("1.2"), pp.mlp_in(1)]
+    assert [nodes[0].hook for nodes in receivers] == ["q", "k", "v", "pattern", "pre"]
+    for nodes in senders:
+        pp.path_patch(nodes, pp.resid(3), pp.ioi(1), pp.kl())
+    for nodes in receivers:
+        pp.path_patch(pp.embed(), nodes, pp.ioi(1), pp.kl())
+
+
+def test_arrays_and_numpy_numbers_are_taken_as_they_come():
+    """Token ids come out of arrays, and layers out of numpy's argmax."""
+    dataset = pp.tokens(np.array([[1, 2, 3]]), np.array([[1, 2, 4]]), roles={"end": np.array([2])})
+    assert dataset.orig == [[1, 2, 3]] and dataset.roles == {"end": [2]}
+    (node,) = pp.neurons(np.int64(3), np.int64(7))
+    assert (node.layer, node.neuron) == (3, 7)
+
+
+def test_one_node_may_stand_for_a_list_of_one():
+    """``pp.resid(11)`` and its only node are both an end."""
+    one = pp.path_patch(pp.heads("1.2")[0], pp.resid(3)[0], pp.ioi(1), pp.kl())
+    assert one == pp.path_patch(pp.heads("1.2"), pp.resid(3), pp.ioi(1), pp.kl())
+
+
+def test_options_reach_their_place_in_the_spec():
+    """``top`` and ``webhook`` are nested in the JSON, flat in Python."""
+    spec = pp.path_patch(
+        pp.sweep("z"), pp.resid(3), pp.ioi(1), pp.logit_diff(), top=5, webhook="https://lab.example.org/x", verify=3,
+        method="attribution",
+    )  # fmt: skip
+    assert spec.output.reduce is not None and spec.output.reduce.top == 5
+    assert spec.webhook is not None and spec.webhook.url == "https://lab.example.org/x"
+    assert (spec.method, spec.verify) == ("attribution", 3)
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (lambda: pp.path_patch(pp.query("9.6"), pp.query("10.7"), pp.ioi(1), pp.kl()), "hook 'q' cannot be a sender"),
+        (lambda: pp.ioi(0), "/examples"),
+        (lambda: pp.path_patch(pp.heads("1.1"), pp.resid(3), pp.ioi(1), pp.kl(), dtype="f8"), "/dtype.*not 'f8'"),
+        (
+            lambda: pp.path_patch(pp.heads("1.1"), pp.resid(3), pp.ioi(1), pp.kl(), dtpe="x"),
+            "/dtpe: .*did you mean dtype",
+        ),
+        (lambda: pp.path_patch(pp.heads("1.1"), pp.resid(3), pp.ioi(1), "kl"), r"only a name: call it, .*pp\.kl\(\)"),
+        (
+            lambda: pp.prompts(["a b"], ["a c"], roles={"end": [1.5]}),
+            "^/roles/end/0: Input should be a valid integer or a valid string, not 1.5$",
+        ),
+        (
+            lambda: pp.path_patch(pp.heads("1.1"), pp.resid(3), {"kind": "ioi"}, pp.kl()),
+            "^/dataset/examples: Field req",
+        ),
+        (lambda: pp.sweep("zz"), "/sweep/hook.*not 'zz'"),
+        (lambda: pp.path_patch([], pp.resid(3), pp.ioi(1), pp.kl()), "/senders"),
+    ],
+)
+def test_a_spec_that_cannot_be_says_which_field_and_why(build, said):
+    """The mistake is found where it is typed, not after a round trip."""
+    with pytest.raises(SpecError, match=said):
+        build()
+
+
+def test_templates_and_prompts_carry_roles_and_answers():
+    """Published datasets are reproduced from their own lists."""
+    drawn = pp.templates(
+        ["When [A] and [B] left, [B] thanked"], {"A": ["Mary"], "B": ["John"]}, {"A": "redraw"}, examples=1,
+        roles={"S2": {"slot": "B", "occurrence": 1}, "end": -1}, answers={"IO": "A"},
+    )  # fmt: skip
+    assert drawn.roles["end"] == -1 and drawn.answers == {"IO": "A"}
+    own = pp.prompts(["Mary thanked"], ["John thanked"], roles={"end": [1]}, answers={"IO": [" Mary"]}, swap=True)
+    assert own.swap and own.answers == {"IO": [" Mary"]}

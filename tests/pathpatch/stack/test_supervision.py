@@ -1,0 +1,142 @@
+"""Children are started again, ended in order, and never left behind, however their parent goes."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pathpatch.stack.guard import is_alive, left_behind
+from pathpatch.stack.supervision import Program, Supervisor
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="process groups are POSIX")
+Line = tuple[str, str]
+
+
+def until(condition: Callable[[], bool], limit_s: float = 10.0) -> None:
+    """Wait for something that happens soon."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def program(name: str, code: str, stage: int = 0, grace_s: float = 5.0) -> Program:
+    """A Python one-liner as a program."""
+    return Program(name, [sys.executable, "-u", "-c", textwrap.dedent(code)], os.environ, stage, grace_s)
+
+
+@pytest.fixture
+def lines() -> list[Line]:
+    """What was said, by whom."""
+    return []
+
+
+@pytest.fixture
+def supervisor(lines: list[Line]) -> Iterator[Supervisor]:
+    """A supervisor that keeps its lines, ended after the test."""
+    supervisor = Supervisor(lambda name, line: lines.append((name, line)))
+    yield supervisor
+    supervisor.stop()
+
+
+def test_output_is_passed_on_line_by_line(supervisor: Supervisor, lines: list[Line]) -> None:
+    """Logs of several processes stay readable when each line says whose it is."""
+    supervisor.start(program("talker", "print('one'); print('two'); import time; time.sleep(60)"))
+    until(lambda: lines == [("talker", "one"), ("talker", "two")])
+
+
+def test_a_dead_child_is_started_again_and_said(supervisor: Supervisor, lines: list[Line]) -> None:
+    """A night's sweep survives a crash of any process."""
+    child = supervisor.start(program("worker", "import time; time.sleep(60)"))
+    supervisor.keep_alive()
+    first = child.process.pid
+    os.kill(first, signal.SIGKILL)
+    until(lambda: child.process.pid != first and child.process.poll() is None)
+    assert ("stack", "worker ended (killed by SIGKILL): starting it again in 0.5 s") in lines
+
+
+def test_a_child_that_keeps_dying_is_started_less_and_less_often(supervisor: Supervisor, lines: list[Line]) -> None:
+    """A broken set-up must not burn a core."""
+    supervisor.start(program("broken", "raise SystemExit(3)"))
+    supervisor.keep_alive()
+    until(lambda: sum(name == "stack" for name, _ in lines) >= 3)
+    waits = [line.rpartition(" in ")[2] for name, line in lines if name == "stack"]
+    assert waits[:3] == ["0.5 s", "1 s", "2 s"]
+
+
+def test_what_a_dead_child_had_started_goes_with_it(supervisor: Supervisor, lines: list[Line]) -> None:
+    """A worker's pool processes must not go on computing without their parent."""
+    child = supervisor.start(
+        program(
+            "worker",
+            "import subprocess; p = subprocess.Popen(['sleep', '60']); print(p.pid); p.wait()",
+        )
+    )
+    supervisor.keep_alive()
+    until(lambda: bool(lines))
+    group = child.process.pid
+    os.kill(group, signal.SIGKILL)
+    until(lambda: not is_alive(group))
+
+
+def test_a_higher_stage_ends_first(supervisor: Supervisor, lines: list[Line]) -> None:
+    """The service ends before the workers, and these before the broker, so that nobody talks to nobody."""
+    code = """
+        import signal, sys, time
+        signal.signal(signal.SIGTERM, lambda *_: (print('ending'), time.sleep(0.2), sys.exit()))
+        print('ready')
+        time.sleep(60)
+    """
+    for stage, name in enumerate(("broker", "worker", "service")):
+        supervisor.start(program(name, code, stage))
+    until(lambda: len(lines) == 3)
+    supervisor.stop()
+    until(lambda: len(lines) == 6)
+    assert [name for name, line in lines if line == "ending"] == ["service", "worker", "broker"]
+
+
+def test_a_child_that_does_not_end_is_killed(supervisor: Supervisor, lines: list[Line]) -> None:
+    """Ctrl-C must end, whatever a process does."""
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf'); time.sleep(60)"
+    child = supervisor.start(program("deaf", code, grace_s=0.3))
+    until(lambda: bool(lines))
+    supervisor.stop()
+    assert child.process.returncode == -signal.SIGKILL
+    assert ("stack", "deaf did not end within 0.3 s: killing it") in lines
+
+
+def test_nothing_is_left_when_the_supervisor_itself_is_killed(tmp_path: Path) -> None:
+    """`kill -9` of `pathpatch up` cannot be caught, so somebody else must clean up."""
+    script = tmp_path / "parent.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import os, sys, time
+            from pathpatch.stack.supervision import Program, Supervisor
+            supervisor = Supervisor(lambda name, line: None)
+            nested = "import subprocess; subprocess.run(['sleep', '60'])"
+            children = [supervisor.start(Program(n, [sys.executable, "-c", nested], os.environ, 0, 5)) for n in "ab"]
+            print(*[child.process.pid for child in children], flush=True)
+            time.sleep(60)
+            """
+        )
+    )
+    with subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.getcwd()}
+    ) as parent:
+        assert parent.stdout is not None
+        groups = [int(pid) for pid in parent.stdout.readline().split()]
+        assert all(map(is_alive, groups))
+        parent.kill()
+    until(lambda: not any(map(is_alive, groups)))
+
+
+def test_the_guard_ends_only_what_was_not_removed() -> None:
+    """A process that ended by itself may have had its number given to a stranger."""
+    assert left_behind(["add 1\n", "add 2\n", "add 3\n", "remove 2\n"]) == [1, 3]
