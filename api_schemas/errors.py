@@ -265,7 +265,7 @@ class UnsupportedMediaType(PathPatchingError):
 
 
 class RateLimited(PathPatchingError):
-    """More requests than the key's limit."""
+    """More at the same time than one key may have, or all keys together."""
 
     code = "rate_limited"
     title = "Too many requests"
@@ -285,6 +285,14 @@ class ServiceEnding(PathPatchingError):
 
     code = "service_ending"
     title = "The service is ending or restarting"
+    retryable = True
+
+
+class ServiceBusy(PathPatchingError):
+    """All that the service has of something is in use, by several keys together."""
+
+    code = "service_busy"
+    title = "The service is busy"
     retryable = True
 
 

@@ -49,7 +49,7 @@ class ChangeFeed:
     def end_waits(self) -> None:
         """Wake all watches, since the process is about to end."""
         self.is_ending = True
-        self._wake_all()
+        self.wake_all()
 
     @contextlib.asynccontextmanager
     async def watch(self, job_id: str) -> AsyncIterator[Watch]:
@@ -67,7 +67,8 @@ class ChangeFeed:
         for watch in self._watches.get(job_id, ()):
             watch.notice()
 
-    def _wake_all(self) -> None:
+    def wake_all(self) -> None:
+        """Have everybody look again, at their job and at themselves."""
         for job_id in list(self._watches):
             self._wake(job_id)
 
@@ -78,7 +79,7 @@ class ChangeFeed:
                 await self._listen()
             except (RedisError, OSError) as error:
                 log.warning("the feed of changes was interrupted: %s", type(error).__name__)
-            self._wake_all()
+            self.wake_all()
             await asyncio.sleep(0.5)
 
     async def _listen(self) -> None:
@@ -86,7 +87,7 @@ class ChangeFeed:
         async with self._store.client.pubsub() as subscription:
             async with asyncio.timeout(ANSWER_S):
                 await subscription.subscribe(CHANNEL)
-            self._wake_all()
+            self.wake_all()
             quiet = 0
             while quiet < 3:
                 async with asyncio.timeout(QUIET_S + ANSWER_S):

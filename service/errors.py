@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -50,6 +50,7 @@ STATUS: dict[str, int] = {
     "quota_exceeded": 429,
     "internal": 500,
     "service_ending": 503,
+    "service_busy": 503,
     "store_unavailable": 503,
     "store_full": 503,
 }
@@ -57,6 +58,10 @@ STATUS: dict[str, int] = {
 
 RETRY_AFTER_S = {408: 1, 409: 1, 429: 5, 503: 2}
 """Seconds to wait before a retryable request is sent again, where the error does not say better."""
+
+
+CLIENT_LEFT = 499
+"""What logs call a request whose client closed the connection before its answer, as nginx does."""
 
 
 def status_of(code: str) -> int:
@@ -145,9 +150,15 @@ def _sentence(entry: Mapping[str, Any]) -> str:
     return message if given is None else f"{message[:1].lower()}{message[1:]}, not {str(given)[:80]!r}"
 
 
+async def _client_left(request: Request, error: Exception) -> Response:
+    """Nobody reads this; the log and the metrics show it."""
+    return Response(status_code=CLIENT_LEFT)
+
+
 HANDLERS: dict[Any, Any] = {
     PathPatchingError: _known_error,
     HTTPException: _routing_error,
     RequestValidationError: _parameter_error,
+    ClientDisconnect: _client_left,
 }
 """Exception -> handler, for the application; whatever else is raised becomes a 500 in ``service.http.requests``."""

@@ -46,6 +46,13 @@ class Settings:
     """A client that takes nothing of its answer for so long is cut off."""
     max_wait_s: float = 60.0
     max_event_streams: int = 2000
+    """Clients that follow events at once, and as many that wait for a job."""
+    max_event_streams_per_key: int = 500
+    """Of them, those of one key, where keys are required."""
+    max_key_body_bytes: int = 32 * 2**20
+    """Bodies of one key's requests that are in memory at once; at least ``PATHPATCH_MAX_BODY_BYTES``."""
+    max_all_body_bytes: int = 96 * 2**20
+    """The same, of all keys."""
     submits_per_minute: int = 0
     """Per key that has no limit of its own; 0 means no limit."""
     max_queued_jobs: int = 20_000

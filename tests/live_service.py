@@ -50,6 +50,7 @@ class LiveService:
     """A running service; ``client`` talks to it over HTTP."""
 
     def __init__(self, redis_url: str, **environment: str) -> None:
+        self.redis_url = redis_url
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PATHPATCH_")}

@@ -1,15 +1,18 @@
 """Who calls: API keys, their scopes, and what each caller may see."""
 
+import asyncio
 import hmac
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
 
-from api_schemas.errors import Forbidden, Unauthenticated
+from api_schemas.errors import Forbidden, StoreUnavailable, Unauthenticated
 from job_store import keys as stored_keys
 from job_store.keys import ApiKey
 from job_store.records import Limits, when
@@ -21,6 +24,8 @@ Scope = Literal["read", "submit", "admin"]
 SCOPES: tuple[Scope, ...] = ("read", "submit", "admin")
 REMEMBERED_S = 2.0
 """A revoked key works for at most this long."""
+FOLLOWED_S = 1.0
+"""How often a key is looked up while somebody waits with it."""
 MOST_REMEMBERED = 10_000
 LOCAL = "local"
 SEND_A_KEY = "send an API key: `Authorization: Bearer pp_...`"
@@ -35,6 +40,8 @@ class Caller:
     scopes: tuple[str, ...]
     limits: Limits
     expires_ms: int | None = None
+    sha256: str = ""
+    """Of the secret; empty for those who cannot be revoked."""
 
     @property
     def sees(self) -> str | None:
@@ -52,6 +59,7 @@ class Keyring:
         self._settings = settings
         self._store = store
         self._known: dict[str, tuple[float, ApiKey | None]] = {}
+        self._followed: Counter[str] = Counter()
         self._admin_sha256 = stored_keys.sha256_of(settings.admin_key) if settings.admin_key else ""
 
     async def caller(self, headers: Mapping[str, str]) -> Caller:
@@ -65,13 +73,16 @@ class Keyring:
         digest = stored_keys.sha256_of(_secret_in(headers))
         if self._admin_sha256 and hmac.compare_digest(digest, self._admin_sha256):
             return Caller("admin", "admin", SCOPES, self._with_defaults(Limits()))
+        return await self._caller_of(digest)
+
+    async def _caller_of(self, digest: str) -> Caller:
         key = await self._find(digest)
         if key is None or not hmac.compare_digest(key.sha256, digest):
             raise Unauthenticated("this API key is not known here")
         if not key.is_valid(round(time.time() * 1000)):
             ended = "was revoked" if key.revoked else f"expired at {when(key.expires_ms or 0):%Y-%m-%dT%H:%M:%SZ}"
             raise Unauthenticated(f"the API key {key.name!r} {ended}")
-        return Caller(key.id, key.name, key.scopes, self._with_defaults(key.limits), key.expires_ms)
+        return Caller(key.id, key.name, key.scopes, self._with_defaults(key.limits), key.expires_ms, digest)
 
     async def _find(self, digest: str) -> ApiKey | None:
         now = time.monotonic()
@@ -83,6 +94,43 @@ class Keyring:
             self._known.clear()
         self._known[digest] = (now, key)
         return key
+
+    async def confirm(self, caller: Caller) -> None:
+        """See whether the caller's key still opens anything.
+
+        Raises:
+            Unauthenticated: It does not.
+        """
+        if caller.sha256:
+            await self._caller_of(caller.sha256)
+
+    @contextmanager
+    def following(self, caller: Caller) -> Iterator[None]:
+        """In the block the caller waits for something, and is woken when its key is revoked or out of date."""
+        self._followed[caller.sha256] += 1
+        try:
+            yield
+        finally:
+            self._followed[caller.sha256] -= 1
+            if not self._followed[caller.sha256]:
+                del self._followed[caller.sha256]
+
+    async def watch_forever(self, wake: Callable[[], None]) -> None:
+        """Look every second whether the keys of those who wait are still valid; wake all of them when one is not."""
+        while True:
+            await asyncio.sleep(FOLLOWED_S)
+            with suppress(StoreUnavailable):
+                ended = [digest for digest in list(self._followed) if digest and not await self._is_valid(digest)]
+                if ended:
+                    wake()
+
+    async def _is_valid(self, digest: str) -> bool:
+        self._known.pop(digest, None)
+        try:
+            await self._caller_of(digest)
+        except Unauthenticated:
+            return False
+        return True
 
     def forget(self) -> None:
         """Look every key up again, because one has changed."""

@@ -13,6 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from job_store import jobs
 from job_store.records import JobRecord
 from service.accounts.keys import Caller
+from service.http.clients import while_connected
 from service.http.negotiation import is_unchanged
 from service.http.representations import job_document, job_etag
 from service.parts import Parts
@@ -60,19 +61,32 @@ def job_answer(
     return json_answer(job_document(record), status, headers)
 
 
-async def after_wait(parts: Parts, caller: Caller, job_id: str, wait_s: float | None) -> JobRecord:
-    """The job at its end, or when the wait is over, as it is when this process ends."""
-    if not wait_s:
-        return await parts.store.run(jobs.get(job_id, caller.sees))
-    deadline = time.monotonic() + wait_s
+async def after_wait(
+    request: Request, parts: Parts, caller: Caller, job_id: str, wait_s: float | None
+) -> tuple[JobRecord, dict[str, str]]:
+    """The job at its end, or when the wait is over, as it is when this process ends; and the header that tells so.
+
+    With too many that wait already it is answered at once: a preference may be ignored (RFC 7240).
+
+    Raises:
+        Unauthenticated: The key was revoked meanwhile.
+    """
+    is_granted = wait_s is not None and parts.waits.has_room(caller.owner)
+    if not wait_s or not is_granted:
+        record = await parts.store.run(jobs.get(job_id, caller.sees))
+    else:
+        async with parts.waits.taken(caller.owner):
+            with parts.keyring.following(caller):
+                end = _ended(parts, caller, job_id, time.monotonic() + wait_s)
+                record = await while_connected(request, end)
+    return record, {"Preference-Applied": f"wait={wait_s:g}"} if is_granted else {}
+
+
+async def _ended(parts: Parts, caller: Caller, job_id: str, deadline: float) -> JobRecord:
     async with parts.feed.watch(job_id) as watch:
         record = await parts.store.run(jobs.get(job_id, caller.sees))
         while not (record.is_done or parts.feed.is_ending) and (left_s := deadline - time.monotonic()) > 0:
             if await watch.changed(left_s):
+                await parts.keyring.confirm(caller)
                 record = await parts.store.run(jobs.get(job_id, caller.sees))
         return record
-
-
-def applied(wait_s: float | None) -> dict[str, str]:
-    """The header that says that the wait was honoured."""
-    return {} if wait_s is None else {"Preference-Applied": f"wait={wait_s:g}"}

@@ -11,12 +11,13 @@ import orjson
 from starlette.requests import ClientDisconnect, Request
 
 from api_schemas.errors import BodyTooLarge, MalformedJson, RequestTimeout, UnsupportedMediaType
+from service.accounts.shares import Account
 from service.parts import Parts
 
 BIGGEST_DIGITS = 19
 """Digits of the largest integer that is read, that of 64 bits."""
 SMALL_BODY_BYTES = 16_384
-"""Bodies up to this are parsed in the event loop; larger ones in a thread."""
+"""Bodies up to this are parsed in the event loop; larger ones in a thread, and counted."""
 LARGE_BODY_BYTES = 2**18
 """Specs take about ten times the memory of their text while they are checked: of such only one at a time."""
 
@@ -30,15 +31,17 @@ async def json_body(request: Request, parts: Parts) -> AsyncIterator[tuple[bytes
 
     Raises:
         UnsupportedMediaType, BodyTooLarge, RequestTimeout, MalformedJson: The body is refused.
+        RateLimited, ServiceBusy: Too many bytes are in memory already.
     """
-    limits = parts.limits
+    limits, key = parts.limits, request.state.key_id
     _check_media_type(request)
-    body = await read_body(request, limits.max_body_bytes, parts.settings.body_timeout_s)
-    if len(body) <= SMALL_BODY_BYTES:
-        yield body, parse_json(body, limits.max_json_depth)
-        return
-    async with parts.large_bodies if len(body) > LARGE_BODY_BYTES else nullcontext():
-        yield body, await asyncio.to_thread(parse_json, body, limits.max_json_depth)
+    with parts.body_bytes.account(key) as account:
+        body = await read_body(request, limits.max_body_bytes, parts.settings.body_timeout_s, account)
+        if len(body) <= SMALL_BODY_BYTES:
+            yield body, parse_json(body, limits.max_json_depth)
+            return
+        async with parts.large_bodies.taken(key) if len(body) > LARGE_BODY_BYTES else nullcontext():
+            yield body, await asyncio.to_thread(parse_json, body, limits.max_json_depth)
 
 
 def _check_media_type(request: Request) -> None:
@@ -53,8 +56,11 @@ def _check_media_type(request: Request) -> None:
         raise UnsupportedMediaType(f"Content-Encoding is {encoding!r}: send the body uncompressed")
 
 
-async def read_body(request: Request, max_bytes: int, timeout_s: float) -> bytes:
-    """The body, unless it is longer than ``max_bytes`` or takes longer than ``timeout_s`` to arrive."""
+async def read_body(request: Request, max_bytes: int, timeout_s: float, account: Account) -> bytes:
+    """The body, unless it is longer than ``max_bytes`` or takes longer than ``timeout_s`` to arrive.
+
+    Small ones are not counted, so that whoever sends nothing else is never refused for what others hold.
+    """
     too_large = (
         f"the body may have at most {max_bytes} bytes (PATHPATCH_MAX_BODY_BYTES): fewer prompts, or a seeded dataset"
     )
@@ -69,6 +75,8 @@ async def read_body(request: Request, max_bytes: int, timeout_s: float) -> bytes
                 size += len(chunk)
                 if size > max_bytes:
                     raise BodyTooLarge(too_large)
+                if size > SMALL_BODY_BYTES:
+                    account.hold(size)
                 chunks.append(chunk)
     except TimeoutError:
         raise RequestTimeout(f"the body did not arrive within {timeout_s:g} s (PATHPATCH_BODY_TIMEOUT_S)") from None

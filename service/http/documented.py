@@ -32,7 +32,10 @@ _EXAMPLES: dict[str, str] = {
     "invalid_spec": "head 13 does not exist: this model has heads 0 to 11",
     "invalid_parameter": "there is no parameter 'limt': did you mean 'limit'?",
     "idempotency_key_reused": "This Idempotency-Key came with another body before; bodies are compared byte for byte.",
-    "rate_limited": "256 event streams are open, as many as allowed (PATHPATCH_MAX_EVENT_STREAMS): poll instead",
+    "rate_limited": "as many event streams (PATHPATCH_MAX_EVENT_STREAMS, ..._PER_KEY) as allowed are in use: "
+    "500 by this key, which may have 500, and 600 in all, which may be 2000",
+    "service_busy": "the bodies of all unanswered requests have more than 100663296 bytes together "
+    "(PATHPATCH_MAX_ALL_BODY_BYTES): try again in a moment",
     "quota_exceeded": "submits_per_minute: this key is allowed 60 and would be at 61. Try again later.",
     "internal": "The log has the details under this request id.",
     "service_ending": "The service was told to end before this was answered. Try again, with the same Idempotency-Key.",
@@ -42,7 +45,14 @@ _EXAMPLES: dict[str, str] = {
 """Error code -> what its ``detail`` may say."""
 _POINTERS = {"invalid_spec": "/patch/senders/0/head", "invalid_parameter": "/query/limt"}
 _ALWAYS = ("unauthenticated", "forbidden", "invalid_parameter", "internal", "store_unavailable", "service_ending")
-BODY = ("malformed_json", "request_timeout", "body_too_large", "unsupported_media_type")
+BODY = (
+    "malformed_json",
+    "request_timeout",
+    "body_too_large",
+    "unsupported_media_type",
+    "rate_limited",
+    "service_busy",
+)
 """What may be wrong with any body."""
 
 

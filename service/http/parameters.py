@@ -15,6 +15,9 @@ JOB_ID = re.compile(r"job_[0-9A-Z]{26}", re.ASCII)
 BATCH_ID = re.compile(r"batch_[0-9A-Z]{26}", re.ASCII)
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 
+MOST_TOLD = 8
+"""Unknown parameters of one request that are told."""
+
 BY_ACCEPT = {"result": formats.FORMATS, "figure": drawing.FORMATS, "events": ("application/json", "text/event-stream")}
 """Last part of a route's path -> the formats among which ``Accept`` chooses."""
 
@@ -25,20 +28,18 @@ async def only_known_parameters(request: Request) -> None:
     if not request.query_params or not isinstance(route, APIRoute):
         return
     known = [parameter.alias for parameter in route.dependant.query_params]
-    wrong = [
-        FieldError(pointer=f"/query/{name}", message=_unknown(name, known, route.path))
-        for name in request.query_params
-        if name not in known
-    ]
+    wrong = [name for name in request.query_params if name not in known][:MOST_TOLD]
     if wrong:
-        raise InvalidParameter.listing(wrong)
+        raise InvalidParameter.listing(
+            [FieldError(pointer=f"/query/{name[:80]}", message=_unknown(name, known, route.path)) for name in wrong]
+        )
     repeated = [name for name in known if len(request.query_params.getlist(name)) > 1]
     if repeated:
         raise InvalidParameter(f"{repeated[0]!r} is given more than once", f"/query/{repeated[0]}")
 
 
 def _unknown(name: str, known: list[str], path: str) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name[:80], known, n=1)
     allowed = f"this route takes {', '.join(known)}" if known else "this route takes no query parameters"
     if name == "format" and (media_types := BY_ACCEPT.get(path.rpartition("/")[2])):
         allowed = f"the format goes by the header Accept, one of {', '.join(media_types)}"

@@ -5,11 +5,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from api_schemas.errors import RateLimited
 from api_schemas.jobs import JobEvent, ListOf
 from job_store import jobs
-from service.accounts.keys import Reader, identified
+from service.accounts.keys import Caller, Reader, identified
 from service.http import documented as doc
 from service.http.answers import json_answer
 from service.http.negotiation import media_type
@@ -70,20 +70,27 @@ async def list_job_events(
         return Response(status_code=204)
     if request.state.is_head:
         return Response(headers=_STREAM_HEADERS, media_type=EVENT_STREAM)
-    if parts.open_streams >= parts.settings.max_event_streams:
-        limit_name = "PATHPATCH_MAX_EVENT_STREAMS"
-        raise RateLimited(
-            f"{parts.open_streams} event streams are open, as many as allowed ({limit_name}): poll instead"
-        )
     events = stream(parts.store, parts.feed, job_id, caller.sees, seen, lambda: identified(request))
-    return StreamingResponse(_counted(parts, events), headers=_STREAM_HEADERS, media_type=EVENT_STREAM)
+    return _Followed(parts, caller, events)
 
 
-async def _counted(parts: Parts, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same stream, counted while it is open."""
-    parts.count_stream(1)
-    try:
-        async for event in events:
-            yield event
-    finally:
-        parts.count_stream(-1)
+class _Followed(StreamingResponse):
+    """A stream of events, counted while it is open; it ends when its key is revoked."""
+
+    def __init__(self, parts: Parts, caller: Caller, events: AsyncIterator[bytes]) -> None:
+        super().__init__(events, headers=_STREAM_HEADERS, media_type=EVENT_STREAM)
+        self._parts = parts
+        self._caller = caller
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        streams = self._parts.streams
+        try:
+            async with streams.taken(self._caller.owner):
+                self._count()
+                with self._parts.keyring.following(self._caller):
+                    await super().__call__(scope, receive, send)
+        finally:
+            self._count()
+
+    def _count(self) -> None:
+        self._parts.metrics.event_streams.set(self._parts.streams.taken_in_all)

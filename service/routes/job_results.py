@@ -1,5 +1,6 @@
 """A job's result, as JSON, npz or CSV, and its figure."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -12,6 +13,7 @@ from service.accounts.keys import Caller, Reader
 from service.datasets.example_prompts import first_prompt
 from service.http import documented as doc
 from service.http.answers import file_answer, job_answer
+from service.http.clients import while_connected
 from service.http.negotiation import VARY, accepts_gzip, coded, compressed, is_unchanged, media_type
 from service.http.parameters import IfNoneMatch, JobId
 from service.jobs.submission import in_thread
@@ -48,7 +50,13 @@ _OTHERS = {
         Retry_After=doc.RETRY_AFTER,
     ),
     **doc.answer(304, "Nothing changed since that `ETag`.", ETag=doc.ETAG, Vary=doc.CACHED_BY),
-    **doc.problems("unknown_job", "not_acceptable", "no_result", "result_expired"),
+    **doc.problems(
+        "unknown_job",
+        "not_acceptable",
+        "no_result",
+        "result_expired",
+        rate_limited="As many figures or large results of this key are being made, or wait, as are allowed",
+    ),
 }
 _JOB = {"application/json": {"schema": {"$ref": "#/components/schemas/Job"}, "example": doc.example_job("running")}}
 
@@ -83,7 +91,8 @@ async def get_result(
         suffix = media.rpartition("/")[2].removeprefix("x-")
         headers["Content-Disposition"] = f'attachment; filename="{job_id}.{suffix}"'
     if record.result_bytes > LARGE_BYTES:
-        return await _rendered(request, parts, Order(job_id, media, _is_gzipped(request, media)), headers)
+        order = Order(job_id, media, _is_gzipped(request, media))
+        return await while_connected(request, _rendered(parts, caller, order, headers))
     stored = await _stored(parts, caller, record)
     body = await in_thread(parts, formats.encode, stored, record, media)
     return await compressed(request, body, headers, media, is_worth_it=media != formats.NPZ)
@@ -127,14 +136,18 @@ async def get_figure(
     headers = {"ETag": _etag(record, f"figure.{media}.{kind}.{block}"), "Vary": VARY}
     if is_unchanged(request, headers["ETag"]):
         return Response(None, 304, headers)
+    order = Order(job_id, media, _is_gzipped(request, media), True, kind, block)
+    return await while_connected(request, _drawn(parts, caller, record, order, headers))
+
+
+async def _drawn(parts: Parts, caller: Caller, record: JobRecord, order: Order, headers: dict[str, str]) -> Response:
     tokens = await in_thread(parts, first_prompt, record.spec, parts.catalog, parts.limits)
-    order = Order(job_id, media, _is_gzipped(request, media), True, kind, block, tokens)
-    return await _rendered(request, parts, order, headers)
+    return await _rendered(parts, caller, replace(order, prompt_tokens=tokens), headers)
 
 
-async def _rendered(request: Request, parts: Parts, order: Order, headers: dict[str, str]) -> Response:
+async def _rendered(parts: Parts, caller: Caller, order: Order, headers: dict[str, str]) -> Response:
     """Made by a process of its own, a few at a time, and sent from disk, at whatever speed the client reads."""
-    async with parts.renderings:
+    async with parts.renderings.taken(caller.owner):
         file = await render(parts.settings.redis_url, order)
     return file_answer(file, coded(headers) if order.is_gzipped else headers, order.media)
 

@@ -12,7 +12,7 @@ from job_store.records import Created
 from service.accounts.keys import Caller, Reader, ReaderOrSubmitter, Submitter
 from service.accounts.rate_fields import rate_fields
 from service.http import documented as doc
-from service.http.answers import after_wait, applied, job_answer, json_answer, retry_after
+from service.http.answers import after_wait, job_answer, json_answer, retry_after
 from service.http.bodies import SMALL_BODY_BYTES, json_body
 from service.http.negotiation import wait_s
 from service.http.parameters import JOB_ID, IdempotencyKey, IfNoneMatch, JobId, Limit, PreferHeader
@@ -79,8 +79,8 @@ async def submit_job(
     job_id = created.job_ids[0]
     request.state.job_id = job_id
     seconds = wait_s(request, parts.settings.max_wait_s)
-    record = await after_wait(parts, caller, job_id, seconds)
-    headers = {"Location": f"/v1/jobs/{job_id}"} | applied(seconds) | replay_headers(created)
+    record, applied = await after_wait(request, parts, caller, job_id, seconds)
+    headers = {"Location": f"/v1/jobs/{job_id}"} | applied | replay_headers(created)
     headers |= await rate_fields(parts.store, caller)
     return job_answer(request, record, 200 if seconds is not None and record.is_done else 202, headers)
 
@@ -175,8 +175,8 @@ async def get_job(
 ) -> Response:
     """State, progress, place in the queue. With `Prefer: wait=n` the answer comes when the job has ended."""
     seconds = wait_s(request, parts.settings.max_wait_s)
-    record = await after_wait(parts, caller, job_id, seconds)
-    return job_answer(request, record, headers=applied(seconds))
+    record, applied = await after_wait(request, parts, caller, job_id, seconds)
+    return job_answer(request, record, headers=applied)
 
 
 @router.post(
