@@ -1,5 +1,6 @@
 """The outbox of webhooks: one delivery per job that ended and asked for it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ class Delivery:
     url: str
     attempt: int
     created_ms: int
+    owner: str
+    """Whose job it was."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +41,26 @@ def _job_id(delivery_id: str) -> str:
     return f"job_{delivery_id.removeprefix('msg_')}"
 
 
-def due(limit: int = 20, lease_s: float = 60.0) -> Step[tuple[Delivery, ...]]:
-    """Take deliveries whose time has come; those not settled within ``lease_s`` become due again."""
+def due(
+    limit: int = 20, lease_s: float = 60.0, *, per_owner: int | None = None, under_way: Mapping[str, int] | None = None
+) -> Step[tuple[Delivery, ...]]:
+    """Take deliveries whose time has come; those not settled within ``lease_s`` become due again.
+
+    Args:
+        per_owner: How many of one owner may be under way, those counted that are so already.
+    """
 
     def read(reply: list[Any]) -> tuple[Delivery, ...]:
         return tuple(
-            Delivery(_delivery_id(job.decode()), job.decode(), url.decode(), int(attempt), int(created_ms))
-            for job, url, attempt, created_ms in reply
+            Delivery(
+                _delivery_id(job.decode()), job.decode(), url.decode(), int(attempt), int(created_ms), owner.decode()
+            )
+            for job, url, attempt, created_ms, owner in reply
         )
 
-    return Step("due_webhooks", (limit, round(lease_s * 1000)), read, repeatable=False)
+    most = limit if per_owner is None else per_owner
+    counts = [word for pair in (under_way or {}).items() for word in pair]
+    return Step("due_webhooks", (limit, round(lease_s * 1000), most, *counts), read, repeatable=False)
 
 
 def delivered(delivery_id: str) -> Step[None]:
@@ -57,7 +70,13 @@ def delivered(delivery_id: str) -> Step[None]:
 
 def retry(delivery_id: str, delay_s: float, error: str) -> Step[None]:
     """Try again later."""
-    return Step("retry_webhook", (_job_id(delivery_id), round(delay_s * 1000), error), lambda _: None)
+    return Step("retry_webhook", (_job_id(delivery_id), round(delay_s * 1000), error, ""), lambda _: None)
+
+
+def postpone(delivery_id: str, delay_s: float) -> Step[None]:
+    """Take it up again later: this time nothing was sent, so it does not count as an attempt."""
+    arguments = (_job_id(delivery_id), round(delay_s * 1000), "", "1")
+    return Step("retry_webhook", arguments, lambda _: None, repeatable=False)
 
 
 def bury(delivery_id: str, error: str) -> Step[None]:

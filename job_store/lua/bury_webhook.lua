@@ -2,7 +2,7 @@
 -- ARGV: job, error. Gives up; the newest thousand stay visible.
 if call('EXISTS', 'pp:hook:' .. ARGV[1]) == 0 then return 0 end
 call('HSET', 'pp:hook:' .. ARGV[1], 'error', ARGV[2], 'died', NOW)
-call('ZREM', 'pp:hooks', ARGV[1])
+unschedule_hook(ARGV[1])
 call('ZADD', 'pp:hooks:dead', NOW, ARGV[1])
 for _, id in ipairs(call('ZRANGE', 'pp:hooks:dead', 0, -1001)) do call('DEL', 'pp:hook:' .. id) end
 call('ZREMRANGEBYRANK', 'pp:hooks:dead', 0, -1001)

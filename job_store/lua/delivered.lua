@@ -1,4 +1,4 @@
 -- allow-oom
 -- ARGV: job.
-call('ZREM', 'pp:hooks', ARGV[1])
+unschedule_hook(ARGV[1])
 return call('DEL', 'pp:hook:' .. ARGV[1])

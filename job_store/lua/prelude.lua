@@ -151,6 +151,22 @@ local function charge(job, slot)
   return seconds
 end
 
+-- Webhooks: one schedule of all, for those who look, and one per owner, so that owners have turns
+
+local function schedule_hook(id, owner, at)
+  call('ZADD', 'pp:hooks', at, id)
+  call('ZADD', 'pp:hooks:of:' .. owner, at, id)
+  call('SADD', 'pp:hooks:owners', owner)
+end
+
+local function unschedule_hook(id)
+  local owner = call('HGET', 'pp:hook:' .. id, 'owner')
+  call('ZREM', 'pp:hooks', id)
+  if not owner then return end
+  call('ZREM', 'pp:hooks:of:' .. owner, id)
+  if call('ZCARD', 'pp:hooks:of:' .. owner) == 0 then call('SREM', 'pp:hooks:owners', owner) end
+end
+
 -- Ends
 
 local function drop_work(job)
@@ -176,8 +192,8 @@ local function end_job(job, status, code, detail)
   local kept = call('HMGET', key, 'retention', 'webhook_url')
   call('ZADD', 'pp:retention', NOW + kept[1], job.id)
   if kept[2] then
-    call('HSET', 'pp:hook:' .. job.id, 'url', kept[2], 'attempt', 0, 'created', NOW)
-    call('ZADD', 'pp:hooks', NOW, job.id)
+    call('HSET', 'pp:hook:' .. job.id, 'url', kept[2], 'attempt', 0, 'created', NOW, 'owner', job.owner)
+    schedule_hook(job.id, job.owner, NOW)
   end
   count('jobs_' .. status)
 end

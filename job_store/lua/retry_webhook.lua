@@ -1,5 +1,8 @@
 -- allow-oom
--- ARGV: job, delay ms, error.
-if call('EXISTS', 'pp:hook:' .. ARGV[1]) == 0 then return 0 end
-call('HSET', 'pp:hook:' .. ARGV[1], 'error', ARGV[3])
-return call('ZADD', 'pp:hooks', 'XX', NOW + ARGV[2], ARGV[1])
+-- ARGV: job, delay ms, error, '1' where the attempt was not made.
+local key = 'pp:hook:' .. ARGV[1]
+local owner = call('HGET', key, 'owner')
+if not owner then return 0 end
+if ARGV[4] == '1' then call('HINCRBY', key, 'attempt', -1) else call('HSET', key, 'error', ARGV[3]) end
+schedule_hook(ARGV[1], owner, NOW + ARGV[2])
+return 1

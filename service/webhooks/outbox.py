@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import ssl
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -23,7 +25,9 @@ ATTEMPTS = 8
 BACKOFF = 5
 """Each wait is this many times the one before: 5 s, 25 s, 2 min, 10 min, 52 min, then every 6 hours at most."""
 LONGEST_WAIT_S = 6 * 3600.0
-AT_ONCE = 16
+AT_ONCE, PER_OWNER, PER_HOST = 64, 16, 8
+"""Deliveries under way: in all, of one key's jobs where keys are required, and to one host."""
+HOST_BUSY_S = 1.0
 POLL_S = 0.5
 ERASED = "the job was erased before its end could be delivered"
 SKIPPED_FIELDS = ("spec", "progress", "queue", "attempt")
@@ -37,8 +41,7 @@ class Webhooks:
         self._settings = settings
         self._store = store
         self._metrics = metrics
-        self._slots = asyncio.Semaphore(AT_ONCE)
-        self._deliveries: set[asyncio.Task[None]] = set()
+        self._deliveries: dict[asyncio.Task[None], Delivery] = {}
 
     @property
     def is_on(self) -> bool:
@@ -62,16 +65,31 @@ class Webhooks:
         sender = self._sender()
         while True:
             try:
-                free = AT_ONCE - len(self._deliveries)
-                for delivery in await self._store.run(webhooks.due(limit=free)) if free else ():
-                    task = asyncio.create_task(self._deliver(sender, delivery))
-                    self._deliveries.add(task)
-                    task.add_done_callback(self._deliveries.discard)
+                for delivery in await self._due():
+                    await self._start(sender, delivery)
             except PathPatchingError as exc:
                 LOGGER.warning("webhooks wait for the store", extra={"reason": exc.detail})
             except Exception:
                 LOGGER.exception("a round of webhooks failed")
             await asyncio.sleep(POLL_S)
+
+    async def _due(self) -> tuple[Delivery, ...]:
+        """Those that may start now, so that a slow receiver delays the webhooks of its own key only."""
+        free = AT_ONCE - len(self._deliveries)
+        if not free:
+            return ()
+        per_owner = PER_OWNER if self._settings.keys_required else AT_ONCE
+        under_way = Counter(delivery.owner for delivery in self._deliveries.values())
+        return await self._store.run(webhooks.due(limit=free, per_owner=per_owner, under_way=under_way))
+
+    async def _start(self, sender: Sender, delivery: Delivery) -> None:
+        host = _host(delivery)
+        if sum(_host(other) == host for other in self._deliveries.values()) >= PER_HOST:
+            await self._store.run(webhooks.postpone(delivery.id, HOST_BUSY_S))
+            return
+        task = asyncio.create_task(self._deliver(sender, delivery))
+        self._deliveries[task] = delivery
+        task.add_done_callback(self._deliveries.pop)
 
     def _sender(self) -> Sender:
         settings = self._settings
@@ -128,3 +146,8 @@ class Webhooks:
         record = await self._store.run(jobs.get(delivery.job_id))
         job = {name: value for name, value in job_document(record).items() if name not in SKIPPED_FIELDS}
         return orjson.dumps({"type": f"job.{record.status}", "timestamp": job["finished_at"], "data": job})
+
+
+def _host(delivery: Delivery) -> str | None:
+    """Which receiver it goes to, as far as slots are concerned."""
+    return urlsplit(delivery.url).hostname
