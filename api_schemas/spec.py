@@ -1,6 +1,8 @@
 """JobSpec: everything a client says about one experiment."""
 
+import json
 from collections.abc import Iterator
+from html import escape
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
@@ -156,6 +158,19 @@ FOUNDING_EXPERIMENT: dict[str, Any] = {
 }
 
 
+_LONGEST_SHOWN = 8
+
+
+def _shortened(value: Any) -> Any:
+    """JSON with at most a few items of each list, and the number of the others."""
+    if isinstance(value, dict):
+        return {name: _shortened(item) for name, item in value.items()}
+    if not isinstance(value, list):
+        return value
+    shown = [_shortened(item) for item in value[:_LONGEST_SHOWN]]
+    return shown + ([f"… {len(value) - _LONGEST_SHOWN} more"] if len(value) > _LONGEST_SHOWN else [])
+
+
 class JobSpec(Frozen):
     """One experiment."""
 
@@ -229,6 +244,11 @@ class JobSpec(Frozen):
         heads = {(node.layer, node.head) for node in receivers}
         single = len(heads) == 1 and receivers[0].head is not None
         return None if single else "there is not exactly one receiver head to take it from"
+
+    def _repr_html_(self) -> str:
+        """The spec for a notebook, as JSON: what differs from the defaults; of long lists the beginning."""
+        shown = _shortened(self.model_dump(mode="json", exclude_defaults=True))
+        return f"<pre>{escape(json.dumps(shown, indent=2, ensure_ascii=False))}</pre>"
 
     @property
     def all_metrics(self) -> list[Metric]:

@@ -2,13 +2,14 @@
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
-from pathpatch.cli import experiments, jobs, server, up
+from pathpatch.cli import experiments, jobs, listing, server, up
 from pathpatch.cli.keys import keys_app
 from pathpatch.cli.terminal import reporting, warn
+from pathpatch.version import __version__
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "up": up.up,
@@ -22,7 +23,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "result": jobs.result,
     "cancel": jobs.cancel,
     "delete": jobs.delete,
-    "list": jobs.list_jobs,
+    "list": listing.list_jobs,
     "events": jobs.events,
     "models": server.models,
     "workers": server.workers,
@@ -44,8 +45,18 @@ for name, command in COMMANDS.items():
 app.add_typer(keys_app, name="keys")
 
 
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"pathpatch {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def about() -> None:
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
     """Path patching as a service: exact, fast, declarative.
 
     To begin, in two terminals:

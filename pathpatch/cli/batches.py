@@ -1,7 +1,7 @@
 """Batches on the command line: `submit` with several specs makes one, `status`, `wait` and `cancel` take its id."""
 
-from api_schemas.jobs import Batch
-from pathpatch.cli.terminal import as_json, print_json, print_table
+from api_schemas.jobs import Batch, Job
+from pathpatch.cli.terminal import print_table
 
 
 def is_batch(identifier: str) -> bool:
@@ -9,16 +9,15 @@ def is_batch(identifier: str) -> bool:
     return identifier.startswith("batch_")
 
 
-def show_batch(batch: Batch, json: bool) -> None:
+def show_batch(batch: Batch) -> None:
     """Print a batch: how many jobs are in which state, and their ids."""
-    if json:
-        print_json(as_json(batch))
-        return
     counts = ", ".join(f"{count} {state}" for state, count in batch.counts.items() if count)
     print(f"{batch.id}  {len(batch.jobs)} jobs: {counts}")
     print_table(("job",), [(job,) for job in batch.jobs])
 
 
-def has_succeeded(batch: Batch) -> bool:
-    """Whether every job has."""
-    return batch.counts.get("succeeded", 0) == len(batch.jobs)
+def has_succeeded(ended: Job | Batch) -> bool:
+    """Whether the job, or every job of the batch, has."""
+    if isinstance(ended, Batch):
+        return ended.counts.get("succeeded", 0) == len(ended.jobs)
+    return ended.status == "succeeded"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pathpatch.cli.terminal import draw, note, print_table
+from pathpatch.cli.output import draw
+from pathpatch.cli.terminal import note, print_table
 from pathpatch.cli.up import LogPrinter
 from pathpatch.local import Stack, StackSettings, default_cache_dir
 from pathpatch.presets import preset

@@ -1,37 +1,33 @@
 """Commands about jobs: submit, watch, fetch, cancel, erase."""
 
+import sys
+import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from api_schemas.jobs import Job
+from api_schemas.jobs import Batch, Job
 from pathpatch.cli.batches import has_succeeded, is_batch, show_batch
+from pathpatch.cli.job_names import JobId, JobIds, JobOrBatchId, JobOrBatchIds, job_id, job_ids
+from pathpatch.cli.output import Kind, Output, Plot, check_endings, deliver
+from pathpatch.cli.spec_files import read_spec
 from pathpatch.cli.terminal import (
     DEFAULT_URL,
     AsJson,
     CommandFailed,
-    JobId,
-    JobOrBatchId,
-    Kind,
-    Output,
-    Plot,
     SpecFile,
     Url,
     as_json,
-    check_endings,
     connect,
-    draw,
     note,
     print_json,
-    print_table,
-    read_spec,
-    save,
     warn,
 )  # fmt: skip
 from pathpatch.progress import words
 
 if TYPE_CHECKING:
-    from pathpatch.results import Result
+    from pathpatch.client import Client
 
 Timeout = Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", help="Give up waiting after this long.")]
 
@@ -59,23 +55,14 @@ def run(
     wanted = read_spec(spec)
     with connect(url) as client:
         job = client.submit(wanted)
+        if not sys.stderr.isatty():  # no bar names it
+            note(f"submitted {job.id}")
         try:
             result = job.result(timeout_s=timeout, progress=False if json else None)
         except KeyboardInterrupt:
             note(f"{job.id} goes on: pathpatch wait {job.id}, or pathpatch cancel {job.id}")
             raise
-        _deliver(result, plot, kind, output, json)
-
-
-def _deliver(result: "Result", plot: Plot, kind: Kind, output: Output, json: bool) -> None:
-    if json:
-        print_json(result.to_json())
-    else:
-        print(result)
-    if output is not None:
-        save(result, output)
-    if plot is not None:
-        draw(result, plot, kind)
+        deliver(result, plot, kind, output, json)
 
 
 def submit(
@@ -111,22 +98,45 @@ def submit(
 def status(job: JobOrBatchId, json: AsJson = False, url: Url = DEFAULT_URL) -> None:
     """Show how far a job is, or the jobs of a batch.
 
-    Example: pathpatch status job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E
+    Examples:
+
+      pathpatch status job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E
+
+      pathpatch status last
     """
     with connect(url) as client:
-        if is_batch(job):
-            show_batch(client.batch(job), json)
-        else:
-            _show(client.get(job).job, json)
+        _show(_found(client, job_id(client, job)), json)
 
 
-def _show(job: Job, json: bool) -> None:
+def _found(client: "Client", identifier: str) -> Job | Batch:
+    return client.batch(identifier) if is_batch(identifier) else client.get(identifier).job
+
+
+def _show(found: Job | Batch, json: bool) -> None:
     if json:
-        print_json(as_json(job))
+        print_json(as_json(found))
+    elif isinstance(found, Batch):
+        show_batch(found)
+    else:
+        _show_job(found)
+
+
+def _show_all(found: Sequence[Job | Batch], json: bool) -> None:
+    """Several, as one list of JSON; one by itself as ever."""
+    if json and len(found) > 1:
+        print_json([as_json(one) for one in found])
         return
+    for one in found:
+        _show(one, json)
+
+
+def _show_job(job: Job) -> None:
+    from pathpatch.specs.words import title_of
+
     progress = job.progress
     left = "" if progress.eta_s is None or job.done else f", about {progress.eta_s:.0f} s left"
     print(f"{job.id}  {words(job)}  {progress.done}/{progress.total} {progress.unit}s{left}")
+    print(title_of(job.spec))
     print(f"model {job.model}, created {job.created_at:%Y-%m-%d %H:%M:%S} UTC")
     if job.tags:
         print("tags " + ", ".join(f"{name}:{value}" for name, value in job.tags.items()))
@@ -134,22 +144,30 @@ def _show(job: Job, json: bool) -> None:
         print(f"{job.error.title}: {job.error.detail} ({job.error.code})")
 
 
-def wait(job: JobOrBatchId, timeout: Timeout = None, json: AsJson = False, url: Url = DEFAULT_URL) -> None:
-    """Wait until a job, or every job of a batch, has ended; the exit code is 0 only if all succeeded.
+def wait(jobs: JobOrBatchIds, timeout: Timeout = None, json: AsJson = False, url: Url = DEFAULT_URL) -> None:
+    """Wait until each job, or every job of a batch, has ended; the exit code is 0 only if all succeeded.
 
-    Example: pathpatch wait job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E --timeout 600
+    Examples:
+
+      pathpatch wait job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E --timeout 600
+
+      pathpatch wait last
     """
+    started = time.monotonic()
     with connect(url) as client:
-        if is_batch(job):
-            batch = client.wait_for_batch(job, timeout_s=timeout)
-            show_batch(batch, json)
-            is_success = has_succeeded(batch)
-        else:
-            handle = client.get(job).wait(timeout_s=timeout, progress=False if json else None)
-            _show(handle.job, json)
-            is_success = handle.status == "succeeded"
-    if not is_success:
+        ended = []
+        for identifier in job_ids(client, jobs):
+            left_s = None if timeout is None else max(timeout - (time.monotonic() - started), 0.0)
+            ended.append(_waited_for(client, identifier, left_s, json))
+    _show_all(ended, json)
+    if not all(map(has_succeeded, ended)):
         raise typer.Exit(1)
+
+
+def _waited_for(client: "Client", identifier: str, timeout_s: float | None, is_quiet: bool) -> Job | Batch:
+    if is_batch(identifier):
+        return client.wait_for_batch(identifier, timeout_s=timeout_s)
+    return client.get(identifier).wait(timeout_s=timeout_s, progress=False if is_quiet else None).job
 
 
 def result(
@@ -170,66 +188,46 @@ def result(
     """
     check_endings(output, plot)
     with connect(url) as client:
-        handle = client.get(job)
+        handle = client.get(job_id(client, job))
         if not handle.job.done:
-            raise CommandFailed(f"Job {job} is still {words(handle.job)}: pathpatch wait {job}")
-        _deliver(handle.result(progress=False), plot, kind, output, json)
+            raise CommandFailed(f"Job {handle.id} is still {words(handle.job)}: pathpatch wait {handle.id}")
+        deliver(handle.result(progress=False), plot, kind, output, json)
 
 
-def cancel(job: JobOrBatchId, json: AsJson = False, url: Url = DEFAULT_URL) -> None:
-    """Cancel a job that is queued or running, or what has not ended of a batch.
-
-    Example: pathpatch cancel job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E
-    """
-    with connect(url) as client:
-        if is_batch(job):
-            show_batch(client.cancel_batch(job), json)
-        else:
-            _show(client.cancel(job), json)
-
-
-def delete(job: JobId, json: AsJson = False, url: Url = DEFAULT_URL) -> None:
-    """Erase a job that has ended: its record, its events and its result.
-
-    Example: pathpatch delete job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E
-    """
-    with connect(url) as client:
-        client.delete(job)
-    if json:
-        print_json({"id": job, "deleted": True})
-    else:
-        note(f"{job} is erased")
-
-
-def list_jobs(
-    limit: Annotated[int, typer.Option(help="At most this many, newest first.", min=1)] = 20,
-    status: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
-    model: Annotated[str | None, typer.Option(help="Only jobs of this model.")] = None,
-    tag: Annotated[str | None, typer.Option(help="Only jobs with this tag.", metavar="KEY:VALUE")] = None,
-    json: AsJson = False,
-    url: Url = DEFAULT_URL,
-) -> None:
-    """List jobs, newest first.
+def cancel(jobs: JobOrBatchIds, json: AsJson = False, url: Url = DEFAULT_URL) -> None:
+    """Cancel jobs that are queued or running, or what has not ended of a batch.
 
     Examples:
 
-      pathpatch list --status running
+      pathpatch cancel job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E
 
-      pathpatch list --tag experiment:ioi-heads --limit 100
+      pathpatch cancel last
     """
     with connect(url) as client:
-        jobs = [handle.job for handle in client.jobs(limit=limit, status=status, model=model, tag=tag)]
+        cancelled: list[Job | Batch] = []
+        for identifier in job_ids(client, jobs):
+            cancelled.append(client.cancel_batch(identifier) if is_batch(identifier) else client.cancel(identifier))
+    _show_all(cancelled, json)
+
+
+def delete(jobs: JobIds, json: AsJson = False, url: Url = DEFAULT_URL) -> None:
+    """Erase jobs that have ended: their records, their events and their results.
+
+    Examples:
+
+      pathpatch delete job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E
+
+      pathpatch delete job_01JZ8Q job_01JZ9R
+    """
+    with connect(url) as client:
+        erased = job_ids(client, jobs)
+        for identifier in erased:
+            client.delete(identifier)
+            if not json:
+                note(f"{identifier} is erased")
     if json:
-        print_json([as_json(job) for job in jobs])
-        return
-    rows = [_row(job) for job in jobs]
-    print_table(("job", "state", "shards", "model", "created (UTC)", "tags"), rows)
-
-
-def _row(job: Job) -> tuple[str, ...]:
-    tags = ", ".join(f"{name}:{value}" for name, value in job.tags.items())
-    shards = f"{job.progress.done}/{job.progress.total}"
-    return (job.id, words(job), shards, job.model, f"{job.created_at:%Y-%m-%d %H:%M:%S}", tags)
+        told = [{"id": identifier, "deleted": True} for identifier in erased]
+        print_json(told if len(told) > 1 else told[0])
 
 
 def events(
@@ -243,7 +241,8 @@ def events(
     Example: pathpatch events job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E --follow
     """
     with connect(url) as client:
-        for event in client.follow(job) if follow else client.events(job):
+        identifier = job_id(client, job)
+        for event in client.follow(identifier) if follow else client.events(identifier):
             if json:
                 print(event.model_dump_json(), flush=True)
             else:

@@ -11,14 +11,13 @@ import httpx
 
 from api_schemas.errors import Unauthenticated
 from pathpatch.client.retries import MOST_RETRIES, Lost
-from pathpatch.client.wire import Answer, Call
+from pathpatch.client.wire import VERSION_HEADER, Answer, Call
 from pathpatch.problems import Unreachable
 from pathpatch.version import __version__
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 RECONNECT_S = 1.0
 FEW_RETRIES = 2
-VERSION_HEADER = "pathpatch-version"
 _CAN_BE_SENT = re.compile(r"[!-~]*")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _NEVER_LEFT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)

@@ -1,5 +1,7 @@
 """What a job was when the service was last asked."""
 
+from html import escape
+
 from api_schemas.errors import Problem
 from api_schemas.jobs import Job
 from api_schemas.spec import JobSpec
@@ -39,3 +41,11 @@ class JobRecord:
 
     def __repr__(self) -> str:
         return f"<{text_bar(self.job)}>"
+
+    def _repr_html_(self) -> str:
+        """The job for a notebook: its bar, what it asks, and why it failed."""
+        from pathpatch.specs.words import title_of
+
+        lines = [f"<strong>{escape(title_of(self.spec))}</strong>", f"<code>{escape(text_bar(self.job))}</code>"]
+        lines += [escape(f"{self.error.title}: {self.error.detail}")] if self.error else []
+        return f"<p>{'<br>'.join(lines)}</p>"

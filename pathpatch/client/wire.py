@@ -6,15 +6,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from api_schemas.accounts import DeadWebhook, Me
+from api_schemas.errors import PathPatchingError
 from api_schemas.jobs import TERMINAL, Batch, Job, JobEvent, ListOf, Readiness, ValidationReport, WorkerInfo
 from api_schemas.models import ModelInfo
 from api_schemas.spec import JobSpec
-from pathpatch.problems import ServiceError, problem_of
+from pathpatch.problems import ServiceError, SpecError, problem_of
 from pathpatch.results import Result
 from pathpatch.results.files import from_npz
+from pathpatch.version import __version__
 
 Value = TypeVar("Value")
 Record = TypeVar("Record", bound=BaseModel)
@@ -23,6 +25,7 @@ SpecLike = JobSpec | Mapping[str, Any]
 NPZ = "application/x-npz"
 FIGURE_FORMATS = {"json": "application/json", "html": "text/html", "svg": "image/svg+xml"}
 LONGEST_WAIT_S = 60
+VERSION_HEADER = "pathpatch-version"
 
 
 @dataclass(frozen=True)
@@ -94,9 +97,32 @@ def check(answer: Answer) -> Answer:
     return answer
 
 
+class UnreadableAnswer(PathPatchingError):
+    """The service answered something that this client does not understand: one of the two is older."""
+
+    code = "unreadable_answer"
+    title = "The service's answer cannot be read"
+
+    def __init__(self, record: str, why: str, answer: Answer) -> None:
+        theirs = answer.headers.get(VERSION_HEADER, "of an unknown version")
+        super().__init__(
+            f"the answer is no {record} that this client knows ({why}). The service is pathpatch {theirs}, "
+            f"this client {__version__}: install the same version on both sides"
+        )
+
+
 def reader(record: type[Record]) -> Callable[[Answer], Record]:
     """Reads a record of the contract; fields that a newer service adds are ignored."""
-    return lambda answer: record.model_validate_json(check(answer).content, extra="ignore")
+
+    def read(answer: Answer) -> Record:
+        try:
+            return record.model_validate_json(check(answer).content, extra="ignore")
+        except ValidationError as exc:
+            first = exc.errors(include_url=False, include_input=False)[0]
+            field = "/".join(map(str, first["loc"])) or "the whole answer"
+            raise UnreadableAnswer(record.__name__, f"{field}: {first['msg']}", answer) from None
+
+    return read
 
 
 def _plain(answer: Answer) -> Any:
@@ -108,8 +134,26 @@ def _nothing(answer: Answer) -> None:
 
 
 def spec_json(spec: SpecLike) -> Any:
-    """A spec as JSON data; what was left to its default stays so."""
-    return spec.model_dump(mode="json", exclude_unset=True) if isinstance(spec, JobSpec) else dict(spec)
+    """A spec as JSON data; what was left to its default stays so.
+
+    Raises:
+        SpecError: Something in it is no JSON.
+    """
+    if isinstance(spec, JobSpec):
+        return spec.model_dump(mode="json", exclude_unset=True)
+    try:
+        return json.loads(json.dumps(dict(spec), default=_as_json, allow_nan=False))
+    except (TypeError, ValueError) as exc:
+        raise SpecError(f"the spec cannot be written as JSON: {exc}") from None
+
+
+def _as_json(value: Any) -> Any:
+    """Records of the contract, arrays, tensors and their numbers, as JSON says them."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_unset=True)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{value!r:.60} is of type {type(value).__name__}")
 
 
 def _post(path: str, body: Any, read: Callable[[Answer], Value], **options: Any) -> Call[Value]:
@@ -192,7 +236,10 @@ def get_result(job_id: str, spec: Mapping[str, Any] | None = None) -> Call[Resul
             return None
         said = None if spec is None else dict(spec)
         is_npz = answer.headers.get("content-type", "").startswith(NPZ)
-        return Result.from_json(from_npz(answer.content) if is_npz else answer.json(), said)
+        try:
+            return Result.from_json(from_npz(answer.content) if is_npz else answer.json(), said)
+        except (KeyError, TypeError, ValueError) as exc:
+            raise UnreadableAnswer("result", f"{type(exc).__name__}: {exc}", answer) from exc
 
     accept = f"{NPZ}, application/json;q=0.5"
     return Call("GET", _job_path(job_id, "/result"), read, headers={"accept": accept})

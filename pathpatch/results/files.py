@@ -1,4 +1,4 @@
-"""Results on disk: arrays as npz, everything else as JSON inside it. Nothing is ever unpickled."""
+"""Results on disk: npz (arrays, and the rest as JSON inside it), JSON or CSV. Nothing is ever unpickled."""
 
 import json
 from io import BytesIO
@@ -7,10 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from api_schemas.errors import PathPatchingError
 from pathpatch.results.block import ARRAY_FIELDS
 from pathpatch.results.data import ResultData
+from pathpatch.results.tables import to_dataframe
 
 HEAD_ENTRY = "head"
+ENDINGS = (".npz", ".json", ".csv")
+PICTURES = (".png", ".svg", ".pdf", ".html", ".jpg", ".jpeg")
 
 
 def to_npz(result: ResultData) -> bytes:
@@ -45,14 +49,39 @@ def from_npz(data: bytes) -> dict[str, Any]:
     return head
 
 
+class UnknownEnding(PathPatchingError, ValueError):
+    """A file name whose ending is no format of a result."""
+
+    code = "unknown_file_ending"
+    title = "The file's ending is no format of a result"
+
+    def __init__(self, path: Path) -> None:
+        said = f"{path.name} ends in {path.suffix!r}, and a result is saved as one of {', '.join(ENDINGS)}"
+        drawn = f"; draw a picture of it with result.figure(), or pathpatch result JOB --plot {path.name}"
+        super().__init__(said + (drawn if path.suffix in PICTURES else ""))
+
+
 def save(result: ResultData, path: Path) -> Path:
-    """Write the result to ``path`` (``.json``, else npz); returns the path written."""
-    if path.suffix == ".json":
-        path.write_text(json.dumps(result.to_json(), allow_nan=False))
-        return path
-    path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
-    path.write_bytes(to_npz(result))
+    """Write the result to ``path``, in the format of its ending (npz where it has none); returns the path written.
+
+    Raises:
+        UnknownEnding: It is no format of a result.
+    """
+    path = path if path.suffix else path.with_name(f"{path.name}.npz")
+    if path.suffix not in ENDINGS:
+        raise UnknownEnding(path)
+    path.write_bytes(to_bytes(result, path.suffix))
     return path
+
+
+def to_bytes(result: ResultData, ending: str) -> bytes:
+    """The result in one of the formats of ``ENDINGS``; csv needs pandas."""
+    if ending == ".json":
+        return json.dumps(result.to_json(), allow_nan=False).encode()
+    if ending == ".csv":
+        text: str = to_dataframe(result).to_csv(index=False)
+        return text.encode()
+    return to_npz(result)
 
 
 def load(path: Path) -> dict[str, Any]:

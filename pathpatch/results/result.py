@@ -58,7 +58,15 @@ class Result(ResultData):
         return to_xarray(self)
 
     def save(self, path: str | Path) -> Path:
-        """Write one ``.npz`` file (arrays, and the rest as JSON; no pickle) or, by its ending, one ``.json`` file."""
+        """Write one file in the format of its ending, and return its path.
+
+        Args:
+            path: ``.npz`` (arrays, and the rest as JSON; no pickle; also where there is no ending), ``.json``, or
+                ``.csv`` (one row per entry of ``patched``; needs pandas, and :meth:`load` does not read it).
+
+        Raises:
+            UnknownEnding: It ends in something else.
+        """
         from pathpatch.results.files import save
 
         return save(self, Path(path))

@@ -13,7 +13,9 @@
 Everything is checked as it is built; what only the server knows (has the model a layer 13?) it says at submit.
 """
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypedDict, Unpack
 
 from api_schemas.nodes import Node, SweepOf
@@ -37,13 +39,24 @@ from pathpatch.specs.ends import (
     sweep,
     value,
 )  # fmt: skip
-from pathpatch.specs.measures import Metric, attention, attention_diff, kl, log_prob, logit, logit_diff, loss, prob
+from pathpatch.specs.measures import (
+    Metric,
+    attention,
+    attention_diff,
+    kl,
+    log_prob,
+    logit,
+    logit_diff,
+    loss,
+    prob,
+    rank,
+)
 from pathpatch.specs.prompt_sets import Dataset, ioi, prompts, templates, tokens
 
 __all__ = [
     "activation_patch", "as_spec", "attention", "attention_diff", "attn", "embed", "heads", "ioi", "key", "kl",
     "log_prob", "logit", "logit_diff", "loss", "mlp", "mlp_in", "neurons", "path_patch", "pattern", "pos_embed", "prob",
-    "prompts", "query", "resid", "sweep", "templates", "tokens", "value",
+    "prompts", "query", "rank", "resid", "sweep", "templates", "tokens", "value",
 ]  # fmt: skip
 
 Source = Literal["new", "zero", "mean"]
@@ -102,7 +115,8 @@ def path_patch(
         direct_includes_mlps: False: skip connections only. True: the IOI paper's algorithm, MLPs recomputed.
         receiver_update: By default ``add`` without MLPs, ``overwrite`` with.
         source: What the senders become: their value in ``new``, ``zero``, or their ``mean`` over the new runs.
-        options: See :class:`Options`.
+        options: ``per_example``, ``decimals``, ``top``, ``reduce``, ``method``, ``verify``, ``dtype``, ``priority``,
+            ``expires_after_s``, ``use_cache``, ``webhook``, ``tags``: see :class:`pathpatch.specs.Options`.
 
     Raises:
         SpecError: Something does not fit.
@@ -134,7 +148,8 @@ def activation_patch(
     Args:
         nodes: Nodes that are patched, together; or a :func:`sweep`, one result per cell.
         positions: Where: None (everywhere), an index, a role, a list, or a list per example.
-        options: See :class:`Options`.
+        options: ``per_example``, ``decimals``, ``top``, ``reduce``, ``method``, ``verify``, ``dtype``, ``priority``,
+            ``expires_after_s``, ``use_cache``, ``webhook``, ``tags``: see :class:`pathpatch.specs.Options`.
 
     Raises:
         SpecError: Something does not fit.
@@ -155,7 +170,10 @@ def as_spec(spec: JobSpec | Mapping[str, Any]) -> JobSpec:
 def _end(end: End) -> list[Node] | SweepOf:
     if isinstance(end, SweepOf):
         return end
-    return [end] if isinstance(end, Node) else list(end)
+    nodes = [end] if isinstance(end, Node) else end
+    if isinstance(nodes, str) or not isinstance(nodes, Iterable):
+        raise SpecError(f"{end!r:.60} is no node: call what makes one, such as pp.heads('9.6') or pp.query('10.7')")
+    return list(nodes)
 
 
 def _spec(

@@ -1,13 +1,16 @@
 """Nodes, the ends of patched paths: heads by their names, MLPs, neurons, the residual stream, and sweeps of them."""
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from operator import index
+from typing import Any, Literal, SupportsIndex
 
 from api_schemas.nodes import Node, SweepOf
 from pathpatch.problems import SpecError
 from pathpatch.specs.building import build
 
-HeadName = str | int | tuple[int, int]
+HeadName = str | SupportsIndex | tuple[SupportsIndex, SupportsIndex]
 Position = int | str
 Positions = Position | Sequence[Position] | Sequence[Sequence[int]]
 End = Node | Sequence[Node] | SweepOf
@@ -19,14 +22,26 @@ def head_place(name: HeadName) -> dict[str, int]:
     Raises:
         SpecError: The name is none of these.
     """
-    parts = name.split(".") if isinstance(name, str) else ([name] if isinstance(name, int) else list(name))
-    try:
-        numbers = [int(part) for part in parts]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in (1, 2) or min(numbers) < 0:
-        raise SpecError(f"{name!r} is no head: write layer and head, as '9.6' or (9, 6), both counted from 0")
+    numbers = _whole_numbers(name)
+    if numbers is None or len(numbers) not in (1, 2) or min(numbers) < 0:
+        said = f"{name!r} is no head: write layer and head, as '9.6' or (9, 6), both counted from 0"
+        if isinstance(name, float):
+            said += "; a number cannot tell 10.1 from 10.10, so quote it"
+        raise SpecError(said)
     return dict(zip(("layer", "head"), numbers, strict=False))
+
+
+def _whole_numbers(name: object) -> list[int] | None:
+    """The numbers of a head's name, numpy's and torch's too; None where it is no such name."""
+    parts = name.split(".") if isinstance(name, str) else name
+    if isinstance(parts, SupportsIndex):
+        parts = [parts]
+    if isinstance(parts, float) or not isinstance(parts, Iterable):
+        return None
+    try:
+        return [int(part) if isinstance(part, str) else index(part) for part in parts]
+    except (TypeError, ValueError):
+        return None
 
 
 def _heads(hook: str, names: tuple[HeadName, ...], positions: Positions | None) -> list[Node]:
@@ -110,10 +125,10 @@ def sweep(
         neurons: As ``heads``, for pre and post; ``joint`` is the default.
         positions: ``each`` token position, or a list of positions and roles, one cell each; None: all together.
     """
-    grid = {"hook": hook if isinstance(hook, str) else list(hook), "layers": _listed(layers)}
+    grid = {"hook": _listed(hook), "layers": _listed(layers)}
     choices = {"heads": _listed(heads), "neurons": _listed(neurons), "positions": _listed(positions)}
     return build(SweepOf, sweep=grid | {name: choice for name, choice in choices.items() if choice is not None})
 
 
 def _listed(choice: Any) -> Any:
-    return choice if choice is None or isinstance(choice, str) else list(choice)
+    return list(choice) if isinstance(choice, Iterable) and not isinstance(choice, str) else choice

@@ -1,12 +1,14 @@
 """Metrics: the number read from each final patched run. A dict, as specs have it, says the same."""
 
+from __future__ import annotations
+
 from typing import Any, Literal
 
-from api_schemas.metrics import Attention, AttentionDiff, Kl, Logit, LogitDiff, LogProb, Loss, Metric, Prob
+from api_schemas.metrics import Attention, AttentionDiff, Kl, Logit, LogitDiff, LogProb, Loss, Metric, Prob, Rank
 from pathpatch.specs.building import build
 from pathpatch.specs.ends import HeadName, Position, head_place
 
-__all__ = ["Metric", "attention", "attention_diff", "kl", "log_prob", "logit", "logit_diff", "loss", "prob"]
+__all__ = ["Metric", "attention", "attention_diff", "kl", "log_prob", "logit", "logit_diff", "loss", "prob", "rank"]
 
 Normalize = Literal["none", "noising", "denoising"]
 
@@ -51,6 +53,11 @@ def prob(answer: str, position: Position = "end", *, normalize: Normalize = "non
 def log_prob(answer: str, position: Position = "end", *, normalize: Normalize = "none") -> LogProb:
     """Log-probability of one answer, in nats."""
     return build(LogProb, kind="log_prob", answer=answer, position=position, normalize=normalize)
+
+
+def rank(answer: str, position: Position = "end", *, normalize: Normalize = "none") -> Rank:
+    """How many tokens have a larger logit than one answer; 0 means that it is the top token."""
+    return build(Rank, kind="rank", answer=answer, position=position, normalize=normalize)
 
 
 def kl(position: Position = "end", *, normalize: Normalize = "none") -> Kl:

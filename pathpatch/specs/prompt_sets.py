@@ -1,5 +1,7 @@
 """Datasets: the prompts of both runs, and which positions and tokens have names."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 

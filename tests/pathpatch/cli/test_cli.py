@@ -1,12 +1,10 @@
 """The command line: what it prints, where, and with which exit code."""
 
-import io
 import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,36 +17,8 @@ from pathpatch import cli
 from pathpatch.local import Stack
 from pathpatch.presets import PRESETS, experiment_heads, preset, shape_of
 from pathpatch.stack.broker import free_port
+from tests.commands import Command
 from tests.conftest import GPT2_TOKENIZER
-
-Outcome = tuple[int, str, str]
-Command = Callable[..., Outcome]
-
-
-@pytest.fixture
-def pathpatch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run a command in this process: exit code, standard output, standard error."""
-    monkeypatch.delenv("PATHPATCH_API_KEY", raising=False)
-
-    def run(*arguments: str, stdin: str = "") -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["pathpatch", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        code = ended.value.code
-        assert isinstance(code, int)
-        return code, said.out, said.err
-
-    return run
-
-
-@pytest.fixture
-def to_service(pathpatch: Command, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The same, talking to a real service."""
-    monkeypatch.setenv("PATHPATCH_URL", stack.url)
-    return pathpatch
 
 
 def tiny(**changes: Any) -> dict[str, Any]:

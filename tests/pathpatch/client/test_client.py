@@ -5,13 +5,15 @@ import json
 import time
 
 import httpx
+import numpy as np
 import pytest
 
 import pathpatch as pp
 from api_schemas.errors import Unauthenticated
 from pathpatch.client.connection import VersionMismatch
 from pathpatch.client.retries import MOST_RETRIES
-from pathpatch.problems import JobFailed, ServiceError, Unreachable, WaitTimedOut
+from pathpatch.client.wire import UnreadableAnswer
+from pathpatch.problems import JobFailed, ServiceError, SpecError, Unreachable, WaitTimedOut
 from pathpatch.progress import text_bar
 from pathpatch.results import Result
 from pathpatch.results.files import to_npz
@@ -124,6 +126,51 @@ def test_a_submit_is_repeated_with_the_same_key(trouble, no_pauses):
     assert len(no_pauses) == 1
     if isinstance(trouble, httpx.Response):
         assert no_pauses == [2.0]
+
+
+def test_a_dict_may_hold_numpys_numbers_and_nodes():
+    """As the constructors take them."""
+    service = Service(ok(job(), 202))
+    patch = {"senders": pp.heads((np.int64(1), np.int64(2))), "receivers": SPEC["patch"]["receivers"]}
+    service.client().submit(SPEC | {"dataset": {"kind": "ioi", "examples": np.int64(4)}, "patch": patch})
+    assert json.loads(service.asked[0].content) == SPEC
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), np.float64("nan"), object(), {1, 2}])
+def test_what_is_no_json_is_a_spec_error(value):
+    """Not a TypeError out of the middle of the client; and nothing is sent."""
+    service = Service()
+    with pytest.raises(SpecError, match="the spec cannot be written as JSON"):
+        service.client().submit(SPEC | {"expires_after_s": value})
+    assert service.asked == []
+
+
+@pytest.mark.parametrize(
+    "ask", [lambda client: client.get("job_1"), lambda client: client.models(), lambda client: client.result("job_1")]
+)
+def test_an_answer_of_an_old_service_is_one_readable_error(ask):
+    """Which side is of which version, and what to do; not thirty lines of pydantic."""
+    old = httpx.Response(200, json={"id": "job_1"}, headers={"pathpatch-version": "0.0.9"})
+    with pytest.warns(VersionMismatch), pytest.raises(UnreadableAnswer) as error:
+        ask(Service(old).client())
+    said = str(error.value)
+    assert "The service is pathpatch 0.0.9, this client 0.1.0: install the same version on both sides" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_result_that_cannot_be_read_is_one_readable_error():
+    """Its arrays have had other names."""
+    ended = ok(job("succeeded", 4))
+    old = httpx.Response(200, json={"effects": [1.0]}, headers={"pathpatch-version": "0.1.9"})
+    with pytest.raises(UnreadableAnswer, match=r"no result that this client knows \(KeyError: 'metric'\)"):
+        Service(ended, old).client().result("job_1")
+
+
+def test_a_job_shows_its_state_and_what_it_asks_in_a_notebook():
+    """A cell that ends in a job shows more than an object's address."""
+    problem = PROBLEM | {"detail": "head <13> does not exist"}
+    html = Service(ok(job("failed", 4, error=problem))).client().get("job_1")._repr_html_()
+    assert "z 1.2 → q 2.3" in html and "job_1  failed" in html and "head &lt;13&gt; does not exist" in html
 
 
 def test_two_submits_of_one_spec_are_two_jobs():

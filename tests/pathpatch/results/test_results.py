@@ -1,12 +1,14 @@
 """Results: arrays, names, tables and files."""
 
 import json
+import re
 
 import numpy as np
+import pandas
 import pytest
 
 from pathpatch.results import NotOneMetric, Result
-from pathpatch.results.files import from_npz
+from pathpatch.results.files import UnknownEnding, from_npz
 
 SHARED = {
     "job_id": "job_1", "unreachable_senders": [], "checks": {"identity_max_abs": 0.0, "nonfinite": 1},
@@ -125,6 +127,26 @@ def test_a_saved_result_loads_as_it_was(data, ending, tmp_path):
     result = Result.from_json(data, spec)
     loaded = Result.load(result.save(tmp_path / f"result.{ending}"))
     assert loaded.to_json() == result.to_json() and loaded.spec == spec
+
+
+@pytest.mark.parametrize(("name", "said"), [("x.png", "--plot x.png"), ("x.parquet", ".npz, .json")])
+def test_a_name_that_ends_in_no_format_of_a_result_is_refused(name, said, tmp_path):
+    """``x.png.npz`` is what nobody asked for."""
+    with pytest.raises(UnknownEnding, match=re.escape(said)):
+        Result.from_json(SWEEP).save(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_result_is_saved_as_csv_too(tmp_path):
+    """The same rows as its table in Python."""
+    result = Result.from_json(SWEEP)
+    path = result.save(tmp_path / "result.csv")
+    pandas.testing.assert_frame_equal(pandas.read_csv(path), result.to_dataframe())
+
+
+def test_a_name_without_an_ending_becomes_npz(tmp_path):
+    """As before."""
+    assert Result.from_json(SWEEP).save(tmp_path / "result").name == "result.npz"
 
 
 def test_a_foreign_npz_is_refused(tmp_path):

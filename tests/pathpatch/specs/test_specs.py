@@ -1,11 +1,15 @@
 """The constructors: what they build is what the contract's JSON says."""
 
+import inspect
 import json
+import re
+from typing import get_args
 
 import numpy as np
 import pytest
 
 import pathpatch as pp
+from api_schemas.metrics import Metric
 from api_schemas.spec import JobSpec
 from pathpatch.client.wire import spec_json
 from pathpatch.problems import SpecError
@@ -56,11 +60,60 @@ def test_heads_are_named_as_papers_name_them(name, place):
     assert (node.layer, node.head) == place
 
 
-@pytest.mark.parametrize("name", ["9,6", "9.6.1", "L9H6", "-1.2", (1, 2, 3)])
+@pytest.mark.parametrize("name", ["9,6", "9.6.1", "L9H6", "-1.2", (1, 2, 3), None, 1.5, (1.0, 2), ["9.6"], {}, ""])
 def test_a_name_that_is_no_head_says_how_to_write_one(name):
     """Heads are the field that everybody types by hand."""
     with pytest.raises(SpecError, match=r"write layer and head, as '9\.6'"):
         pp.heads(name)
+
+
+def test_a_head_written_as_a_number_is_told_to_be_quoted():
+    """``10.10`` is 10.1 to Python, and would be another head."""
+    with pytest.raises(SpecError, match=r"10\.1 is no head.*cannot tell 10\.1 from 10\.10, so quote it"):
+        pp.heads(10.10)
+    with pytest.raises(SpecError, match="so quote it"):
+        pp.attention_diff("end", "IO", "S1", head=10.10)
+
+
+@pytest.mark.parametrize("number", [np.int64(3), np.uint8(3), np.array(3)])
+def test_numpys_integers_name_layers_and_heads(number):
+    """``argmax`` gives them."""
+    assert pp.heads(number) == pp.heads(3)
+    assert pp.query((number, number)) == pp.query("3.3")
+    assert pp.sweep("z", layers=np.arange(3)) == pp.sweep("z", layers=[0, 1, 2])
+
+
+def test_rank_is_a_constructor_as_every_other_metric():
+    """It was the only metric that had to be written as a dict."""
+    spec = pp.path_patch(pp.heads("1.1"), pp.resid(3), pp.ioi(1), pp.rank("IO", normalize="noising"))
+    assert spec.metric.model_dump() == {"kind": "rank", "answer": "IO", "position": "end", "normalize": "noising"}
+
+
+def test_every_metric_has_a_constructor():
+    """A metric that is added is offered in Python too."""
+    kinds = {kind.model_fields["kind"].annotation.__args__[0] for kind in get_args(get_args(Metric)[0])}
+    assert kinds <= set(pp.__all__)
+
+
+def test_the_signature_names_types_as_the_documentation_does():
+    """``help(pp.path_patch)`` must fit on a screen: every union spelled out takes thirty lines."""
+    signature = str(inspect.signature(pp.path_patch))
+    assert "receivers: 'End'" in signature
+    assert len(signature) < 700
+    assert set(pp.specs.Options.__annotations__) == set(re.findall(r"``(\w+)``", _options_of(pp.path_patch)))
+
+
+def _options_of(function):
+    """What the docstring says of the argument ``options``."""
+    return inspect.getdoc(function).partition("options: ")[2].partition(": see")[0]
+
+
+def test_a_spec_shows_what_it_asks_in_a_notebook():
+    """What differs from the defaults, and of 800 prompts only the first."""
+    spec = pp.path_patch(pp.heads("1.1"), pp.resid(3), pp.prompts(["<b> a"] * 20, ["b"] * 20), pp.kl(), model="demo")
+    html = spec._repr_html_()
+    assert "&lt;b&gt; a" in html and "… 12 more" in html
+    assert "use_cache" not in html
 
 
 def test_every_node_constructor_makes_its_hook():
@@ -122,6 +175,10 @@ def test_options_reach_their_place_in_the_spec():
             "^/dataset/examples: Field req",
         ),
         (lambda: pp.sweep("zz"), "/sweep/hook.*not 'zz'"),
+        (lambda: pp.sweep("z", layers=3), "/sweep/layers.*not 3"),
+        (lambda: pp.path_patch("9.6", pp.resid(3), pp.ioi(1), pp.kl()), r"'9\.6' is no node: .*pp\.heads\('9\.6'\)"),
+        (lambda: pp.path_patch(pp.heads(1), 3, pp.ioi(1), pp.kl()), "3 is no node"),
+        (lambda: pp.activation_patch(None, pp.ioi(1), pp.kl()), "None is no node"),
         (lambda: pp.path_patch([], pp.resid(3), pp.ioi(1), pp.kl()), "/senders"),
     ],
 )
