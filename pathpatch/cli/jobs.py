@@ -10,6 +10,7 @@ import typer
 from api_schemas.jobs import Batch, Job
 from pathpatch.cli.batches import has_succeeded, is_batch, show_batch
 from pathpatch.cli.job_names import JobId, JobIds, JobOrBatchId, JobOrBatchIds, job_id, job_ids
+from pathpatch.cli.look import LookOptions, with_look
 from pathpatch.cli.output import Kind, Output, Plot, check_endings, deliver
 from pathpatch.cli.spec_files import read_spec
 from pathpatch.cli.terminal import (
@@ -32,8 +33,10 @@ if TYPE_CHECKING:
 Timeout = Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", help="Give up waiting after this long.")]
 
 
+@with_look
 def run(
     spec: SpecFile,
+    look: LookOptions,
     plot: Plot = None,
     kind: Kind = None,
     output: Output = None,
@@ -62,7 +65,7 @@ def run(
         except KeyboardInterrupt:
             note(f"{job.id} goes on: pathpatch wait {job.id}, or pathpatch cancel {job.id}")
             raise
-        deliver(result, plot, kind, output, json)
+        deliver(result, plot, kind, look, output, json)
 
 
 def submit(
@@ -170,8 +173,10 @@ def _waited_for(client: "Client", identifier: str, timeout_s: float | None, is_q
     return client.get(identifier).wait(timeout_s=timeout_s, progress=False if is_quiet else None).job
 
 
+@with_look
 def result(
     job: JobId,
+    look: LookOptions,
     plot: Plot = None,
     kind: Kind = None,
     output: Output = None,
@@ -182,7 +187,7 @@ def result(
 
     Examples:
 
-      pathpatch result job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E --plot heads.png
+      pathpatch result job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E --plot heads.pdf --title "Name movers" --size 5x4
 
       pathpatch result job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E --json > result.json
     """
@@ -191,7 +196,7 @@ def result(
         handle = client.get(job_id(client, job))
         if not handle.job.done:
             raise CommandFailed(f"Job {handle.id} is still {words(handle.job)}: pathpatch wait {handle.id}")
-        deliver(handle.result(progress=False), plot, kind, output, json)
+        deliver(handle.result(progress=False), plot, kind, look, output, json)
 
 
 def cancel(jobs: JobOrBatchIds, json: AsJson = False, url: Url = DEFAULT_URL) -> None:

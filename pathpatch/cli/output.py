@@ -1,5 +1,6 @@
 """Where a result goes: the terminal, a file, a picture."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,7 +12,8 @@ if TYPE_CHECKING:
     from pathpatch.results import Result
 
 Plot = Annotated[
-    Path | None, typer.Option("--plot", metavar="FILE", help="Draw the result: .html, .svg or .png by its ending.")
+    Path | None,
+    typer.Option("--plot", metavar="FILE", help="Draw the result: .html, .svg, .png or .pdf by its ending."),
 ]
 Kind = Annotated[
     Literal["histogram", "scatter", "heatmap", "bars", "graph"] | None,
@@ -24,7 +26,7 @@ Output = Annotated[
 STANDARD_OUTPUT = Path("-")
 
 
-def deliver(result: "Result", plot: Plot, kind: Kind, output: Output, json: bool) -> None:
+def deliver(result: "Result", plot: Plot, kind: Kind, look: Mapping[str, Any], output: Output, json: bool) -> None:
     """Print the result, save it, draw it."""
     if json or output == STANDARD_OUTPUT:
         print_json(result.to_json())
@@ -33,7 +35,7 @@ def deliver(result: "Result", plot: Plot, kind: Kind, output: Output, json: bool
     if output is not None and output != STANDARD_OUTPUT:
         save(result, output)
     if plot is not None:
-        draw(result, plot, kind)
+        draw(result, plot, {"kind": kind, **look})
 
 
 def save(result: "Result", path: Path) -> None:
@@ -45,34 +47,35 @@ def save(result: "Result", path: Path) -> None:
     note(f"saved {path}")
 
 
-def draw(result: "Result", path: Path, kind: str | None = None) -> None:
+def draw(result: "Result", path: Path, options: Mapping[str, Any]) -> None:
     """Draw the result into a file, in the format of its ending; one file per metric where there are several.
 
     Raises:
         CommandFailed: The result cannot fill that kind of figure, or matplotlib is missing.
     """
-    from pathpatch.charting import FigureDoesNotFit
+    from pathpatch.drawing.charting import FigureDoesNotFit
+    from pathpatch.drawing.look import UnfitLook
 
     for index, block in enumerate(result.blocks):
         file = path if len(result.blocks) == 1 else path.with_stem(f"{path.stem}-{index + 1}-{block.kind}")
         try:
-            file.write_bytes(_drawn(result, path.suffix, kind, index))
-        except FigureDoesNotFit as exc:
+            file.write_bytes(_drawn(result, path.suffix, {**options, "block": index}))
+        except (FigureDoesNotFit, UnfitLook) as exc:
             raise CommandFailed(f"No figure was drawn: {exc}.") from exc
         note(f"drew {file}")
 
 
-def _drawn(result: "Result", ending: str, kind: str | None, block: int) -> bytes:
+def _drawn(result: "Result", ending: str, options: Mapping[str, Any]) -> bytes:
     if ending == ".html":
         from pathpatch import figures
 
-        return figures.to_html(figures.figure_for(result, kind=kind, block=block)).encode()
+        return figures.to_html(figures.figure_for(result, **options)).encode()
     try:
         from pathpatch.static_figures import static_figure_for
     except ImportError as exc:
-        raise CommandFailed("SVG and PNG need matplotlib: pip install 'pathpatch[figures]'.") from exc
+        raise CommandFailed("SVG, PNG and PDF need matplotlib: pip install 'pathpatch[figures]'.") from exc
     image_format: Any = ending.removeprefix(".")
-    return static_figure_for(result, kind=kind, block=block, image_format=image_format)
+    return static_figure_for(result, image_format=image_format, **options)
 
 
 def check_endings(output: Path | None, plot: Path | None) -> None:
@@ -81,7 +84,7 @@ def check_endings(output: Path | None, plot: Path | None) -> None:
     Raises:
         CommandFailed: An ending is unknown, or a folder is not there.
     """
-    for path, endings in ((output, (".npz", ".json", ".csv")), (plot, (".html", ".svg", ".png"))):
+    for path, endings in ((output, (".npz", ".json", ".csv")), (plot, (".html", ".svg", ".png", ".pdf"))):
         if path is not None and path != STANDARD_OUTPUT:
             if path.suffix not in endings:
                 raise CommandFailed(f"{path.name} must end in one of {', '.join(endings)}.")

@@ -23,7 +23,10 @@ Record = TypeVar("Record", bound=BaseModel)
 SpecLike = JobSpec | Mapping[str, Any]
 
 NPZ = "application/x-npz"
-FIGURE_FORMATS = {"json": "application/json", "html": "text/html", "svg": "image/svg+xml"}
+FIGURE_FORMATS = {
+    "json": "application/json", "html": "text/html", "svg": "image/svg+xml", "png": "image/png",
+    "pdf": "application/pdf",
+}  # fmt: skip
 LONGEST_WAIT_S = 60
 VERSION_HEADER = "pathpatch-version"
 
@@ -245,11 +248,15 @@ def get_result(job_id: str, spec: Mapping[str, Any] | None = None) -> Call[Resul
     return Call("GET", _job_path(job_id, "/result"), read, headers={"accept": accept})
 
 
-def get_figure(job_id: str, figure_format: str, kind: str | None, block: int | str) -> Call[bytes]:
-    """The result's figure as the service draws it."""
+def get_figure(
+    job_id: str, figure_format: str, kind: str | None, block: int | str, look: Mapping[str, Any]
+) -> Call[bytes]:
+    """The result's figure as the service draws it; ``look`` as the fields of ``pathpatch.drawing.look.Look``."""
     if figure_format not in FIGURE_FORMATS:
         raise ValueError(f"no figure format {figure_format!r}: it is one of {', '.join(FIGURE_FORMATS)}")
     params = {"block": str(block)} | ({} if kind is None else {"kind": kind})
+    params |= {name: str(value) for name, value in look.items() if name != "size"}
+    params |= dict(zip(("width", "height"), map(str, look.get("size", ())), strict=False))
     headers = {"accept": FIGURE_FORMATS[figure_format]}
     return Call("GET", _job_path(job_id, "/figure"), lambda a: check(a).content, params=params, headers=headers)
 

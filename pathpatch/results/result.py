@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import pandas
     import plotly.graph_objects as go
     import xarray
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -19,31 +20,41 @@ class Result(ResultData):
     With several metrics each has its own block: ``result["logit_diff"]`` (by kind or title) or ``result[0]``.
     """
 
-    def figure(self, **options: Any) -> "go.Figure":
-        """The picture that fits the result; options as of :func:`pathpatch.figures.figure_for`."""
+    def figure(self, **options: Any) -> "Figure":
+        """The picture that fits the result as a matplotlib figure, to change and to save for a paper.
+
+        Options as of :func:`pathpatch.figures.figure_for`: ``kind``, ``block``, ``title``, ``x_label``, ``y_label``,
+        ``colour_limit``, ``size``. :meth:`plot` and the methods named after a kind draw with Plotly: zoom and hover.
+        """
+        from pathpatch.static_figures import matplotlib_figure_for
+
+        return matplotlib_figure_for(self, **options)
+
+    def plot(self, **options: Any) -> "go.Figure":
+        """The picture that fits the result, with zoom and hover; options as of :meth:`figure`."""
         from pathpatch.figures import figure_for
 
         return figure_for(self, **options)
 
     def histogram(self, **options: Any) -> "go.Figure":
         """Overlaid distributions of orig and patched over the examples, with a dashed line at 0."""
-        return self.figure(kind="histogram", **options)
+        return self.plot(kind="histogram", **options)
 
     def scatter(self, **options: Any) -> "go.Figure":
         """Each example's patched value against its orig."""
-        return self.figure(kind="scatter", **options)
+        return self.plot(kind="scatter", **options)
 
     def heatmap(self, **options: Any) -> "go.Figure":
         """Effects of a sweep on a diverging scale centred at 0; ``prompt_tokens`` labels positions."""
-        return self.figure(kind="heatmap", **options)
+        return self.plot(kind="heatmap", **options)
 
     def bars(self, **options: Any) -> "go.Figure":
         """Effects of a sweep as bars, strongest first where there are many."""
-        return self.figure(kind="bars", **options)
+        return self.plot(kind="bars", **options)
 
     def graph(self, strongest: int = 20, **options: Any) -> "go.Figure":
         """The strongest edges of a sweep as a circuit, layers upwards."""
-        return self.figure(kind="graph", strongest=strongest, **options)
+        return self.plot(kind="graph", strongest=strongest, **options)
 
     def to_dataframe(self) -> "pandas.DataFrame":
         """One row per entry of ``patched``: its coordinates, patched, orig, new and effect (needs pandas)."""

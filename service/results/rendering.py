@@ -11,7 +11,7 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import orjson
 
@@ -23,7 +23,7 @@ from service.results import drawing, formats
 LOGGER = logging.getLogger("service.results.rendering")
 TIMEOUT_S = 120.0
 COMPRESSION = 5
-DOES_NOT_FIT, GONE, NO_STORE = 3, 4, 5
+DOES_NOT_FIT, GONE, NO_STORE, UNFIT_LOOK = 3, 4, 5, 6
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,8 @@ class Order:
     job_id: str
     media: str
     is_gzipped: bool
-    is_figure: bool = False
-    kind: str | None = None
-    block: int = 0
+    figure: dict[str, Any] | None = None
+    """Its options (kind, block, title, ...), if a figure is ordered."""
     prompt_tokens: list[str] | None = None
 
 
@@ -51,6 +50,8 @@ async def render(redis_url: str, order: Order) -> IO[bytes]:
         code, complaint = await _run(redis_url, order, file)
         if code == DOES_NOT_FIT:
             raise InvalidParameter(complaint, "/query/kind")
+        if code == UNFIT_LOOK:
+            raise InvalidParameter(complaint, f"/query/{complaint.partition(':')[0]}")
         if code == GONE:
             raise ResultExpired("The result was erased a moment ago.")
         if code == NO_STORE:
@@ -88,16 +89,17 @@ def _make(order: Order, store: JobStore, out: IO[bytes]) -> None:
     record, stored = store.run(jobs.get(order.job_id)), store.run(jobs.result(order.job_id))
     if stored is None:
         raise ResultExpired(order.job_id)
-    if order.is_figure:
+    if order.figure is not None:
         whole = formats.encode(stored, record, formats.JSON)
-        out.write(drawing.draw(whole, record.spec_json, order.prompt_tokens, order.media, order.kind, order.block))
+        out.write(drawing.draw(whole, record.spec_json, order.prompt_tokens, order.media, order.figure))
     else:
         formats.write(stored, record, order.media, out)
 
 
 def main() -> int:
     """Read the order from standard input, write what was ordered to standard output, a file."""
-    from pathpatch.charting import FigureDoesNotFit
+    from pathpatch.drawing.charting import FigureDoesNotFit
+    from pathpatch.drawing.look import UnfitLook
 
     order = Order(**orjson.loads(sys.stdin.buffer.read()))
     store = JobStore.connect(os.environ["REDIS_URL"])
@@ -115,6 +117,9 @@ def main() -> int:
         except FigureDoesNotFit as exc:
             sys.stderr.write(str(exc))
             return DOES_NOT_FIT
+        except UnfitLook as exc:
+            sys.stderr.write(str(exc))
+            return UNFIT_LOOK
     return 0
 
 

@@ -1,8 +1,10 @@
 """A job's result, as JSON, npz or CSV, and its figure."""
 
+import hashlib
 from dataclasses import replace
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Query, Request, Response
 
 from api_schemas.errors import InvalidParameter, NoResult, ResultExpired
@@ -105,12 +107,15 @@ async def get_result(
     responses={
         **_OTHERS,
         200: {
-            "description": "The result as a Plotly figure: JSON, one HTML page that needs no other host, or SVG.",
+            "description": "The result as a picture: a Plotly figure as JSON or as one HTML page that needs no other "
+            "host, or SVG, PNG or PDF.",
             "headers": {"ETag": doc.ETAG, "Vary": doc.CACHED_BY},
             "content": {
                 drawing.PLOTLY_JSON: _PLOTLY_JSON,
                 drawing.HTML: _HTML,
                 drawing.SVG: _SVG,
+                drawing.PNG: _BINARY | {"example": "\x89PNG\r\n…"},
+                drawing.PDF: _BINARY | {"example": "%PDF-1.4…"},
             },
         },
         202: {**_OTHERS[202], "content": _JOB},
@@ -123,6 +128,30 @@ async def get_figure(
     caller: Reader,
     kind: Annotated[drawing.Kind | None, Query(description="Another figure than the one that fits best.")] = None,
     block: Annotated[int, Query(ge=0, le=15, description="Which metric, where there are several.")] = 0,
+    title: Annotated[
+        str | None, Query(max_length=500, description="Title; empty for none.", examples=["Name movers"])
+    ] = None,
+    x_label: Annotated[
+        str | None, Query(max_length=500, description="Label of the horizontal axis.", examples=["head"])
+    ] = None,
+    y_label: Annotated[
+        str | None, Query(max_length=500, description="Label of the vertical axis.", examples=["layer"])
+    ] = None,
+    colour_limit: Annotated[
+        float | None,
+        Query(
+            gt=0,
+            allow_inf_nan=False,
+            description="End of a heatmap's symmetric colour scale, in the effect's unit.",
+            examples=[0.5],
+        ),
+    ] = None,
+    width: Annotated[
+        float | None, Query(ge=1, le=40, description="Inches, together with `height`.", examples=[6])
+    ] = None,
+    height: Annotated[
+        float | None, Query(ge=1, le=40, description="Inches, together with `width`.", examples=[4])
+    ] = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Histogram, heatmap, bars, graph or scatter, whichever fits the result."""
@@ -133,10 +162,12 @@ async def get_figure(
     if block >= (several := len(record.spec.all_metrics)):
         known = "0 is the only one" if several == 1 else f"0 to {several - 1} are"
         raise InvalidParameter(f"{block} is not a block of this result: {known}", "/query/block")
-    headers = {"ETag": _etag(record, f"figure.{media}.{kind}.{block}"), "Vary": VARY}
+    look = {"title": title, "x_label": x_label, "y_label": y_label, "colour_limit": colour_limit}
+    options = {"kind": kind, "block": block, **look, "size": _size(width, height)}
+    headers = {"ETag": _etag(record, f"figure.{media}.{_digest(options)}"), "Vary": VARY}
     if is_unchanged(request, headers["ETag"]):
         return Response(None, 304, headers)
-    order = Order(job_id, media, _is_gzipped(request, media), True, kind, block)
+    order = Order(job_id, media, _is_gzipped(request, media), options)
     return await while_connected(request, _drawn(parts, caller, record, order, headers))
 
 
@@ -153,7 +184,20 @@ async def _rendered(parts: Parts, caller: Caller, order: Order, headers: dict[st
 
 
 def _is_gzipped(request: Request, media: str) -> bool:
-    return media != formats.NPZ and accepts_gzip(request)
+    return media not in (formats.NPZ, drawing.PNG, drawing.PDF) and accepts_gzip(request)
+
+
+def _size(width: float | None, height: float | None) -> tuple[float, float] | None:
+    if width is not None and height is not None:
+        return width, height
+    if width is not None or height is not None:
+        missing = "width" if width is None else "height"
+        raise InvalidParameter("width and height go together, and only one of them is given", f"/query/{missing}")
+    return None
+
+
+def _digest(options: dict[str, Any]) -> str:
+    return hashlib.sha256(orjson.dumps(options)).hexdigest()[:12]
 
 
 def _unfinished(request: Request, record: JobRecord) -> Response | None:

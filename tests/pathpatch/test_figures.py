@@ -10,13 +10,14 @@ import pytest
 from pydantic import TypeAdapter
 
 from api_schemas.metrics import Metric, title_of
-from pathpatch.captions import caption_lines
-from pathpatch.charting import KINDS, FigureDoesNotFit, chart_for, fitting_kind
-from pathpatch.charts import Bars, Graph, Heatmap, Histogram
+from pathpatch.drawing.captions import caption_lines
+from pathpatch.drawing.charting import KINDS, FigureDoesNotFit, chart_for, fitting_kind
+from pathpatch.drawing.charts import Bars, Graph, Heatmap, Histogram
+from pathpatch.drawing.look import UnfitLook
+from pathpatch.drawing.palette import RUN_COLOURS
 from pathpatch.figures import circuit_graph, figure_for, histogram, to_html, to_json
-from pathpatch.palette import RUN_COLOURS
 from pathpatch.results import Result
-from pathpatch.static_figures import static_figure_for
+from pathpatch.static_figures import matplotlib_figure_for, static_figure_for
 
 RECORDED = Path("/work/shared/golden/recorded_10_7.json")
 IOI = {"model": {"name": "gpt2-small"}, "dataset": {"kind": "ioi", "examples": 800, "seed": 0, "new": "abc"}}
@@ -118,13 +119,14 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_every_result_becomes_plotly_svg_and_png(case):
+def test_every_result_becomes_plotly_svg_png_and_pdf(case):
     """Axes, empty results and unreachable cells all have a picture in each format."""
     shown, options = CASES[case]
     figure = json.loads(to_json(figure_for(shown, **options)))
     assert figure["layout"]["title"]["text"] and figure["layout"]["meta"]["alt"]
     assert static_figure_for(shown, **options).startswith(b"<?xml")
     assert static_figure_for(shown, image_format="png", **options).startswith(b"\x89PNG")
+    assert static_figure_for(shown, image_format="pdf", **options).startswith(b"%PDF")
 
 
 @pytest.mark.parametrize(
@@ -183,6 +185,132 @@ def test_every_example_is_in_a_bin_and_what_is_not_finite_is_counted():
     assert isinstance(chart, Histogram)
     assert [series.counts.sum() for series in chart.series] == [200, 199]
     assert "1 values not finite" in chart.words.caption
+
+
+@pytest.mark.parametrize("values", [[-2e-7, 0.0, 3e-7, 5e-7], [-2e-7, -1e-7, 0.0, 0.0], [0.0] * 4])
+def test_rounding_alone_makes_no_negative_bin(values):
+    """A divergence cannot be negative: bins begin at 0, each example is in one, the mean stays as computed."""
+    shown = result(["example"], {"example": [0, 1, 2, 3]}, values, [0.0] * 4, SINGLE, "kl", "nats")
+    chart = chart_for(shown)
+    assert isinstance(chart, Histogram)
+    assert chart.edges[0] == 0 and [series.counts.sum() for series in chart.series] == [4, 4]
+    assert chart.series[1].mean == pytest.approx(np.mean(values))
+    signed_metric = chart_for(result(["example"], {"example": [0, 1, 2, 3]}, values, [0.0] * 4, SINGLE))
+    assert isinstance(signed_metric, Histogram) and signed_metric.edges[0] < 0
+
+
+def test_a_normalised_divergence_may_be_negative():
+    """With noising, -1 is new: these bins are not cut off."""
+    metric = {"kind": "kl", "title": "KL from orig", "unit": "fraction", "normalize": "noising"}
+    shown = result(["example"], {"example": [0, 1]}, [-0.9, -0.8], [0.0, 0.0], SINGLE, metric=metric)
+    chart = chart_for(shown)
+    assert isinstance(chart, Histogram) and chart.edges[0] <= -0.9
+
+
+def large():
+    """A matrix of 144 x 144 cells, its largest effects in known places."""
+    places = list(range(12))
+    axes = ["sender_layer", "sender_head", "receiver_layer", "receiver_head"]
+    effect = np.full((12,) * 4, 0.01)
+    effect[0, 1, 1, 0], effect[11, 11, 11, 11] = 2.0, -1.5
+    return result(axes, dict.fromkeys(axes, places), effect, spec=EDGES)
+
+
+def test_signs_of_a_large_matrix_lie_on_their_cells():
+    """Beside its cell, a sign says something of the next one."""
+    marks = figure_for(large()).data[1]
+    assert list(zip(marks.x, marks.y, marks.marker.symbol, strict=True)) == [
+        (1, 12, "cross-thin-open"), (143, 143, "line-ew-open"),
+    ]  # fmt: skip
+    axes = matplotlib_figure_for(large()).axes[0]
+    drawn = [(line.get_xdata()[0], line.get_ydata()[0], line.get_marker()) for line in axes.lines]
+    assert drawn == [(1, 12, "+"), (143, 143, "_")]
+
+
+def test_kinds_that_fit_are_named_in_the_figure():
+    """The page offers these; each of them can be drawn, and no other."""
+    for shown, options in CASES.values():
+        fitting = figure_for(shown, **options).layout.meta["kinds"]
+        for kind in KINDS:
+            if kind in fitting:
+                chart_for(shown, kind=kind)
+            else:
+                with pytest.raises(FigureDoesNotFit):
+                    chart_for(shown, kind=kind)
+
+
+def test_a_graph_has_no_axes_and_no_tick_has_a_letter():
+    """A stray line reads as data; "100µ" must be worked out."""
+    graph = figure_for(heads(), kind="graph").layout
+    for axis in (graph.xaxis, graph.yaxis):
+        assert (axis.showline, axis.zeroline, axis.showgrid, axis.showticklabels) == (False,) * 4
+    for shown, options in CASES.values():
+        figure = figure_for(shown, **options)
+        assert {figure.layout.xaxis.exponentformat, figure.layout.yaxis.exponentformat} == {"power"}
+        bars = [trace.colorbar.exponentformat for trace in figure.data if trace.type == "heatmap"]
+        assert set(bars) <= {"power"}
+
+
+def test_numbers_of_bars_stand_clear_of_error_bars_and_axes():
+    """Between the end of the error bar and the end of the axis, in pixels from it."""
+    figure = figure_for(heads(effect_sem=np.full((4, 4), 0.5).tolist()), kind="bars")
+    numbers = {note.text: note for note in figure.layout.annotations}
+    assert (numbers["−2"].x, numbers["−2"].xanchor, numbers["−2"].xshift) == (-2.5, "right", -4)
+    assert (numbers["+1.5"].x, numbers["+1.5"].xanchor, numbers["+1.5"].xshift) == (2.0, "left", 4)
+    low, high = figure.layout.xaxis.range
+    assert low < -2.5 - 0.5 and high > 2.0 + 0.5
+
+
+LOOK = {"title": "Name movers", "x_label": "head", "y_label": "layer of $it$", "colour_limit": 4, "size": (5, 3)}
+
+
+def test_title_labels_limit_and_size_are_the_users():
+    """Two figures of a paper share a scale, a size and its words."""
+    layout = figure_for(heads(), **LOOK).layout
+    assert (layout.title.text, layout.yaxis.title.text) == ("Name movers", "layer of $it$")
+    assert layout.xaxis.title.text.startswith("head<br>") and (layout.width, layout.height) == (480, 288)
+    assert (figure_for(heads(), **LOOK).data[0].zmin, figure_for(heads(), **LOOK).data[0].zmax) == (-4, 4)
+    figure = heads().figure(**LOOK)
+    axes = figure.axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("head", r"layer of \$it\$")
+    assert figure.get_suptitle() == "Name movers" and tuple(figure.get_size_inches()) == (5, 3)
+    assert axes.images[0].get_clim() == (-4, 4)
+
+
+def test_the_matplotlib_figure_can_be_changed_and_saved(tmp_path):
+    """What no option says is said to matplotlib itself; a notebook shows the figure without pyplot."""
+    figure = heads().figure()
+    figure.axes[0].set_title("changed")
+    figure.savefig(tmp_path / "changed.pdf")
+    assert (tmp_path / "changed.pdf").read_bytes().startswith(b"%PDF")
+    assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"colour_limit": 0}, "colour_limit: a number above 0, such as 0.5, not 0"),
+        ({"colour_limit": float("nan")}, "colour_limit: a number above 0"),
+        (
+            {"colour_limit": 1, "kind": "bars"},
+            "colour_limit: goes with a heatmap only, and this figure is of kind bars",
+        ),
+        ({"size": (0, 4)}, "size: width and height in inches, each 1 to 40"),
+        ({"size": 6}, "size: width and height in inches, each 1 to 40"),
+        ({"title": "x" * 501}, "title: a text of at most 500 characters"),
+    ],
+)
+def test_a_look_that_cannot_be_names_the_option_and_what_is_allowed(options, words):
+    """In every drawing alike."""
+    for draw in (figure_for, static_figure_for):
+        with pytest.raises(UnfitLook, match=re.escape(words)):
+            draw(heads(), **options)
+
+
+def test_an_unknown_image_format_names_the_known_ones():
+    """Also for whoever calls it from a script."""
+    with pytest.raises(ValueError, match="no image format 'gif': it is one of svg, png, pdf"):
+        static_figure_for(heads(), image_format="gif")
 
 
 def test_the_scale_is_centred_at_zero_and_unreachable_cells_are_blank():
@@ -325,7 +453,9 @@ class _Tags(HTMLParser):
 
 def test_the_same_result_gives_the_same_bytes():
     """A figure in a repository must not change when nothing did."""
-    assert static_figure_for(heads(), image_format="png") == static_figure_for(heads(), image_format="png")
+    for image_format in ("svg", "png", "pdf"):
+        first, second = (static_figure_for(heads(), image_format=image_format) for _ in range(2))
+        assert first == second
     assert to_json(figure_for(heads())) == to_json(figure_for(heads()))
 
 

@@ -132,10 +132,13 @@ class Client:
         return self._runner.follow(job_id, after)
 
     def figure(
-        self, job_id: str, figure_format: str = "json", *, kind: str | None = None, block: int | str = 0
+        self, job_id: str, figure_format: str = "json", *, kind: str | None = None, block: int | str = 0, **look: Any
     ) -> bytes:
-        """A result's figure as the service draws it: ``json`` (Plotly), ``html`` or ``svg``."""
-        return self._runner.call(wire.get_figure(job_id, figure_format, kind, block))
+        """A result's figure as the service draws it: ``json`` (Plotly), ``html``, ``svg``, ``png`` or ``pdf``.
+
+        ``look``: ``title``, ``x_label``, ``y_label``, ``colour_limit``, ``size`` (width and height in inches).
+        """
+        return self._runner.call(wire.get_figure(job_id, figure_format, kind, block, look))
 
     def submit_batch(self, specs: Sequence[SpecLike]) -> Batch:
         """Queue at most 1000 experiments as one batch, all or none; it can be looked at and cancelled as one."""

@@ -312,6 +312,39 @@ def test_another_kind_of_figure_is_drawn_or_says_what_it_needs(to_service: Comma
 
 
 @pytest.mark.integration
+def test_a_figure_for_a_paper_has_the_users_words_and_size(to_service: Command, tmp_path: Path) -> None:
+    """Title, labels and size reach the file; what cannot be is refused before the job is sent."""
+    plot = tmp_path / "paper.svg"
+    look = ("--title", "Name movers", "--x-label", "probability", "--y-label", "prompts", "--size", "5x4")
+    code, _, said = to_service("run", "-", "--plot", str(plot), *look, stdin=json.dumps(tiny()))
+    assert code == 0, said
+    drawn = plot.read_text()
+    assert 'width="360pt" height="288pt"' in drawn
+    assert all(f"<!-- {text} -->" in drawn for text in ("Name movers", "probability", "prompts"))
+    pdf = tmp_path / "paper.pdf"
+    assert to_service("run", "-", "--plot", str(pdf), stdin=json.dumps(tiny()))[0] == 0
+    assert pdf.read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--plot", "a.svg", "--size", "big"), "--size: width and height in inches, such as 6x4, not 'big'"),
+        (("--plot", "a.svg", "--size", "0x4"), "--size: width and height in inches, each 1 to 40"),
+        (("--plot", "a.svg", "--colour-limit", "-1"), "--colour-limit: a number above 0, such as 0.5, not -1.0"),
+        (("--title", "Name movers"), "--title goes with --plot FILE"),
+    ],
+)
+def test_a_look_that_cannot_be_is_refused_before_anything_is_sent(
+    pathpatch: Command, options: tuple[str, ...], words: str
+) -> None:
+    """No service is asked: nothing runs for a figure that cannot be drawn."""
+    code, _, said = pathpatch("run", "-", *options, stdin=preset("sweep"))
+    assert code == 1
+    assert words in said
+
+
+@pytest.mark.integration
 def test_each_of_several_metrics_is_drawn(to_service: Command, tmp_path: Path) -> None:
     """A figure shows one metric; none may be lost."""
     spec = tiny(metrics=[{"kind": "kl"}, {"kind": "loss"}])

@@ -485,8 +485,8 @@ def test_an_address_without_a_scheme_is_taken_as_http():
 
 def test_an_unknown_figure_format_is_answered_with_the_known_ones():
     """Before anything is sent."""
-    with pytest.raises(ValueError, match="'pdf': it is one of json, html, svg"):
-        pp.Client().figure("job_1", "pdf")
+    with pytest.raises(ValueError, match="'gif': it is one of json, html, svg, png, pdf"):
+        pp.Client().figure("job_1", "gif")
 
 
 @pytest.mark.parametrize("url", ["http://[half", "http://host:port"])

@@ -144,8 +144,20 @@ def test_the_async_client_runs_several_jobs_at_once(stack):
     assert single.shape == (60,) and len(sweep.blocks) == 2
 
 
-@pytest.mark.parametrize(("figure_format", "start"), [("json", b"{"), ("html", b"<!doctype"), ("svg", b"<?xml")])
+@pytest.mark.parametrize(
+    ("figure_format", "start"),
+    [("json", b"{"), ("html", b"<!doctype"), ("svg", b"<?xml"), ("png", b"\x89PNG"), ("pdf", b"%PDF")],
+)
 def test_the_service_draws_the_same_figures(client, figure_format, start):
     """For curl, and for the page."""
     job = client.submit(SINGLE).wait(timeout_s=60)
     assert client.figure(job.id, figure_format).startswith(start)
+    assert client.figure(job.id, figure_format, title="Mine", size=(5, 4)).startswith(start)
+
+
+def test_the_service_draws_with_the_look_that_is_asked_for(client):
+    """What `result.figure` takes, `client.figure` takes too."""
+    job = client.submit(SINGLE).wait(timeout_s=60)
+    layout = json.loads(client.figure(job.id, title="Mine", x_label="p", size=(5, 4)))["layout"]
+    assert (layout["title"]["text"], layout["width"], layout["height"]) == ("Mine", 480, 384)
+    assert layout["xaxis"]["title"]["text"].startswith("p<br>")

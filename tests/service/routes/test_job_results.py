@@ -108,9 +108,15 @@ def test_large_results_are_gzipped_where_accepted(
 
 @pytest.mark.parametrize(
     ("accept", "begins"),
-    [("application/json", '{"data":'), ("text/html", "<!doctype html>"), ("image/svg+xml", "<?xml")],
+    [
+        ("application/json", '{"data":'),
+        ("text/html", "<!doctype html>"),
+        ("image/svg+xml", "<?xml"),
+        ("image/png", "\ufffdPNG"),
+        ("application/pdf", "%PDF"),
+    ],
 )
-def test_the_figure_comes_as_plotly_json_html_and_svg(
+def test_the_figure_comes_in_each_of_its_formats(
     client: httpx.Client, worker: WorkerHand, links: dict[str, str], accept: str, begins: str
 ) -> None:
     """One picture for the web page, for a mail and for a paper."""
@@ -120,6 +126,44 @@ def test_the_figure_comes_as_plotly_json_html_and_svg(
     assert answer.text.startswith(begins)
     again = client.get(links["figure"], headers={"Accept": accept})
     assert again.headers["etag"] == answer.headers["etag"] and again.content == answer.content
+
+
+def test_a_figure_takes_the_title_labels_and_size_that_are_asked_for(
+    client: httpx.Client, worker: WorkerHand, links: dict[str, str]
+) -> None:
+    """As the client sends them, for a paper; another look is another answer to a cache."""
+    worker.work_off()
+    plain = client.get(links["figure"])
+    asked = {"title": "Head 10.7 & more", "x_label": "", "y_label": "prompts", "width": "5", "height": "4"}
+    answer = client.get(links["figure"], params=asked)
+    layout = answer.json()["layout"]
+    assert (layout["title"]["text"], layout["yaxis"]["title"]["text"]) == ("Head 10.7 &amp; more", "prompts")
+    assert layout["xaxis"]["title"]["text"].startswith("<br>")
+    assert (layout["width"], layout["height"]) == (480, 384)
+    assert answer.headers["etag"] != plain.headers["etag"]
+    svg = client.get(links["figure"], params=asked, headers={"Accept": "image/svg+xml"}).text
+    assert 'width="360pt" height="288pt"' in svg
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer", "words"),
+    [
+        ("colour_limit=0", "/query/colour_limit", "greater than 0"),
+        ("colour_limit=nan", "/query/colour_limit", "finite"),
+        ("colour_limit=1", "/query/colour_limit", "goes with a heatmap only, and this figure is of kind histogram"),
+        ("width=5", "/query/height", "width and height go together"),
+        ("width=99&height=5", "/query/width", "40"),
+    ],
+)
+def test_a_look_that_no_figure_can_take_is_refused_by_its_parameter(
+    client: httpx.Client, worker: WorkerHand, links: dict[str, str], query: str, pointer: str, words: str
+) -> None:
+    """Not drawn in some other way instead."""
+    worker.work_off()
+    answer = client.get(f"{links['figure']}?{query}")
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert error["pointer"] == pointer and words in error["message"]
 
 
 def test_the_html_figure_asks_no_other_host(client: httpx.Client, worker: WorkerHand, links: dict[str, str]) -> None:

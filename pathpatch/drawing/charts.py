@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pathpatch.captions import signed
-from pathpatch.palette import BLUE, HATCH, RUN_COLOURS, VERMILION
+from pathpatch.drawing.captions import signed
+from pathpatch.drawing.palette import BLUE, HATCH, RUN_COLOURS, VERMILION
 from pathpatch.results.block import Floats
 
 Labels = list[str]
@@ -100,6 +100,25 @@ class Bars:
         if len(self.names) > MOST_NUMBERED_BARS:
             return []
         return [f"{value:.3g}" if self.shows_runs else signed(value) for value in self.values]
+
+    @property
+    def label_ends(self) -> list[float]:
+        """Where each bar's number stands: at the end of its error bar, on the side that the bar points to."""
+        if not self.numbers:
+            return []
+        errors = np.zeros(len(self.values)) if self.errors is None else np.nan_to_num(self.errors)
+        return [float(end) for end in self.values + np.where(self.values < 0, -errors, errors)]
+
+    @property
+    def reach(self) -> list[float]:
+        """The value axis: 0, every bar with its error bar, every exact effect, and room for the numbers."""
+        errors = np.zeros(len(self.values)) if self.errors is None else np.nan_to_num(self.errors)
+        exact = np.zeros(0) if self.exact is None else self.exact
+        ends = np.concatenate([self.values - errors, self.values + errors, exact, [0.0]])
+        ends = ends[np.isfinite(ends)]
+        low, high = float(ends.min()), float(ends.max())
+        room = ((high - low) or 1.0) * ((0.16 if self.is_ranked else 0.1) if self.numbers else 0.04)
+        return [low - room if low < 0 else 0.0, high + room if high > 0 or low == 0 else 0.0]
 
 
 @dataclass(frozen=True, eq=False)

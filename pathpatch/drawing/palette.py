@@ -13,7 +13,5 @@ DIVERGING: list[tuple[float, str]] = [
     (0.58, "#fde0c5"), (0.7, "#f4a261"), (0.85, "#d55e00"), (1.0, "#8c3500"),
 ]  # fmt: skip
 """Blue (the metric falls) through white (no effect) to orange (it rises)."""
-MOST_CELLS_WITH_SIGNS = 48
-"""A matrix with longer sides has its signs beside its cells: these are smaller than a sign."""
 MOST_EDGE_LABELS = 20
 """A circuit with more edges shows no numbers on them."""

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from api_schemas.nodes import HEAD_HOOKS, NEURON_HOOKS, Node
-from pathpatch.captions import Spec, end_words, signed
-from pathpatch.charts import GraphEdge, GraphNode
+from pathpatch.drawing.captions import Spec, end_words, signed
+from pathpatch.drawing.charts import GraphEdge, GraphNode
 from pathpatch.results.block import Block
 from pathpatch.results.cells import place_name
 
