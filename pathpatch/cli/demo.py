@@ -30,7 +30,7 @@ def run_demo(model: str, folder: Path, examples: int, shows_logs: bool) -> None:
     result.save(folder / "result.json")
     _show(result)
     for ending in ("html", "png", "svg"):
-        draw(result, folder / f"histogram.{ending}")
+        draw(result, folder / f"histogram.{ending}", {})
     print(f"The result is in {folder}/result.json, the picture in {folder}/histogram.html")
 
 

@@ -2,7 +2,7 @@
 
 from api_schemas.metrics import title_of as metric_title
 from api_schemas.spec import JobSpec
-from pathpatch.captions import dataset_words, patch_words
+from pathpatch.drawing.captions import dataset_words, patch_words
 
 _SHOWN_METRICS = 2
 
