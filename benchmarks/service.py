@@ -26,7 +26,7 @@ import psutil
 from api_schemas.spec import JobSpec
 from service.http.documented import EXAMPLE_SPEC
 from service.models.catalog import ModelCatalog
-from service.specs.limits import Limits
+from service.specs.limits import SpecLimits
 from service.specs.validation import check_job
 from tests.embedded_valkey import EmbeddedValkey, embedded_valkey
 from tests.live_service import LiveService, live_service, spec
@@ -165,7 +165,7 @@ def bare_engine() -> list[float]:
     seconds = []
     for _ in range(SMALL_JOBS):
         wanted = SMALL | {"dataset": {"kind": "ioi", "examples": 4, "seed": next(_seeds)}}
-        checked = check_job(JobSpec.model_validate(wanted), catalog, Limits())
+        checked = check_job(JobSpec.model_validate(wanted), catalog, SpecLimits())
         started = time.perf_counter()
         run_job(weights, checked.spec, checked.dataset)
         seconds.append(time.perf_counter() - started)

@@ -1,12 +1,13 @@
 """What can go wrong on the client's side of the wire, in words that name the field and the fix."""
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from api_schemas.errors import FieldError, PathPatchingError, Problem
+from api_schemas.errors import FieldError, Misfit, PathPatchingError, Problem
+from api_schemas.wording.faults import located
+from api_schemas.wording.values import Suggestions, pointer
 
 __all__ = ["JobFailed", "PathPatchingError", "ServiceError", "SpecError", "Unreachable", "WaitTimedOut"]
 
@@ -31,40 +32,20 @@ class SpecError(PathPatchingError, ValueError):
         """
         told: dict[str, list[Any]] = {}
         for error in invalid.errors(include_url=False):
-            told.setdefault(_pointer(error, given), []).append(error)
-        deepest = [pointer for pointer in told if not any(other.startswith(f"{pointer}/") for other in told)]
-        found = tuple(FieldError(pointer=at or "/", message=_message(told[at], fields)) for at in deepest)
+            path, misfit = located(error, given).path, error.get("ctx", {}).get("error")
+            for inner, message in misfit.problems if isinstance(misfit, Misfit) else [((), error["msg"])]:
+                told.setdefault(pointer(*path, *inner), []).append(error | {"msg": message})
+        deepest = [where for where in told if not any(other.startswith(f"{where}/") for other in told)]
+        found = tuple(FieldError(pointer=where or "/", message=_message(told[where], fields)) for where in deepest)
         return cls("; ".join(f"{error.pointer}: {error.message}" for error in found[:4]), found)
-
-
-def _pointer(error: Any, given: Any) -> str:
-    """Where the fault is in what was given; a missing field is named too."""
-    pointer = ""
-    for part in error["loc"]:
-        inside = _inside(given, part)
-        if inside is not _NOWHERE:
-            given = inside
-            pointer += f"/{part}"
-    return f"{pointer}/{error['loc'][-1]}" if error["type"] == "missing" else pointer
-
-
-_NOWHERE = object()
-
-
-def _inside(given: Any, part: Any) -> Any:
-    if isinstance(given, Mapping):
-        return given.get(part, _NOWHERE)
-    if isinstance(given, list):
-        return given[part] if isinstance(part, int) and part < len(given) else _NOWHERE
-    return getattr(given, part, _NOWHERE) if isinstance(part, str) and isinstance(given, BaseModel) else _NOWHERE
 
 
 def _message(errors: list[Any], fields: Iterable[str]) -> str:
     """What is wrong with one field; the branches of a union in one sentence."""
     first = errors[0]
     if first["type"] == "extra_forbidden":
-        near = get_close_matches(str(first["loc"][-1]), fields, n=1)
-        return "no such field" + (f": did you mean {near[0]}?" if near else "")
+        near = Suggestions().closest(str(first["loc"][-1]), fields)
+        return "no such field" + (f": did you mean {near}?" if near else "")
     said = list(dict.fromkeys(str(error["msg"]).removeprefix("Value error, ") for error in errors))
     message = " or ".join([said[0], *(one.removeprefix("Input should be ") for one in said[1:])])
     return message if first["type"] in ("missing", "value_error") else f"{message}, not {first['input']!r:.60}"

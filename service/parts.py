@@ -17,7 +17,7 @@ from service.jobs.queue import Publisher
 from service.jobs.speeds import Speeds
 from service.models.catalog import ModelCatalog
 from service.settings import Settings
-from service.specs.limits import Limits
+from service.specs.limits import SpecLimits
 from service.telemetry.prometheus import RequestMetrics
 from service.webhooks.outbox import Webhooks
 
@@ -36,7 +36,7 @@ class Parts:
     store: AsyncJobStore
     feed: ChangeFeed
     catalog: ModelCatalog
-    limits: Limits
+    limits: SpecLimits
     retention: Retention
     keyring: Keyring
     publisher: Publisher
@@ -60,7 +60,7 @@ class Parts:
         store = AsyncJobStore.connect(settings.redis_url)
         publisher = Publisher(settings.redis_url)
         metrics = RequestMetrics()
-        limits = Limits.from_environment(settings.environment)
+        limits = SpecLimits.from_environment(settings.environment)
         return cls(
             settings=settings,
             store=store,

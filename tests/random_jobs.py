@@ -13,7 +13,7 @@ from api_schemas.models import ModelShape
 from api_schemas.nodes import HEAD_HOOKS, NEURON_HOOKS, RECEIVER_HOOKS, SENDER_HOOKS
 from api_schemas.spec import JobSpec, ModelSpec
 from planning.grid import sweep_sizes
-from service.specs.node_checks import overlap_errors
+from service.specs.comparison import overlap_errors
 from tests.tiny_models import tiny_shape
 
 LONGEST = 7

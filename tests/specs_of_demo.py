@@ -10,9 +10,9 @@ from api_schemas.errors import InvalidSpec
 from api_schemas.metrics import Metric
 from api_schemas.models import ModelOrigin, parse_registry
 from api_schemas.spec import JobSpec
+from api_schemas.wording.sentences import field_errors
 from service.models.catalog import ModelCatalog
-from service.specs.field_errors import field_errors
-from service.specs.limits import Limits
+from service.specs.limits import SpecLimits
 from service.specs.validation import CheckedSpec, check_job
 
 METRICS = {get_args(metric.model_fields["kind"].annotation)[0]: metric for metric in get_args(get_args(Metric)[0])}
@@ -72,22 +72,22 @@ def catalog() -> ModelCatalog:
     return ModelCatalog(parse_registry("gpt2-xl=/no/such/folder") | local)
 
 
-def check(limits: Limits | None = None, **changes: Any) -> CheckedSpec:
+def check(limits: SpecLimits | None = None, **changes: Any) -> CheckedSpec:
     """What the service makes of a spec."""
-    return check_job(JobSpec.model_validate(document(**changes)), catalog(), limits or Limits())
+    return check_job(JobSpec.model_validate(document(**changes)), catalog(), limits or SpecLimits())
 
 
-def problems(limits: Limits | None = None, **changes: Any) -> dict[str, str]:
+def problems(limits: SpecLimits | None = None, **changes: Any) -> dict[str, str]:
     """Pointer -> message of everything wrong with a spec, whichever part of the service finds it."""
     return problems_of(document(**changes), limits)
 
 
-def problems_of(whole: Any, limits: Limits | None = None) -> dict[str, str]:
+def problems_of(whole: Any, limits: SpecLimits | None = None) -> dict[str, str]:
     """The same, of any JSON value."""
     try:
-        check_job(JobSpec.model_validate(whole), catalog(), limits or Limits())
+        check_job(JobSpec.model_validate(whole), catalog(), limits or SpecLimits())
     except ValidationError as exc:
-        return {error.pointer: error.message for error in field_errors(exc, whole)}
+        return {error.pointer: error.message for error in field_errors(exc, whole, JobSpec)}
     except InvalidSpec as exc:
         return {error.pointer: error.message for error in exc.errors}
     return {}

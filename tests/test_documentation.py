@@ -14,7 +14,7 @@ from pathpatch.client import wire
 from pathpatch.results import files
 from service.app import create_app
 from service.settings import Settings
-from service.specs.limits import Limits
+from service.specs.limits import SpecLimits
 
 ROOT = Path(__file__).parent.parent
 DOCS = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").rglob("*.md")))
@@ -49,7 +49,7 @@ def codes() -> list[str]:
 
 def settings() -> list[str]:
     """Every environment variable that somebody may set."""
-    named = {f"PATHPATCH_{field.name.upper()}" for kind in (Settings, Limits) for field in fields(kind)}
+    named = {f"PATHPATCH_{field.name.upper()}" for kind in (Settings, SpecLimits) for field in fields(kind)}
     named -= {f"PATHPATCH_{name.upper()}" for name in NOT_SETTINGS}
     for file in SETTINGS_FILES:
         named |= set(re.findall(r"PATHPATCH_[A-Z_]*[A-Z]", (ROOT / file).read_text(encoding="utf-8")))

@@ -3,18 +3,24 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
-from itertools import islice, zip_longest
+from itertools import islice, takewhile, zip_longest
 
 from tokenizers import Tokenizer
 
 from api_schemas.errors import FieldError
 from api_schemas.models import ModelShape
-from service.specs.limits import Limits, knob
-from service.specs.wording import counted, shown, wrong
+from api_schemas.wording.values import counted, shown, wrong
+from service.specs.limits import SpecLimits, knob
 
 Path = tuple[str | int, ...]
 MOST_PER_KIND = 20
 """Problems of one kind that are told, such as prompts that are too long."""
+MOST_DIFFS = 5
+"""Pairs of unequal length of which is told where they differ."""
+LONGEST_DIFF = 64
+"""Tokens of a stretch that is compared token by token."""
+MOST_WRITTEN = 12
+"""Tokens that a message shows."""
 
 
 def _where_in_lists(run: str, example: int) -> Path:
@@ -40,19 +46,20 @@ def pieces(tokenizer: Tokenizer | None, ids: Sequence[int]) -> list[str]:
     return [str(token) if tokenizer is None else tokenizer.decode([token], skip_special_tokens=False) for token in ids]
 
 
-def written(texts: Sequence[str]) -> str:
+def written(tokenizer: Tokenizer | None, ids: Sequence[int]) -> str:
     """Tokens in a message."""
-    return ", ".join(shown(text) for text in texts[:12]) + (", …" if len(texts) > 12 else "")
+    texts = pieces(tokenizer, ids[:MOST_WRITTEN])
+    return ", ".join(map(shown, texts)) + (", …" if len(ids) > MOST_WRITTEN else "")
 
 
-def check_prompts(draft: Draft, shape: ModelShape, limits: Limits, tokenizer: Tokenizer | None) -> None:
+def check_prompts(draft: Draft, shape: ModelShape, limits: SpecLimits, tokenizer: Tokenizer | None) -> None:
     """Add what is wrong with the prompts: how many, how long, unequal pairs, ids beyond the vocabulary."""
     if len(draft.orig) != len(draft.new):
         message = f"new has {counted(len(draft.new), 'prompt')} and orig {len(draft.orig):,}: each orig has one new"
         draft.problems.append(wrong(("dataset", "new"), message))
     _check_total(draft, limits)
     draft.problems += islice(_too_long(draft, shape), MOST_PER_KIND)
-    draft.problems += islice(_unequal(draft, tokenizer), MOST_PER_KIND)
+    draft.problems += islice(_unequal(draft, shape, tokenizer), MOST_PER_KIND)
     draft.problems += islice(_beyond_vocabulary(draft, shape), MOST_PER_KIND)
 
 
@@ -81,11 +88,16 @@ def beyond(position: int, example: int, length: int) -> str:
     return f"position {position} does not exist in prompt {example}: it has positions 0 to {length - 1}, -1 is the last"
 
 
-def _check_total(draft: Draft, limits: Limits) -> None:
+def too_many_tokens(how_many: str, limits: SpecLimits) -> FieldError:
+    """More tokens than are allowed."""
+    allowed = f"the most is {limits.max_tokens:,} ({knob('max_tokens')}): use fewer or shorter prompts"
+    return wrong(("dataset",), f"the two runs have {how_many} in all; {allowed}")
+
+
+def _check_total(draft: Draft, limits: SpecLimits) -> None:
     total = sum(map(len, draft.orig)) + sum(map(len, draft.new))
     if total > limits.max_tokens:
-        allowed = f"the most is {limits.max_tokens:,} ({knob('max_tokens')}): use fewer or shorter prompts"
-        draft.problems.append(wrong(("dataset",), f"the two runs have {counted(total, 'token')} in all; {allowed}"))
+        draft.problems.append(too_many_tokens(counted(total, "token"), limits))
 
 
 def _too_long(draft: Draft, shape: ModelShape) -> Iterator[FieldError]:
@@ -99,21 +111,41 @@ def _too_long(draft: Draft, shape: ModelShape) -> Iterator[FieldError]:
                 break
 
 
-def _unequal(draft: Draft, tokenizer: Tokenizer | None) -> Iterator[FieldError]:
+def _unequal(draft: Draft, shape: ModelShape, tokenizer: Tokenizer | None) -> Iterator[FieldError]:
+    diffs = 0
     for example, (orig, new) in enumerate(zip(draft.orig, draft.new, strict=False)):
         if len(orig) != len(new):
             message = f"new prompt {example} has {counted(len(new), 'token')} and its orig {len(orig):,}: "
-            message += "the two must have the same number of tokens" + _first_difference(orig, new, tokenizer)
+            message += "the two must have the same number of tokens"
+            if diffs < MOST_DIFFS and max(len(orig), len(new)) <= shape.n_ctx:
+                diffs += 1
+                message += _first_difference(orig, new, tokenizer)
             yield wrong(draft.where("new", example), message)
 
 
 def _first_difference(orig: list[int], new: list[int], tokenizer: Tokenizer | None) -> str:
     """The first stretch of tokens that has another length in new, such as a name of several tokens."""
-    for _, start, stop, new_start, new_stop in SequenceMatcher(None, orig, new, autojunk=False).get_opcodes():
-        if stop - start != new_stop - new_start:
-            before, after = pieces(tokenizer, orig[start:stop]), pieces(tokenizer, new[new_start:new_stop])
-            return f". At position {start}, {written(before) or 'nothing'} became {written(after) or 'nothing'}"
-    return ""
+    start, stop, new_start, new_stop = _first_uneven(*_without_common_ends(orig, new))
+    before, after = written(tokenizer, orig[start:stop]), written(tokenizer, new[new_start:new_stop])
+    return f". At position {start}, {before or 'nothing'} became {after or 'nothing'}"
+
+
+def _without_common_ends(orig: list[int], new: list[int]) -> tuple[int, list[int], list[int]]:
+    """Where the two first differ, and what is left of each without the beginning and the end that they share."""
+    shortest = min(len(orig), len(new))
+    start = next((pos for pos in range(shortest) if orig[pos] != new[pos]), shortest)
+    shared = sum(1 for _ in takewhile(lambda back: orig[-back] == new[-back], range(1, shortest - start + 1)))
+    return start, orig[start : len(orig) - shared], new[start : len(new) - shared]
+
+
+def _first_uneven(start: int, orig: list[int], new: list[int]) -> tuple[int, int, int, int]:
+    """Bounds in orig and in new of their first stretch of another length; all that is left where that is long."""
+    if max(len(orig), len(new)) <= LONGEST_DIFF:
+        for _, *bounds in SequenceMatcher(None, orig, new, autojunk=False).get_opcodes():
+            first, last, new_first, new_last = (start + bound for bound in bounds)
+            if last - first != new_last - new_first:
+                return first, last, new_first, new_last
+    return start, start + len(orig), start, start + len(new)
 
 
 def _beyond_vocabulary(draft: Draft, shape: ModelShape) -> Iterator[FieldError]:

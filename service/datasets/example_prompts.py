@@ -8,12 +8,12 @@ from api_schemas.spec import JobSpec
 from service.datasets.draft import pieces
 from service.datasets.resolve import resolve
 from service.models.catalog import CatalogModel, ModelCatalog
-from service.specs.limits import Limits
+from service.specs.limits import SpecLimits
 
 SHOWN = 3
 
 
-def first_prompt(spec: JobSpec, catalog: ModelCatalog, limits: Limits) -> list[str] | None:
+def first_prompt(spec: JobSpec, catalog: ModelCatalog, limits: SpecLimits) -> list[str] | None:
     """Tokens of the first orig prompt, to label positions; None where none are swept, or the model is gone."""
     ends = (getattr(spec.patch, end, None) for end in ("senders", "receivers", "nodes"))
     if not any(isinstance(end, SweepOf) and end.sweep.positions is not None for end in ends):

@@ -17,8 +17,8 @@ from typing import Literal, NamedTuple
 from tokenizers import Tokenizer
 
 from api_schemas.errors import InvalidSpec
+from api_schemas.wording.values import wrong
 from service.datasets.ioi_words import NAMES, OBJECTS, PLACES, TEMPLATES
-from service.specs.wording import wrong
 
 PromptType = Literal["mixed", "ABBA", "BABA"]
 NewKind = Literal["abc", "swapped"]

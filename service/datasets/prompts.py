@@ -5,74 +5,83 @@ from itertools import islice
 
 from tokenizers import Tokenizer
 
-from api_schemas.datasets import PromptsDataset, StringsInPrompts, TokensDataset
-from service.datasets.draft import MOST_PER_KIND, Draft, check_counts, check_role_positions, pieces, written
-from service.datasets.tokenised import TokenisedText, token_ids, tokenise
-from service.specs.wording import counted, shown, wrong
+from api_schemas.datasets import PromptRole, PromptsDataset, StringsInPrompts, TokensDataset
+from api_schemas.errors import FieldError
+from api_schemas.wording.values import counted, shown, wrong
+from service.datasets.draft import MOST_PER_KIND, Draft, check_counts, check_role_positions, written
+from service.datasets.tokenised import TextReader, TokenisedText, token_ids
 
 
 def draft_tokens(dataset: TokensDataset) -> Draft:
     """Prompts given as token ids."""
-    roles = {role: _from_the_start(places, dataset.orig) for role, places in dataset.roles.items()}
+    roles = {role: _from_the_start(positions, dataset.orig) for role, positions in dataset.roles.items()}
     draft = Draft(dataset.orig, dataset.new, roles, dict(dataset.answers))
     check_counts(draft, len(dataset.orig))
     check_role_positions(draft)
     return draft
 
 
-def draft_prompts(dataset: PromptsDataset, tokenizer: Tokenizer, bos_id: int | None) -> Draft:
-    """Prompts given as text; roles by position or by text, answers by text."""
-    orig = tokenise(tokenizer, dataset.orig, bos_id)
-    new = tokenise(tokenizer, dataset.new, bos_id)
-    draft = Draft([prompt.ids for prompt in orig], [prompt.ids for prompt in new])
+def draft_prompts(dataset: PromptsDataset, reader: TextReader, longest: int) -> Draft:
+    """Prompts given as text; roles by position or by text, answers by text.
+
+    Args:
+        longest: Tokens that the model takes; roles are not looked for in longer prompts, which are refused.
+    """
+    orig = reader.read(dataset.orig)
+    draft = Draft([prompt.ids for prompt in orig], reader.ids(dataset.new))
+    searched = [prompt if len(prompt.ids) <= longest else None for prompt in orig]
     for role, given in dataset.roles.items():
         strings = given.strings if isinstance(given, StringsInPrompts) else given
-        places = [place for place in strings if isinstance(place, int)]
-        draft.roles[role] = _from_the_start(places, draft.orig)
-        if len(draft.roles[role]) != len(strings):
-            occurrence = given.occurrence if isinstance(given, StringsInPrompts) else None
-            nested = isinstance(given, StringsInPrompts)
-            draft.roles[role] = _find(draft, role, [str(words) for words in strings], occurrence, orig, nested)
+        positions = [entry for entry in strings if isinstance(entry, int)]
+        draft.roles[role] = _from_the_start(positions, draft.orig)
+        if len(positions) != len(strings):
+            draft.roles[role] = _find(draft, role, given, searched)
     for answer, words in dataset.answers.items():
-        draft.answers[answer] = _answers(draft, answer, words, tokenizer)
+        draft.answers[answer] = _answers(draft, answer, words, reader.tokenizer)
     check_counts(draft, len(orig))
     check_role_positions(draft)
     return draft
 
 
-def _from_the_start(places: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[int]:
+def _from_the_start(positions: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[int]:
     """Positions counted from 0; one that lies before its prompt stays negative, which is then a problem."""
-    found = list(places)
-    for example, (place, prompt) in enumerate(zip(places, prompts, strict=False)):
-        if -len(prompt) <= place < 0:
-            found[example] = place + len(prompt)
+    found = list(positions)
+    for example, (position, prompt) in enumerate(zip(positions, prompts, strict=False)):
+        if -len(prompt) <= position < 0:
+            found[example] = position + len(prompt)
     return found
 
 
-def _find(
-    draft: Draft, role: str, strings: list[str], occurrence: int | None, prompts: list[TokenisedText], nested: bool
-) -> list[int]:
+def _find(draft: Draft, role: str, given: PromptRole, prompts: Sequence[TokenisedText | None]) -> list[int]:
     """The position of each string in its orig prompt; 0 where something is wrong, which is then a problem."""
+    is_nested = isinstance(given, StringsInPrompts)
+    strings, occurrence = (given.strings, given.occurrence) if isinstance(given, StringsInPrompts) else (given, None)
     positions: list[int] = [0] * len(strings)
-    problems = []
-    for example, (words, prompt) in enumerate(zip(strings, prompts, strict=False)):
+    problems: list[FieldError] = []
+    for example, (entry, prompt) in enumerate(zip(strings, prompts, strict=False)):
+        if prompt is None:
+            continue
+        words = str(entry)
         found = prompt.positions_of(words)
-        if not found:
-            found = prompt.positions_of(" " + words)
-        elif not words.startswith(" ") and prompt.positions_of(" " + words):
-            spaced = prompt.positions_of(" " + words)
+        spaced = [] if found and words.startswith(" ") else prompt.positions_of(" " + words)
+        if found and spaced and len(draft.warnings) < MOST_PER_KIND:
             draft.warnings.append(
                 f"role {role}, prompt {example}: {shown(words)} was taken at position {found[0]}, where it is a token "
-                f"without a space; {shown(' ' + words)} stands at {', '.join(map(str, spaced))}"
+                f"without a space; {shown(' ' + words)} stands at {_some(spaced)}"
             )
+        found = found or spaced
         chosen = _choose(found, occurrence)
-        if chosen is None:
-            path = ("dataset", "roles", role, *(("strings",) if nested else ()), example)
-            problems.append(wrong(path, _not_found(words, example, found, occurrence)))
-        else:
+        if chosen is not None:
             positions[example] = chosen
-    draft.problems += islice(problems, MOST_PER_KIND)
+        elif len(problems) < MOST_PER_KIND:
+            path = ("dataset", "roles", role, *(("strings",) if is_nested else ()), example)
+            problems.append(wrong(path, _not_found(words, example, found, occurrence)))
+    draft.problems += problems
     return positions
+
+
+def _some(positions: list[int]) -> str:
+    return ", ".join(map(str, positions[:8]))
 
 
 def _choose(found: list[int], occurrence: int | None) -> int | None:
@@ -85,36 +94,39 @@ def _not_found(words: str, example: int, found: list[int], occurrence: int | Non
     if not found:
         hint = "a role's string must be the text of one token or of several in a row"
         return f"{shown(words)} is not in the tokens of orig prompt {example}: {hint}"
-    places = f"{counted(len(found), 'time')} in orig prompt {example}, at {', '.join(map(str, found[:8]))}"
+    where = f"{counted(len(found), 'time')} in orig prompt {example}, at {_some(found)}"
     if occurrence is None:
         hint = '{"strings": [...], "occurrence": 0} takes the first, and -1 the last'
-        return f"{shown(words)} occurs {places}, and must occur exactly once: {hint}"
-    return f"occurrence {occurrence} does not exist: {shown(words)} occurs {places}"
+        return f"{shown(words)} occurs {where}, and must occur exactly once: {hint}"
+    return f"occurrence {occurrence} does not exist: {shown(words)} occurs {where}"
 
 
 def _answers(draft: Draft, answer: str, words: list[str], tokenizer: Tokenizer) -> list[int]:
     """The token of each string; 0 where it is not one token, which is then a problem."""
-    tokens: list[int] = []
-    problems = []
-    for example, text in enumerate(words):
-        ids = token_ids(tokenizer, text)
-        if len(ids) != 1:
-            problems.append(wrong(("dataset", "answers", answer, example), several_tokens(tokenizer, text)))
-        tokens.append(ids[0] if len(ids) == 1 else 0)
-    draft.problems += problems[:MOST_PER_KIND]
-    unspaced = next((text for text in words if text[0].isalpha() and len(token_ids(tokenizer, " " + text)) == 1), None)
+    ids = [token_ids(tokenizer, text) for text in words]
+    wrong_ones = (example for example, own in enumerate(ids) if len(own) != 1)
+    problems = [
+        wrong(("dataset", "answers", answer, example), several_tokens(tokenizer, words[example]))
+        for example in islice(wrong_ones, MOST_PER_KIND)
+    ]
+    draft.problems += problems
+    unspaced = next((text for text in words if text[0].isalpha() and _is_token(tokenizer, " " + text)), None)
     if unspaced is not None and not problems:
         draft.warnings.append(
             f"answer {answer}: {shown(unspaced)} is the token without a leading space; "
             f"within a sentence {shown(' ' + unspaced)} is what follows"
         )
-    return tokens
+    return [own[0] if len(own) == 1 else 0 for own in ids]
+
+
+def _is_token(tokenizer: Tokenizer, text: str) -> bool:
+    return len(token_ids(tokenizer, text)) == 1
 
 
 def several_tokens(tokenizer: Tokenizer, text: str) -> str:
     """Why a text cannot be an answer."""
     ids = token_ids(tokenizer, text)
-    message = f"{shown(text)} is {counted(len(ids), 'token')} ({written(pieces(tokenizer, ids))})"
-    if not text.startswith(" ") and len(token_ids(tokenizer, " " + text)) == 1:
+    message = f"{shown(text)} is {counted(len(ids), 'token')} ({written(tokenizer, ids)})"
+    if not text.startswith(" ") and _is_token(tokenizer, " " + text):
         return f"{message}: an answer is a single token, such as {shown(' ' + text)} with a leading space"
     return f"{message}: an answer is a single token of this model"

@@ -1,6 +1,6 @@
 """From a spec's dataset to integers: token ids, positions and answers, complete before anything is queued."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,20 +14,24 @@ from api_schemas.datasets import (
     TemplatesDataset,
     TokensDataset,
 )
-from api_schemas.errors import InvalidSpec
-from service.datasets.draft import Draft, Path, check_prompts
+from api_schemas.errors import FieldError, InvalidSpec
+from api_schemas.wording.values import counted, first_errors, wrong
+from service.datasets.draft import Draft, Path, check_prompts, too_many_tokens
 from service.datasets.ioi import IoiPrompts, draw_ioi
 from service.datasets.prompts import draft_prompts, draft_tokens
+from service.datasets.template_text import Template
 from service.datasets.templates import draft_templates
+from service.datasets.tokenised import TextReader, TooManyTokens
 from service.models.catalog import CatalogModel
-from service.specs.limits import Limits, knob
-from service.specs.wording import counted, wrong
+from service.specs.limits import SpecLimits, knob
 
 LAST_ROLE = "end"
 """Every dataset has this role: the last token of each prompt, unless the dataset says otherwise."""
 
-MOST_REMEMBERED = 2000
-"""Examples of a draw that is remembered, for memory's sake."""
+LEAST_REMEMBERED, MOST_REMEMBERED = 100, 2000
+"""Examples of a draw that is remembered: it takes a while, and not too much memory."""
+LONGEST_IOI = 200
+"""Characters of the longest IOI prompt, or more."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Resolution:
     warnings: list[str]
 
 
-def resolve_dataset(dataset: Dataset, model: CatalogModel, limits: Limits) -> ResolvedDataset:
+def resolve_dataset(dataset: Dataset, model: CatalogModel, limits: SpecLimits) -> ResolvedDataset:
     """Token ids, roles and answers, with ``swap`` applied.
 
     Raises:
@@ -47,7 +51,7 @@ def resolve_dataset(dataset: Dataset, model: CatalogModel, limits: Limits) -> Re
     return resolve(dataset, model, limits).dataset
 
 
-def resolve(dataset: Dataset, model: CatalogModel, limits: Limits) -> Resolution:
+def resolve(dataset: Dataset, model: CatalogModel, limits: SpecLimits) -> Resolution:
     """The same, with warnings.
 
     With ``swap`` the two runs change places and nothing else does: roles stay the positions, and answers stay the
@@ -57,12 +61,17 @@ def resolve(dataset: Dataset, model: CatalogModel, limits: Limits) -> Resolution
     Raises:
         InvalidSpec: Carries everything that is wrong with the dataset.
     """
-    _check_examples(dataset, limits)
-    draft = _draft(dataset, model)
+    if too_large := list(_too_large(dataset, limits)):
+        raise InvalidSpec(too_large)
+    try:
+        draft = _draft(dataset, model, 2 * limits.max_tokens)
+    except TooManyTokens:
+        how_many = f"more than {counted(2 * limits.max_tokens, 'token')}"
+        raise InvalidSpec([too_many_tokens(how_many, limits)]) from None
     if draft.orig or draft.new:
         check_prompts(draft, model.shape, limits, None if isinstance(dataset, TokensDataset) else model.tokenizer)
     if draft.problems:
-        raise InvalidSpec(draft.problems)
+        raise InvalidSpec(first_errors(draft.problems))
     roles = {**draft.roles}
     roles.setdefault(LAST_ROLE, [len(prompt) - 1 for prompt in draft.orig])
     orig, new = (draft.new, draft.orig) if dataset.swap else (draft.orig, draft.new)
@@ -74,17 +83,41 @@ def example_count(dataset: Dataset) -> int:
     return dataset.examples if isinstance(dataset, IoiDataset | TemplatesDataset) else len(dataset.orig)
 
 
-def _check_examples(dataset: Dataset, limits: Limits) -> None:
-    count = example_count(dataset)
-    if count > limits.max_examples:
-        is_drawn = isinstance(dataset, IoiDataset | TemplatesDataset)
+def longest_prompt(dataset: Dataset) -> int:
+    """Characters of the longest prompt there can be, tokens where it is given as such; counted, and not built."""
+    if isinstance(dataset, IoiDataset):
+        return LONGEST_IOI
+    if isinstance(dataset, PromptsDataset | TokensDataset):
+        return max(max(map(len, dataset.orig)), max(map(len, dataset.new)))
+    fillers = {slot: max(map(len, words)) for slot, words in dataset.slots.items()}
+    return max(Template.parse(text).longest(fillers) for text in dataset.templates)
+
+
+def _too_large(dataset: Dataset, limits: SpecLimits) -> Iterator[FieldError]:
+    """What would take too much memory, told before anything is made."""
+    examples = example_count(dataset)
+    is_drawn = isinstance(dataset, IoiDataset | TemplatesDataset)
+    if examples > limits.max_examples:
         allowed = f"at most {limits.max_examples:,} are allowed ({knob('max_examples')})"
-        raise InvalidSpec(
-            [wrong(("dataset", "examples" if is_drawn else "orig"), f"{counted(count, 'example')}: {allowed}")]
-        )
+        yield wrong(("dataset", "examples" if is_drawn else "orig"), f"{counted(examples, 'example')}: {allowed}")
+        return
+    most = f"the most is {limits.max_characters:,} ({knob('max_characters')})"
+    if isinstance(dataset, PromptsDataset):
+        given = sum(map(len, dataset.orig)) + sum(map(len, dataset.new))
+        if given > limits.max_characters:
+            yield wrong(("dataset",), f"the prompts have {given:,} characters in all: {most}")
+    if isinstance(dataset, TemplatesDataset):
+        longest = longest_prompt(dataset)
+        if 2 * examples * longest > limits.max_characters:
+            what = f"a prompt can have {longest:,} characters, and both runs of {counted(examples, 'example')}"
+            yield wrong(("dataset", "templates"), f"{what} {2 * examples * longest:,}: {most}")
+        names = len(dataset.roles) + len(dataset.answers)
+        if names * examples > limits.max_tokens:
+            what = f"{names:,} roles and answers of {counted(examples, 'example')} are {names * examples:,} numbers"
+            yield wrong(("dataset", "roles"), f"{what}: the most is {limits.max_tokens:,} ({knob('max_tokens')})")
 
 
-def _draft(dataset: Dataset, model: CatalogModel) -> Draft:
+def _draft(dataset: Dataset, model: CatalogModel, most_tokens: int) -> Draft:
     if isinstance(dataset, TokensDataset):
         return draft_tokens(dataset)
     if model.tokenizer is None:
@@ -98,12 +131,13 @@ def _draft(dataset: Dataset, model: CatalogModel) -> Draft:
     if isinstance(dataset, IoiDataset):
         return _draft_ioi(dataset, model.tokenizer, bos_id)
     if isinstance(dataset, PromptsDataset):
-        return draft_prompts(dataset, model.tokenizer, bos_id)
-    return draft_templates(dataset, model.tokenizer, bos_id)
+        return draft_prompts(dataset, TextReader(model.tokenizer, bos_id, most_tokens), model.shape.n_ctx)
+    return draft_templates(dataset, TextReader(model.tokenizer, bos_id, most_tokens))
 
 
 def _draft_ioi(dataset: IoiDataset, tokenizer: Tokenizer, bos_id: int | None) -> Draft:
-    draw = _draw_ioi if dataset.examples <= MOST_REMEMBERED else _draw_ioi.__wrapped__
+    is_remembered = LEAST_REMEMBERED <= dataset.examples <= MOST_REMEMBERED
+    draw = _draw_ioi if is_remembered else _draw_ioi.__wrapped__
     drawn = draw(tokenizer, dataset, bos_id)
     where: Callable[[str, int], Path] = lambda run, example: ("dataset", "kind")  # noqa: E731
     return Draft(drawn.orig, drawn.new, drawn.roles, drawn.answers, where=where)
@@ -113,3 +147,8 @@ def _draft_ioi(dataset: IoiDataset, tokenizer: Tokenizer, bos_id: int | None) ->
 def _draw_ioi(tokenizer: Tokenizer, dataset: IoiDataset, bos_id: int | None) -> IoiPrompts:
     """The last few draws are remembered: many specs differ in the patch alone."""
     return draw_ioi(tokenizer, dataset.examples, dataset.seed, dataset.prompt_type, dataset.new, bos_id)
+
+
+def forget_draws() -> None:
+    """Draw again what was drawn before: what one key has drawn must not be seen in the time that another's takes."""
+    _draw_ioi.cache_clear()

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 _SLOT = re.compile(r"\[([^\[\]]+)\]")
 
@@ -13,7 +14,7 @@ class FilledTemplate:
 
     text: str
     ends: dict[str, list[int]]
-    """For each slot, the character after the filler at each of its places."""
+    """For each slot, the character after each of its fillers."""
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,22 @@ class Template:
         parts = _SLOT.split(template)
         return cls(parts[::2], parts[1::2])
 
-    def has_space_before(self, slot: str) -> bool:
-        """Whether some place of the slot follows a space."""
-        return any(text[-1:].isspace() for text, own in zip(self.texts, self.slots, strict=False) if own == slot)
+    @cached_property
+    def slots_after_spaces(self) -> set[str]:
+        """The slots of which some occurrence follows a space."""
+        return {slot for text, slot in zip(self.texts, self.slots, strict=False) if text[-1:].isspace()}
+
+    def longest(self, fillers: Mapping[str, int]) -> int:
+        """Characters when filled, given the longest filler of each slot."""
+        return sum(map(len, self.texts)) + sum(fillers.get(slot, 0) for slot in self.slots)
 
     def fill(self, fillers: Mapping[str, str]) -> FilledTemplate:
-        """Put each slot's filler at all of its places."""
-        text = self.texts[0]
+        """Put each slot's filler at all of its occurrences."""
+        parts, length = [self.texts[0]], len(self.texts[0])
         ends: dict[str, list[int]] = {}
         for slot, after in zip(self.slots, self.texts[1:], strict=True):
-            text += fillers[slot]
-            ends.setdefault(slot, []).append(len(text))
-            text += after
-        return FilledTemplate(text, ends)
+            length += len(fillers[slot])
+            ends.setdefault(slot, []).append(length)
+            length += len(after)
+            parts += (fillers[slot], after)
+        return FilledTemplate("".join(parts), ends)

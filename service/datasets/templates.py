@@ -2,212 +2,185 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from random import Random
+from functools import cache
+from itertools import chain, islice
 
 from tokenizers import Tokenizer
 
 from api_schemas.datasets import SlotOccurrence, TemplatesDataset
 from api_schemas.errors import FieldError
-from service.datasets.draft import MOST_PER_KIND, Draft, Path, pieces, written
+from api_schemas.wording.values import Suggestions, counted, first_errors, shown, wrong
+from service.datasets.draft import MOST_PER_KIND, Draft, Path, written
+from service.datasets.draws import REDRAW, Draw, Slots
 from service.datasets.prompts import several_tokens
 from service.datasets.template_text import Template
-from service.datasets.tokenised import TokenisedText, token_ids, tokenise
-from service.specs.wording import among, counted, shown, wrong
-
-REDRAW = "redraw"
+from service.datasets.tokenised import TextReader, TokenisedText, lengths, token_ids
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    """One example: its template and the fillers of both runs."""
-
-    template: int
-    orig: Mapping[str, str]
-    new: Mapping[str, str]
-
-
-def draft_templates(dataset: TemplatesDataset, tokenizer: Tokenizer, bos_id: int | None) -> Draft:
+def draft_templates(dataset: TemplatesDataset, reader: TextReader) -> Draft:
     """Draw the prompts.
 
     Each example has a random generator of its own, so a longer draw begins with the shorter one of the same seed.
     """
     templates = [Template.parse(text) for text in dataset.templates]
-    problems = [*_wrong_names(dataset, templates), *_too_few_fillers(dataset)]
-    problems = problems or [*_wrong_fillers(dataset, tokenizer), *_wrong_roles(dataset, templates)]
+    slots = Slots.of(dataset)
+    problems = first_errors(chain(_wrong_names(dataset, templates), _too_few_fillers(slots)))
+    problems = problems or first_errors(
+        chain(_wrong_fillers(dataset, reader.tokenizer), _wrong_roles(dataset, templates))
+    )
     if problems:
         return Draft([], [], problems=problems)
-    lists = {slot: frozenset(fillers) for slot, fillers in dataset.slots.items()}
-    drawn = [_draw(dataset, lists, example) for example in range(dataset.examples)]
-    return _tokenised(dataset, templates, drawn, tokenizer, bos_id)
+    return _tokenised(dataset, templates, [slots.draw(example) for example in range(dataset.examples)], reader)
 
 
-def _tokenised(
-    dataset: TemplatesDataset, templates: list[Template], drawn: list[_Drawn], tokenizer: Tokenizer, bos_id: int | None
-) -> Draft:
-    filled = [templates[one.template].fill(one.orig) for one in drawn]
-    orig = tokenise(tokenizer, [prompt.text for prompt in filled], bos_id)
-    new = tokenise(tokenizer, [templates[one.template].fill(one.new).text for one in drawn], bos_id)
+def _tokenised(dataset: TemplatesDataset, templates: list[Template], draws: list[Draw], reader: TextReader) -> Draft:
+    filled = [templates[draw.template].fill(draw.orig) for draw in draws]
+    orig = reader.read([prompt.text for prompt in filled])
+    new = reader.ids([templates[draw.template].fill(draw.new).text for draw in draws])
 
     def where(run: str, example: int) -> Path:
-        return "dataset", "templates", drawn[example].template
+        return "dataset", "templates", draws[example].template
 
-    draft = Draft([prompt.ids for prompt in orig], [prompt.ids for prompt in new], where=where)
-    for role, place in dataset.roles.items():
-        draft.roles[role] = [
-            _position(draft, role, place, prompt, one.ends, where("orig", example))
-            for example, (prompt, one) in enumerate(zip(orig, filled, strict=True))
-        ]
+    draft = Draft([prompt.ids for prompt in orig], new, where=where)
+    problems: dict[FieldError, None] = {}
+    for role, given in dataset.roles.items():
+        draft.roles[role] = []
+        for example, (prompt, one) in enumerate(zip(orig, filled, strict=True)):
+            found = _position(role, given, prompt, one.ends, where("orig", example))
+            draft.roles[role].append(found if isinstance(found, int) else 0)
+            if isinstance(found, FieldError) and len(problems) < MOST_PER_KIND:
+                problems[found] = None
     for answer, slot in dataset.answers.items():
-        by_filler = {filler: token_ids(tokenizer, _spaced(filler))[0] for filler in dataset.slots[slot]}
-        draft.answers[answer] = [by_filler[one.orig[slot]] for one in drawn]
-    draft.problems = list(dict.fromkeys(draft.problems))[:MOST_PER_KIND]
+        by_filler = {filler: token_ids(reader.tokenizer, _spaced(filler))[0] for filler in dataset.slots[slot]}
+        draft.answers[answer] = [by_filler[draw.orig[slot]] for draw in draws]
+    draft.problems = list(problems)
     draft.warnings += _double_spaces(dataset, templates)
     return draft
 
 
 def _double_spaces(dataset: TemplatesDataset, templates: list[Template]) -> Iterator[str]:
     """Fillers that bring the space that their template already has."""
+    spaced_in = {slot: index for index, one in reversed([*enumerate(templates)]) for slot in one.slots_after_spaces}
     for slot, fillers in dataset.slots.items():
         spaced = next((filler for filler in fillers if filler[:1].isspace()), None)
-        places = (index for index, template in enumerate(templates) if template.has_space_before(slot))
-        if spaced is not None and (index := next(places, None)) is not None:
-            begins = (
-                f"filler {shown(spaced)} of slot {slot} begins with a space, and so does its place in template {index}"
-            )
-            yield f"{begins}: the prompt has two spaces there; leave the filler's out"
+        if spaced is not None and slot in spaced_in:
+            begins = f"filler {shown(spaced)} of slot {slot} begins with a space"
+            above = f"and so does its place in template {spaced_in[slot]}"
+            yield f"{begins}, {above}: the prompt has two spaces there; leave the filler's out"
 
 
 def _position(
-    draft: Draft,
-    role: str,
-    place: str | int | SlotOccurrence,
-    prompt: TokenisedText,
-    ends: Mapping[str, list[int]],
-    where: Path,
-) -> int:
-    """A role's position; 0 where there is none, which is then a problem."""
+    role: str, given: str | int | SlotOccurrence, prompt: TokenisedText, ends: Mapping[str, list[int]], where: Path
+) -> int | FieldError:
+    """A role's position in one prompt, or why it has none."""
     length = len(prompt.ids)
-    if isinstance(place, int):
-        position = place + length if place < 0 else place
+    if isinstance(given, int):
+        position = given + length if given < 0 else given
     else:
-        place = place if isinstance(place, SlotOccurrence) else SlotOccurrence(slot=place)
-        at_slot = prompt.token_ending_at(ends[place.slot][place.occurrence])
+        given = given if isinstance(given, SlotOccurrence) else SlotOccurrence(slot=given)
+        at_slot = prompt.token_ending_at(ends[given.slot][given.occurrence])
         if at_slot is None:
-            message = f"slot {place.slot} does not end where a token of {shown(prompt.text)} ends, as role {role} needs"
-            draft.problems.append(wrong(where, message))
-            return 0
-        position = at_slot + place.offset
+            message = f"slot {given.slot} does not end where a token of {shown(prompt.text)} ends, as role {role} needs"
+            return wrong(where, message)
+        position = at_slot + given.offset
     if not 0 <= position < length:
         message = f"position {position} does not exist in {shown(prompt.text)}, which has positions 0 to {length - 1}"
-        draft.problems.append(wrong(("dataset", "roles", role), message))
-        return 0
+        return wrong(("dataset", "roles", role), message)
     return position
-
-
-def _draw(dataset: TemplatesDataset, lists: Mapping[str, frozenset[str]], example: int) -> _Drawn:
-    """Slots are drawn in alphabetical order, so that the order of a JSON object's keys changes nothing."""
-    random = Random(f"{dataset.seed}:{example}")  # a string seed: the same on every machine and hash seed
-    template = random.randrange(len(dataset.templates))
-    orig: dict[str, str] = {}
-    for slot in sorted(dataset.slots):
-        taken = {orig[other] for other in orig if lists[other] == lists[slot]}
-        orig[slot] = _pick(random, dataset.slots[slot], taken)
-    new = orig | {slot: orig[rule] for slot, rule in dataset.new.items() if rule != REDRAW}
-    for slot in sorted(dataset.new):
-        if dataset.new[slot] == REDRAW:
-            new[slot] = _pick(random, dataset.slots[slot], {*orig.values(), *new.values()})
-    return _Drawn(template, orig, new)
-
-
-def _pick(random: Random, fillers: list[str], taken: set[str]) -> str:
-    left = [filler for filler in dict.fromkeys(fillers) if filler not in taken]
-    return left[random.randrange(len(left))]
 
 
 def _wrong_names(dataset: TemplatesDataset, templates: list[Template]) -> Iterator[FieldError]:
     """Slots that are named and not given."""
-    known = list(dataset.slots)
+    suggestions = Suggestions()
+    for path, slot, others in _named(dataset, templates):
+        if slot not in dataset.slots and slot not in others:
+            known = [*dataset.slots, *others]
+            yield wrong(path, suggestions.among(f"there is no slot {shown(slot)}", slot, known, "the slots are"))
+
+
+def _named(dataset: TemplatesDataset, templates: list[Template]) -> Iterator[tuple[Path, str, list[str]]]:
+    """Every slot that is named, with its path, and what may stand there besides."""
     for index, template in enumerate(templates):
-        for slot in dict.fromkeys(template.slots):
-            yield from _unknown_slot(("dataset", "templates", index), slot, known)
+        yield from ((("dataset", "templates", index), slot, []) for slot in dict.fromkeys(template.slots))
     for slot, rule in dataset.new.items():
-        yield from _unknown_slot(("dataset", "new", slot), slot, known)
-        if rule != REDRAW:
-            yield from _unknown_slot(("dataset", "new", slot), rule, [*known, REDRAW])
+        yield ("dataset", "new", slot), slot, []
+        yield ("dataset", "new", slot), rule, [REDRAW]
     for answer, slot in dataset.answers.items():
-        yield from _unknown_slot(("dataset", "answers", answer), slot, known)
-    for role, place in dataset.roles.items():
-        if isinstance(place, str):
-            yield from _unknown_slot(("dataset", "roles", role), place, known)
-        elif isinstance(place, SlotOccurrence):
-            yield from _unknown_slot(("dataset", "roles", role, "slot"), place.slot, known)
+        yield ("dataset", "answers", answer), slot, []
+    for role, given in dataset.roles.items():
+        if isinstance(given, str):
+            yield ("dataset", "roles", role), given, []
+        elif isinstance(given, SlotOccurrence):
+            yield ("dataset", "roles", role, "slot"), given.slot, []
 
 
-def _unknown_slot(path: Path, slot: str, known: list[str]) -> Iterator[FieldError]:
-    if slot not in known:
-        yield wrong(path, among(f"there is no slot {shown(slot)}", slot, known, "the slots are"))
-
-
-def _too_few_fillers(dataset: TemplatesDataset) -> Iterator[FieldError]:
+def _too_few_fillers(slots: Slots) -> Iterator[FieldError]:
     """Slots whose list is too short to draw without repeating."""
-    fillers = {slot: set(words) for slot, words in dataset.slots.items()}
-    redrawn = [slot for slot in dataset.new if dataset.new[slot] == REDRAW and slot in fillers]
-    for slot, own in fillers.items():
-        needed = sum(other == own for other in fillers.values())
-        if slot in redrawn:
-            needed = sum(not own.isdisjoint(other) for other in fillers.values())
-            needed += sum(not own.isdisjoint(fillers[other]) for other in redrawn)
-        if len(own) < needed:
+    for slot, needed in slots.needed().items():
+        if len(slots.fillers[slot]) < needed:
             why = "one for each slot that shares them, and one more for each of these that is redrawn in new"
-            message = f"slot {slot} has {counted(len(own), 'different filler')} and needs {needed}: {why}"
-            yield wrong(("dataset", "slots", slot), message)
+            have = counted(len(slots.fillers[slot]), "different filler")
+            yield wrong(("dataset", "slots", slot), f"slot {slot} has {have} and needs {needed}: {why}")
 
 
 def _wrong_fillers(dataset: TemplatesDataset, tokenizer: Tokenizer) -> Iterator[FieldError]:
     """Fillers of several tokens where one is needed, or of another length than those they are exchanged for."""
+
+    @cache
+    def lengths_of(slot: str) -> list[int]:
+        return lengths(tokenizer, [_spaced(filler) for filler in dataset.slots[slot]])
+
+    @cache
+    def long_ones(slot: str) -> list[int]:
+        return [index for index, length in enumerate(lengths_of(slot)) if length != 1][:MOST_PER_KIND]
+
     for answer, slot in dataset.answers.items():
-        for index, filler in enumerate(dataset.slots[slot]):
-            if len(token_ids(tokenizer, _spaced(filler))) != 1:
-                message = f"{several_tokens(tokenizer, _spaced(filler))}, and slot {slot} is the answer {answer}"
-                yield wrong(("dataset", "slots", slot, index), message)
-    for slot, rule in dataset.new.items():
-        if {slot, rule}.isdisjoint(dataset.answers.values()):
-            yield from _uneven_fillers(
-                dataset, list(dict.fromkeys([slot, slot if rule == REDRAW else rule])), tokenizer
-            )
-
-
-def _uneven_fillers(dataset: TemplatesDataset, slots: list[str], tokenizer: Tokenizer) -> Iterator[FieldError]:
-    counts = {
-        (slot, index): len(token_ids(tokenizer, _spaced(filler)))
-        for slot in slots
-        for index, filler in enumerate(dataset.slots[slot])
-    }
-    usual = Counter(counts.values()).most_common(1)[0][0]
-    for (slot, index), count in counts.items():
-        if count != usual:
+        for index in long_ones(slot):
             filler = _spaced(dataset.slots[slot][index])
-            parts = written(pieces(tokenizer, token_ids(tokenizer, filler)))
-            why = f"orig and new must have equal length, and slot {slot} changes"
-            message = f"{shown(filler)} is {counted(count, 'token')} ({parts}) and other fillers are {usual}: {why}"
+            message = f"{several_tokens(tokenizer, filler)}, and slot {slot} is the answer {answer}"
             yield wrong(("dataset", "slots", slot, index), message)
+    counts = cache(lambda slot: Counter(lengths_of(slot)))
+    answered = set(dataset.answers.values())
+    for slot, rule in dataset.new.items():
+        exchanged = list(dict.fromkeys([slot, slot if rule == REDRAW else rule]))
+        usual = sum(map(counts, exchanged), Counter()).most_common()
+        if len(usual) > 1 and answered.isdisjoint((slot, rule)):
+            uneven = (
+                (one, index, length)
+                for one in exchanged
+                for index, length in enumerate(lengths_of(one))
+                if length != usual[0][0]
+            )
+            for one, index, length in islice(uneven, MOST_PER_KIND):
+                filler = _spaced(dataset.slots[one][index])
+                parts = written(tokenizer, token_ids(tokenizer, filler))
+                why = f"orig and new must have equal length, and slot {one} changes"
+                message = f"{shown(filler)} is {counted(length, 'token')} ({parts}) and other fillers are {usual[0][0]}"
+                yield wrong(("dataset", "slots", one, index), f"{message}: {why}")
 
 
 def _wrong_roles(dataset: TemplatesDataset, templates: list[Template]) -> Iterator[FieldError]:
-    """Roles at a slot, or a place of it, that some template does not have."""
-    for role, place in dataset.roles.items():
-        if isinstance(place, int):
+    """Roles at a slot, or an occurrence of it, that some template does not have."""
+    counts = [Counter(template.slots) for template in templates]
+    fewest = _fewest(counts)
+    for role, given in dataset.roles.items():
+        if isinstance(given, int):
             continue
-        slot, occurrence = (place, 0) if isinstance(place, str) else (place.slot, place.occurrence)
-        for index, template in enumerate(templates):
-            count = template.slots.count(slot)
-            if not -count <= occurrence < count:
-                message = (
-                    f"occurrence {occurrence} of slot {slot} does not exist in template {index}, which has {count}"
-                )
-                yield wrong(("dataset", "roles", role), message)
-                break
+        slot, occurrence = (given, 0) if isinstance(given, str) else (given.slot, given.occurrence)
+        if not -fewest[slot] <= occurrence < fewest[slot]:
+            index = next(index for index, count in enumerate(counts) if not -count[slot] <= occurrence < count[slot])
+            lacks = f"does not exist in template {index}, which has {counts[index][slot]}"
+            yield wrong(("dataset", "roles", role), f"occurrence {occurrence} of slot {slot} {lacks}")
+
+
+def _fewest(counts: list[Counter[str]]) -> Counter[str]:
+    """How often each slot occurs in the template that has it least; slots that some template lacks are left out."""
+    fewest, templates = Counter[str](), Counter[str]()
+    for count in counts:
+        for slot, number in count.items():
+            fewest[slot] = min(number, fewest.get(slot, number))
+            templates[slot] += 1
+    return Counter({slot: number for slot, number in fewest.items() if templates[slot] == len(counts)})
 
 
 def _spaced(filler: str) -> str:

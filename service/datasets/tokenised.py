@@ -1,9 +1,19 @@
-"""Text as a model's tokenizer reads it, with the place of every token in the text."""
+"""Text as a model's tokenizer reads it, with the characters of every token."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
 
 from tokenizers import Tokenizer
+
+AT_ONCE = 256
+"""Texts that are tokenised together: what the tokenizer says of a token takes a hundred bytes."""
+
+
+class TooManyTokens(Exception):
+    """The texts have more tokens than may be read."""
 
 
 @dataclass(frozen=True)
@@ -15,35 +25,75 @@ class TokenisedText:
     spans: list[tuple[int, int]]
     """First character and the one after the last, per token. A prepended BOS token has no characters."""
 
+    @cached_property
+    def _ends(self) -> dict[int, int]:
+        """Character after a token -> the position of the last token that ends there."""
+        return {end: pos for pos, (_, end) in enumerate(self.spans) if end > 0}
+
+    @cached_property
+    def _starts(self) -> set[int]:
+        return {0} | self._ends.keys() | {start for start, _ in self.spans}
+
     def positions_of(self, words: str) -> list[int]:
         """Where ``words`` is the text of a token, or of a run of them: the position of the run's last token."""
-        ends = {end: pos for pos, (_, end) in enumerate(self.spans) if end > 0}
-        starts = {0} | ends.keys() | {start for start, _ in self.spans}
         found: list[int] = []
         start = self.text.find(words)
         while start >= 0:
             end = start + len(words)
-            if start in starts and end in ends:
-                found.append(ends[end])
+            if start in self._starts and end in self._ends:
+                found.append(self._ends[end])
             start = self.text.find(words, start + 1)
         return found
 
     def token_ending_at(self, end: int) -> int | None:
         """Position of the last token that ends right before this character; None where a token goes on over it."""
-        return next((pos for pos in reversed(range(len(self.spans))) if self.spans[pos][1] == end), None)
+        return self._ends.get(end)
 
 
-def tokenise(tokenizer: Tokenizer, texts: Sequence[str], bos_id: int | None) -> list[TokenisedText]:
-    """The tokens of each text, after a BOS token where one is given."""
-    bos, bos_span = ([], []) if bos_id is None else ([bos_id], [(0, 0)])
-    encodings = tokenizer.encode_batch(list(texts), add_special_tokens=False)
-    return [
-        TokenisedText(text, bos + encoding.ids, bos_span + encoding.offsets)
-        for text, encoding in zip(texts, encodings, strict=True)
-    ]
+@dataclass
+class TextReader:
+    """Reads texts with a model's tokenizer, each after a BOS token if there is one, until they have too many tokens."""
+
+    tokenizer: Tokenizer
+    bos_id: int | None
+    most_tokens: int
+    count: int = 0
+    """Tokens read so far."""
+
+    def read(self, texts: Sequence[str]) -> list[TokenisedText]:
+        """The tokens of each text.
+
+        Raises:
+            TooManyTokens: There are more than ``most_tokens`` in all.
+        """
+        bos, span = self._bos, [(0, 0)] * len(self._bos)
+        found = self._encodings(texts)
+        return [TokenisedText(text, bos + encoding.ids, span + encoding.offsets) for text, encoding in found]
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Their ids alone, which take less memory."""
+        return [self._bos + encoding.ids for _, encoding in self._encodings(texts)]
+
+    @property
+    def _bos(self) -> list[int]:
+        return [] if self.bos_id is None else [self.bos_id]
+
+    def _encodings(self, texts: Sequence[str]) -> Iterator[tuple[str, Any]]:
+        for start, stop in pairwise([*range(0, len(texts), AT_ONCE), len(texts)]):
+            some = list(texts[start:stop])
+            for text, encoding in zip(some, self.tokenizer.encode_batch(some, add_special_tokens=False), strict=True):
+                self.count += len(encoding)
+                yield text, encoding
+            if self.count > self.most_tokens:
+                raise TooManyTokens
 
 
 def token_ids(tokenizer: Tokenizer, text: str) -> list[int]:
     """The tokens of one text."""
     ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
     return ids
+
+
+def lengths(tokenizer: Tokenizer, texts: Sequence[str]) -> list[int]:
+    """How many tokens each text has."""
+    return [len(token_ids(tokenizer, text)) for text in texts]

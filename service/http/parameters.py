@@ -8,8 +8,8 @@ from fastapi import Depends, Header, Path, Query, Request
 from fastapi.routing import APIRoute
 
 from api_schemas.errors import FieldError, InvalidParameter, UnknownBatch, UnknownJob
+from api_schemas.wording.values import shown
 from service.results import drawing, formats
-from service.specs.wording import shown
 
 JOB_ID = re.compile(r"job_[0-9A-Z]{26}", re.ASCII)
 BATCH_ID = re.compile(r"batch_[0-9A-Z]{26}", re.ASCII)

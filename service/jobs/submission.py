@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.errors import InvalidSpec, ModelUnavailable, UnknownModel
 from api_schemas.spec import JobSpec
+from api_schemas.wording.values import wrong
 from job_store import submission
 from job_store.digest import spec_sha256
 from job_store.ids import new_job_id
@@ -21,7 +22,6 @@ from service.parts import Parts
 from service.specs.limits import knob
 from service.specs.parsing import each
 from service.specs.validation import CheckedSpec, check_job, normalised
-from service.specs.wording import wrong
 
 Arguments = ParamSpec("Arguments")
 Value = TypeVar("Value")

@@ -10,6 +10,8 @@ from pydantic import ValidationError
 from api_schemas.accounts import CreatedKey, KeyInfo, Me, NewKey
 from api_schemas.errors import InvalidParameter, NotFound
 from api_schemas.jobs import ListOf
+from api_schemas.wording.sentences import field_errors
+from api_schemas.wording.values import listed
 from job_store import keys
 from job_store.records import Limits
 from service.accounts.keys import Admin, ReaderOrSubmitter
@@ -18,8 +20,6 @@ from service.http.answers import json_answer
 from service.http.bodies import json_body
 from service.http.representations import key_document, page, timestamp
 from service.parts import Parts, PartsOf
-from service.specs.field_errors import field_errors
-from service.specs.wording import listed
 
 router = APIRouter(tags=["keys"])
 

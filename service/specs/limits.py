@@ -12,11 +12,13 @@ def knob(limit: str) -> str:
 
 
 @dataclass(frozen=True)
-class Limits:
+class SpecLimits:
     """Limits of one service; every one is named in the error that it causes, with its variable."""
 
     max_examples: int = 10_000
     """Prompts of one run."""
+    max_characters: int = 10_000_000
+    """Characters of all prompts of both runs, at most: those of a template with its longest fillers."""
     max_tokens: int = 2_000_000
     """Tokens of all prompts of both runs."""
     max_batch_tokens: int = 10_000_000
@@ -33,7 +35,7 @@ class Limits:
     """Shards of one job."""
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> "Limits":
+    def from_environment(cls, environment: Mapping[str, str]) -> "SpecLimits":
         """The defaults, changed by ``PATHPATCH_MAX_...``.
 
         Raises:

@@ -8,33 +8,66 @@ from pydantic import ValidationError
 
 from api_schemas.errors import FieldError, InvalidSpec
 from api_schemas.spec import JobSpec
-from service.specs.field_errors import field_errors, refuse_long_lists
-from service.specs.limits import Limits
-from service.specs.wording import wrong
+from api_schemas.wording.sentences import field_errors
+from api_schemas.wording.values import MOST_ERRORS, counted, wrong
+from service.specs.limits import SpecLimits, knob
 
 MOST_JOBS_PER_BATCH = 1000
 MOST_ERRORS_PER_BATCH = 1000
 """After so many no further spec is looked at."""
 
+LONGEST_OTHER_LIST = 10_000
+"""Lists that are not one entry per example, such as a prompt's tokens or a layer's neurons, are shorter than this."""
+LONGEST_STRING = 1_000_000
+"""Characters of a prompt or a name."""
+MOST_FIELDS = 1000
+"""Entries of an object, such as a dataset's roles."""
+NESTED = frozenset({dict, list, str})
+
 Entry = TypeVar("Entry")
 Accepted = TypeVar("Accepted")
 
 
-def parse_spec(document: Any, limits: Limits) -> JobSpec:
+def parse_spec(document: Any, limits: SpecLimits) -> JobSpec:
     """The spec that a JSON value states.
 
     Raises:
         InvalidSpec: It is not one; names every field that is wrong.
     """
-    if too_long := refuse_long_lists(document, limits):
-        raise InvalidSpec(too_long)
+    if oversized := refuse_oversized(document, limits):
+        raise InvalidSpec(oversized)
     try:
         return JobSpec.model_validate(document)
     except ValidationError as exc:
-        raise InvalidSpec(field_errors(exc, document)) from None
+        raise InvalidSpec(field_errors(exc, document, JobSpec)) from None
 
 
-def parse_batch(document: Any, limits: Limits, check: Callable[[JobSpec], None]) -> list[JobSpec]:
+def refuse_oversized(document: Any, limits: SpecLimits) -> list[FieldError]:
+    """Lists, objects and strings larger than any that a spec may hold, told before what is in them is validated."""
+    most = max(limits.max_examples, LONGEST_OTHER_LIST)
+    found: list[FieldError] = []
+    waiting: list[tuple[tuple[str | int, ...], Any]] = [((), document)] if _may_be_oversized(document) else []
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, str):
+            found.append(wrong(path, f"the string has {len(value):,} characters: the most is {LONGEST_STRING:,}"))
+        elif isinstance(value, list) and len(value) > most:
+            allowed = f"the most is {most:,} ({knob('max_examples')})"
+            found.append(wrong(path, f"the list has {counted(len(value), 'item')}: {allowed}"))
+        elif isinstance(value, dict) and len(value) > MOST_FIELDS:
+            found.append(wrong(path, f"the object has {len(value):,} entries: the most is {MOST_FIELDS:,}"))
+        elif isinstance(value, dict):
+            waiting += [((*path, key), item) for key, item in value.items() if _may_be_oversized(item)]
+        elif not NESTED.isdisjoint(map(type, value)):
+            waiting += [((*path, index), item) for index, item in enumerate(value) if _may_be_oversized(item)]
+    return sorted(found, key=lambda error: error.pointer)[:MOST_ERRORS]
+
+
+def _may_be_oversized(value: Any) -> bool:
+    return isinstance(value, dict | list) or (isinstance(value, str) and len(value) > LONGEST_STRING)
+
+
+def parse_batch(document: Any, limits: SpecLimits, check: Callable[[JobSpec], None]) -> list[JobSpec]:
     """The specs of a batch, ``{"jobs": [spec, ...]}``.
 
     Args:
@@ -60,7 +93,7 @@ def _entries(document: Any) -> tuple[list[Any], list[FieldError]]:
     if not isinstance(document, dict) or not isinstance(document.get("jobs"), list):
         raise InvalidSpec([FieldError(pointer="/jobs", message='a batch is {"jobs": [spec, ...]}')])
     message = "there is no such field: a batch has only `jobs`"
-    unknown = [wrong((name,), message) for name in sorted(set(document) - {"jobs"})]
+    unknown = [wrong((name,), message) for name in sorted(set(document) - {"jobs"})[:MOST_ERRORS]]
     entries: list[Any] = document["jobs"]
     if not 1 <= len(entries) <= MOST_JOBS_PER_BATCH:
         message = f"{len(entries)} jobs were given: a batch has 1 to {MOST_JOBS_PER_BATCH}"

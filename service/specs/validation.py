@@ -1,24 +1,26 @@
-"""Whether a spec can run on a model: everything wrong is told at once, and what passes here no worker refuses."""
+"""Whether a spec can run on a model: everything wrong is told at once, and what passes here no worker refuses.
 
-from collections.abc import Sequence
+The steps, each a module: the JSON is parsed (``parsing``), its dataset resolved (``service.datasets``), what it names
+is compared with model and dataset (``comparison``), its size measured (``size``), and what is probably not meant is
+warned of (``warnings``).
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.errors import FieldError, InvalidSpec
 from api_schemas.nodes import Node, SweepOf
 from api_schemas.spec import JobSpec, PathPatch
+from api_schemas.wording.values import first_errors, wrong
 from planning.cost import phase_flops
-from planning.grid import axes_of, sweep_sizes
 from planning.places import unreachable_senders
 from service.datasets.resolve import Resolution, resolve
 from service.models.catalog import CatalogModel, ModelCatalog
-from service.specs.known_names import KnownNames
-from service.specs.limits import Limits
-from service.specs.metric_checks import metric_errors
-from service.specs.node_checks import ends_of, overlap_errors, patch_errors
-from service.specs.result_size import estimated_result_bytes, result_axes, size_errors
+from service.specs.comparison import comparison_errors, ends_of, overlap_errors
+from service.specs.limits import SpecLimits
+from service.specs.size import ResultSize, cell_errors
 from service.specs.warnings import warnings_of
-from service.specs.wording import wrong
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class CheckedSpec:
         return sum(self.phase_flops)
 
 
-def check_job(spec: JobSpec, catalog: ModelCatalog, limits: Limits) -> CheckedSpec:
+def check_job(spec: JobSpec, catalog: ModelCatalog, limits: SpecLimits) -> CheckedSpec:
     """``check_spec`` on the model that the spec names.
 
     Raises:
@@ -55,19 +57,19 @@ def check_job(spec: JobSpec, catalog: ModelCatalog, limits: Limits) -> CheckedSp
     return check_spec(spec, catalog.get(spec.model.name), limits)
 
 
-def check_spec(spec: JobSpec, model: CatalogModel, limits: Limits) -> CheckedSpec:
+def check_spec(spec: JobSpec, model: CatalogModel, limits: SpecLimits) -> CheckedSpec:
     """Resolve the dataset, and compare every index, name and size in the spec with what there is.
 
     Raises:
         InvalidSpec: Carries everything that is wrong.
     """
     resolution, errors = _resolved(spec, model, limits)
-    names = KnownNames.of(spec.dataset, resolution.dataset if resolution else None)
-    errors += patch_errors(spec.patch, model.shape, names, limits)
-    errors += metric_errors(spec, model.shape, names)
+    dataset = resolution.dataset if resolution else None
+    errors += first_errors(comparison_errors(spec, model.shape, dataset))
+    errors += cell_errors(spec, model.shape, dataset.longest if dataset else 1, limits)
     errors += _output_errors(spec)
-    if resolution is not None and not errors:
-        errors += overlap_errors(spec.patch, resolution.dataset)
+    if dataset is not None and not errors:
+        errors += overlap_errors(spec.patch, dataset)
     if errors or resolution is None:
         raise InvalidSpec(list(dict.fromkeys(errors)))
     return _checked(normalised(spec), resolution, model, limits)
@@ -91,40 +93,34 @@ def _written_out(end: list[Node] | SweepOf) -> list[Node] | SweepOf:
     return SweepOf(sweep=sweep.model_copy(update=choices))
 
 
-def _resolved(spec: JobSpec, model: CatalogModel, limits: Limits) -> tuple[Resolution | None, list[FieldError]]:
+def _resolved(spec: JobSpec, model: CatalogModel, limits: SpecLimits) -> tuple[Resolution | None, list[FieldError]]:
     try:
         return resolve(spec.dataset, model, limits), []
     except InvalidSpec as exc:
         return None, list(exc.errors)
 
 
-def _output_errors(spec: JobSpec) -> Sequence[FieldError]:
+def _output_errors(spec: JobSpec) -> Iterator[FieldError]:
     if spec.output.per_example and spec.output.reduce is not None:
         message = "per_example and reduce contradict each other: keep one number per example, or reduce over them"
-        return [wrong(("output", "per_example"), message)]
-    return []
+        yield wrong(("output", "per_example"), message)
 
 
-def _checked(spec: JobSpec, resolution: Resolution, model: CatalogModel, limits: Limits) -> CheckedSpec:
+def _checked(spec: JobSpec, resolution: Resolution, model: CatalogModel, limits: SpecLimits) -> CheckedSpec:
     dataset, shape = resolution.dataset, model.shape
-    longest, examples = dataset.longest, len(dataset)
-    cells = sweep_sizes(spec.patch, shape, longest)
-    axes = axes_of(spec.patch, shape, longest)
-    lengths = [len(axis.coordinates) for axis in axes]
-    size = estimated_result_bytes(spec, lengths, examples)
-    if errors := list(size_errors(spec, size, cells, examples, limits)):
+    size = ResultSize.of(spec, shape, dataset.longest, len(dataset))
+    if errors := list(size.errors(spec, len(dataset), limits)):
         raise InvalidSpec(errors)
     unreachable = unreachable_senders(spec.patch, shape, dataset)
-    shown_axes = result_axes(spec, [axis.name for axis in axes], lengths, examples)
     return CheckedSpec(
         spec=spec,
         dataset=dataset,
-        cells=cells,
-        axes=shown_axes.names,
-        shape=shown_axes.lengths,
+        cells=size.cells,
+        axes=size.axes,
+        shape=size.shape,
         warnings=[*resolution.warnings, *warnings_of(spec, dataset, shape, unreachable)],
         unreachable_senders=unreachable,
         phase_flops=phase_flops(spec, shape, dataset),
-        estimated_result_bytes=size,
+        estimated_result_bytes=size.bytes,
         max_shards=limits.max_shards,
     )

@@ -1,5 +1,6 @@
 """What is probably not meant in a spec that can run."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from api_schemas.datasets import ResolvedDataset
@@ -14,14 +15,14 @@ from api_schemas.metrics import (
     title_of,
 )
 from api_schemas.models import ModelShape
-from api_schemas.nodes import Node, PositionRef, SweepOf
+from api_schemas.nodes import Node, PositionRef, Positions, SweepOf
 from api_schemas.spec import JobSpec
+from api_schemas.wording.values import counted, listed, shown
 from planning.graph import changes_pattern
-from service.specs.node_checks import ends_of
-from service.specs.position_warnings import position_warnings
-from service.specs.wording import counted, listed, shown
+from service.specs.comparison import ends_of
 
 UNREACHABLE_SHOWN = 6
+ROLES_SHOWN = 4
 
 
 def warnings_of(
@@ -34,7 +35,7 @@ def warnings_of(
         more = f" and {rest:,} more" if rest else ""
         yield f"no path leads to any receiver from {', '.join(named)}{more}: there, patched equals orig exactly"
     yield from _repeated(spec)
-    yield from position_warnings(spec, dataset)
+    yield from _positions(spec, dataset)
     yield from _equal_runs(spec, dataset)
     yield from _fixed_embeddings(spec)
     for metric in spec.all_metrics:
@@ -50,17 +51,62 @@ def warnings_of(
 def _repeated(spec: JobSpec) -> Iterator[str]:
     """What is computed twice."""
     titles = [title_of(metric) for metric in spec.resolved_metrics]
-    for title in dict.fromkeys(title for title in titles if titles.count(title) > 1):
-        yield f"metrics {listed(place for place, other in enumerate(titles) if other == title)} are the same: {title}"
+    for title in [title for title, count in Counter(titles).items() if count > 1]:
+        yield f"metrics {listed(index for index, other in enumerate(titles) if other == title)} are the same: {title}"
     for field, end in ends_of(spec.patch).items():
         if isinstance(end, SweepOf):
             for axis in ("layers", "heads", "neurons", "positions"):
                 chosen = getattr(end.sweep, axis)
-                again = (
-                    sorted({str(one) for one in chosen if chosen.count(one) > 1}) if isinstance(chosen, list) else []
-                )
-                if again:
+                counts = Counter(chosen if isinstance(chosen, list) else [])
+                if again := sorted(str(one) for one, count in counts.items() if count > 1):
                     yield f"{axis} of the {field} sweep name {listed(again)} more than once: these cells are repeated"
+
+
+def _positions(spec: JobSpec, dataset: ResolvedDataset) -> Iterator[str]:
+    """Positions that do not mean the same in every prompt: columns of a sweep, and means over the dataset."""
+    named = {*_indices(spec.patch.positions)}
+    is_each = False
+    for end in ends_of(spec.patch).values():
+        if isinstance(end, SweepOf):
+            is_each |= end.sweep.positions == "each"
+            named.update(_indices(end.sweep.positions if isinstance(end.sweep.positions, list) else None))
+        else:
+            named.update(pos for node in end for pos in _indices(node.positions))
+    lengths = [len(prompt) for prompt in dataset.orig]
+    shortest, longest = min(lengths), max(lengths)
+    missing = sorted(pos for pos in named if pos >= shortest)
+    if is_each and shortest < longest:
+        missing = list(range(shortest, longest))
+    if missing:
+        yield _missing(missing, lengths) + (", and n_patched says how many do not" if spec.is_sweep else "")
+    moving = _moving(dataset)
+    if moving and is_each:
+        yield f"positions are counted from a prompt's beginning, and {moving}: sweep roles to compare equal words"
+    if moving and spec.patch.source == "mean":
+        yield f"source 'mean' is per position, and {moving}: the mean there is over different words"
+
+
+def _indices(positions: Positions | None) -> Iterator[int]:
+    """Indices that stand for the same position of every prompt."""
+    for ref in positions if isinstance(positions, list) else [positions]:
+        if isinstance(ref, int):
+            yield ref
+
+
+def _missing(positions: list[int], lengths: list[int]) -> str:
+    first, last = positions[0], positions[-1]
+    have = [sum(length > pos for length in lengths) for pos in (first, last)]
+    what = f"position {first} exists" if len(positions) == 1 else f"positions {first} to {last} exist"
+    how_many = f"{have[1]:,}" if have[0] == have[1] else f"{have[1]:,} to {have[0]:,}"
+    return f"{what} in {how_many} of {counted(len(lengths), 'prompt')} only: the others count there with an effect of 0"
+
+
+def _moving(dataset: ResolvedDataset) -> str:
+    """The roles whose position differs between prompts, in words; empty where none does."""
+    spans = {role: (min(positions), max(positions)) for role, positions in dataset.roles.items()}
+    moving = [f"{role} is at {low} to {high}" for role, (low, high) in spans.items() if low < high]
+    more = [f"{len(moving) - ROLES_SHOWN} more roles move"] if len(moving) > ROLES_SHOWN else []
+    return listed([*moving[:ROLES_SHOWN], *more]) if moving else ""
 
 
 def _equal_runs(spec: JobSpec, dataset: ResolvedDataset) -> Iterator[str]:
@@ -76,9 +122,8 @@ def _equal_runs(spec: JobSpec, dataset: ResolvedDataset) -> Iterator[str]:
 def _some(examples: Sequence[int], count: int) -> str:
     if len(examples) == count:
         return "all examples" if count > 1 else "the only example"
-    return (
-        f"{len(examples):,} of {counted(count, 'example')} ({listed(examples[:5])}{', …' if len(examples) > 5 else ''})"
-    )
+    first = listed(examples[:5]) + (", …" if len(examples) > 5 else "")
+    return f"{len(examples):,} of {counted(count, 'example')} ({first})"
 
 
 def _fixed_embeddings(spec: JobSpec) -> Iterator[str]:
@@ -88,23 +133,21 @@ def _fixed_embeddings(spec: JobSpec) -> Iterator[str]:
         yield "pos_embed is the same in both runs, so patching it changes nothing (it does with source 'zero')"
 
 
-def _places(ref: PositionRef, dataset: ResolvedDataset) -> list[int]:
+def _at(ref: PositionRef, dataset: ResolvedDataset) -> list[int]:
+    """The position of each example."""
     return [ref] * len(dataset) if isinstance(ref, int) else dataset.roles[ref]
 
 
 def _attention(metric: Attention | AttentionDiff, dataset: ResolvedDataset) -> Iterator[str]:
-    queries = _places(metric.query, dataset)
+    queries = _at(metric.query, dataset)
     keys = [("key", metric.key)] + ([("minus_key", metric.minus_key)] if isinstance(metric, AttentionDiff) else [])
     for field, ref in keys:
-        later = [
-            example
-            for example, (query, key) in enumerate(zip(queries, _places(ref, dataset), strict=True))
-            if key > query
-        ]
+        pairs = enumerate(zip(queries, _at(ref, dataset), strict=True))
+        later = [example for example, (query, key) in pairs if key > query]
         if later:
             what = f"{field} {shown(ref)} comes after query {shown(metric.query)}"
             yield f"{what} in {_some(later, len(dataset))}: attention there is always 0"
-    if isinstance(metric, AttentionDiff) and _places(metric.key, dataset) == _places(metric.minus_key, dataset):
+    if isinstance(metric, AttentionDiff) and _at(metric.key, dataset) == _at(metric.minus_key, dataset):
         same = f"key {shown(metric.key)} and minus_key {shown(metric.minus_key)} are the same position"
         yield f"{same}: the difference is 0"
 
@@ -125,8 +168,8 @@ def _out_of_reach(spec: JobSpec, metric: Metric, dataset: ResolvedDataset, shape
     if isinstance(metric, Loss) or not isinstance(spec.patch.positions, int | str):
         return
     ref = metric.query if isinstance(metric, ATTENTION_METRICS) else metric.position
-    patched, read = _places(spec.patch.positions, dataset), _places(ref, dataset)
-    if all(place > seen for place, seen in zip(patched, read, strict=True)):
+    patched, read = _at(spec.patch.positions, dataset), _at(ref, dataset)
+    if all(pos > seen for pos, seen in zip(patched, read, strict=True)):
         where = f"position {shown(spec.patch.positions)} comes after {shown(ref)}, where metric {metric.kind!r} is read"
         yield f"{where}: nothing can change"
 

@@ -15,7 +15,7 @@ from api_schemas.spec import JobSpec
 from pathpatch.client import Client
 from pathpatch.results import Result
 from service.models.catalog import CatalogModel
-from service.specs.limits import Limits
+from service.specs.limits import SpecLimits
 from service.specs.validation import check_spec
 from tests.specs_of_demo import catalog
 
@@ -215,6 +215,6 @@ def test_a_spec_for_gpt2_small_fits_the_schema(name: str) -> None:
 def test_a_spec_for_gpt2_small_would_be_accepted(name: str) -> None:
     """Heads, layers, names and tokens are those of GPT-2 small, within the service's limits."""
     spec = JobSpec.model_validate(yaml.safe_load((EXAMPLES / name).read_text(encoding="utf-8")))
-    checked = check_spec(spec, gpt2_small(), Limits())
+    checked = check_spec(spec, gpt2_small(), SpecLimits())
     assert checked.cells >= 1
     assert not [warning for warning in checked.warnings if not warning.startswith("no path leads")]

@@ -11,7 +11,7 @@ from api_schemas.models import ModelOrigin
 from api_schemas.spec import JobSpec
 from service.datasets.example_prompts import example_prompts
 from service.models.catalog import ModelCatalog
-from service.specs.limits import Limits
+from service.specs.limits import SpecLimits
 from service.specs.validation import check_job
 from tests.specs_of_demo import GOLDEN_MODEL, PROMPTS, TOKENS, catalog, check, document, problems
 
@@ -143,5 +143,5 @@ def test_tokens_need_no_tokenizer(tmp_path: Path) -> None:
         shutil.copy(GOLDEN_MODEL / name, tmp_path)
     bare = ModelCatalog({"bare": ModelOrigin(name="bare", folder=str(tmp_path))})
     spec = JobSpec.model_validate(document(model={"name": "bare"}, dataset=TOKENS))
-    checked = check_job(spec, bare, Limits())
+    checked = check_job(spec, bare, SpecLimits())
     assert example_prompts(checked.dataset, bare.get("bare"))[0].orig == ["1", "2", "3", "4"]

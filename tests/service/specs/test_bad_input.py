@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from service.specs.limits import Limits
+from service.specs.limits import SpecLimits
 from tests.specs_of_demo import METRICS, PATCH, PROMPTS, RECEIVERS, SENDERS, TOKENS, document, problems, problems_of
 
 LOGIT = {"kind": "logit", "answer": "IO"}
@@ -254,7 +254,7 @@ def test_each_is_told_at_its_field(changes: dict[str, Any], pointer: str, messag
 def test_a_sweep_that_is_too_large_names_its_cells_and_the_limit() -> None:
     """A neuron sweep by position has a hundred thousand cells sooner than one thinks."""
     patch = {"senders": {"sweep": {"hook": "post", "neurons": "all", "positions": "each"}}, "receivers": RECEIVERS}
-    found = problems(Limits(max_cells=1000), dataset={**TOKENS}, patch=patch)
+    found = problems(SpecLimits(max_cells=1000), dataset={**TOKENS}, patch=patch)
     assert found == {
         "/patch/senders/sweep": "the sweep has 8,192 cells, and at most 1,000 are allowed (PATHPATCH_MAX_CELLS): "
         "sweep fewer layers, heads, neurons or positions"
@@ -265,7 +265,7 @@ def test_a_result_that_is_too_large_names_what_makes_it_smaller() -> None:
     """Every cell of every example is rarely wanted, and would fill the store."""
     patch = {"senders": {"sweep": {"hook": "z"}}, "receivers": RECEIVERS}
     found = problems(
-        Limits(max_result_bytes=2**20),
+        SpecLimits(max_result_bytes=2**20),
         dataset={"kind": "ioi", "examples": 5000},
         patch=patch,
         output={"per_example": True},
@@ -280,7 +280,7 @@ def test_a_result_that_is_too_large_names_what_makes_it_smaller() -> None:
 
 def test_too_many_tokens_are_refused() -> None:
     """A few long prompts are as much work as many short ones."""
-    found = problems(Limits(max_tokens=10), dataset=TOKENS)
+    found = problems(SpecLimits(max_tokens=10), dataset=TOKENS)
     allowed = "the most is 10 (PATHPATCH_MAX_TOKENS): use fewer or shorter prompts"
     assert found == {"/dataset": f"the two runs have 14 tokens in all; {allowed}"}
 

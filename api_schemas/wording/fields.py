@@ -1,4 +1,4 @@
-"""What the schema says about one place of a document: the model, field and values that belong there."""
+"""What the schema expects at one path of a document: the model, field and values that belong there."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 Path = Sequence[str | int]
+"""Keys and indices, from the document's root."""
 ABSENT: Any = object()
 """Stands for a value that the document does not have."""
 NODE_INDICES = ("layer", "head")
@@ -15,13 +16,13 @@ NODE_INDICES = ("layer", "head")
 
 
 @dataclass(frozen=True)
-class Place:
-    """One place of a document, as far as the schema knows it."""
+class Expected:
+    """What the schema says of one path, and the value that stands there."""
 
     value: Any
     annotation: Any
     field: FieldInfo | None
-    """The nearest field at or above the place."""
+    """The nearest field at or above the path."""
     name: str
     """That field's name."""
 
@@ -32,8 +33,8 @@ class Place:
     @property
     def example(self) -> Any:
         """An example of a required field, worth showing; None for an optional one."""
-        shown = self.field is not None and self.field.examples and self.field.is_required()
-        return self.field.examples[0] if shown and self.field and self.field.examples else None
+        examples = self.field.examples if self.field is not None and self.field.is_required() else None
+        return examples[0] if examples else None
 
     def object_example(self) -> dict[str, Any]:
         """What an object here needs, from the examples of its fields; empty where they do not tell all of it."""
@@ -48,7 +49,7 @@ class Place:
         return [name for model in _models(self.annotation, self.value) for name in model.model_fields]
 
     def literals(self) -> list[str]:
-        """The fixed strings that may stand here; those of ``kind`` where the place is an object of several kinds."""
+        """The fixed strings that may stand here; those of ``kind`` where an object of several kinds belongs here."""
         options = list(_options(self.annotation))
         kinds = [_literal(model.model_fields["kind"].annotation) for model in options if _has_kind(model)]
         return [str(value) for values in (kinds or map(_literal, options)) for value in values]
@@ -58,12 +59,12 @@ class Place:
         return all(_literal(option) or option is type(None) for option in _options(self.annotation))
 
 
-def place_at(root: type[BaseModel], path: Path, document: Any) -> Place:
-    """Follow a path of keys and indices through the document and the schema together."""
-    place = Place(document, root, None, "the spec")
+def expected_at(root: type[BaseModel], path: Path, document: Any) -> Expected:
+    """Follow a path through the document and the schema together."""
+    found = Expected(document, root, None, "the spec")
     for step in path:
-        place = _step(place, step)
-    return place
+        found = _step(found, step)
+    return found
 
 
 def value_at(document: Any, path: Path) -> Any:
@@ -76,17 +77,15 @@ def value_at(document: Any, path: Path) -> Any:
     return document
 
 
-def _step(place: Place, step: str | int) -> Place:
-    value = value_at(place.value, [step])
-    for model in _models(place.annotation, place.value):
+def _step(above: Expected, step: str | int) -> Expected:
+    value = value_at(above.value, [step])
+    for model in _models(above.annotation, above.value):
         if step in model.model_fields:
             field = model.model_fields[str(step)]
-            return Place(value, field.annotation, field, str(step))
+            return Expected(value, field.annotation, field, str(step))
     wanted = list if isinstance(step, int) else dict
-    for option in _options(place.annotation):
-        if get_origin(option) is wanted:
-            return Place(value, get_args(option)[-1], place.field, place.name)
-    return Place(value, None, place.field, place.name)
+    items = (get_args(option)[-1] for option in _options(above.annotation) if get_origin(option) is wanted)
+    return Expected(value, next(items, None), above.field, above.name)
 
 
 def _options(annotation: Any) -> Iterator[Any]:

@@ -7,7 +7,7 @@ import pytest
 from api_schemas.errors import InvalidSpec
 from api_schemas.models import ModelShape
 from planning.grid import axes_of
-from service.specs.limits import Limits
+from service.specs.limits import SpecLimits
 from service.specs.validation import normalised
 from tests.specs_of_demo import PROMPTS, RECEIVERS, SENDERS, TEMPLATES, TOKENS, JobSpec, check, document, problems
 
@@ -235,7 +235,7 @@ def test_what_is_probably_not_meant_is_warned_of(changes: dict[str, Any], warnin
 
 def test_limits_come_from_the_environment_by_their_own_names() -> None:
     """Each error names the variable that changes the limit."""
-    assert Limits.from_environment({"PATHPATCH_MAX_CELLS": "7", "HOME": "/root"}) == Limits(max_cells=7)
+    assert SpecLimits.from_environment({"PATHPATCH_MAX_CELLS": "7", "HOME": "/root"}) == SpecLimits(max_cells=7)
     for value in ("0", "-1", "many", "1.5", ""):
         with pytest.raises(ValueError, match=f"PATHPATCH_MAX_CELLS is '{value}': it must be a positive integer"):
-            Limits.from_environment({"PATHPATCH_MAX_CELLS": value})
+            SpecLimits.from_environment({"PATHPATCH_MAX_CELLS": value})

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api_schemas.spec import FOUNDING_EXPERIMENT
-from service.specs.field_errors import MOST_SHOWN, refuse_long_lists
-from service.specs.limits import Limits
+from api_schemas.wording.values import MOST_ERRORS
+from service.specs.limits import SpecLimits
+from service.specs.parsing import refuse_oversized
 from tests.specs_of_demo import PATCH, PROMPTS, RECEIVERS, SENDERS, TEMPLATES, TOKENS, document, problems, problems_of
 
 JARGON = re.compile(r"Input should|pydantic|Traceback|function-|constrained|instance of|valid dict|union|literal\[")
@@ -104,18 +105,18 @@ def test_long_values_are_shortened() -> None:
 def test_many_errors_are_cut_off() -> None:
     """A client that sends strings for numbers does it thousands of times."""
     found = problems(dataset={**TOKENS, "orig": [["a"] * 1000] * 10})
-    assert len(found) == MOST_SHOWN
+    assert len(found) == MOST_ERRORS
     assert "More fields are wrong" in list(found.values())[-1]
 
 
 def test_long_lists_are_told_before_each_item_is_validated() -> None:
     """Four million wrong tokens would otherwise make four million error records."""
     whole = document(dataset={**TOKENS, "orig": [[1]] * 10_001, "new": [[1] * 10_001]})
-    found = {error.pointer: error.message for error in refuse_long_lists(whole, Limits())}
+    found = {error.pointer: error.message for error in refuse_oversized(whole, SpecLimits())}
     assert list(found) == ["/dataset/new/0", "/dataset/orig"]
     assert found["/dataset/orig"] == "the list has 10,001 items: the most is 10,000 (PATHPATCH_MAX_EXAMPLES)"
-    assert refuse_long_lists(whole, Limits(max_examples=20_000)) == []
-    assert refuse_long_lists(document(dataset={**TOKENS, "orig": [[1] * 50]}), Limits(max_examples=10)) == []
+    assert refuse_oversized(whole, SpecLimits(max_examples=20_000)) == []
+    assert refuse_oversized(document(dataset={**TOKENS, "orig": [[1] * 50]}), SpecLimits(max_examples=10)) == []
 
 
 WORDS = st.sampled_from(["", "z", "end", "all", "ioi", "x"])

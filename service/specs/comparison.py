@@ -1,0 +1,190 @@
+"""Whether what a spec names exists: nodes in the model, positions, roles and answers in the dataset."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from api_schemas.datasets import IOI_ANSWERS, IOI_ROLES, Dataset, IoiDataset, ResolvedDataset
+from api_schemas.errors import FieldError
+from api_schemas.metrics import Attention, AttentionDiff, Kl, LogitDiff, Loss, Metric
+from api_schemas.models import ModelShape
+from api_schemas.nodes import Node, PositionRef, Positions, Sweep, SweepOf
+from api_schemas.spec import ActivationPatch, JobSpec, PathPatch
+from api_schemas.wording.values import Suggestions, counted, shown, wrong
+from planning.places import Places, twice_counted
+from service.datasets.draft import MOST_PER_KIND
+from service.datasets.resolve import LAST_ROLE, example_count
+
+Path = tuple[str | int, ...]
+
+
+def ends_of(patch: PathPatch | ActivationPatch) -> dict[str, list[Node] | SweepOf]:
+    """The patch's lists of nodes and sweeps, by field."""
+    if isinstance(patch, ActivationPatch):
+        return {"nodes": patch.nodes}
+    return {"senders": patch.senders, "receivers": patch.receivers}
+
+
+def comparison_errors(spec: JobSpec, shape: ModelShape, dataset: ResolvedDataset | None) -> Iterator[FieldError]:
+    """Everything that the spec names and that does not exist.
+
+    Args:
+        dataset: None where it could not be resolved: then only the names that it states are compared.
+    """
+    compared = _Comparison(shape, _Names.of(spec.dataset, dataset))
+    yield from compared.patch(spec.patch)
+    for path, metric in metric_paths(spec):
+        yield from compared.metric(metric, path)
+
+
+def metric_paths(spec: JobSpec) -> list[tuple[Path, Metric]]:
+    """The spec's metrics, each with its path."""
+    if spec.metrics is None:
+        return [(("metric",), metric) for metric in spec.all_metrics]
+    return [(("metrics", index), metric) for index, metric in enumerate(spec.metrics)]
+
+
+def overlap_errors(patch: PathPatch | ActivationPatch, dataset: ResolvedDataset) -> Iterator[FieldError]:
+    """Nodes of one list that have an edge twice in some example; at disjoint positions they have none in common."""
+    places = Places(patch.positions, dataset)
+    for name, end in ends_of(patch).items():
+        nodes = [] if isinstance(end, SweepOf) else end
+        for earlier, later, index, (example, pos) in islice(
+            twice_counted(nodes, places, name == "senders"), MOST_PER_KIND
+        ):
+            restricted = any(one is not None for one in (patch.positions, earlier.positions, later.positions))
+            where = f"position {pos} of prompt {example}" if restricted else "every position"
+            message = f"{name} {earlier} and {later} overlap at {where}: the same edge would be counted twice"
+            yield wrong(("patch", name, index), message)
+
+
+@dataclass(frozen=True)
+class _Names:
+    """Roles and answers of a dataset; lengths of its prompts, unless it could not be resolved."""
+
+    roles: Mapping[str, None]
+    answers: Mapping[str, None]
+    examples: int
+    lengths: Sequence[int]
+    shortest: int | None
+    longest: int | None
+
+    @classmethod
+    def of(cls, dataset: Dataset, resolved: ResolvedDataset | None) -> "_Names":
+        roles = IOI_ROLES if isinstance(dataset, IoiDataset) else [*dataset.roles, LAST_ROLE]
+        answers = IOI_ANSWERS if isinstance(dataset, IoiDataset) else dataset.answers
+        lengths = [] if resolved is None else [len(prompt) for prompt in resolved.orig]
+        bounds = min(lengths, default=None), max(lengths, default=None)
+        return cls(dict.fromkeys(roles), dict.fromkeys(answers), example_count(dataset), lengths, *bounds)
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """One spec against a model's sizes and a dataset's names; every method yields what is wrong."""
+
+    shape: ModelShape
+    names: _Names
+    suggestions: Suggestions = field(default_factory=Suggestions)
+
+    def patch(self, patch: PathPatch | ActivationPatch) -> Iterator[FieldError]:
+        for name, end in ends_of(patch).items():
+            if isinstance(end, SweepOf):
+                yield from self.sweep(end.sweep, ("patch", name, "sweep"))
+                continue
+            for index, node in enumerate(end):
+                yield from self.node(node, ("patch", name, index))
+        yield from self.positions(patch.positions, ("patch", "positions"))
+
+    def node(self, node: Node, path: Path) -> Iterator[FieldError]:
+        yield from self.index("layer", node.layer, (*path, "layer"))
+        yield from self.index("head", node.head, (*path, "head"))
+        yield from self.index("neuron", node.neuron, (*path, "neuron"))
+        yield from self.positions(node.positions, (*path, "positions"))
+
+    def sweep(self, sweep: Sweep, path: Path) -> Iterator[FieldError]:
+        for axis, chosen in (("layer", sweep.layers), ("head", sweep.heads), ("neuron", sweep.neurons)):
+            for number, index in enumerate(chosen if isinstance(chosen, list) else []):
+                yield from self.index(axis, index, (*path, axis + "s", number))
+        for number, ref in enumerate(sweep.positions if isinstance(sweep.positions, list) else []):
+            yield from self.position(ref, (*path, "positions", number))
+
+    def index(self, axis: str, index: int | None, path: Path) -> Iterator[FieldError]:
+        """A layer, head or neuron."""
+        size = {"layer": self.shape.n_layers, "head": self.shape.n_heads, "neuron": self.shape.d_mlp}[axis]
+        if index is not None and index >= size:
+            yield wrong(path, f"{axis} {index} does not exist: this model has {axis}s 0 to {size - 1}")
+
+    def metric(self, metric: Metric, path: Path) -> Iterator[FieldError]:
+        """Heads, positions and answers, and prompts too short for a loss."""
+        for name in ("query", "key", "minus_key", "position"):
+            if hasattr(metric, name):
+                yield from self.position_everywhere(getattr(metric, name), (*path, name))
+        if isinstance(metric, Attention | AttentionDiff):
+            if metric.head is not None:
+                yield from self.index("layer", metric.head.layer, (*path, "head", "layer"))
+                yield from self.index("head", metric.head.head, (*path, "head", "head"))
+        elif isinstance(metric, Loss):
+            yield from self.loss(path)
+        elif not isinstance(metric, Kl):
+            yield from self.answer(metric.answer, (*path, "answer"))
+            if isinstance(metric, LogitDiff):
+                yield from self.answer(metric.minus_answer, (*path, "minus_answer"))
+
+    def loss(self, path: Path) -> Iterator[FieldError]:
+        if self.names.shortest is not None and self.names.shortest < 2:
+            example = self.names.lengths.index(self.names.shortest)
+            short = f"prompt {example} has {self.names.shortest}"
+            yield wrong((*path, "kind"), f"metric 'loss' needs prompts of at least 2 tokens, and {short}")
+
+    def answer(self, answer: str, path: Path) -> Iterator[FieldError]:
+        if answer not in self.names.answers:
+            known, start = list(self.names.answers), f"there is no answer {shown(answer)}"
+            yield wrong(path, self.suggestions.among(start, answer, known, "this dataset's answers are"))
+
+    def role(self, role: str, path: Path) -> Iterator[FieldError]:
+        if role not in self.names.roles:
+            known, start = list(self.names.roles), f"there is no role {shown(role)}"
+            yield wrong(path, self.suggestions.among(start, role, known, "this dataset's roles are"))
+
+    def position(self, ref: PositionRef, path: Path) -> Iterator[FieldError]:
+        """A role, or an index that at least one prompt has: examples without it do not take part."""
+        if isinstance(ref, str):
+            yield from self.role(ref, path)
+        elif self.names.longest is not None and ref >= self.names.longest:
+            last = self.names.longest - 1
+            yield wrong(path, f"position {ref} does not exist: the longest prompt has positions 0 to {last}")
+
+    def position_everywhere(self, ref: PositionRef, path: Path) -> Iterator[FieldError]:
+        """A role, or an index that every prompt has: a metric cannot read padding."""
+        if isinstance(ref, str):
+            yield from self.role(ref, path)
+        elif self.names.shortest is not None and ref >= self.names.shortest:
+            example, last = self.names.lengths.index(self.names.shortest), self.names.shortest - 1
+            hint = "a metric is read in every prompt; the role 'end' is each prompt's last token"
+            yield wrong(path, f"position {ref} does not exist in prompt {example}, which has 0 to {last}: {hint}")
+
+    def positions(self, positions: Positions | None, path: Path) -> Iterator[FieldError]:
+        if positions is None:
+            return
+        if not isinstance(positions, list):
+            yield from self.position(positions, path)
+        elif not positions:
+            yield wrong(path, "the list is empty: leave positions out to patch all of them")
+        elif isinstance(positions[0], list):
+            yield from self.positions_per_example([own for own in positions if isinstance(own, list)], path)
+        else:
+            for index, ref in enumerate(positions):
+                if not isinstance(ref, list):
+                    yield from self.position(ref, (*path, index))
+
+    def positions_per_example(self, positions: list[list[int]], path: Path) -> Iterator[FieldError]:
+        if len(positions) != self.names.examples:
+            message = f"{counted(len(positions), 'list')} of positions for {counted(self.names.examples, 'example')}"
+            yield wrong(path, f"{message}: give one list per example")
+        elif not any(positions):
+            yield wrong(path, "every example's list is empty: leave positions out to patch all of them")
+        for example, (own, length) in enumerate(zip(positions, self.names.lengths, strict=False)):
+            for index, pos in enumerate(own):
+                if pos >= length:
+                    message = f"position {pos} does not exist in prompt {example}, which has 0 to {length - 1}"
+                    yield wrong((*path, example, index), message)
