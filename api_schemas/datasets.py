@@ -1,4 +1,4 @@
-"""Datasets: what the two runs read, and which positions and tokens have names."""
+"""Datasets: the prompts of both runs, and the positions and tokens that have names."""
 
 from typing import Annotated, Any, Literal
 
@@ -15,7 +15,7 @@ Name = Annotated[str, Field(min_length=1, max_length=64)]
 
 class _Swappable(Frozen):
     swap: Annotated[bool, Field(examples=[False])] = False
-    """Whether the two runs change places: denoising instead of noising."""
+    """Whether orig and new are exchanged: denoising instead of noising."""
 
 
 class IoiDataset(_Swappable):
@@ -36,12 +36,12 @@ class IoiDataset(_Swappable):
 
 
 class StringsInPrompts(Frozen):
-    """A role found by its text: one string per example, the text of one token or of several (the last one counts)."""
+    """A role given by its text: one string per example, of one token or several (the last token is the role)."""
 
     strings: Annotated[list[Prompt], Field(min_length=1, examples=[[" Mary", " John"]])]
-    """One string per example, found in its orig prompt's tokens."""
+    """One string per example, to be found in its orig prompt's tokens."""
     occurrence: Annotated[int | None, Field(examples=[1])] = None
-    """Which occurrence, 0-based, negative from the end; absent: the string must occur exactly once."""
+    """Which occurrence: 0-based, or negative from the end. Absent: the string must occur exactly once."""
 
 
 PromptRole = Annotated[list[int], Field(min_length=1)] | Annotated[list[Prompt], Field(min_length=1)] | StringsInPrompts
@@ -56,7 +56,7 @@ class PromptsDataset(_Swappable):
     orig: Annotated[list[Prompt], Field(min_length=1, examples=[["When Mary and John went out, John thanked"]])]
     """Prompts of the run being patched."""
     new: Annotated[list[Prompt], Field(min_length=1, examples=[["When Anna and Paul went out, Mark thanked"]])]
-    """Prompts of the run the patch comes from; each as many tokens as its orig."""
+    """Prompts of the run the patch comes from; each has as many tokens as its orig prompt."""
     roles: Annotated[dict[Name, PromptRole], Field(examples=[{"end": [7]}])] = {}
     """Named positions: a list of positions (negative from the end) or of strings, one per example, or `strings` with an
     `occurrence`."""
@@ -74,7 +74,7 @@ class TokensDataset(_Swappable):
     orig: Annotated[list[Annotated[list[TokenId], Field(min_length=1)]], Field(min_length=1, examples=[[[5, 9, 2]]])]
     """Token ids of the run being patched."""
     new: Annotated[list[Annotated[list[TokenId], Field(min_length=1)]], Field(min_length=1, examples=[[[6, 9, 2]]])]
-    """Token ids of the run the patch comes from."""
+    """Token ids of the run the patch comes from; each prompt is as long as its orig prompt."""
     roles: Annotated[dict[Name, list[int]], Field(examples=[{"end": [-1]}])] = {}
     """Named positions: one per example, negative from the end."""
     answers: Annotated[dict[Name, list[TokenId]], Field(examples=[{"IO": [5]}])] = {}
@@ -82,18 +82,18 @@ class TokensDataset(_Swappable):
 
 
 class SlotOccurrence(Frozen):
-    """A role at one of a slot's places in the template."""
+    """A role at one occurrence of a slot in the template."""
 
     slot: Annotated[Name, Field(examples=["B"])]
     """Name of the slot."""
     occurrence: Annotated[int, Field(examples=[1])] = 0
-    """Which of the slot's places, 0-based, negative from the end."""
+    """Which occurrence of the slot: 0-based, or negative from the end."""
     offset: Annotated[int, Field(examples=[0])] = 0
     """Added to the position of the slot's last token."""
 
 
 class TemplatesDataset(_Swappable):
-    """Prompts drawn from templates with slots, so that a published dataset can be reproduced from its own lists."""
+    """Prompts drawn from templates with slots; reproduces a published dataset from its own lists."""
 
     kind: Literal["templates"]
     """Always `templates`."""
@@ -102,14 +102,14 @@ class TemplatesDataset(_Swappable):
     ]
     """Templates; a slot is a name in brackets."""
     slots: Annotated[dict[Name, Annotated[list[Prompt], Field(min_length=1)]], Field(examples=[{"A": ["Mary", "Tom"]}])]
-    """Fillers of each slot. Slots that share a list of fillers are drawn without repeating one."""
+    """Fillers of each slot. Slots that share a list of fillers get different fillers."""
     new: Annotated[dict[Name, Literal["redraw"] | Name], Field(min_length=1, examples=[{"A": "redraw", "B": "redraw"}])]
-    """How `new` differs: `redraw` a slot (a filler that neither run uses), or give it another's filler (its name)."""
+    """How `new` differs: `redraw` draws a filler that neither run uses; a slot's name takes that slot's filler."""
     roles: Annotated[
         dict[Name, Name | SlotOccurrence | Annotated[int, Field()]],
         Field(examples=[{"IO": "A", "S2": {"slot": "B", "occurrence": 1}, "end": -1}]),
     ] = {}
-    """Named positions: a slot (its first place), one of its places, or a position (negative from the end)."""
+    """Named positions: a slot (its first occurrence), another occurrence, or a position (negative from the end)."""
     answers: Annotated[dict[Name, Name], Field(examples=[{"IO": "A", "S": "B"}])] = {}
     """Named answers: the slot whose orig filler, with a leading space, is the answer token."""
     examples: ExampleCount
@@ -127,18 +127,18 @@ IOI_ANSWERS = ("IO", "S")
 
 
 class ResolvedDataset(Frozen):
-    """A dataset as workers receive it: integers only, right-padding not included, `swap` already applied."""
+    """A dataset as workers receive it: integers only, without padding, with `swap` already applied."""
 
     orig: Annotated[list[list[int]], Field(examples=[[[5, 9, 2]]])]
     """Token ids per example, unpadded."""
     new: Annotated[list[list[int]], Field(examples=[[[6, 9, 2]]])]
-    """Token ids per example, each as long as its orig."""
+    """Token ids per example, each as long as its orig prompt."""
     roles: Annotated[dict[str, list[int]], Field(examples=[{"end": [2]}])]
     """One position per example."""
     answers: Annotated[dict[str, list[int]], Field(examples=[{"IO": [5]}])]
     """One token id per example."""
     start: Count = 0
-    """Index of the first example in the whole dataset (a shard is a slice of it)."""
+    """Index in the whole dataset of the first example (a shard is a slice of the dataset)."""
 
     def __len__(self) -> int:
         return len(self.orig)
@@ -165,5 +165,5 @@ class ResolvedDataset(Frozen):
 
 
 def default_kind(kind: str) -> Any:
-    """A before-validator's body: fill in the default kind of a discriminated union."""
+    """A before-validator that fills in the default kind of a discriminated union."""
     return lambda data: {"kind": kind, **data} if isinstance(data, dict) else data

@@ -1,4 +1,4 @@
-"""Errors that users meet: a stable code and a sentence that names what was given and what is allowed."""
+"""Errors that users see: a stable code, and a sentence that names the given value and the allowed ones."""
 
 from typing import Annotated
 
@@ -8,45 +8,45 @@ from api_schemas.frozen import Frozen
 
 
 class FieldError(Frozen):
-    """One thing wrong with a request."""
+    """One error in a request."""
 
     pointer: Annotated[str, Field(examples=["/patch/senders/0/head"])]
     """JSON pointer to the field."""
     message: Annotated[str, Field(examples=["head 13 does not exist: this model has heads 0 to 11"])]
-    """What was given and what is allowed."""
+    """The given value and the allowed ones."""
 
 
 class Problem(Frozen):
-    """An error, as RFC 9457 writes it (`application/problem+json`)."""
+    """An error in the format of RFC 9457 (`application/problem+json`)."""
 
     type: Annotated[str, Field(examples=["https://pathpatch.dev/errors/invalid_spec"])]
-    """Identifies the kind of error; ends in its code."""
+    """URI of the kind of error; its last part is the code."""
     title: Annotated[str, Field(examples=["The spec cannot run"])]
-    """The kind, in words."""
+    """The kind of error, in words."""
     status: Annotated[int, Field(examples=[422])]
     """HTTP status."""
     detail: Annotated[str, Field(examples=["head 13 does not exist: this model has heads 0 to 11"])]
-    """This occurrence, in words."""
+    """This error, in words."""
     instance: Annotated[str | None, Field(examples=["/v1/jobs"])] = None
     """Path of the request or job."""
     code: Annotated[str, Field(examples=["invalid_spec"])]
-    """Stable name of the kind."""
+    """Stable name of the kind of error."""
     retryable: Annotated[bool, Field(examples=[False])] = False
     """Whether the same request may succeed later."""
     request_id: Annotated[str | None, Field(examples=["req_01JZ8Q5W3T9V6X2Y4A7B0C1D2E"])] = None
     """Quote this when asking for help."""
     errors: Annotated[list[FieldError], Field(examples=[[]])] = []
-    """Every field that is wrong."""
+    """Every invalid field."""
 
 
 class PathPatchingError(Exception):
-    """Base of all errors that users meet.
+    """Base of all errors that users see.
 
-    ``code`` is stable; ``title`` says the kind in words; ``pointer`` is the JSON pointer of the field at fault.
+    ``code`` is stable, ``title`` names the kind of error, ``pointer`` is the JSON pointer of the invalid field.
     """
 
     code = "internal"
-    title = "Something went wrong on our side"
+    title = "Internal error"
     retryable = False
 
     def __init__(self, detail: str, pointer: str | None = None) -> None:
@@ -56,12 +56,12 @@ class PathPatchingError(Exception):
 
 
 def first_of(errors: list[FieldError]) -> str:
-    """The first three in one line; what is wrong with the body as a whole has no pointer to name."""
+    """The first three errors in one line. An error of the whole body has an empty pointer, which is left out."""
     return "; ".join(f"{error.pointer}: {error.message}".removeprefix(": ") for error in errors[:3])
 
 
 class InvalidSpec(PathPatchingError):
-    """A spec that cannot run; carries every field that is wrong."""
+    """A spec that cannot run; ``errors`` lists every invalid field."""
 
     code = "invalid_spec"
     title = "The spec cannot run"
@@ -72,9 +72,9 @@ class InvalidSpec(PathPatchingError):
 
 
 class Misfit(ValueError):
-    """Well-formed fields that do not go together; raised inside validators.
+    """Valid fields that contradict each other; raised inside validators.
 
-    ``problems`` holds, for each, the place of the field (relative to the model that raises) and the sentence to show.
+    ``problems`` holds one pair per field: its path (relative to the model that raises) and the sentence to show.
     """
 
     def __init__(self, *problems: tuple[tuple[str | int, ...], str]) -> None:
@@ -96,7 +96,7 @@ class UnknownModel(InvalidSpec):
 class ModelUnavailable(InvalidSpec):
     """A registered model whose files are missing, broken, or of another architecture.
 
-    ``reason`` names files and no folder: clients read it, and where the server keeps its files is not their business.
+    ``reason`` names files but no folder: clients read it, and the server's paths are private.
     """
 
     def __init__(self, name: str, reason: str) -> None:
@@ -109,7 +109,7 @@ class ModelUnavailable(InvalidSpec):
 
 
 def without_folder(sentence: str, folder: str) -> str:
-    """For the ``detail`` that clients read; the exception's own text, for the operator's log, names the folder."""
+    """The sentence for clients, without the server's folder. The operator's log keeps the folder."""
     return sentence.replace(f" {folder}", "").replace(folder, "the folder") if folder else sentence
 
 
@@ -125,7 +125,7 @@ class ModelNotFound(PathPatchingError):
 
 
 class UnusableModel(PathPatchingError):
-    """A model's files are there and cannot be used: broken, unsafe, or of another architecture."""
+    """A model's files exist but are broken, unsafe, or of another architecture."""
 
     code = "unusable_model"
     title = "The model's files cannot be used"
@@ -136,7 +136,7 @@ class UnusableModel(PathPatchingError):
 
 
 class SelfCheckFailed(PathPatchingError):
-    """A model's forward pass on this device does not give the numbers stored when its weights were processed."""
+    """A model's forward pass on this device differs from the numbers stored when its weights were processed."""
 
     code = "self_check_failed"
     title = "The device computes wrong numbers"
@@ -144,15 +144,15 @@ class SelfCheckFailed(PathPatchingError):
     def __init__(self, name: str, device: str, deviation: float, allowed: float) -> None:
         super().__init__(
             f"Model {name!r} on {device}: the logits of the self-check deviate by {deviation:.1e} (relative) from the "
-            f"stored ones, and {allowed:.0e} is allowed. This worker does not serve."
+            f"stored ones; at most {allowed:.0e} is allowed. This worker takes no jobs."
         )
 
 
 class MalformedRequest(PathPatchingError):
-    """Bytes that are not an HTTP request, or one with far too long headers."""
+    """Bytes that are not an HTTP request, or a request whose headers are too long."""
 
     code = "malformed_request"
-    title = "This is not an HTTP request"
+    title = "The request is not valid HTTP"
 
 
 class RequestTimeout(PathPatchingError):
@@ -164,17 +164,17 @@ class RequestTimeout(PathPatchingError):
 
 
 class MalformedJson(PathPatchingError):
-    """A body that is not strict JSON: syntax, NaN, duplicate keys, huge integers, or nested too deep."""
+    """A body that is not strict JSON: bad syntax, NaN, duplicate keys, huge integers, or too deep nesting."""
 
     code = "malformed_json"
     title = "The body is not valid JSON"
 
 
 class InvalidParameter(PathPatchingError):
-    """A query parameter, path or header that makes no sense."""
+    """An invalid query parameter, path or header."""
 
     code = "invalid_parameter"
-    title = "A parameter of the request is wrong"
+    title = "A parameter of the request is invalid"
 
     def __init__(self, detail: str, pointer: str | None = None, errors: list[FieldError] | None = None) -> None:
         super().__init__(detail, pointer)
@@ -182,29 +182,29 @@ class InvalidParameter(PathPatchingError):
 
     @classmethod
     def listing(cls, errors: list[FieldError]) -> "InvalidParameter":
-        """One error that carries several."""
+        """One error that lists several."""
         return cls(first_of(errors), errors=errors)
 
 
 class Unauthenticated(PathPatchingError):
-    """No API key, or one that is unknown, revoked or out of date."""
+    """No API key, or one that is unknown, revoked or expired."""
 
     code = "unauthenticated"
-    title = "A valid API key is needed"
+    title = "A valid API key is required"
 
 
 class Forbidden(PathPatchingError):
-    """A key without the scope that the route needs."""
+    """An API key without the scope that the route needs."""
 
     code = "forbidden"
     title = "The API key does not allow this"
 
 
 class NotFound(PathPatchingError):
-    """No such route, or no such thing that this key may see."""
+    """No such route, or no such resource that this API key may see."""
 
     code = "not_found"
-    title = "There is no such thing"
+    title = "Not found"
 
 
 class MethodNotAllowed(PathPatchingError):
@@ -222,7 +222,7 @@ class NotAcceptable(PathPatchingError):
 
 
 class IdempotencyKeyInFlight(PathPatchingError):
-    """The first request with this key has not been answered yet."""
+    """The first request with this idempotency key has not been answered yet."""
 
     code = "idempotency_key_in_flight"
     title = "The first request with this Idempotency-Key is still being answered"
@@ -230,10 +230,10 @@ class IdempotencyKeyInFlight(PathPatchingError):
 
 
 class IdempotencyKeyReused(PathPatchingError):
-    """The key came with another body before."""
+    """The idempotency key was used with another body."""
 
     code = "idempotency_key_reused"
-    title = "This Idempotency-Key came with another body before"
+    title = "This Idempotency-Key was used with another body"
 
 
 class NoResult(PathPatchingError):
@@ -244,14 +244,14 @@ class NoResult(PathPatchingError):
 
 
 class ResultExpired(PathPatchingError):
-    """The result was erased after the retention time, or the job passed its deadline."""
+    """The result was erased after the retention time, or the job passed its `expires_after_s`."""
 
     code = "result_expired"
     title = "The job or its result has expired"
 
 
 class BodyTooLarge(PathPatchingError):
-    """More bytes than the service reads."""
+    """A body with more bytes than the service accepts."""
 
     code = "body_too_large"
     title = "The body is too large"
@@ -265,7 +265,7 @@ class UnsupportedMediaType(PathPatchingError):
 
 
 class RateLimited(PathPatchingError):
-    """More at the same time than one key may have, or all keys together."""
+    """One API key, or all keys together, exceed what they may use at the same time."""
 
     code = "rate_limited"
     title = "Too many requests"
@@ -273,34 +273,34 @@ class RateLimited(PathPatchingError):
 
 
 class InternalError(PathPatchingError):
-    """A fault of ours; the log has the details under the request id."""
+    """A bug of the service; its log has the details under the request id."""
 
     code = "internal"
-    title = "Something went wrong on our side"
+    title = "Internal error"
     retryable = True
 
 
 class ServiceEnding(PathPatchingError):
-    """The service was told to end, and the request outlasted its grace."""
+    """The service was stopped, and the request took longer than its grace period."""
 
     code = "service_ending"
-    title = "The service is ending or restarting"
+    title = "The service is stopping or restarting"
     retryable = True
 
 
 class ServiceBusy(PathPatchingError):
-    """All that the service has of something is in use, by several keys together."""
+    """All API keys together use all that the service has of a resource."""
 
     code = "service_busy"
     title = "The service is busy"
     retryable = True
 
 
-# Jobs and their store
+# Jobs and the store
 
 
 class StoreUnavailable(PathPatchingError):
-    """The store of jobs does not answer."""
+    """The job store does not answer."""
 
     code = "store_unavailable"
     title = "The job store does not answer"
@@ -308,7 +308,7 @@ class StoreUnavailable(PathPatchingError):
 
 
 class StoreFull(PathPatchingError):
-    """The store of jobs takes no more data: its memory or its disk is full."""
+    """The job store's memory or disk is full."""
 
     code = "store_full"
     title = "The job store is full"
@@ -316,7 +316,7 @@ class StoreFull(PathPatchingError):
 
 
 class UnknownJob(PathPatchingError):
-    """No such job, or another key's."""
+    """The job does not exist or belongs to another API key."""
 
     code = "unknown_job"
     title = "There is no such job"
@@ -326,7 +326,7 @@ class UnknownJob(PathPatchingError):
 
 
 class UnknownBatch(PathPatchingError):
-    """No such batch, or another key's."""
+    """The batch does not exist or belongs to another API key."""
 
     code = "unknown_batch"
     title = "There is no such batch"
@@ -336,7 +336,7 @@ class UnknownBatch(PathPatchingError):
 
 
 class JobNotCancellable(PathPatchingError):
-    """The job has succeeded or failed already."""
+    """The job has already ended."""
 
     code = "job_not_cancellable"
     title = "The job has already ended"
@@ -357,9 +357,9 @@ class JobStillRunning(PathPatchingError):
 
 
 class QuotaExceeded(PathPatchingError):
-    """A limit of the API key was reached; a request that alone asks for more than is allowed never fits.
+    """A limit of the API key was reached. A request that exceeds the limit by itself is not retryable.
 
-    ``asked`` is 0 for the limit on computing, of which nobody knows beforehand what a request will use.
+    ``asked`` is 0 for the limit on compute, because a request's use of it is not known beforehand.
     """
 
     code = "quota_exceeded"
@@ -381,22 +381,22 @@ class QuotaExceeded(PathPatchingError):
 
 
 class WorkerLost(PathPatchingError):
-    """A shard's worker was lost on every attempt."""
+    """A shard lost its worker on every attempt."""
 
     code = "worker_lost"
-    title = "The workers of one shard were lost"
+    title = "A shard lost its worker on every attempt"
     retryable = True
 
 
 class ShardTimeout(PathPatchingError):
-    """One shard took longer than a worker allows."""
+    """A shard took longer than the worker's time limit."""
 
     code = "shard_timeout"
     title = "A shard took too long"
 
 
 class ModelChanged(PathPatchingError):
-    """A model's files were replaced between the acceptance of a job and its run."""
+    """A model's files were replaced after a job was accepted and before it ran."""
 
     code = "model_changed"
     title = "The model has changed since the job was accepted"
@@ -404,8 +404,8 @@ class ModelChanged(PathPatchingError):
 
     def __init__(self, name: str, accepted: str, found: str) -> None:
         super().__init__(
-            f"The job was accepted for revision {accepted} of model {name!r}, but its files are of revision {found} "
-            "now. Submit it again."
+            f"The job was accepted for revision {accepted} of model {name!r}, but its files are now revision {found}. "
+            "Submit it again."
         )
 
 
@@ -424,7 +424,7 @@ class OutOfMemory(PathPatchingError):
 
 
 class ChecksFailed(PathPatchingError):
-    """A run's own checks failed, so that its numbers cannot be trusted."""
+    """A run's checks failed, so its numbers cannot be trusted."""
 
     code = "checks_failed"
-    title = "The run failed its own checks"
+    title = "The run failed its checks"

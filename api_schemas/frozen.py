@@ -1,4 +1,4 @@
-"""The base of every record that crosses the wire."""
+"""The base class of every record that crosses the wire."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ Count = Annotated[int, Field(ge=0, examples=[800])]
 
 
 class Frozen(BaseModel):
-    """Immutable, refuses unknown fields, NaN and infinities, and never coerces a string into a number."""
+    """Immutable; refuses unknown fields, NaN and infinities; never converts a string to a number."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -21,5 +21,5 @@ class Frozen(BaseModel):
         use_attribute_docstrings=True,
         validate_default=True,
         protected_namespaces=(),
-        hide_input_in_errors=True,  # in tracebacks, which are logged: prompts are in no log
+        hide_input_in_errors=True,  # tracebacks are logged, and logs must not contain prompts
     )

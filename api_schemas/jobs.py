@@ -1,4 +1,4 @@
-"""Jobs and the lists, events and reports around them."""
+"""Jobs, their events, and lists and reports about them."""
 
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -19,27 +19,27 @@ OptionalTimestamp = Annotated[datetime | None, Field(examples=["2026-11-23T09:30
 
 
 class Progress(Frozen):
-    """Shards done, of all."""
+    """How many shards of a job are done."""
 
     done: Annotated[int, Field(ge=0, examples=[3])]
-    """Units finished."""
+    """Units done."""
     total: Annotated[int, Field(ge=0, examples=[8])]
-    """Units in all."""
+    """Total number of units."""
     unit: Annotated[str, Field(examples=["shard"])] = "shard"
-    """What is counted."""
+    """The unit."""
     eta_s: Annotated[float | None, Field(examples=[12.5])] = None
-    """Estimated seconds left, at the pace so far; null before the first shard is done."""
+    """Estimated seconds left, from the pace so far; null before the first shard is done."""
 
 
 class Queue(Frozen):
-    """Where a queued job stands."""
+    """A queued job's position."""
 
     position: Annotated[int | None, Field(examples=[2])] = None
-    """Jobs of the same model that are ahead; null once running."""
+    """Number of jobs of the same model ahead of it; null once running."""
 
 
 class Links(Frozen):
-    """Paths of everything about the job."""
+    """Paths of the job and its parts."""
 
     self: Annotated[str, Field(examples=["/v1/jobs/job_01JZ"])]
     """The job."""
@@ -50,7 +50,7 @@ class Links(Frozen):
     figure: Annotated[str, Field(examples=["/v1/jobs/job_01JZ/figure"])]
     """Its result as a figure."""
     cancel: Annotated[str, Field(examples=["/v1/jobs/job_01JZ/cancel"])]
-    """POST here to cancel it."""
+    """POST here to cancel the job."""
 
 
 class Job(Frozen):
@@ -61,9 +61,9 @@ class Job(Frozen):
     object: Literal["job"] = "job"
     """Always `job`."""
     status: Annotated[JobStatus, Field(examples=["running"])]
-    """State; `succeeded failed cancelled expired` are terminal and never change."""
+    """State; `succeeded failed cancelled expired` are final."""
     done: Flag
-    """Whether the state is terminal."""
+    """Whether the state is final."""
     created_at: Timestamp
     """When it was accepted."""
     started_at: OptionalTimestamp = None
@@ -71,34 +71,34 @@ class Job(Frozen):
     finished_at: OptionalTimestamp = None
     """When it ended."""
     progress: Progress
-    """How far it is."""
+    """Progress of the job."""
     queue: Queue
-    """Where it stands while queued."""
+    """Position in the queue."""
     attempt: Annotated[int, Field(ge=0, examples=[1])]
-    """Largest number of attempts that any of its shards needed so far."""
+    """Largest number of attempts of any of its shards so far."""
     model: Annotated[str, Field(examples=["gpt2-small"])]
     """Model name."""
     tags: Annotated[dict[str, str], Field(examples=[{"experiment": "negative-name-movers"}])]
     """Labels given in the spec."""
     spec: JobSpec
-    """The spec, defaults filled in."""
+    """The spec with its defaults filled in."""
     error: Problem | None = None
-    """Why it failed."""
+    """Why the job failed."""
     cached: Flag
-    """Whether an equal spec's earlier result answered."""
+    """Whether the result comes from an earlier job with an equal spec."""
     links: Links
-    """Where to go next."""
+    """Paths of the job and its parts."""
 
 
 class JobEvent(Frozen):
-    """One thing that happened to a job."""
+    """One event of a job."""
 
     id: Annotated[str, Field(examples=["1732354200000-0"])]
     """Increasing identifier, for `Last-Event-ID`."""
     object: Literal["event"] = "event"
     """Always `event`."""
     type: Annotated[Literal["status", "progress", "warning"], Field(examples=["status"])]
-    """What kind of event."""
+    """Kind of event."""
     created_at: Timestamp
     """When it happened."""
     data: Annotated[dict[str, Any], Field(examples=[{"status": "running"}])]
@@ -120,7 +120,7 @@ class ListOf(Frozen, Generic[Item]):
 
 
 class ExamplePrompt(Frozen):
-    """One pair of prompts as the model will read it."""
+    """One pair of prompts as the model reads it."""
 
     orig: Annotated[list[str], Field(examples=[["When", " Mary"]])]
     """Tokens of the orig prompt, as text."""
@@ -133,12 +133,12 @@ class ExamplePrompt(Frozen):
 
 
 class ValidationReport(Frozen):
-    """What would happen to a spec, without queueing it."""
+    """What a spec would run, without running it."""
 
     object: Literal["validation"] = "validation"
     """Always `validation`."""
     spec: JobSpec
-    """The spec, defaults filled in."""
+    """The spec with its defaults filled in."""
     examples: list[ExamplePrompt]
     """The first prompts."""
     cells: Annotated[int, Field(examples=[144])]
@@ -148,19 +148,19 @@ class ValidationReport(Frozen):
     shape: Annotated[list[int], Field(examples=[[12, 12]])]
     """Length of each axis."""
     shards: Annotated[int, Field(examples=[4])]
-    """Number of shards the job would be cut into."""
+    """Number of shards of the job."""
     estimated_seconds: Annotated[float | None, Field(examples=[3.5])] = None
-    """Seconds of work at the rate measured on this model's workers, or a rough figure before any was."""
+    """Estimated seconds of work at the speed measured on this model's workers; rough before any measurement."""
     estimated_result_bytes: Annotated[int, Field(examples=[1234])]
-    """Size of the JSON result, roughly."""
+    """Approximate size of the result as JSON."""
     warnings: Annotated[list[str], Field(examples=[["sender z 11.0 reaches no receiver"]])]
-    """What is probably not meant: unreachable senders, orig equal to new, equal answers."""
+    """Likely mistakes: unreachable senders, orig equal to new, equal answers."""
     unreachable_senders: Annotated[list[Node], Field(examples=[[]])]
     """Senders from which no path leads to any receiver."""
 
 
 class BatchRequest(Frozen):
-    """Several jobs, accepted all or none."""
+    """Several jobs to submit; all are accepted or none."""
 
     jobs: Annotated[list[JobSpec], Field(min_length=1, max_length=1000)]
     """The specs."""
@@ -184,7 +184,7 @@ class Batch(Frozen):
 
 
 class WorkerInfo(Frozen):
-    """One worker process, as its last heartbeat described it."""
+    """One worker process, as described by its last heartbeat."""
 
     id: Annotated[str, Field(examples=["worker-1@lab-gpu-3"])]
     """Name."""
@@ -193,15 +193,15 @@ class WorkerInfo(Frozen):
     device: Annotated[str, Field(examples=["cuda:0"])]
     """Device it computes on."""
     models: Annotated[list[str], Field(examples=[["gpt2-small"]])]
-    """Models it holds in memory."""
+    """Models that it holds in memory."""
     serves: Annotated[list[str], Field(examples=[["gpt2-small", "demo"]])]
-    """Models it takes work for."""
+    """Models that it serves."""
     memory_bytes: Annotated[int | None, Field(examples=[2_500_000_000])] = None
     """Resident memory of its child process."""
     device_memory_bytes: Annotated[int | None, Field(examples=[None])] = None
     """Allocated memory of its GPU."""
     running: Annotated[str | None, Field(examples=["job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E/0/3"])] = None
-    """Job, phase and shard it runs now; `a job` where it is another key's."""
+    """Job, phase and shard that it runs now; `a job` if the job belongs to another API key."""
     seen_at: Timestamp
     """Last heartbeat."""
 

@@ -1,4 +1,4 @@
-"""Metrics: the number read from each final patched run."""
+"""Metrics: the number read from each patched run."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -22,11 +22,11 @@ class Head(Frozen):
 
 class _Metric(Frozen):
     unit: ClassVar[str]
-    """Unit of a number that is not normalised."""
+    """Unit of the metric before normalisation."""
     reads_all_logits: ClassVar[bool] = False
-    """Whether it needs the logits of the whole vocabulary, which cost the more."""
+    """Whether it needs the logits of the whole vocabulary, which costs more."""
     is_flat_at_orig: ClassVar[bool] = False
-    """Whether its gradient at orig is 0, so that attribution sees nothing."""
+    """Whether its gradient at orig is 0, so that every estimate is 0."""
 
     normalize: Annotated[Normalize, Field(examples=["none"])] = "none"
     """`noising`: (patched - orig) / (orig - new); `denoising`: (patched - orig) / (new - orig). Here patched is one
@@ -34,7 +34,7 @@ class _Metric(Frozen):
 
     @property
     def words(self) -> str:
-        """What is read, but for where it is read."""
+        """The metric in words, without position, head and normalisation."""
         answer = getattr(self, "answer", None)
         return self.kind.replace("_", " ") + (f" of {answer}" if answer else "")  # type: ignore[attr-defined, no-any-return]
 
@@ -51,7 +51,7 @@ class Attention(_Metric):
     key: Annotated[PositionRef, Field(examples=["IO"])]
     """Where it looks: a role or a 0-based position."""
     head: Head | None = None
-    """The head; by default the receivers' one, in a sweep of receivers each cell's own."""
+    """The head; by default the receivers' head, or in a sweep of receivers each cell's own."""
 
     @property
     def words(self) -> str:
@@ -72,7 +72,7 @@ class AttentionDiff(_Metric):
     minus_key: Annotated[PositionRef, Field(examples=["S1"])]
     """Where it looks, counted negative: a role or a 0-based position."""
     head: Head | None = None
-    """The head; by default the receivers' one, in a sweep of receivers each cell's own."""
+    """The head; by default the receivers' head, or in a sweep of receivers each cell's own."""
 
     @property
     def words(self) -> str:
@@ -99,7 +99,7 @@ class LogitDiff(_Metric):
 
 
 class Logit(_Metric):
-    """Logit of one answer (of the centred unembedding, where the model was so processed)."""
+    """Logit of one answer (from the centred unembedding, if the model's weights were processed that way)."""
 
     unit = "nats"
 
@@ -189,7 +189,7 @@ NORMALIZED_UNIT = "fraction"
 
 
 def title_of(metric: Metric) -> str:
-    """The metric in a few words, with all that tells it from another: `attention end → IO, head 10.7`."""
+    """The metric in words, different for different metrics: `attention end → IO, head 10.7`."""
     position = getattr(metric, "position", "end")
     parts = [metric.words + ("" if position == "end" else f" at {position}")]
     if isinstance(metric, ATTENTION_METRICS):

@@ -44,7 +44,7 @@ _STAGES_PER_LAYER = 6  # resid_post of a layer is resid_pre of the next
 
 
 def hook_name(hook: str, layer: int | None) -> str:
-    """The hook's full name as TransformerLens spells it, such as ``blocks.9.attn.hook_z``."""
+    """The hook's full TransformerLens name, such as ``blocks.9.attn.hook_z``."""
     if hook in EMBEDDING_HOOKS:
         return f"hook_{hook}"
     return f"blocks.{layer}.{_HOOK_PREFIX.get(hook, '')}hook_{hook}"
@@ -69,18 +69,18 @@ def _split_full_name(data: Any) -> Any:
 
 
 class Node(Frozen):
-    """One activation, or all of a layer's when neither head nor neuron is given."""
+    """One activation, or the whole layer's if neither head nor neuron is given."""
 
     hook: Annotated[Hook, Field(examples=["z"])]
-    """Where the node sits; a full TransformerLens name such as `blocks.9.attn.hook_z` is accepted too."""
+    """The hook; a full TransformerLens name such as `blocks.9.attn.hook_z` is accepted too."""
     layer: Annotated[Index | None, Field(examples=[9])] = None
-    """0-based layer; absent for `embed` and `pos_embed` only."""
+    """0-based layer; absent only for `embed` and `pos_embed`."""
     head: Annotated[Index | None, Field(examples=[6])] = None
     """0-based head, with `z q k v pattern` only; absent means every head of the layer."""
     neuron: Annotated[Index | None, Field(examples=[None])] = None
     """0-based MLP neuron, with `pre post` only; absent means every neuron of the layer."""
     positions: Annotated[Positions | None, Field(examples=[None])] = None
-    """Restricts this node: of the patch's positions, only those named here too. Absent: all of the patch's."""
+    """Narrows the patch's positions for this node. Absent: all of the patch's positions."""
 
     @model_validator(mode="before")
     @classmethod
@@ -222,7 +222,7 @@ class Sweep(Frozen):
 
 
 class SweepOf(Frozen):
-    """The wrapper that tells a sweep from a list of nodes."""
+    """The wrapper that distinguishes a sweep from a list of nodes."""
 
     sweep: Sweep
     """The grid."""

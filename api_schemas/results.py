@@ -1,4 +1,4 @@
-"""Results: arrays with named axes, and everything needed to trust them."""
+"""Results: arrays with named axes, their checks and their provenance."""
 
 from typing import Annotated, Any
 
@@ -13,16 +13,16 @@ NestedNumbers = Annotated[Any, Field(examples=[[0.08, 0.12]])]
 
 
 class Statistics(Frozen):
-    """Over the examples."""
+    """Statistics over the examples."""
 
     mean: Number
     """Mean."""
     sd: Number
-    """Standard deviation, with n - 1."""
+    """Standard deviation (with n - 1)."""
     sem: Number
     """Standard error of the mean."""
     median: Number = None
-    """Median; null where per-example values were not kept."""
+    """Median; null if per-example values were not kept."""
     min: Number = None
     """Smallest."""
     max: Number = None
@@ -32,29 +32,29 @@ class Statistics(Frozen):
 
 
 class Summary(Frozen):
-    """Statistics of the three runs over the examples, of patched where there is one cell."""
+    """Statistics of the three runs over the examples; of patched only if there is one cell."""
 
     patched: Statistics | None = None
-    """The patched run; null in a sweep, whose `patched_sd` and the like are per cell."""
+    """The patched run; null in a sweep, which has `patched_sd` and the like per cell."""
     orig: Statistics | None = None
-    """The orig run; null where the metric depends on the cell."""
+    """The orig run; null if the metric depends on the cell."""
     new: Statistics | None = None
-    """The new run; null where the metric depends on the cell."""
+    """The new run; null if the metric depends on the cell."""
 
 
 class MetricLabel(Frozen):
-    """Which metric a block holds: the spec's, with its defaults filled in. Fields that its kind lacks are absent."""
+    """The spec's metric with its defaults filled in. Fields that its kind lacks are absent."""
 
     kind: Annotated[str, Field(examples=["attention_diff"])]
     """The metric's kind."""
     title: Annotated[str, Field(examples=["attention end → IO minus end → S1, head 10.7"])] = ""
-    """The metric in words, for a heading or a table's row; metrics of one job that differ have different titles."""
+    """The metric in words. Different metrics of a job have different titles."""
     unit: Annotated[str, Field(examples=["probability"])]
-    """`probability`, `nats` or `places` (ranks), or `fraction` once normalised."""
+    """`probability`, `nats`, `places` (ranks), or `fraction` if normalised."""
     normalize: Annotated[str, Field(examples=["none"])] = "none"
-    """The normalisation that was applied to patched, orig and new alike."""
+    """The normalisation of patched, orig and new."""
     head: Head | None = None
-    """The head whose attention is read; absent where it is each receiver's own."""
+    """The head whose attention is read; absent if it is each receiver's own."""
     query: Annotated[PositionRef | None, Field(examples=["end"])] = None
     """Where the head looks from."""
     key: Annotated[PositionRef | None, Field(examples=["IO"])] = None
@@ -64,7 +64,7 @@ class MetricLabel(Frozen):
     answer: Annotated[str | None, Field(examples=["IO"])] = None
     """The answer, counted positive."""
     minus_answer: Annotated[str | None, Field(examples=["S"])] = None
-    """The answer that is counted negative."""
+    """The answer, counted negative."""
     position: Annotated[PositionRef | None, Field(examples=["end"])] = None
     """Where logits are read."""
 
@@ -88,34 +88,34 @@ class MetricBlock(Frozen):
     shape: Annotated[list[int], Field(examples=[[800]])]
     """Lengths of the axes."""
     coordinates: Annotated[dict[str, list[Any]], Field(examples=[{"example": [0, 1]}])]
-    """Value at each index of each axis; with `reduce: top` the one axis is `cell`, former axes list its coordinates."""
+    """Value at each index of each axis. With `reduce: top` the axis is `cell`, and the sweep's axes list its values."""
     n_examples: Annotated[Count, Field(examples=[800])]
-    """Number of examples of the dataset, whether or not they have an axis."""
+    """Number of examples in the dataset, with or without an `example` axis."""
     patched: NestedNumbers
-    """The metric of the patched runs; means over the examples where there is no `example` axis."""
+    """The metric of the patched runs; means over the examples if there is no `example` axis."""
     patched_mean: NestedNumbers = None
-    """Where there is an `example` axis: mean of `patched` over the examples, per cell."""
+    """If there is an `example` axis: mean of `patched` over the examples, per cell."""
     patched_sd: NestedNumbers = None
     """Standard deviation of `patched` over the examples (with n - 1), per cell; null for one example."""
     patched_sem: NestedNumbers = None
     """Standard error of the mean of `patched`, per cell."""
     effect_sem: NestedNumbers = None
-    """Standard error of the mean effect, per cell: from each example's own patched minus orig, so that what varies
-    between examples in both runs alike does not count. The error bar of an effect."""
+    """Standard error of the mean effect (patched minus orig, paired by example), per cell: variation that both runs
+    share cancels. The error bar of an effect."""
     orig: NestedNumbers
-    """The metric of the orig run: shaped as `patched` where it depends on the cell, else per example or one mean."""
+    """The metric of the orig run: shaped like `patched` if it depends on the cell, else per example or one mean."""
     new: NestedNumbers
-    """The metric of the new run, shaped as `orig`."""
+    """The metric of the new run, shaped like `orig`."""
     reachable: NestedNumbers = None
-    """Of a sweep, per cell: whether an edge leads from its senders to its receivers, in the order of a forward pass
-    and at a position of both, in any example; elsewhere patched equals orig exactly."""
+    """In a sweep, per cell: whether an edge leads from its senders to its receivers in any example, that is, to a later
+    receiver at a shared position. If not, patched equals orig exactly."""
     n_patched: NestedNumbers = None
-    """Of a sweep whose reachable cells are not so in every example, per cell: in how many examples they are. Where the
-    others lack the position, for instance, they count with an effect of 0."""
+    """In a sweep, per cell: in how many examples an edge leads from its senders to its receivers; the other examples
+    count with an effect of 0. Absent if each cell has an edge in all examples or in none."""
     summary: Summary
     """Statistics over the examples."""
     normalization: Normalization | None = None
-    """What `normalize` divided by."""
+    """The means that `normalize` used."""
     exact: NestedNumbers = None
     """With `verify`, per cell: the exact mean of the patched runs, null where the cell was not verified."""
     estimate: NestedNumbers = None
@@ -127,7 +127,7 @@ class MetricBlock(Frozen):
 
 
 class Checks(Frozen):
-    """Computed in the job's own run; a run whose checks fail is a failed job."""
+    """Checks made in the job's own run. If a check fails, the job fails."""
 
     identity_max_abs: Annotated[float | None, Field(examples=[0.0])]
     """Largest change of any metric when orig is patched with itself; must be exactly 0."""
@@ -140,7 +140,7 @@ class Checks(Frozen):
 
 
 class Provenance(Frozen):
-    """What was computed from what, by what."""
+    """Model, data, versions and device that a result was computed with."""
 
     model: Annotated[str, Field(examples=["gpt2-small"])]
     """Model name."""
@@ -151,7 +151,7 @@ class Provenance(Frozen):
     dtype: Annotated[str, Field(examples=["float32"])]
     """Arithmetic."""
     device: Annotated[str, Field(examples=["cuda:0"])]
-    """Device, or devices where several workers took part."""
+    """Device, or devices if several workers took part."""
     versions: Annotated[dict[str, str], Field(examples=[{"torch": "2.13.0"}])]
     """Versions of pathpatch, torch, transformer-lens and python."""
     dataset_sha256: Sha256
@@ -161,7 +161,7 @@ class Provenance(Frozen):
 
 
 class Timings(Frozen):
-    """Where the time went."""
+    """Durations."""
 
     queued_s: Annotated[float, Field(examples=[0.02])]
     """Seconds from acceptance to the first claim."""
@@ -170,21 +170,20 @@ class Timings(Frozen):
 
 
 class ResultHead(Frozen):
-    """What every result carries, whatever its metrics."""
+    """The fields that every result has."""
 
     job_id: Annotated[str, Field(examples=["job_01JZ8Q5W3T9V6X2Y4A7B0C1D2E"])]
     """The job."""
     unreachable_senders: Annotated[list[Node], Field(examples=[[]])]
-    """Senders from which no edge leads to any receiver: they come at or after all of them, or have no position in
-    common with one that they come before."""
+    """Senders from which no edge leads to any receiver: no later receiver shares a position with them."""
     checks: Checks
-    """What was checked."""
+    """Results of the run's checks."""
     provenance: Provenance
-    """Where it comes from."""
+    """What the result was computed with."""
     timings: Timings
-    """How long it took."""
+    """Durations."""
     warnings: Annotated[list[str], Field(examples=[[]])] = []
-    """What the reader should know: what validating the spec warned of, and what the run found."""
+    """Warnings of validation and of the run."""
 
 
 class Result(MetricBlock, ResultHead):
@@ -192,7 +191,7 @@ class Result(MetricBlock, ResultHead):
 
 
 class MultiMetricResult(ResultHead):
-    """The result of a job with a list of `metrics`: one block each, in the order given."""
+    """The result of a job with a list of `metrics`: one block per metric, in the order given."""
 
     blocks: list[MetricBlock]
     """One block per metric."""

@@ -25,10 +25,10 @@ Source = Literal["new", "zero", "mean"]
 
 
 class ModelSpec(Frozen):
-    """A model of the server's registry and how its weights are processed, as TransformerLens defines the flags."""
+    """A model of the server's registry, and how its weights are processed (TransformerLens' flags)."""
 
     name: ModelName
-    """Key of the registry: `demo`, `gpt2-small`, `gpt2-medium`, ... or a local checkpoint the operator registered."""
+    """Name in the registry: `demo`, `gpt2-small`, `gpt2-medium`, ... or a checkpoint that the operator registered."""
     fold_ln: Flag = True
     """Fold LayerNorm's scale and bias into the weights that follow."""
     center_writing_weights: Flag = True
@@ -66,7 +66,7 @@ def _refuse(*problems: Problems) -> None:
 
 
 class PathPatch(Frozen):
-    """Replace only the edges from the senders to the receivers by their value from the source."""
+    """Give the edges from the senders to the receivers their value from the source, and change nothing else."""
 
     kind: Literal["path"] = "path"
     """Always `path`."""
@@ -77,7 +77,7 @@ class PathPatch(Frozen):
     positions: Annotated[Positions | None, Field(examples=["end"])] = None
     """Where the edges are patched: absent (all), an index, a role, a list of these, or a list per example."""
     direct_includes_mlps: Flag = False
-    """False: skip connections only. True: the IOI paper's algorithm, all heads frozen to orig and MLPs recomputed."""
+    """False: skip connections only. True: the IOI paper's algorithm, with heads frozen to orig and MLPs recomputed."""
     receiver_update: Annotated[Literal["add", "overwrite"] | None, Field(examples=["add"])] = None
     """`add` the change to the receiver's live input (default without MLPs), or `overwrite` it (default with)."""
     source: Annotated[Source, Field(examples=["new"])] = "new"
@@ -98,7 +98,7 @@ class PathPatch(Frozen):
 
 
 class ActivationPatch(Frozen):
-    """Replace whole activations by their value from the source; everything later is recomputed."""
+    """Give whole activations their value from the source, and recompute everything after them."""
 
     kind: Literal["activation"]
     """Always `activation`."""
@@ -134,10 +134,10 @@ class Output(Frozen):
 
 
 class Webhook(Frozen):
-    """Where to announce the job's end."""
+    """Where to report the job's end."""
 
     url: Annotated[str, Field(min_length=1, max_length=2048, examples=["https://lab.example.org/hooks/pathpatch"])]
-    """Receives one signed POST (Standard Webhooks) when the job ends."""
+    """Address that receives one signed POST (Standard Webhooks) when the job ends."""
 
 
 FOUNDING_EXPERIMENT: dict[str, Any] = {
@@ -185,23 +185,23 @@ class JobSpec(Frozen):
     metric: Metric | None = None
     """What is measured."""
     metrics: Annotated[list[Metric] | None, Field(min_length=1, max_length=16)] = None
-    """Several metrics of the same run, instead of `metric`; the result then has one block per metric."""
+    """Several metrics of the same runs, in place of `metric`; the result then has one block per metric."""
     output: Output = Output()
     """What the result holds."""
     method: Annotated[Literal["exact", "attribution"], Field(examples=["exact"])] = "exact"
-    """`attribution` estimates every edge from one gradient (first order), for a quick look."""
+    """`attribution` estimates every edge from one gradient, to first order."""
     verify: Annotated[int | None, Field(ge=1, le=10_000, examples=[20])] = None
-    """With `attribution`: how many cells of largest estimated effect are recomputed exactly."""
+    """With `attribution`: how many of the cells with the largest estimates are computed exactly."""
     dtype: Annotated[Literal["float32", "tf32", "bfloat16"], Field(examples=["float32"])] = "float32"
-    """Arithmetic of the run; float32 is exact to float error, the others are faster on a GPU and report how far off."""
+    """Arithmetic of the run. float32 is exact to float error; the others are faster on a GPU and report their error."""
     priority: Annotated[Literal["high", "normal", "low"], Field(examples=["normal"])] = "normal"
-    """Which jobs run first; fair between jobs and keys within one priority."""
+    """Which jobs run first; within one priority, API keys and their jobs take turns."""
     expires_after_s: Annotated[float | None, Field(gt=0, le=30 * 86400, examples=[3600.0])] = None
-    """Give up if the job has not ended this many seconds after it was created."""
+    """The job expires if it has not ended this many seconds after its creation."""
     use_cache: Flag = True
-    """Whether an equal spec's earlier result may answer."""
+    """Whether an earlier result of an equal spec may be returned."""
     webhook: Webhook | None = None
-    """Where to announce the job's end."""
+    """Where to report the job's end."""
     tags: Annotated[
         dict[
             Annotated[str, Field(min_length=1, max_length=64)],
@@ -209,7 +209,7 @@ class JobSpec(Frozen):
         ],
         Field(max_length=32, examples=[{"experiment": "negative-name-movers"}]),
     ] = {}
-    """Free labels, to find the job again."""
+    """Labels of your choice, to find the job again."""
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "JobSpec":
@@ -234,7 +234,7 @@ class JobSpec(Frozen):
                 yield (*place, "head"), f"metric {metric.kind!r} needs a head, such as {example}: {lacks}"
 
     def _why_no_head(self) -> str | None:
-        """Why no head can be taken from the receivers: the single one's, or in a sweep each cell's own."""
+        """Why the metric cannot take its head from the receivers; None if it can."""
         if isinstance(self.patch, ActivationPatch):
             return "activation patching has no receiver to take it from"
         receivers = self.patch.receivers
@@ -257,7 +257,7 @@ class JobSpec(Frozen):
 
     @property
     def resolved_metrics(self) -> list[Metric]:
-        """The metrics with the receivers' one head written out; in a sweep of receivers it stays each cell's own."""
+        """The metrics with the receivers' head filled in; in a sweep of receivers each cell keeps its own."""
         receivers = [] if isinstance(self.patch, ActivationPatch) else self.patch.receivers
         if isinstance(receivers, SweepOf):
             return self.all_metrics

@@ -1,1 +1,1 @@
-"""Job records in Redis: states, transitions, events, results, leases."""
+"""Job records in Redis: states, transitions, events, results and leases."""

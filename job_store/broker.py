@@ -1,4 +1,4 @@
-"""What both sides of the Celery queues must agree on. A message says only that a model has work."""
+"""Celery settings that service and workers share. A message says only that a model has work."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ def queue_of(model: str) -> str:
 
 
 def broker_settings(redis_url: str) -> dict[str, Any]:
-    """Celery settings of the service's producer and of the workers alike."""
+    """Celery settings of the service and of the workers."""
     return {
         "broker_url": redis_url,
         "task_serializer": "json",
@@ -27,7 +27,7 @@ def broker_settings(redis_url: str) -> dict[str, Any]:
             "socket_timeout": 10.0,
             "socket_connect_timeout": 2.0,
             "socket_keepalive": True,
-            "health_check_interval": 4,  # a connection that died silently is replaced within some ten seconds
+            "health_check_interval": 4,  # a dead connection is replaced within about ten seconds
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 1,
         },

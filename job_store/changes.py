@@ -1,4 +1,4 @@
-"""One subscription per process tells any number of waiting requests that their job has changed."""
+"""One subscription per process wakes all waiting requests whose job has changed."""
 
 import asyncio
 import contextlib
@@ -13,21 +13,21 @@ from job_store.store import ANSWER_S, AsyncJobStore
 log = logging.getLogger(__name__)
 CHANNEL = "pp:changes"
 QUIET_S = 5.0
-"""After so long without a message the connection is tried."""
+"""After this long without a message, the connection is tested."""
 
 
 class Watch:
-    """Notices changes of one job from the moment it was made."""
+    """Notices changes of one job from its own creation on."""
 
     def __init__(self) -> None:
         self._changed = asyncio.Event()
 
     def notice(self) -> None:
-        """Something changed."""
+        """Record that the job changed."""
         self._changed.set()
 
     async def changed(self, timeout_s: float) -> bool:
-        """Wait for a change since the last call; False when there was none in time. It may be one already seen."""
+        """Wait for a change since the last call; False if none came in time. The caller may already know the change."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._changed.wait()
@@ -38,22 +38,22 @@ class Watch:
 
 
 class ChangeFeed:
-    """Fans one pub/sub connection out to all watches; after a lost connection it wakes them all."""
+    """Passes the messages of one pub/sub connection to all watches; after a lost connection it wakes them all."""
 
     def __init__(self, store: AsyncJobStore) -> None:
         self._store = store
         self._watches: dict[str, set[Watch]] = defaultdict(set)
         self.is_ending = False
-        """Whether the process is about to end, so that nobody should wait any longer."""
+        """Whether the process is about to end, so that no request may wait any longer."""
 
     def end_waits(self) -> None:
-        """Wake all watches, since the process is about to end."""
+        """Wake all watches, because the process is about to end."""
         self.is_ending = True
         self.wake_all()
 
     @contextlib.asynccontextmanager
     async def watch(self, job_id: str) -> AsyncIterator[Watch]:
-        """A watch on a job: open it, then read the job, then wait, and no change is missed."""
+        """A watch on a job. Open it before you read the job, so that no change is missed."""
         watch = Watch()
         self._watches[job_id].add(watch)
         try:
@@ -73,7 +73,7 @@ class ChangeFeed:
             self._wake(job_id)
 
     async def listen_forever(self) -> None:
-        """Listen until cancelled; the store need not answer yet."""
+        """Listen until cancelled, even if the store does not answer yet."""
         while True:
             try:
                 await self._listen()
@@ -83,7 +83,7 @@ class ChangeFeed:
             await asyncio.sleep(0.5)
 
     async def _listen(self) -> None:
-        """Read until the connection breaks. A read that times out pings, so that a half-open connection is found."""
+        """Read until the connection breaks. After a timeout it sends a ping, which detects a half-open connection."""
         async with self._store.client.pubsub() as subscription:
             async with asyncio.timeout(ANSWER_S):
                 await subscription.subscribe(CHANNEL)

@@ -1,4 +1,4 @@
-"""What makes two specs equal: the digest under which results are found again."""
+"""The digest that two equal specs share, under which an earlier result is found."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ NOT_PART_OF_THE_RESULT = {"tags", "priority", "webhook", "use_cache", "expires_a
 
 
 def spec_sha256(spec: JobSpec, revision: str) -> str:
-    """Digest of everything in the spec that its result depends on, and of the model's revision.
+    """Digest of the model's revision and of the spec's fields that affect the result.
 
     Args:
         revision: Hub commit of the model, or digest of its local files.

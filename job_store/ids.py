@@ -1,4 +1,4 @@
-"""Identifiers that sort by the time of their making, also when the clock steps back within a process."""
+"""Identifiers that sort by creation time, even if the clock steps back within a process."""
 
 import secrets
 import threading

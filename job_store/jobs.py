@@ -1,4 +1,4 @@
-"""Steps on jobs that exist: read, list, cancel, delete, follow, fetch the result."""
+"""Steps on existing jobs: read, list, cancel, delete, follow, fetch the result."""
 
 import json
 from typing import Any
@@ -24,7 +24,7 @@ def get(job_id: str, owner: str | None = None) -> Step[JobRecord]:
     """One job.
 
     Raises:
-        UnknownJob: None such, or another owner's.
+        UnknownJob: It does not exist or belongs to another owner.
     """
 
     def read(reply: list[Any] | None) -> JobRecord:
@@ -44,10 +44,10 @@ def list_jobs(
     model: str | None = None,
     tag: tuple[str, str] | None = None,
 ) -> Step[Page]:
-    """One page of an owner's jobs, or of everyone's, newest first.
+    """One page of an owner's jobs, or of all jobs, newest first.
 
     Args:
-        after: Id of the last job of the page before; it may have been deleted meanwhile.
+        after: Id of the last job of the previous page; the job may have been deleted since.
     """
     filters = [
         *([f"status:{status}"] if status else []),
@@ -63,10 +63,10 @@ def list_jobs(
 
 
 def cancel(job_id: str, owner: str | None = None) -> Step[JobStatus]:
-    """Stop a job: its state is then ``cancelled``, or ``cancelling`` until its running shards have stopped.
+    """Stop a job. It becomes ``cancelled``, or ``cancelling`` until its running shards have stopped.
 
     Raises:
-        UnknownJob: None such, or another owner's.
+        UnknownJob: It does not exist or belongs to another owner.
         JobNotCancellable: It has succeeded or failed.
     """
 
@@ -85,7 +85,7 @@ def delete(job_id: str, owner: str | None = None) -> Step[None]:
     """Erase a job that is queued or has ended: record, events and result.
 
     Raises:
-        UnknownJob: None such, or another owner's.
+        UnknownJob: It does not exist or belongs to another owner.
         JobStillRunning: It is running or being cancelled.
     """
 
@@ -108,7 +108,7 @@ def events(job_id: str, owner: str | None = None, after: str = "0", limit: int =
     """Events later than ``after``, oldest first.
 
     Raises:
-        UnknownJob: None such, or another owner's.
+        UnknownJob: It does not exist or belongs to another owner.
     """
 
     def read(reply: list[Any] | None) -> EventPage:
@@ -121,10 +121,10 @@ def events(job_id: str, owner: str | None = None, after: str = "0", limit: int =
 
 
 def result(job_id: str, owner: str | None = None) -> Step[StoredResult | None]:
-    """A job's result; None while there is none, and once it has expired.
+    """A job's result; None before it exists and after it has expired.
 
     Raises:
-        UnknownJob: None such, or another owner's.
+        UnknownJob: It does not exist or belongs to another owner.
     """
 
     def read(reply: list[Any]) -> StoredResult | None:
@@ -139,7 +139,7 @@ def batch(batch_id: str, owner: str | None = None) -> Step[BatchRecord]:
     """A batch and the states of its jobs.
 
     Raises:
-        UnknownBatch: None such, or another owner's.
+        UnknownBatch: It does not exist or belongs to another owner.
     """
     return Step("batch", (batch_id, owner or ""), lambda reply: _read_batch(batch_id, reply))
 
@@ -148,7 +148,7 @@ def cancel_batch(batch_id: str, owner: str | None = None) -> Step[BatchRecord]:
     """Cancel those jobs of a batch that have not ended.
 
     Raises:
-        UnknownBatch: None such, or another owner's.
+        UnknownBatch: It does not exist or belongs to another owner.
     """
     return Step("cancel_batch", (batch_id, owner or ""), lambda reply: _read_batch(batch_id, reply))
 

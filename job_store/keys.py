@@ -1,4 +1,4 @@
-"""API keys: their secrets' digests, scopes, limits and use."""
+"""API keys: digests of their secrets, scopes, limits and use."""
 
 import hashlib
 import hmac
@@ -30,18 +30,18 @@ class ApiKey:
     revoked: bool = False
 
     def is_valid(self, now_ms: int) -> bool:
-        """Whether it opens anything."""
+        """Whether it is neither revoked nor expired."""
         return not self.revoked and (self.expires_ms is None or now_ms < self.expires_ms)
 
 
 @dataclass(frozen=True)
 class RateState:
-    """How much of a rate limit is left."""
+    """What remains of a rate limit."""
 
     limit: int
     remaining: int
     reset_s: float
-    """Seconds until all of it is back."""
+    """Seconds until the full amount is available again."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def new_secret() -> str:
 
 
 def sha256_of(secret: str) -> str:
-    """What is stored of a secret. It has 256 random bits, so a plain digest cannot be searched."""
+    """The stored digest of a secret. A secret has 256 random bits, so a plain SHA-256 cannot be reversed by search."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
@@ -85,14 +85,14 @@ def _read_key(flat: list[bytes]) -> ApiKey:
 def create_key(
     name: str, sha256: str, *, scopes: Sequence[str], limits: Limits, expires_ms: int | None = None
 ) -> Step[ApiKey]:
-    """Register a key by its secret's digest."""
+    """Register a key by the digest of its secret."""
     description = json.dumps({"scopes": list(scopes), "limits": limits.to_dict()})
     arguments = (new_key_id(), sha256, name, description, "" if expires_ms is None else expires_ms)
     return Step("create_key", arguments, _read_key)
 
 
 def find_key(sha256: str) -> Step[ApiKey | None]:
-    """The key of a secret's digest, whether still valid or not; notes its use."""
+    """The key whose secret has this digest, valid or not; records the use."""
 
     def read(flat: list[bytes] | None) -> ApiKey | None:
         key = _read_key(flat) if flat else None
@@ -102,12 +102,12 @@ def find_key(sha256: str) -> Step[ApiKey | None]:
 
 
 def list_keys() -> Step[tuple[ApiKey, ...]]:
-    """Every key, oldest first, revoked ones too."""
+    """Every key, including revoked ones, oldest first."""
     return Step("list_keys", (), lambda reply: tuple(_read_key(flat) for flat in reply))
 
 
 def revoke_key(id_or_name: str) -> Step[tuple[str, ...]]:
-    """Revoke the key of that id, or the one valid key of that name; several ids: all are named so, none is revoked."""
+    """Revoke the key of this id, or the one valid key of this name; if several match, none. Returns matching ids."""
     return Step("revoke_key", (id_or_name,), lambda ids: tuple(key_id.decode() for key_id in ids))
 
 

@@ -1,4 +1,4 @@
-"""The reaper: whatever a crash left undone is put right within seconds, by one leader among the service processes."""
+"""The reaper repairs within seconds what a crash left undone; one service process at a time leads."""
 
 import asyncio
 import logging
@@ -14,11 +14,11 @@ from job_store.store import AsyncJobStore
 log = logging.getLogger(__name__)
 
 Nudge = Callable[[str, int], Awaitable[None]]
-"""Publishes that many messages to a model's queue."""
+"""Publishes a number of messages to a model's queue."""
 
 
 def lead(candidate: str, ttl_s: float) -> Step[bool]:
-    """Take or keep the lead for ``ttl_s``."""
+    """Become or stay leader for ``ttl_s``."""
     return Step("lead", (candidate, round(ttl_s * 1000)), bool)
 
 
@@ -27,27 +27,27 @@ def _names(reply: list[Any]) -> tuple[str, ...]:
 
 
 def lapse_leases(limit: int = 200) -> Step[tuple[str, ...]]:
-    """Take shards from workers that stopped answering: back to the queue, or after the last attempt the job's end."""
+    """Take shards from silent workers: queue them again, or fail the job after the last attempt."""
     return Step("lapse_leases", (limit,), _names)
 
 
 def expire_jobs(limit: int = 200) -> Step[tuple[str, ...]]:
-    """End jobs past their deadline."""
+    """Expire jobs past their deadline."""
     return Step("expire_jobs", (limit,), _names)
 
 
 def settle_cancelled(limit: int = 200) -> Step[tuple[str, ...]]:
-    """End jobs that were being cancelled and have no running shard."""
+    """End cancelling jobs that have no running shard."""
     return Step("settle_cancelled", (limit,), _names)
 
 
 def erase_old(limit: int = 100) -> Step[tuple[str, ...]]:
-    """Erase results past their retention, and later the records that told so."""
+    """Erase results past their retention, and later their records."""
     return Step("erase_old", (limit,), _names)
 
 
 def starved() -> Step[dict[str, int]]:
-    """Models with claimable shards and no message in their queue, and how many messages to publish."""
+    """Models with claimable shards but no message in their queue, and the number of messages to publish."""
 
     def read(reply: list[Any]) -> dict[str, int]:
         return {model.decode(): int(number) for model, number in zip(reply[::2], reply[1::2], strict=True)}
@@ -57,7 +57,7 @@ def starved() -> Step[dict[str, int]]:
 
 @dataclass(frozen=True)
 class Swept:
-    """What one sweep put right."""
+    """What one sweep repaired."""
 
     lapsed: tuple[str, ...]
     expired: tuple[str, ...]
@@ -67,7 +67,7 @@ class Swept:
 
 
 class Reaper:
-    """Sweeps every ``period_s`` while it leads; several services may each run one."""
+    """Sweeps every ``period_s`` while it leads; each service process may run one."""
 
     def __init__(self, store: AsyncJobStore, nudge: Nudge, period_s: float = 2.0) -> None:
         self._store = store
@@ -76,7 +76,7 @@ class Reaper:
         self._name = secrets.token_hex(8)
 
     async def sweep(self) -> Swept | None:
-        """One round; None where another process leads."""
+        """One round; None if another process leads."""
         run = self._store.run
         if not await run(lead(self._name, 3 * self._period_s)):
             return None
@@ -94,7 +94,7 @@ class Reaper:
         return swept
 
     async def run_forever(self) -> None:
-        """Sweep until cancelled; a store that does not answer is waited for."""
+        """Sweep until cancelled; if the store does not answer, wait for it."""
         while True:
             try:
                 await self.sweep()

@@ -1,4 +1,4 @@
-"""What goes into the store and what comes out. Times ``*_ms`` are Unix milliseconds of the store's clock."""
+"""Records that go into the store and come out of it. Times ``*_ms`` are Unix milliseconds of the store's clock."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -18,7 +18,7 @@ def when(ms: int) -> datetime:
 
 
 def pairs(flat: list[bytes]) -> Pairs:
-    """A reply of alternating names and values, as a dict."""
+    """A reply of alternating names and values as a dict."""
     return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
 
 
@@ -34,10 +34,10 @@ def whole(value: bytes | None) -> int | None:
 
 @dataclass(frozen=True)
 class JobFacts:
-    """What the worker needs to know of a job beside its spec and its shard."""
+    """What a worker needs to know about a job besides its spec and its shard."""
 
     longest: int
-    """Tokens of the whole dataset's longest prompt."""
+    """Tokens of the longest prompt of the whole dataset."""
     examples: int
     """Examples of the whole dataset."""
     flops_per_shard: float
@@ -45,11 +45,11 @@ class JobFacts:
     dataset_sha256: str
     spec_sha256: str
     revision: str
-    """Of the model."""
+    """Revision of the model."""
     warnings: tuple[str, ...] = ()
-    """Found when the spec was checked; they become events of the job."""
+    """Warnings of validation; they become events of the job."""
     phase_shares: tuple[float, ...] = ()
-    """Estimated share of each phase in the work, together 1; of phases alike where it is empty."""
+    """Estimated share of each phase in the work; their sum is 1. Empty: all phases are equal."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -63,13 +63,13 @@ class JobFacts:
 
 @dataclass(frozen=True)
 class NewJob:
-    """A job to create; without shards it can only be answered from an earlier result."""
+    """A job to create. Without shards, only an earlier result can answer it."""
 
     id: str
     spec: JobSpec
     facts: JobFacts
     shards: tuple[str, ...]
-    """Each a ``ResolvedDataset`` as JSON, which takes a tenth of its memory."""
+    """Each shard is a ``ResolvedDataset`` as JSON, which takes a tenth of its memory."""
     trace: dict[str, str] = field(default_factory=dict)
     """Trace context, passed on to the worker."""
     webhook_url: str | None = None
@@ -77,7 +77,7 @@ class NewJob:
 
 @dataclass(frozen=True)
 class Limits:
-    """What an API key may use; None is unlimited."""
+    """Limits of an API key; None is unlimited."""
 
     queued_jobs: int | None = None
     running_shards: int | None = None
@@ -94,44 +94,44 @@ class Retention:
     """How long a job is kept after its end."""
 
     result_s: float = 30 * 86400
-    """Its result."""
+    """How long its result is kept."""
     record_s: float = 60 * 86400
-    """Its record, which then tells that there was a result."""
+    """How long its record is kept, which says that there was a result."""
 
 
 @dataclass(frozen=True)
 class Idempotency:
-    """A client's name for a request, and the digest of its body."""
+    """A client's idempotency key for a request, and the digest of the request's body."""
 
     key: str
     body_sha256: str
     kept_s: float = 86400
-    """For how long it is remembered."""
+    """How long it is remembered."""
 
 
 @dataclass(frozen=True)
 class Created:
-    """The jobs that a request made, now or when it came first."""
+    """The jobs that a request created, now or when it was first sent."""
 
     job_ids: tuple[str, ...]
     batch_id: str | None
     replayed: bool
-    """Whether an earlier request with the same idempotency key made them."""
+    """Whether an earlier request with the same idempotency key created them."""
     cached: tuple[bool, ...]
-    """Per job, whether an earlier result answered."""
+    """Per job, whether an earlier result answers it."""
     nudges: dict[str, int]
-    """Per model, how many messages to publish now."""
+    """Per model, the number of messages to publish now."""
 
 
 @dataclass(frozen=True)
 class JobRecord:
-    """One job as it is now."""
+    """The current state of one job."""
 
     id: str
     owner: str
     status: JobStatus
     version: int
-    """Changes whenever anything of the job does."""
+    """Changes whenever the job changes."""
     model: str
     priority: str
     spec_json: bytes
@@ -139,25 +139,25 @@ class JobRecord:
     facts: JobFacts
     created_ms: int
     done: int
-    """Shards done, over all phases."""
+    """Shards done, in all phases."""
     total: int
-    """Shards in all."""
+    """Total number of shards, in all phases."""
     attempt: int
-    """Largest number of starts that any shard needed."""
+    """Largest number of starts of any shard."""
     cached: bool
     now_ms: int
-    """When this was read."""
+    """When the record was read."""
     batch_id: str | None = None
     started_ms: int | None = None
     computing_ms: int | None = None
-    """Since when its first shard has been computed: its model was loaded by then."""
+    """When the computation of its first shard began; the model was loaded by then."""
     progressed_ms: int | None = None
     """When its latest shard was done."""
     finished_ms: int | None = None
     expires_ms: int | None = None
     """The job's deadline."""
     position: int | None = None
-    """Jobs ahead, while queued."""
+    """Number of jobs ahead of it while it is queued."""
     error_code: str | None = None
     error_detail: str | None = None
     result_bytes: int = 0
@@ -165,7 +165,7 @@ class JobRecord:
 
     @property
     def is_done(self) -> bool:
-        """Whether the state is terminal."""
+        """Whether the state is final."""
         return self.status in TERMINAL
 
     @cached_property
@@ -175,7 +175,7 @@ class JobRecord:
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds left at the pace so far; None before the first shard is done, and after the end.
+        """Estimated seconds left, from the pace so far; None before the first shard is done and after the end.
 
         The pace is that of the shards that are done, or what it becomes if the next one is done only now: meanwhile the
         estimate goes down with the clock, and grows again once that shard takes longer than those before.
@@ -188,7 +188,7 @@ class JobRecord:
         return max(0.0, max(measured_ms, least_ms) - elapsed_ms) / 1000
 
     def _work(self, shards: int) -> float:
-        """The share of the work that the first so many shards are."""
+        """The share of the work that the first ``shards`` shards make up."""
         if shards >= self.total:
             return 1.0
         shares = self.facts.phase_shares or (1.0,)
@@ -238,7 +238,7 @@ class Page:
 
 @dataclass(frozen=True)
 class StoredEvent:
-    """One thing that happened to a job."""
+    """One event of a job."""
 
     id: str
     type: str
@@ -253,12 +253,12 @@ class EventPage:
     events: tuple[StoredEvent, ...]
     has_more: bool
     is_done: bool
-    """Whether the job has ended: then nothing follows the last event."""
+    """Whether the job has ended, so that no event follows."""
 
 
 @dataclass(frozen=True)
 class StoredResult:
-    """A result as the worker left it: JSON without numbers, and the numbers as safetensors."""
+    """A result as the worker stored it: JSON without arrays, and the arrays as safetensors."""
 
     head: bytes
     arrays: bytes
@@ -266,7 +266,7 @@ class StoredResult:
 
 @dataclass(frozen=True)
 class BatchRecord:
-    """Jobs submitted together, with their states; erased ones are left out."""
+    """Jobs submitted together, with their states, without erased jobs."""
 
     id: str
     owner: str

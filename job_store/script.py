@@ -1,4 +1,4 @@
-"""One atomic step on the store, described without doing it: a Lua script, its arguments, and how to read the reply."""
+"""One atomic step on the store as a value: a Lua script, its arguments, and the function that reads the reply."""
 
 import hashlib
 from collections.abc import Callable
@@ -13,7 +13,7 @@ Argument = bytes | str | int | float
 
 @dataclass(frozen=True)
 class Script:
-    """Lua source as the server receives it, and the digest that the server knows it by."""
+    """Lua source as sent to the server, and the digest by which the server knows it."""
 
     source: str
     sha1: str
@@ -21,7 +21,7 @@ class Script:
 
 @cache
 def load_script(name: str) -> Script:
-    """The script ``lua/<name>.lua`` behind the shared prelude; its first line states the script's flags."""
+    """The script ``lua/<name>.lua`` after the shared prelude; its first line states the script's flags."""
     folder = files("job_store") / "lua"
     flags, _, body = (folder / f"{name}.lua").read_text().partition("\n")
     wanted = flags.removeprefix("-- ").replace("deny-oom", "").strip()
@@ -32,9 +32,9 @@ def load_script(name: str) -> Script:
 
 @dataclass(frozen=True)
 class Step(Generic[T]):
-    """A call of one script; a store runs it.
+    """A call of one script, which a store runs.
 
-    ``repeatable`` says that running it twice is as good as once, so that it may be sent again after a lost connection.
+    ``repeatable``: running it twice has the effect of running it once, so it may be sent again after a lost connection.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Steps of a worker: claim a shard, keep it, hand in what came of it. All under the claim's fence."""
+"""Steps of a worker: claim a shard, keep it, hand in its outputs. A claim's fence guards all of them."""
 
 import json
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from job_store.records import JobFacts
 from job_store.script import Argument, Step
 
 ASSEMBLE = -1
-"""Stands for the step that puts a phase's outputs together."""
+"""Shard number of a phase's assembly."""
 
 Held = Literal["held", "cancelled", "lost"]
 
@@ -25,25 +25,25 @@ class Claim:
     """Index into the phases of the job's spec."""
     shard: int
     fence: int
-    """Whoever claims the shard later has a larger one, and this one is worth nothing then."""
+    """A later claim of the shard has a larger fence, which makes this one invalid."""
     attempt: int
     shards: int
-    """Shards of each phase."""
+    """Number of shards of each phase."""
     spec_json: bytes
     facts: JobFacts
     trace: dict[str, str]
     input_json: bytes
     """The shard's examples; empty for an assembly."""
     carry: bytes
-    """What the phase before left for this one, as safetensors; empty in the first."""
+    """Output of the previous phase, as safetensors; empty in the first phase."""
     devices: tuple[str, ...] = ()
-    """Sorted, of an assembly: those that took part in the job."""
+    """For an assembly: the devices that took part in the job, sorted."""
     nudges: int = 0
-    """How many messages to publish for the model, so that other workers claim what else there is."""
+    """Number of messages to publish for the model, so that other workers claim further shards."""
 
     @property
     def is_assembly(self) -> bool:
-        """Whether this is the step that puts the phase's outputs together."""
+        """Whether this is the phase's assembly."""
         return self.shard == ASSEMBLE
 
     @property
@@ -64,14 +64,14 @@ class Claim:
 
 @dataclass(frozen=True)
 class HandedIn:
-    """What became of something handed in."""
+    """The effect of handing in an output."""
 
     outcome: Literal["stored", "assemble", "again", "failed", "cancelled", "lost"]
-    """``lost``: the lease had gone to another worker or the job had ended, and nothing was changed."""
+    """``lost``: another worker had the lease or the job had ended, so nothing changed."""
     nudges: int = 0
-    """How many messages to publish for the model now."""
+    """Number of messages to publish for the model now."""
     assembly: Claim | None = None
-    """The phase's assembly, claimed for whoever finished its last shard."""
+    """The phase's assembly, claimed for the worker that finished the last shard."""
 
 
 def _sorted_names(names: list[bytes]) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ def _read_claim(reply: list[Any] | None) -> Claim | None:
 
 
 def claim(model: str, worker: str, lease_s: float) -> Step[Claim | None]:
-    """Take the model's next shard: by priority, then by turns of the owners, then of an owner's jobs."""
+    """Take the model's next shard: by priority; within it owners take turns, and so do the jobs of an owner."""
     return Step("claim", (model, worker, round(lease_s * 1000)), _read_claim, repeatable=False)
 
 
@@ -118,7 +118,7 @@ def _read_handed_in(reply: list[Any]) -> HandedIn:
 
 
 def heartbeat(held: Claim, lease_s: float) -> Step[Held]:
-    """Keep the shard for another ``lease_s``, and learn whether to go on."""
+    """Keep the shard for another ``lease_s``, and ask whether to continue."""
     return Step("heartbeat", (*_slot(held), round(lease_s * 1000)), lambda reply: reply.decode())
 
 
@@ -129,9 +129,9 @@ def finish(
 
     Args:
         output: Arrays as safetensors.
-        device: Where it was computed, for the job's provenance and the measured rates.
+        device: The device that computed it, for the job's provenance and the measured rates.
         phases: Number of phases of the job's spec.
-        computed_s: Time of the computation itself: loading a model says nothing of a device's speed.
+        computed_s: Time of the computation alone, without loading the model.
     """
 
     def read(reply: list[Any]) -> HandedIn:
@@ -166,21 +166,21 @@ def outputs(held: Claim, first: int, number: int) -> Step[tuple[bytes, ...]]:
 
 
 def finish_phase(held: Claim, carry: bytes) -> Step[HandedIn]:
-    """Hand in an assembly that is not the last: its arrays go to every shard of the next phase."""
+    """Hand in an assembly that is not the last; its arrays go to every shard of the next phase."""
     return Step("finish_phase", (*_assembly(held), carry), _read_handed_in, repeatable=False)
 
 
 def complete(held: Claim, head: bytes, arrays: bytes) -> Step[HandedIn]:
-    """Hand in the last assembly: the job has succeeded."""
+    """Hand in the last assembly; the job succeeds."""
     return Step("complete", (*_assembly(held), head, arrays), _read_handed_in, repeatable=False)
 
 
 def fail(held: Claim, code: str, detail: str, *, try_again: bool = False) -> Step[HandedIn]:
-    """Report an error: the job fails, or with ``try_again`` the shard is queued again while it has attempts left."""
+    """Report an error: the job fails, or with ``try_again`` the shard is queued again if it has attempts left."""
     arguments = (*_slot(held), code, detail, "1" if try_again else "")
     return Step("fail", arguments, _read_handed_in, repeatable=False)
 
 
 def release(held: Claim) -> Step[HandedIn]:
-    """Hand the shard back undone; the attempt does not count."""
+    """Hand the shard back unfinished; the attempt does not count."""
     return Step("release", _slot(held), _read_handed_in, repeatable=False)

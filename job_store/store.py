@@ -1,4 +1,4 @@
-"""The two stores, synchronous and asynchronous: they send a step to Redis and read its reply."""
+"""The two stores, synchronous and asynchronous, which send a step to Redis and read its reply."""
 
 import asyncio
 from typing import TypeVar
@@ -24,7 +24,7 @@ from job_store.script import Step
 T = TypeVar("T")
 UNREACHABLE = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OSError)
 ANSWER_S = 5.0
-"""How long one answer may take."""
+"""Time limit for one answer."""
 CONNECTION = {
     "socket_connect_timeout": 2.0,
     "socket_keepalive": True,
@@ -34,7 +34,7 @@ CONNECTION = {
 
 
 def translated(error: Exception) -> Exception:
-    """The error that callers meet, for one that the Redis client raised."""
+    """Our error for one that the Redis client raised."""
     if isinstance(error, OutOfMemoryError) or "OOM" in str(error):
         return StoreFull(
             "The job store's memory is full. Delete jobs, wait for results to expire, or give it more memory."
@@ -47,22 +47,22 @@ def translated(error: Exception) -> Exception:
 
 
 class JobStore:
-    """Runs steps over blocking connections: for workers and the command line."""
+    """Runs steps over blocking connections, for workers and the command line."""
 
     def __init__(self, client: "redis.Redis") -> None:
         self.client = client
 
     @classmethod
     def connect(cls, url: str) -> "JobStore":
-        """A store that connects when first used."""
+        """A store that connects on first use."""
         return cls(redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=ANSWER_S, **CONNECTION))
 
     def run(self, step: Step[T]) -> T:
-        """Do the step.
+        """Run the step.
 
         Raises:
             StoreUnavailable: No answer.
-            StoreFull: No memory or disk left for it.
+            StoreFull: The store has no memory or disk left.
         """
         attempts = 2 if step.repeatable else 1
         for attempt in range(attempts):
@@ -86,9 +86,9 @@ class JobStore:
 
 
 class AsyncJobStore:
-    """Runs steps over asyncio connections: for the service.
+    """Runs steps over asyncio connections, for the service.
 
-    The limit on the time of an answer is ours. With one of its own, redis-py sends by ``asyncio.wait_for``, which in
+    We set the time limit of an answer ourselves. With its own limit, redis-py sends by ``asyncio.wait_for``, which in
     Python 3.11 loses a cancellation that comes as the send ends: https://github.com/python/cpython/issues/86296
     """
 
@@ -97,7 +97,7 @@ class AsyncJobStore:
 
     @classmethod
     def connect(cls, url: str, max_connections: int = 64) -> "AsyncJobStore":
-        """A store that connects when first used."""
+        """A store that connects on first use."""
         pool = redis.asyncio.BlockingConnectionPool.from_url(
             url,
             retry=redis.asyncio.retry.Retry(NoBackoff(), 0),
@@ -108,11 +108,11 @@ class AsyncJobStore:
         return cls(redis.asyncio.Redis.from_pool(pool))
 
     async def run(self, step: Step[T]) -> T:
-        """Do the step.
+        """Run the step.
 
         Raises:
             StoreUnavailable: No answer.
-            StoreFull: No memory or disk left for it.
+            StoreFull: The store has no memory or disk left.
         """
         attempts = 2 if step.repeatable else 1
         for attempt in range(attempts):
@@ -135,7 +135,7 @@ class AsyncJobStore:
             return await self.client.execute_command(*command)  # type: ignore[no-untyped-call]
 
     async def ping(self) -> None:
-        """Ask whether the store answers.
+        """Check that the store answers.
 
         Raises:
             StoreUnavailable: It does not.

@@ -1,4 +1,4 @@
-"""Steps that make jobs."""
+"""Steps that create jobs."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from job_store.script import Argument, Step
 
 
 class CacheGone(PathPatchingError):
-    """A job without shards was to be answered from a result that has just been erased: create it again with shards."""
+    """The earlier result that should answer a job without shards was just erased; create the job again with shards."""
 
     code = "cache_gone"
     title = "An earlier result was erased meanwhile"
@@ -85,11 +85,11 @@ def create(
     idempotency: Idempotency | None = None,
     batch_id: str | None = None,
 ) -> Step[Created]:
-    """Make the jobs, all or none; an equal spec that succeeded before for the same owner is answered at once.
+    """Create all jobs or none. An earlier result of the same owner answers an equal spec at once.
 
     Raises:
-        QuotaExceeded: One of the limits would be passed.
-        IdempotencyKeyReused: The key came with another body before.
+        QuotaExceeded: The jobs would exceed a limit.
+        IdempotencyKeyReused: The idempotency key was used with another body.
         CacheGone: A job has no shards, and no earlier result answers it.
     """
     assert jobs
@@ -99,13 +99,13 @@ def create(
 
 
 def reserve(owner: str, idempotency: Idempotency, ttl_s: float = 10.0) -> Step[Created | None]:
-    """Mark an idempotency key as being answered, before its request is looked at; None means: go on.
+    """Mark an idempotency key as being answered, before its request is read; None means: continue.
 
     The mark lapses after ``ttl_s``, so that a crash does not block the key.
 
     Raises:
         IdempotencyKeyInFlight: An equal request is being answered.
-        IdempotencyKeyReused: The key came with another body before.
+        IdempotencyKeyReused: The idempotency key was used with another body.
     """
 
     def read(reply: list[Any]) -> Created | None:
@@ -116,7 +116,7 @@ def reserve(owner: str, idempotency: Idempotency, ttl_s: float = 10.0) -> Step[C
 
 
 def keep_reserved(owner: str, key: str, ttl_s: float) -> Step[None]:
-    """Keep the mark for another ``ttl_s``: answering takes longer."""
+    """Keep the mark for another ``ttl_s`` while the answer takes longer."""
     return Step("keep_reserved", (owner, key, round(ttl_s * 1000)), lambda _: None)
 
 
@@ -126,5 +126,5 @@ def unreserve(owner: str, key: str) -> Step[None]:
 
 
 def find_cached(spec_sha256: str, owner: str) -> Step[str | None]:
-    """Id of the job whose result would answer an equal spec."""
+    """Id of the job whose result answers an equal spec."""
     return Step("find_cached", (owner, spec_sha256), lambda reply: reply.decode() if reply else None)

@@ -1,4 +1,4 @@
-"""The outbox of webhooks: one delivery per job that ended and asked for it."""
+"""The outbox of webhooks: one delivery per ended job that has a webhook."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ from job_store.script import Step
 
 @dataclass(frozen=True)
 class Delivery:
-    """One announcement to make now."""
+    """One delivery to make now."""
 
     id: str
-    """Stays the same over all attempts."""
+    """The same for all attempts."""
     job_id: str
     url: str
     attempt: int
     created_ms: int
     owner: str
-    """Whose job it was."""
+    """Owner of the job."""
 
 
 @dataclass(frozen=True)
 class DeadDelivery:
-    """One announcement that was given up."""
+    """One delivery that was given up."""
 
     id: str
     job_id: str
@@ -44,10 +44,10 @@ def _job_id(delivery_id: str) -> str:
 def due(
     limit: int = 20, lease_s: float = 60.0, *, per_owner: int | None = None, under_way: Mapping[str, int] | None = None
 ) -> Step[tuple[Delivery, ...]]:
-    """Take deliveries whose time has come; those not settled within ``lease_s`` become due again.
+    """Take due deliveries; those not settled within ``lease_s`` become due again.
 
     Args:
-        per_owner: How many of one owner may be under way, those counted that are so already.
+        per_owner: Largest number of one owner's deliveries in progress, including those already in progress.
     """
 
     def read(reply: list[Any]) -> tuple[Delivery, ...]:
@@ -64,7 +64,7 @@ def due(
 
 
 def delivered(delivery_id: str) -> Step[None]:
-    """The receiver has it."""
+    """Record that the receiver has accepted the delivery."""
     return Step("delivered", (_job_id(delivery_id),), lambda _: None)
 
 
@@ -74,13 +74,13 @@ def retry(delivery_id: str, delay_s: float, error: str) -> Step[None]:
 
 
 def postpone(delivery_id: str, delay_s: float) -> Step[None]:
-    """Take it up again later: this time nothing was sent, so it does not count as an attempt."""
+    """Try again later. Nothing was sent, so this does not count as an attempt."""
     arguments = (_job_id(delivery_id), round(delay_s * 1000), "", "1")
     return Step("retry_webhook", arguments, lambda _: None, repeatable=False)
 
 
 def bury(delivery_id: str, error: str) -> Step[None]:
-    """Give up; it stays on the list of the dead."""
+    """Give up the delivery; it stays on the list of dead deliveries."""
     return Step("bury_webhook", (_job_id(delivery_id), error), lambda _: None)
 
 

@@ -1,4 +1,4 @@
-"""Workers as their heartbeats describe them, and how fast they were measured to be."""
+"""Workers as their heartbeats describe them, and their measured speeds."""
 
 import json
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from job_store.records import pairs, when
 from job_store.script import Step
 
 ANOTHER_KEYS_JOB = "a job"
-"""What a worker is said to run where the job is not the caller's."""
+"""Shown in place of a job that belongs to another API key."""
 
 
 def beat(worker: str, description: dict[str, Any], ttl_s: float) -> Step[int]:
-    """Say that a worker lives; without another beat it leaves the list after ``ttl_s``. Answers the store's time in ms.
+    """List a worker as alive for ``ttl_s``. Returns the store's time in ms.
 
     Args:
         description: The fields of ``WorkerInfo`` except ``id`` and ``seen_at``, and ``is_loading``.
@@ -22,17 +22,17 @@ def beat(worker: str, description: dict[str, Any], ttl_s: float) -> Step[int]:
 
 
 def keep_listed(worker: str, ttl_s: float) -> Step[bool]:
-    """Keep a worker on the list as it last described itself; False where it is not on it."""
+    """Keep a worker on the list with its last description; False if it is not on the list."""
     return Step("keep_listed", (worker, round(ttl_s * 1000)), bool)
 
 
 def waiting_messages(worker: str, models: Sequence[str]) -> Step[int]:
-    """Messages that an idle worker could take but has not; 0 for one that loads or runs a shard."""
+    """Number of messages that an idle worker could take; 0 for a worker that loads a model or runs a shard."""
     return Step("waiting_messages", (worker, *models), int)
 
 
 def leave(worker: str) -> Step[int]:
-    """Take a worker that stops off the list."""
+    """Remove a stopping worker from the list."""
     return Step("leave", (worker,), int)
 
 
@@ -45,7 +45,7 @@ def _public(description: bytes, is_seen: int) -> dict[str, Any]:
 
 
 def list_workers(owner: str | None = None) -> Step[tuple[WorkerInfo, ...]]:
-    """The workers that live; only jobs of ``owner`` are named, or all without one."""
+    """The live workers. Only jobs of ``owner`` are named; without an owner, all."""
 
     def read(reply: list[Any]) -> tuple[WorkerInfo, ...]:
         return tuple(
@@ -57,9 +57,9 @@ def list_workers(owner: str | None = None) -> Step[tuple[WorkerInfo, ...]]:
 
 
 def rates(model: str, least_s: float = 0.5) -> Step[dict[str, float]]:
-    """Floating-point operations per second by device, over its latest minutes of work.
+    """Floating-point operations per second of each device, over its latest minutes of work.
 
     Args:
-        least_s: Devices that have worked for less are left out: so little says nothing.
+        least_s: Devices with less measured work are left out, because their speed is too uncertain.
     """
     return Step("rates", (model, least_s), lambda flat: {name: float(rate) for name, rate in pairs(flat).items()})

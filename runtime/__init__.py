@@ -1,1 +1,1 @@
-"""What every process of ours needs of its surroundings: logs, traces, and the limits that a container sets."""
+"""What every process needs: logs, traces, and the limits of its container."""

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object per line, with the request, job and key they belong to, and never a prompt."""
+"""Structured logs: one JSON object per line, with ids of request, job and API key, and never a prompt."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 @contextmanager
 def about_job(identifier: str) -> Iterator[None]:
-    """Lines that are logged in the block belong to a job."""
+    """Mark all log lines of the block with a job's id."""
     token = job_id.set(identifier)
     try:
         yield
@@ -41,7 +41,7 @@ def _time(record: logging.LogRecord) -> str:
 
 
 class Repeats(logging.Filter):
-    """Lets a warning that says the very same again through once a minute: an outage is not two lines a second."""
+    """Lets an identical warning through once a minute, so that an outage does not flood the log."""
 
     def __init__(self) -> None:
         super().__init__()

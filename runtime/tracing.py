@@ -1,6 +1,6 @@
-"""OpenTelemetry traces, from the HTTP request to the shard; nothing happens, and nothing is imported, until enabled.
+"""OpenTelemetry traces, from the HTTP request to the shard. Nothing is imported or recorded until enabled.
 
-The context of a trace travels in the job's record: messages on the queue say only that there is work.
+The job's record carries a trace's context, because queue messages say only that there is work.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ _tracer: Any = None
 
 
 def enable(process: str) -> None:
-    """Export spans as the usual ``OTEL_*`` variables say; ``process`` is the service's name unless one of them is.
+    """Export spans as the ``OTEL_*`` variables say; ``process`` is the default of the service's name.
 
     Raises:
         ImportError: The extra ``pathpatch[tracing]`` is not installed.
@@ -39,18 +39,18 @@ def is_on() -> bool:
 
 
 def flush() -> None:
-    """Send what has been recorded; called at the end of a process."""
+    """Send the recorded spans; called at the end of a process."""
     if _provider is not None:
         _provider.force_flush(FLUSH_MS)
 
 
 @contextmanager
 def span(name: str, kind: Kind, carrier: Mapping[str, str] | None = None, **attributes: Any) -> Iterator[Any]:
-    """A span around the block, or None where tracing is off.
+    """A span around the block, or None if tracing is off.
 
     Args:
-        carrier: Where the trace came from: a request's headers, or what :func:`carried` gave; else what surrounds it.
-        attributes: Named with two underscores for a dot.
+        carrier: Trace context: a request's headers, or the value of :func:`carried`. Absent: the surrounding span.
+        attributes: Two underscores in a name stand for a dot.
     """
     if _tracer is None:
         yield None
@@ -65,7 +65,7 @@ def span(name: str, kind: Kind, carrier: Mapping[str, str] | None = None, **attr
 
 
 def carried() -> dict[str, str]:
-    """The context of the span around, for a job's record; empty where tracing is off."""
+    """The context of the surrounding span, for a job's record; empty if tracing is off."""
     carrier: dict[str, str] = {}
     if _tracer is not None:
         from opentelemetry.propagate import inject

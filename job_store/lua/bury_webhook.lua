@@ -1,5 +1,5 @@
 -- allow-oom
--- ARGV: job, error. Gives up; the newest thousand stay visible.
+-- ARGV: job, error. Gives up a delivery; the newest thousand stay listed.
 if call('EXISTS', 'pp:hook:' .. ARGV[1]) == 0 then return 0 end
 call('HSET', 'pp:hook:' .. ARGV[1], 'error', ARGV[2], 'died', NOW)
 unschedule_hook(ARGV[1])

@@ -1,5 +1,5 @@
 -- allow-oom
--- ARGV: model, worker, lease ms. The next shard of the model: by priority, then by turns of owners, then of jobs.
+-- ARGV: model, worker, lease ms. The next shard of the model: by priority; within it owners take turns, then their jobs.
 local model, worker, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
 local function may_run(owner)

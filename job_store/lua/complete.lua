@@ -1,5 +1,5 @@
 -- deny-oom
--- ARGV: job, phase, fence, head, arrays. Ends the last assembly: the job has succeeded.
+-- ARGV: job, phase, fence, head, arrays. Ends the last assembly; the job succeeds.
 local id, slot = ARGV[1], ARGV[2] .. '/' .. ASSEMBLE
 local job = read_job(id)
 if not job or not holds(id, slot, ARGV[3]) then return {'lost'} end

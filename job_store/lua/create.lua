@@ -1,5 +1,5 @@
 -- deny-oom
--- One or many jobs, all or none: first every check, then the writes.
+-- Creates all jobs or none: makes every check first, then the writes.
 -- ARGV: owner, settings JSON, then per job: id, header JSON, spec JSON, facts JSON, number of shards, the shards.
 local owner, settings = ARGV[1], cjson.decode(ARGV[2])
 local limits = settings.limits

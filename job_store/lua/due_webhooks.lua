@@ -1,6 +1,6 @@
 -- allow-oom
--- ARGV: limit, lease ms, most per owner, then owners and how many of each are under way.
--- Deliveries whose time has come, taken for a while; owners in an order that chance decides anew each time.
+-- ARGV: limit, lease ms, most per owner, then owners and how many deliveries of each are in progress.
+-- Takes due deliveries for a lease; the order of owners is random each time.
 local limit, lease_ms, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local under_way, found = {}, {}
 for i = 4, #ARGV, 2 do under_way[ARGV[i]] = tonumber(ARGV[i + 1]) end
@@ -12,7 +12,7 @@ local function take(owner, id)
   found[#found + 1] = {id, hook[1], attempt, hook[2], owner}
 end
 
-call('ZCARD', 'pp:hooks')  -- fails, before anything is taken, where somebody has put something else there
+call('ZCARD', 'pp:hooks')  -- fails before anything is taken if the key has another type
 for _, owner in ipairs(call('SRANDMEMBER', 'pp:hooks:owners', 100)) do
   local room = math.min(limit - #found, most - (under_way[owner] or 0))
   if room > 0 then

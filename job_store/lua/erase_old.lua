@@ -1,5 +1,5 @@
 -- allow-oom
--- ARGV: limit. Erases results past their retention, and later the records that told so.
+-- ARGV: limit. Erases results past their retention, and later their records.
 local old = call('ZRANGEBYSCORE', 'pp:retention', '-inf', NOW, 'LIMIT', 0, ARGV[1])
 for _, id in ipairs(old) do
   local kept = call('HMGET', job_key(id), 'result_expired', 'finished', 'record_retention')

@@ -1,5 +1,5 @@
 -- allow-oom
--- ARGV: job, phase, shard, fence, code, detail, retry ('1' or ''). An error in a shard ends the job, or is tried again.
+-- ARGV: job, phase, shard, fence, code, detail, retry ('1' or ''). An error in a shard fails the job, or queues the shard again.
 local id, shard = ARGV[1], ARGV[3]
 local slot, job = ARGV[2] .. '/' .. shard, read_job(id)
 if not job or not holds(id, slot, ARGV[4]) then return {'lost'} end

@@ -1,5 +1,5 @@
 -- allow-oom
--- ARGV: secret digest. Notes the use, at most once a minute.
+-- ARGV: secret digest. Records the use, at most once a minute.
 local id = call('GET', 'pp:key_of:' .. ARGV[1])
 if not id then return false end
 local last = tonumber(call('HGET', 'pp:key:' .. id, 'last_used') or 0)

@@ -1,7 +1,7 @@
 -- deny-oom
--- ARGV: job, phase, shard, fence, output, device, phases, flops of this one, worker, lease ms,
+-- ARGV: job, phase, shard, fence, output, device, phases, flops of this shard, worker, lease ms,
 -- seconds of computation.
--- Stores the shard's output and counts it; the last one of a phase gets the phase's assembly, already claimed.
+-- Stores the shard's output and counts it; the last shard of a phase also claims the phase's assembly.
 local id, shard = ARGV[1], ARGV[3]
 local slot, job = ARGV[2] .. '/' .. shard, read_job(id)
 if not job or not holds(id, slot, ARGV[4]) then return {'lost'} end
@@ -20,7 +20,7 @@ local done = call('HINCRBY', key, 'done', 1)
 event(id, 'progress', {done = done, total = job.shards * ARGV[7]})
 count('shards_done')
 if tonumber(ARGV[8]) > 0 then
-  -- Sums of work and time of which half is forgotten with every minute of work: tiny shards, all overhead, weigh little.
+  -- Sums of work and time, halved with every minute of work; tiny shards, which are mostly overhead, weigh little.
   local rates, device, flops, seconds = 'pp:rates:' .. job.model, ARGV[6], tonumber(ARGV[8]), tonumber(ARGV[11])
   local known, kept = call('HMGET', rates, 'flops:' .. device, 'seconds:' .. device), 2 ^ (-seconds / 60)
   call('HSET', rates, 'flops:' .. device, (known[1] or 0) * kept + flops,

@@ -1,6 +1,6 @@
 -- allow-oom
--- ARGV: limit. Takes shards from workers that stopped answering: back to the queue, or the job's end.
--- A lease of more than a minute ahead was given before the clock stepped back: it lapses after a minute at most.
+-- ARGV: limit. Takes shards from silent workers: queues them again, or fails the job.
+-- A lease that ends more than a minute ahead is from before the clock stepped back; it lapses within a minute.
 local LONGEST_MS = 60000
 for _, member in ipairs(call('ZRANGEBYSCORE', 'pp:leases', '(' .. NOW + LONGEST_MS, '+inf')) do
   call('ZADD', 'pp:leases', NOW + LONGEST_MS, member)
@@ -11,7 +11,7 @@ for _, member in ipairs(lapsed) do
   local job = read_job(id)
   if not job then
     call('ZREM', 'pp:leases', member)
-  elseif call('ZSCORE', 'pp:leases', member) then  -- else an earlier one of this round has ended the job
+  elseif call('ZSCORE', 'pp:leases', member) then  -- else an earlier lease of this round has ended the job
     lose(job, slot, string.match(slot, '/(.*)$'))
   end
 end

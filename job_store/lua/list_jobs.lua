@@ -1,6 +1,6 @@
 -- no-writes
--- ARGV: scope, limit, after, then index kinds that all must hold. Newest first, from the smallest index.
--- An id whose record is gone, erased by another hand than ours, is passed over.
+-- ARGV: scope, limit, after, then index kinds that must all match. Newest first, from the smallest index.
+-- Skips an id whose record is gone.
 local scope, limit, after = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local chosen, others, smallest = 'all', {}, nil
 for i = 4, #ARGV do

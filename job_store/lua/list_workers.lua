@@ -1,6 +1,6 @@
 -- no-writes
--- ARGV: owner or ''. Descriptions of the workers whose last heartbeat still counts, its time, and whether the owner may
--- see the job that it runs.
+-- ARGV: owner or ''. Descriptions of the live workers, the time of their last heartbeat, and whether the owner may
+-- see the job that each runs.
 local found = {}
 for _, name in ipairs(call('ZRANGE', 'pp:workers', 0, -1)) do
   local description = call('GET', 'pp:worker:' .. name)

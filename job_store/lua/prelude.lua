@@ -1,4 +1,4 @@
--- What every step shares. A job is the hash pp:job:<id>; a shard is a slot "<phase>/<shard>", and shard -1 assembles its phase.
+-- Functions that all steps share. A job is the hash pp:job:<id>; a shard is a slot "<phase>/<shard>", and shard -1 assembles its phase.
 -- Invariant: a job is in its ready sets exactly while it is queued or running and has a claimable shard.
 local MAX_ATTEMPTS = 3
 local MAX_NUDGES = 32
@@ -151,7 +151,7 @@ local function charge(job, slot)
   return seconds
 end
 
--- Webhooks: one schedule of all, for those who look, and one per owner, so that owners have turns
+-- Webhooks: one schedule for all, and one per owner, so that owners take turns
 
 local function schedule_hook(id, owner, at)
   call('ZADD', 'pp:hooks', at, id)

@@ -1,5 +1,5 @@
 -- no-writes
--- ARGV: model, seconds. Measured flops per second by device, of those that were measured for as long.
+-- ARGV: model, seconds. Measured flops per second by device, of devices measured for at least that long.
 local found, known = {}, call('HGETALL', 'pp:rates:' .. ARGV[1])
 local sums = {}
 for i = 1, #known, 2 do sums[known[i]] = tonumber(known[i + 1]) end

@@ -1,5 +1,5 @@
 -- no-writes
--- ARGV: job, owner or ''. Head and arrays, where there are any.
+-- ARGV: job, owner or ''. Head and arrays, if they exist.
 local job = visible(ARGV[1], ARGV[2])
 if not job then return {'unknown'} end
 local kept = call('HMGET', job_key(job.id), 'result', 'result_expired')

@@ -1,5 +1,5 @@
 -- allow-oom
--- ARGV: job, delay ms, error, '1' where the attempt was not made.
+-- ARGV: job, delay ms, error, '1' if nothing was sent.
 local key = 'pp:hook:' .. ARGV[1]
 local owner = call('HGET', key, 'owner')
 if not owner then return 0 end

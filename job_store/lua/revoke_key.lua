@@ -1,5 +1,5 @@
 -- allow-oom
--- ARGV: id or name. Ids of the keys that it names, which is revoked where it is one: an id may name an expired key too.
+-- ARGV: id or name. Ids of the keys that match; a single match is revoked. An id may match an expired key too.
 local named = {}
 for _, id in ipairs(call('ZRANGE', 'pp:keys', 0, -1)) do
   local key = call('HMGET', 'pp:key:' .. id, 'name', 'revoked', 'expires')

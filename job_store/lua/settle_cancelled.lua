@@ -1,5 +1,5 @@
 -- allow-oom
--- ARGV: limit. Ends jobs that were being cancelled and have no running shard any more.
+-- ARGV: limit. Ends cancelling jobs that have no running shard.
 local ids = call('ZRANGE', index_key('*', 'status:cancelling'), 0, ARGV[1] - 1)
 local settled = {}
 for _, id in ipairs(ids) do

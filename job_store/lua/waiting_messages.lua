@@ -1,5 +1,5 @@
 -- no-writes
--- ARGV: worker, then models. Messages in the queues of an idle worker; 0 for one that loads or runs a shard.
+-- ARGV: worker, then models. Messages in the queues of an idle worker; 0 for a worker that loads a model or runs a shard.
 local description = call('GET', 'pp:worker:' .. ARGV[1])
 if not description then return 0 end
 local worker = cjson.decode(description)
