@@ -176,6 +176,8 @@ class JobSpec(Frozen):
 
     model_config = ConfigDict(json_schema_extra={"examples": [FOUNDING_EXPERIMENT]})
 
+    name: Annotated[str | None, Field(min_length=1, max_length=200, examples=["what the name movers listen to"])] = None
+    """Free text, shown in lists, titles and figures; not part of what makes two specs equal."""
     model: ModelSpec
     """The model."""
     dataset: Dataset

@@ -5,7 +5,7 @@ import json
 
 from api_schemas.spec import JobSpec
 
-NOT_PART_OF_THE_RESULT = {"tags", "priority", "webhook", "use_cache", "expires_after_s"}
+NOT_PART_OF_THE_RESULT = {"name", "tags", "priority", "webhook", "use_cache", "expires_after_s"}
 
 
 def spec_sha256(spec: JobSpec, revision: str) -> str:

@@ -43,11 +43,13 @@ def list_jobs(
     status: JobStatus | None = None,
     model: str | None = None,
     tag: tuple[str, str] | None = None,
+    name: str | None = None,
 ) -> Step[Page]:
     """One page of an owner's jobs, or of all jobs, newest first.
 
     Args:
         after: Id of the last job of the previous page; the job may have been deleted since.
+        name: A part of the spec's name, in either case.
     """
     filters = [
         *([f"status:{status}"] if status else []),
@@ -59,7 +61,8 @@ def list_jobs(
         found = [read_record(pairs(fields), int(position), int(now_ms)) for fields, position, now_ms in reply]
         return Page(tuple(found[:limit]), has_more=len(found) > limit)
 
-    return Step("list_jobs", (owner or EVERYONE, limit, after or "", *filters), read)
+    part_of_name = (name or "").casefold()
+    return Step("list_jobs", (owner or EVERYONE, limit, after or "", part_of_name, *filters), read)
 
 
 def cancel(job_id: str, owner: str | None = None) -> Step[JobStatus]:

@@ -23,6 +23,7 @@ def _header(job: NewJob) -> str:
         "model": spec.model.name,
         "priority": spec.priority,
         "tags": json.dumps(spec.tags),
+        "name": None if spec.name is None else spec.name.casefold(),
         "trace": json.dumps(job.trace),
         "warnings": job.facts.warnings,
         "phases": max(1, len(job.facts.phase_shares)),

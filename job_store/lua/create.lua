@@ -86,6 +86,7 @@ local function write_record(job)
     'phases', job.phases, 'next', 0, 'shards', job.shards, 'done', 0, 'attempt', 0, 'cached', 0, 'cache', job.cache,
     'retention', settings.result_ms, 'record_retention', settings.record_ms)
   if settings.batch then call('HSET', key, 'batch', settings.batch) end
+  if job.name then call('HSET', key, 'name', job.name) end
   if job.webhook_url then call('HSET', key, 'webhook_url', job.webhook_url) end
   add_to_indexes(job.id)
   count('jobs_created')

@@ -19,6 +19,7 @@ def list_jobs(
     status: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
     model: Annotated[str | None, typer.Option(help="Only jobs of this model.")] = None,
     tag: Annotated[str | None, typer.Option(help="Only jobs with this tag.", metavar="KEY:VALUE")] = None,
+    name: Annotated[str | None, typer.Option(help="Only jobs with this in their name.", metavar="TEXT")] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, and show what changes; Ctrl-C ends.")] = False,
     json: AsJson = False,
     url: Url = DEFAULT_URL,
@@ -31,12 +32,12 @@ def list_jobs(
 
       pathpatch list --tag experiment:ioi-heads --limit 100
 
-      pathpatch list --watch
+      pathpatch list --name movers --watch
     """
     with connect(url) as client:
 
         def found() -> list[Job]:
-            return [handle.job for handle in client.jobs(limit=limit, status=status, model=model, tag=tag)]
+            return [handle.job for handle in client.jobs(limit=limit, status=status, model=model, tag=tag, name=name)]
 
         if watch:
             _watch(found, json)

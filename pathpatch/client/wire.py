@@ -216,11 +216,11 @@ def delete_job(job_id: str) -> Call[None]:
 
 def list_jobs(
     *, limit: int = 20, after: str | None = None, status: str | None = None, model: str | None = None,
-    tag: str | None = None,
+    tag: str | None = None, name: str | None = None,
 ) -> Call[ListOf[Job]]:  # fmt: skip
     """One page of jobs, newest first."""
-    asked = {"limit": str(limit), "after": after, "status": status, "model": model, "tag": tag}
-    params = {name: value for name, value in asked.items() if value is not None}
+    asked = {"limit": str(limit), "after": after, "status": status, "model": model, "tag": tag, "name": name}
+    params = {field: value for field, value in asked.items() if value is not None}
     return Call("GET", "/v1/jobs", reader(ListOf[Job]), params=params)
 
 

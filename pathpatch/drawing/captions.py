@@ -100,7 +100,8 @@ def caption_lines(text: str, columns: int) -> list[str]:
 
 def caption(result: ResultData, block: Block, spec: Spec | None, *extra: str) -> str:
     """One line: unit, n, model, what was patched, the dataset, and what the reader should know."""
-    parts = [f"unit: {block.unit}", f"n = {block.n}"]
+    parts = [spec["name"]] if spec is not None and spec.get("name") else []
+    parts += [f"unit: {block.unit}", f"n = {block.n}"]
     model = result.provenance.get("model") or (spec or {}).get("model", {}).get("name")
     parts += [str(model)] if model else []
     if spec is not None:

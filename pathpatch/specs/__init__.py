@@ -88,6 +88,8 @@ class Options(TypedDict, total=False):
     """Whether an equal spec's earlier result may answer; by default it may."""
     webhook: str
     """URL that is told when the job ends."""
+    name: str
+    """Free text, shown in lists, titles and figures."""
     tags: Mapping[str, str]
     """Labels, to find the job again."""
 
@@ -116,7 +118,7 @@ def path_patch(
         receiver_update: By default ``add`` without MLPs, ``overwrite`` with.
         source: What the senders become: their value in ``new``, ``zero``, or their ``mean`` over the new runs.
         options: ``per_example``, ``decimals``, ``top``, ``reduce``, ``method``, ``verify``, ``dtype``, ``priority``,
-            ``expires_after_s``, ``use_cache``, ``webhook``, ``tags``: see :class:`pathpatch.specs.Options`.
+            ``expires_after_s``, ``use_cache``, ``webhook``, ``name``, ``tags``: see :class:`pathpatch.specs.Options`.
 
     Raises:
         SpecError: Something does not fit.

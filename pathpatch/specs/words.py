@@ -1,4 +1,4 @@
-"""What a spec asks, in one line: for lists, titles and notebooks."""
+"""What a spec is called, in one line: for lists, titles and notebooks."""
 
 from api_schemas.metrics import title_of as metric_title
 from api_schemas.spec import JobSpec
@@ -8,7 +8,9 @@ _SHOWN_METRICS = 2
 
 
 def title_of(spec: JobSpec) -> str:
-    """What the spec asks, its seed included: ``z 9.6 → q 10.7, ...: KL from orig (ioi prompts, abc, seed 0)``."""
+    """Its name, else what it asks: ``z 9.6 → q 10.7, skip connections only: KL from orig (ioi prompts, seed 0)``."""
+    if spec.name is not None:
+        return spec.name
     plain = spec.model_dump(mode="json", exclude_none=True)
     titles = [metric_title(metric) for metric in spec.all_metrics]
     measured = ", ".join(titles[:_SHOWN_METRICS])

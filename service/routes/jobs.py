@@ -141,10 +141,16 @@ async def list_jobs(
         str | None,
         Query(max_length=322, description="`key:value`: only jobs with this tag.", examples=["experiment:first"]),
     ] = None,
+    name: Annotated[
+        str | None,
+        Query(max_length=200, description="Only jobs with this in their name, in either case.", examples=["movers"]),
+    ] = None,
 ) -> Response:
     """The jobs of this API key. A page of very large specs may be short: go on while `has_more`."""
     wanted = None if tag is None else _tag(tag)
-    found = await page_of_jobs(parts.store, caller.sees, limit, after, status=status, model=model, tag=wanted)
+    found = await page_of_jobs(
+        parts.store, caller.sees, limit, after, status=status, model=model, tag=wanted, name=name
+    )
     return json_answer(page([job_document(record) for record in found.records], found.has_more))
 
 

@@ -132,6 +132,22 @@ def test_lists_filter_by_state_model_and_tag(store: JobStore) -> None:
     assert ids(status="cancelled", model="demo") == []
 
 
+def test_lists_find_a_part_of_the_name_in_either_case(store: JobStore) -> None:
+    """Together with the other filters; what has no name is not found, and no letter is a pattern."""
+    submit(store, movers := new_job(name="What the Name Movers listen to (50%)"))
+    submit(store, straße := new_job(name="STRASSE", tags={"experiment": "a"}))
+    submit(store, new_job())
+
+    def ids(**filters: object) -> list[str]:
+        return [record.id for record in store.run(jobs.list_jobs("local", **filters)).records]  # type: ignore[arg-type]
+
+    assert ids(name="name movers") == [movers.id]
+    assert ids(name="(50%)") == [movers.id]
+    assert ids(name="straße") == ids(name="S", tag=("experiment", "a")) == [straße.id]
+    assert ids(name="%a") == ids(name="movers", tag=("experiment", "a")) == []
+    assert len(ids(name="")) == 3
+
+
 def test_events_resume_without_gap_or_repeat(store: JobStore) -> None:
     """A watcher that reconnects with the last id sees the rest, once."""
     job = new_job(shards=3)

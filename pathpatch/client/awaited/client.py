@@ -101,15 +101,17 @@ class AsyncClient:
         status: str | None = None,
         model: str | None = None,
         tag: str | None = None,
+        name: str | None = None,
         limit: int | None = 20,
     ) -> list[AsyncJobHandle]:
         """Jobs, newest first.
 
         Args:
             tag: ``key:value``.
+            name: A part of the spec's name, in either case.
             limit: How many at most; None for all.
         """
-        filters = {"status": status, "model": model, "tag": tag}
+        filters = {"status": status, "model": model, "tag": tag, "name": name}
         return [AsyncJobHandle(self._runner, job) for job in await self._runner.run(flows.every_job(filters, limit))]
 
     async def cancel(self, job_id: str) -> Job:

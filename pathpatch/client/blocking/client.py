@@ -100,15 +100,17 @@ class Client:
         status: str | None = None,
         model: str | None = None,
         tag: str | None = None,
+        name: str | None = None,
         limit: int | None = 20,
     ) -> list[JobHandle]:
         """Jobs, newest first.
 
         Args:
             tag: ``key:value``.
+            name: A part of the spec's name, in either case.
             limit: How many at most; None for all.
         """
-        filters = {"status": status, "model": model, "tag": tag}
+        filters = {"status": status, "model": model, "tag": tag, "name": name}
         return [JobHandle(self._runner, job) for job in self._runner.run(flows.every_job(filters, limit))]
 
     def cancel(self, job_id: str) -> Job:

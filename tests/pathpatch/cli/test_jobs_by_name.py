@@ -99,6 +99,9 @@ def test_ids_are_completed_with_what_each_job_asks(
 
 def test_the_list_says_what_each_job_asks(to_service: Command, client: pp.Client) -> None:
     """Model and state alone are the same in forty rows."""
+    named = client.submit(spec(name="the negative name mover"))
+    (row,) = to_service("list", "--name", "Negative")[1].splitlines()[1:]
+    assert named.id in row and "the negative name mover" in row and "→ q 3.0" not in row
     job = client.submit(spec())
     (row,) = [line for line in to_service("list")[1].splitlines() if job.id in line]
     assert "→ q 3.0" in row and "attention end → IO minus end → S1" in row and "seed 0" in row

@@ -93,6 +93,19 @@ def test_a_job_is_listed_followed_and_erased(client):
     assert caught.value.status == 404
 
 
+def test_a_name_is_shown_and_found_and_makes_no_other_experiment(client):
+    """Two names for one spec: the second is answered from the first's result, and its figures bear its own name."""
+    first = pp.path_patch(
+        pp.heads("1.1"), pp.resid(3), pp.ioi(7), pp.logit_diff(), model="demo", name="Does 1.1 MATTER?"
+    )
+    done = client.submit(first).wait(timeout_s=60)
+    again = client.submit(first.model_copy(update={"name": "1.1, once more"})).wait(timeout_s=60)
+    assert again.job.cached and again.spec.name == "1.1, once more"
+    assert [job.id for job in client.jobs(name="does 1.1 matter")] == [done.id]
+    assert "1.1, once more · unit: nats" in again.result().histogram().layout.meta["caption"]
+    assert "1.1, once more" in again._repr_html_()
+
+
 def test_a_cancelled_job_has_no_result(client):
     """And says who ended it."""
     long = pp.path_patch(pp.sweep("z"), pp.sweep("v"), pp.ioi(2000), pp.logit_diff(), model="demo", use_cache=False)
