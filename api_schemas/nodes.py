@@ -74,7 +74,7 @@ class Node(Frozen):
     hook: Annotated[Hook, Field(examples=["z"])]
     """The hook; a full TransformerLens name such as `blocks.9.attn.hook_z` is accepted too."""
     layer: Annotated[Index | None, Field(examples=[9])] = None
-    """0-based layer; absent only for `embed` and `pos_embed`."""
+    """0-based layer; absent for `embed` and `pos_embed` only."""
     head: Annotated[Index | None, Field(examples=[6])] = None
     """0-based head, with `z q k v pattern` only; absent means every head of the layer."""
     neuron: Annotated[Index | None, Field(examples=[None])] = None
