@@ -7,7 +7,7 @@ from pydantic import Field
 from api_schemas.frozen import Flag, Frozen
 from api_schemas.jobs import JobId, OptionalTimestamp, Timestamp
 
-KeyScope = Literal["read", "submit", "admin"]
+KeyScope = Literal["read", "submit", "high", "admin"]
 KeyName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\w.@ -]+$", examples=["ana-laptop"])]
 
 
@@ -30,7 +30,7 @@ class NewKey(Frozen):
     name: KeyName
     """Who or what the key is for."""
     scopes: Annotated[list[KeyScope], Field(min_length=1, examples=[["read", "submit"]])] = ["read", "submit"]
-    """`read`: read jobs and results; `submit`: submit, cancel and erase jobs; `admin`: everything, for all keys."""
+    """`read`: see jobs, results; `submit`: submit, cancel, erase; `high`: with priority high; `admin`: all, of every key."""
     limits: KeyLimits = KeyLimits()
     """Limits of the key."""
     expires_after_s: Annotated[float | None, Field(gt=0, le=3_155_760_000, examples=[7776000.0])] = None

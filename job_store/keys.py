@@ -12,8 +12,6 @@ from job_store.ids import new_key_id
 from job_store.records import Limits, pairs, whole
 from job_store.script import Step
 
-SCOPES = ("read", "submit", "admin")
-
 
 @dataclass(frozen=True)
 class ApiKey:

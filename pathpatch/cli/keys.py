@@ -28,7 +28,9 @@ keys_app = typer.Typer(
 @reporting
 def create_key(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is.")],
-    scope: Annotated[list[str] | None, typer.Option(help="read, submit or admin; several are fine.")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="read, submit, high (priority) or admin; several are fine.")
+    ] = None,
     expires_after_days: Annotated[float | None, typer.Option(help="Days until it ends.", min=0)] = None,
     queued_jobs: Annotated[int | None, typer.Option(help="Most jobs that wait for a worker.", min=0)] = None,
     running_shards: Annotated[int | None, typer.Option(help="Most shards that run at once.", min=1)] = None,
@@ -48,6 +50,8 @@ def create_key(
       pathpatch keys create ana-laptop
 
       pathpatch keys create dashboard --scope read --expires-after-days 90
+
+      pathpatch keys create lecture --scope read --scope submit --scope high
 
       pathpatch keys create robot --submits-per-minute 60 --queued-jobs 1000
     """

@@ -4,7 +4,7 @@ import asyncio
 import hmac
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
 
 from api_schemas.errors import Forbidden, StoreUnavailable, Unauthenticated
+from api_schemas.spec import JobSpec
 from job_store import keys as stored_keys
 from job_store.keys import ApiKey
 from job_store.records import Limits, when
@@ -20,7 +21,7 @@ from job_store.store import AsyncJobStore
 from runtime import logs
 from service.settings import Settings
 
-Scope = Literal["read", "submit", "admin"]
+Scope = Literal["read", "submit", "high", "admin"]
 SCOPES: tuple[Scope, ...] = ("read", "submit", "admin")
 REMEMBERED_S = 2.0
 """A revoked key works for at most this long."""
@@ -189,6 +190,16 @@ def needs(*scopes: Scope) -> Callable[[Caller], Awaitable[Caller]]:
 def lacks(needed: Sequence[str], name: str, scopes: Sequence[str]) -> str:
     """What a key is told that has none of the scopes needed."""
     return f"this needs the scope {' or '.join(map(repr, needed))}: the key {name!r} has {', '.join(scopes)}"
+
+
+def require_priority(caller: Caller, specs: Iterable[JobSpec]) -> None:
+    """Whoever may run first could keep all others waiting, so that it is a right of a key.
+
+    Raises:
+        Forbidden: A spec has the priority `high`, and the key has not the scope.
+    """
+    if not caller.may("high") and any(spec.priority == "high" for spec in specs):
+        raise Forbidden(f'"priority": "high" {lacks(("high",), caller.name, caller.scopes)}'.replace(" this", "", 1))
 
 
 def scopes_of(dependant: Dependant) -> Sequence[Scope]:

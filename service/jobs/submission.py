@@ -16,7 +16,7 @@ from job_store.ids import new_job_id
 from job_store.records import Created, Idempotency, JobFacts, NewJob
 from job_store.submission import CacheGone
 from runtime import tracing
-from service.accounts.keys import Caller
+from service.accounts.keys import Caller, require_priority
 from service.jobs.sharding import cut
 from service.parts import Parts
 from service.specs.limits import knob
@@ -50,7 +50,9 @@ async def submit(parts: Parts, order: Order) -> Created:
     Raises:
         InvalidSpec: Some of them cannot run.
         QuotaExceeded: The caller has too many already.
+        Forbidden: The caller may not submit with the priority `high`.
     """
+    require_priority(order.caller, order.specs)
     for model in {spec.model.name for spec in order.specs}:
         await parts.speeds.refresh(model)
     try:

@@ -9,7 +9,7 @@ from api_schemas.jobs import Job, JobStatus, ListOf, ValidationReport
 from api_schemas.spec import JobSpec
 from job_store import jobs
 from job_store.records import Created
-from service.accounts.keys import Caller, Reader, ReaderOrSubmitter, Submitter
+from service.accounts.keys import Caller, Reader, ReaderOrSubmitter, Submitter, require_priority
 from service.accounts.rate_fields import rate_fields
 from service.http import documented as doc
 from service.http.answers import after_wait, job_answer, json_answer, retry_after
@@ -110,6 +110,7 @@ async def validate_job(request: Request, parts: PartsOf, caller: ReaderOrSubmitt
     """Check a spec without queueing it: prompts with tokens and roles marked, cells, time, size, warnings."""
     async with json_body(request, parts) as (body, document):
         spec = await _parsed(parts, body, document)
+        require_priority(caller, [spec])
         await parts.speeds.refresh(spec.model.name)
         found = await in_thread(parts, report, parts, spec)
         return Response(found.model_dump_json(), media_type="application/json")
