@@ -356,6 +356,10 @@ class JobStillRunning(PathPatchingError):
         super().__init__(f"Job {job_id} is {status}: {first}, then delete it.")
 
 
+ADVICE = {"store_bytes": "Delete jobs, or wait until results expire."}
+"""What helps against a limit that time alone does not give back."""
+
+
 class QuotaExceeded(PathPatchingError):
     """A limit of the API key was reached. A request that exceeds the limit by itself is not retryable.
 
@@ -368,7 +372,7 @@ class QuotaExceeded(PathPatchingError):
 
     def __init__(self, limit: str, allowed: float, used: float, retry_after_s: float, asked: int = 0) -> None:
         self.retryable = asked <= allowed
-        why = f"and would be at {used:g}. Try again later."
+        why = f"and would be at {used:g}. {ADVICE.get(limit, 'Try again later.')}"
         if not asked:
             why = f"and has used {used:g}. Try again after midnight (UTC)."
         elif not self.retryable:
@@ -378,6 +382,14 @@ class QuotaExceeded(PathPatchingError):
         self.allowed = allowed
         self.used = used
         self.retry_after_s = retry_after_s
+
+
+class DamagedData(PathPatchingError):
+    """Something that was stored is not what was written: its digest does not match."""
+
+    code = "damaged_data"
+    title = "Stored data was damaged"
+    retryable = True
 
 
 class WorkerLost(PathPatchingError):

@@ -16,6 +16,7 @@ from job_store.records import (
     read_record,
 )
 from job_store.script import Step
+from job_store.seals import unsealed
 
 EVERYONE = "*"
 
@@ -127,15 +128,24 @@ def result(job_id: str, owner: str | None = None) -> Step[StoredResult | None]:
     """A job's result; None before it exists and after it has expired.
 
     Raises:
-        UnknownJob: It does not exist or belongs to another owner.
+        UnknownJob: None such, or another owner's.
+        DamagedData: It is not what was stored: `drop_damaged` it.
     """
 
     def read(reply: list[Any]) -> StoredResult | None:
         if reply[0] == b"unknown":
             raise UnknownJob(job_id)
-        return StoredResult(reply[1], reply[2]) if reply[0] == b"found" else None
+        if reply[0] != b"found":
+            return None
+        head, arrays = (unsealed(part, f"The result of {job_id}", is_sealed=bool(reply[3])) for part in reply[1:3])
+        return StoredResult(head, arrays)
 
     return Step("result", (job_id, owner or ""), read)
+
+
+def drop_damaged(job_id: str) -> Step[int]:
+    """Forget the result of a job, and of those that were answered from it; how many jobs these are."""
+    return Step("drop_damaged", (job_id,), int)
 
 
 def batch(batch_id: str, owner: str | None = None) -> Step[BatchRecord]:

@@ -52,6 +52,7 @@ class Usage:
     """Seconds until midnight UTC."""
     queued_jobs: int
     running_shards: int
+    store_bytes: int
 
 
 def new_secret() -> str:
@@ -120,8 +121,8 @@ def usage(owner: str, limits: Limits) -> Step[Usage]:
 
     def read(reply: list[Any]) -> Usage:
         tokens = float(reply[0])
-        queued_jobs, running_shards = int(reply[3]), int(reply[4])
+        queued_jobs, running_shards, store_bytes = map(int, reply[3:6])
         submits = None if limit is None else RateState(limit, int(tokens), (limit - tokens) * 60 / limit)
-        return Usage(submits, float(reply[1]), int(reply[2]) / 1000, queued_jobs, running_shards)
+        return Usage(submits, float(reply[1]), int(reply[2]) / 1000, queued_jobs, running_shards, store_bytes)
 
     return Step("usage", (owner, limit or 0), read)

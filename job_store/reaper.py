@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,10 @@ from job_store.script import Step
 from job_store.store import AsyncJobStore
 
 log = logging.getLogger(__name__)
+
+ERASED_AT_ONCE = 100
+MOST_ERASED = 10_000
+"""In one sweep, of two seconds: a store takes some thousand new jobs a second at most."""
 
 Nudge = Callable[[str, int], Awaitable[None]]
 """Publishes a number of messages to a model's queue."""
@@ -41,9 +46,15 @@ def settle_cancelled(limit: int = 200) -> Step[tuple[str, ...]]:
     return Step("settle_cancelled", (limit,), _names)
 
 
-def erase_old(limit: int = 100) -> Step[tuple[str, ...]]:
-    """Erase results past their retention, and later their records."""
-    return Step("erase_old", (limit,), _names)
+def erase_old(limit: int = 100, elapsed_s: float | None = None) -> Step[tuple[str, ...]]:
+    """Erase results past their retention, and later the records that told so.
+
+    Args:
+        elapsed_s: Seconds since the caller's last sweep by its own clock, 0 in the first. Nothing grows older by more,
+            whatever the server's clock says. Without it that clock is believed.
+    """
+    elapsed_ms = "" if elapsed_s is None else round(elapsed_s * 1000)
+    return Step("erase_old", (limit, elapsed_ms), _names, repeatable=False)
 
 
 def starved() -> Step[dict[str, int]]:
@@ -74,6 +85,7 @@ class Reaper:
         self._nudge = nudge
         self._period_s = period_s
         self._name = secrets.token_hex(8)
+        self._erased_at: float | None = None
 
     async def sweep(self) -> Swept | None:
         """One round; None if another process leads."""
@@ -84,7 +96,7 @@ class Reaper:
             lapsed=await run(lapse_leases()),
             expired=await run(expire_jobs()),
             settled=await run(settle_cancelled()),
-            erased=await run(erase_old()),
+            erased=await self._erase(),
             nudged=await run(starved()),
         )
         for model, number in swept.nudged.items():
@@ -92,6 +104,18 @@ class Reaper:
         if swept.lapsed:
             log.warning("leases lapsed: %s", ", ".join(swept.lapsed))
         return swept
+
+    async def _erase(self) -> tuple[str, ...]:
+        """As much as has become old: more quickly than it can be made."""
+        now = time.monotonic()
+        elapsed_s = 0.0 if self._erased_at is None else now - self._erased_at
+        self._erased_at = now
+        erased = await self._store.run(erase_old(ERASED_AT_ONCE, elapsed_s))
+        found = erased
+        while len(erased) == ERASED_AT_ONCE and len(found) < MOST_ERASED:
+            erased = await self._store.run(erase_old(ERASED_AT_ONCE))
+            found += erased
+        return found
 
     async def run_forever(self) -> None:
         """Sweep until cancelled; if the store does not answer, wait for it."""

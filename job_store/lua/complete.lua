@@ -10,7 +10,8 @@ if job.status == 'cancelling' then
   return {'cancelled'}
 end
 local result, cache, bytes = 'pp:result:' .. id, call('HGET', job_key(id), 'cache'), #ARGV[4] + #ARGV[5]
-call('HSET', result, 'head', ARGV[4], 'arrays', ARGV[5], 'bytes', bytes, 'cache', cache)
+call('HSET', result, 'head', ARGV[4], 'arrays', ARGV[5], 'bytes', bytes, 'cache', cache, 'owner', job.owner, 'sealed', 1)
+occupy(job.owner, bytes)
 call('SADD', result .. ':jobs', id)
 call('SET', cache, id)
 call('HSET', job_key(id), 'result', id, 'result_bytes', bytes)

@@ -3,6 +3,7 @@
 -- ARGV: owner, settings JSON, then per job: id, header JSON, spec JSON, facts JSON, number of shards, the shards.
 local owner, settings = ARGV[1], cjson.decode(ARGV[2])
 local limits = settings.limits
+local MOST_NAMES = 100000
 
 local function answer(kind, ids, batch, cached, models)
   local wanted = {}
@@ -11,6 +12,16 @@ local function answer(kind, ids, batch, cached, models)
     wanted[#wanted + 1] = nudges(model)
   end
   return {kind, ids, batch or '', cached, wanted}
+end
+
+local function remember(name, ms)  -- so many names of an owner, the latest; each takes some 400 bytes
+  local names = 'pp:idempotencies:' .. owner
+  call('ZADD', names, NOW + ms, name)
+  call('ZREMRANGEBYSCORE', names, '-inf', NOW)
+  call('PEXPIRE', names, ms)
+  while call('ZCARD', names) > MOST_NAMES do
+    call('DEL', 'pp:idempotency:' .. owner .. '|' .. call('ZPOPMIN', names)[1])
+  end
 end
 
 local function cached_flags(ids)
@@ -51,6 +62,13 @@ for _, job in ipairs(jobs) do
   end
 end
 
+local function weight_of(job)
+  local bytes = RECORD_BYTES + #job.spec + #job.facts
+  if job.result then return bytes end
+  for shard = 0, job.shards - 1 do bytes = bytes + #ARGV[job.first + shard] end
+  return bytes + (job.result_bytes or 0)
+end
+
 local function over(name, allowed, used, retry_ms, asked)
   return {'quota', name, tostring(allowed), tostring(used), retry_ms, asked or 0}
 end
@@ -58,6 +76,12 @@ end
 if limits.queued_jobs and fresh > 0 then
   local used = call('ZCARD', index_key(owner, 'status:queued')) + fresh
   if used > limits.queued_jobs then return over('queued_jobs', limits.queued_jobs, used, 5000, fresh) end
+end
+if limits.store_bytes then
+  local asked = 0
+  for _, job in ipairs(jobs) do asked = asked + weight_of(job) end
+  local used = tonumber(call('HGET', 'pp:bytes', owner) or 0) + asked
+  if used > limits.store_bytes then return over('store_bytes', limits.store_bytes, used, 60000, asked) end
 end
 if limits.compute_s_per_day and fresh > 0 then
   local used = tonumber(call('GET', 'pp:compute:' .. owner .. '|' .. math.floor(NOW / 86400000)) or 0)
@@ -85,6 +109,7 @@ local function write_record(job)
     'version', 0, 'spec', job.spec, 'facts', job.facts, 'tags', job.tags, 'trace', job.trace, 'created', NOW, 'phase', 0,
     'phases', job.phases, 'next', 0, 'shards', job.shards, 'done', 0, 'attempt', 0, 'cached', 0, 'cache', job.cache,
     'retention', settings.result_ms, 'record_retention', settings.record_ms)
+  weigh(job.id, owner, weight_of(job))
   if settings.batch then call('HSET', key, 'batch', settings.batch) end
   if job.name then call('HSET', key, 'name', job.name) end
   if job.webhook_url then call('HSET', key, 'webhook_url', job.webhook_url) end
@@ -123,11 +148,12 @@ end
 if limits.running_shards then call('HSET', 'pp:limits', owner, limits.running_shards) else call('HDEL', 'pp:limits', owner) end
 if settings.batch then
   local key = 'pp:batch:' .. settings.batch
-  call('HSET', key, 'owner', owner, 'created', NOW, 'jobs', cjson.encode(ids))
+  call('HSET', key, 'owner', owner, 'created', NOW, 'jobs', cjson.encode(ids), 'left', #ids)
   call('PEXPIRE', key, settings.record_ms + 30 * 86400000)
 end
 if idempotency then
   call('HSET', idempotency, 'body', settings.idempotency.body, 'jobs', cjson.encode(ids), 'batch', settings.batch or '')
   call('PEXPIRE', idempotency, settings.idempotency.ms)
+  remember(settings.idempotency.key, settings.idempotency.ms)
 end
 return answer('created', ids, settings.batch, cached_flags(ids), models)

@@ -37,6 +37,26 @@ local function visible(id, owner)
   return nil
 end
 
+-- What an owner's jobs and results take of the store, in bytes. A job that has not ended counts its result as estimated.
+
+local RECORD_BYTES = 4096  -- a job's indexes, events and keys
+
+local function occupy(owner, bytes)
+  if call('HINCRBY', 'pp:bytes', owner, bytes) <= 0 then call('HDEL', 'pp:bytes', owner) end
+end
+
+local function weigh(id, owner, bytes)
+  occupy(owner, bytes - (call('HGET', job_key(id), 'weight') or 0))
+  call('HSET', job_key(id), 'weight', bytes)
+end
+
+-- The clock by which things are erased. It goes as the reaper's own does, so that a jump of the server's makes nothing old.
+
+local function age()
+  local known = call('HMGET', 'pp:age', 'lag', 'at')
+  return math.max(NOW - (known[1] or 0), tonumber(known[2] or 0))
+end
+
 -- Events, versions, indexes
 
 local function event(id, kind, data)
@@ -190,7 +210,8 @@ local function end_job(job, status, code, detail)
   end
   event(job.id, 'status', data)
   local kept = call('HMGET', key, 'retention', 'webhook_url')
-  call('ZADD', 'pp:retention', NOW + kept[1], job.id)
+  call('ZADD', 'pp:retention', age() + kept[1], job.id)
+  weigh(job.id, job.owner, RECORD_BYTES + call('HSTRLEN', key, 'spec') + call('HSTRLEN', key, 'facts'))
   if kept[2] then
     call('HSET', 'pp:hook:' .. job.id, 'url', kept[2], 'attempt', 0, 'created', NOW, 'owner', job.owner)
     schedule_hook(job.id, job.owner, NOW)
@@ -219,13 +240,23 @@ local function drop_result(id)
   local key = 'pp:result:' .. result
   call('SREM', key .. ':jobs', id)
   if call('SCARD', key .. ':jobs') > 0 then return end
-  local cache = call('HGET', key, 'cache')
-  if cache and call('GET', cache) == result then call('DEL', cache) end
+  local kept = call('HMGET', key, 'cache', 'owner', 'bytes')
+  if kept[1] and call('GET', kept[1]) == result then call('DEL', kept[1]) end
+  if kept[2] then occupy(kept[2], 0 - kept[3]) end
   call('UNLINK', key)
+end
+
+local function leave_batch(id)
+  local batch = call('HGET', job_key(id), 'batch')
+  local key = 'pp:batch:' .. (batch or '')
+  if batch and call('HEXISTS', key, 'left') == 1 and call('HINCRBY', key, 'left', -1) <= 0 then call('DEL', key) end
 end
 
 local function erase(id)
   drop_result(id)
+  leave_batch(id)
+  local kept = call('HMGET', job_key(id), 'owner', 'weight')
+  if kept[2] then occupy(kept[1], 0 - kept[2]) end
   drop_from_indexes(id)
   call('ZREM', 'pp:retention', id)
   call('UNLINK', job_key(id), job_key(id) .. ':events')

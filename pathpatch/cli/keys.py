@@ -38,6 +38,7 @@ def create_key(
     compute_s_per_day: Annotated[
         float | None, typer.Option(help="Most seconds of computing per day (UTC).", min=0)
     ] = None,
+    store_bytes: Annotated[int | None, typer.Option(help="Most bytes of jobs and results kept.", min=1)] = None,
     json: AsJson = False,
     url: Url = DEFAULT_URL,
 ) -> None:
@@ -61,6 +62,7 @@ def create_key(
         "running_shards": running_shards,
         "submits_per_minute": submits_per_minute,
         "compute_s_per_day": compute_s_per_day,
+        "store_bytes": store_bytes,
     }
     with connect(url) as client:
         key = client.create_key(name, scope or ["read", "submit"], expires_after_s, limits)

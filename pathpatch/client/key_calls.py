@@ -10,7 +10,10 @@ from pathpatch.client.wire import Answer, Call, check, reader
 from pathpatch.specs.building import build
 
 Limits = Mapping[str, float | None]
-"""``queued_jobs``, ``running_shards``, ``submits_per_minute``, ``compute_s_per_day``; None is the server's default."""
+"""``queued_jobs``, ``running_shards``, ``submits_per_minute``, ``compute_s_per_day``, ``store_bytes``.
+
+None is the server's default.
+"""
 
 
 def create_key(

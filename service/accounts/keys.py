@@ -152,6 +152,7 @@ class Keyring:
             running_shards=whole(limits.running_shards, settings.max_running_shards),
             submits_per_minute=whole(limits.submits_per_minute, settings.submits_per_minute),
             compute_s_per_day=either(limits.compute_s_per_day, settings.compute_seconds_per_day),
+            store_bytes=whole(limits.store_bytes, settings.max_store_bytes if settings.keys_required else 0),
         )
 
 

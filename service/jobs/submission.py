@@ -23,6 +23,9 @@ from service.specs.limits import knob
 from service.specs.parsing import each
 from service.specs.validation import CheckedSpec, check_job, normalised
 
+TEXT_BYTES_PER_STORED = 4
+"""A result as JSON, which is what is estimated, takes so many times the bytes that are stored."""
+
 Arguments = ParamSpec("Arguments")
 Value = TypeVar("Value")
 
@@ -157,7 +160,8 @@ def _checked_job(parts: Parts, checked: CheckedSpec, trace: dict[str, str]) -> N
     model = checked.spec.model.name
     shards = tuple(shard.model_dump_json() for shard in cut(checked, parts.speeds.of(model).nominal))
     facts = _facts(checked, len(shards), parts.catalog.get(model).revision)
-    return NewJob(new_job_id(), checked.spec, facts, shards, trace, _webhook_url(checked.spec))
+    result_bytes = checked.estimated_result_bytes // TEXT_BYTES_PER_STORED
+    return NewJob(new_job_id(), checked.spec, facts, shards, trace, _webhook_url(checked.spec), result_bytes)
 
 
 def _webhook_url(spec: JobSpec) -> str | None:

@@ -15,7 +15,7 @@ from typing import IO, Any, cast
 
 import orjson
 
-from api_schemas.errors import InternalError, InvalidParameter, ResultExpired, StoreUnavailable
+from api_schemas.errors import DamagedData, InternalError, InvalidParameter, ResultExpired, StoreUnavailable
 from job_store import jobs
 from job_store.store import JobStore
 from service.results import drawing, formats
@@ -23,7 +23,7 @@ from service.results import drawing, formats
 LOGGER = logging.getLogger("service.results.rendering")
 TIMEOUT_S = 120.0
 COMPRESSION = 5
-DOES_NOT_FIT, GONE, NO_STORE, UNFIT_LOOK = 3, 4, 5, 6
+DOES_NOT_FIT, GONE, NO_STORE, UNFIT_LOOK, DAMAGED = 3, 4, 5, 6, 7
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ async def render(redis_url: str, order: Order) -> IO[bytes]:
 
     Raises:
         InvalidParameter: The result cannot fill that kind of figure.
-        ResultExpired, StoreUnavailable, InternalError: There is nothing to show.
+        ResultExpired, DamagedData, StoreUnavailable, InternalError: There is nothing to show.
     """
     with ExitStack() as stack:
         file = cast("IO[bytes]", stack.enter_context(tempfile.TemporaryFile()))
@@ -54,6 +54,8 @@ async def render(redis_url: str, order: Order) -> IO[bytes]:
             raise InvalidParameter(complaint, f"/query/{complaint.partition(':')[0]}")
         if code == GONE:
             raise ResultExpired("The result was erased a moment ago.")
+        if code == DAMAGED:
+            raise DamagedData("The stored result was damaged.")
         if code == NO_STORE:
             raise StoreUnavailable("The job store does not answer.")
         if code:
@@ -114,6 +116,8 @@ def main() -> int:
             return GONE
         except StoreUnavailable:
             return NO_STORE
+        except DamagedData:
+            return DAMAGED
         except FigureDoesNotFit as exc:
             sys.stderr.write(str(exc))
             return DOES_NOT_FIT

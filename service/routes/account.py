@@ -47,6 +47,7 @@ async def get_me(parts: PartsOf, caller: ReaderOrSubmitter) -> Response:
                 "running_shards": used.running_shards,
                 "submits_left": left,
                 "compute_s_today": used.compute_s_today,
+                "store_bytes": used.store_bytes,
             },
         }
     )
@@ -83,6 +84,7 @@ async def create_key(request: Request, parts: PartsOf, caller: Admin) -> Respons
     key = await parts.store.run(
         keys.create_key(wanted.name, keys.sha256_of(secret), scopes=wanted.scopes, limits=limits, expires_ms=expires_ms)
     )
+    await parts.durability.confirm()
     return json_answer(key_document(key) | {"secret": secret}, 201, {"Cache-Control": "no-store"})
 
 
@@ -116,4 +118,5 @@ async def revoke_key(
     if len(named) > 1:
         raise InvalidParameter(f"{len(named)} keys are named {key!r}: give the id, one of {listed(named)}", "/path/key")
     parts.keyring.forget()
+    await parts.durability.confirm()
     return Response(status_code=204)

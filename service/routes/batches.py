@@ -62,6 +62,7 @@ async def submit_batch(request: Request, parts: PartsOf, caller: Submitter, key:
                 created = earlier
     assert created.batch_id is not None
     request.state.batch_id = created.batch_id
+    await parts.durability.confirm()
     record = await parts.store.run(jobs.batch(created.batch_id, caller.sees))
     headers = {"Location": f"/v1/batches/{created.batch_id}"} | replay_headers(created)
     return json_answer(batch_document(record), 202, headers | await rate_fields(parts.store, caller))
@@ -102,4 +103,5 @@ async def get_batch(batch_id: BatchId, parts: PartsOf, caller: Reader) -> Respon
 async def cancel_batch(batch_id: BatchId, parts: PartsOf, caller: Submitter) -> Response:
     """Stop whichever of its jobs have not ended."""
     document = batch_document(await parts.store.run(jobs.cancel_batch(batch_id, caller.sees)))
+    await parts.durability.confirm()
     return json_answer(document, 200 if document["done"] else 202)

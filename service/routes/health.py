@@ -10,6 +10,7 @@ from api_schemas.accounts import Liveness, Version
 from api_schemas.errors import PathPatchingError
 from api_schemas.jobs import ComponentHealth, Readiness
 from job_store import workers
+from job_store.durability import try_create
 from service.http import documented as doc
 from service.http.answers import json_answer
 from service.jobs.submission import in_thread
@@ -57,7 +58,7 @@ async def _store(parts: Parts) -> ComponentHealth:
     started = time.perf_counter()
     try:
         async with asyncio.timeout(PATIENCE_S):
-            await parts.store.ping()
+            await parts.store.run(try_create())
     except TimeoutError:
         return ComponentHealth(ok=False, detail=f"no answer within {PATIENCE_S:g} s")
     except PathPatchingError as exc:

@@ -1,13 +1,14 @@
 """A job's result, as JSON, npz or CSV, and its figure."""
 
 import hashlib
+import logging
 from dataclasses import replace
 from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 
-from api_schemas.errors import InvalidParameter, NoResult, ResultExpired
+from api_schemas.errors import DamagedData, InvalidParameter, NoResult, ResultExpired
 from api_schemas.results import MultiMetricResult, Result
 from job_store import jobs
 from job_store.records import JobRecord, StoredResult
@@ -24,6 +25,7 @@ from service.results import drawing, formats
 from service.results.rendering import Order, render
 from service.version import package_version
 
+LOGGER = logging.getLogger("service.routes.job_results")
 router = APIRouter(tags=["results"])
 
 LARGE_BYTES = 2**19
@@ -178,8 +180,11 @@ async def _drawn(parts: Parts, caller: Caller, record: JobRecord, order: Order, 
 
 async def _rendered(parts: Parts, caller: Caller, order: Order, headers: dict[str, str]) -> Response:
     """Made by a process of its own, a few at a time, and sent from disk, at whatever speed the client reads."""
-    async with parts.renderings.taken(caller.owner):
-        file = await render(parts.settings.redis_url, order)
+    try:
+        async with parts.renderings.taken(caller.owner):
+            file = await render(parts.settings.redis_url, order)
+    except DamagedData:
+        raise await _dropped(parts, order.job_id) from None
     return file_answer(file, coded(headers) if order.is_gzipped else headers, order.media)
 
 
@@ -223,10 +228,22 @@ def _unfinished(request: Request, record: JobRecord) -> Response | None:
 
 
 async def _stored(parts: Parts, caller: Caller, record: JobRecord) -> StoredResult:
-    stored = await parts.store.run(jobs.result(record.id, caller.sees))
+    try:
+        stored = await parts.store.run(jobs.result(record.id, caller.sees))
+    except DamagedData:
+        raise await _dropped(parts, record.id) from None
     if stored is None:
         raise ResultExpired("The result was erased a moment ago.")
     return stored
+
+
+async def _dropped(parts: Parts, job_id: str) -> ResultExpired:
+    """A damaged result is no result: nobody is answered from it any more."""
+    LOGGER.error("a stored result was damaged, and is dropped", extra={"job_id": job_id})
+    await parts.store.run(jobs.drop_damaged(job_id))
+    return ResultExpired(
+        "The stored result was damaged (its digest does not match), so it was dropped: submit it again."
+    )
 
 
 def _etag(record: JobRecord, form: str) -> str:

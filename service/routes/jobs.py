@@ -78,6 +78,7 @@ async def submit_job(
     created = await _accept(request, parts, caller, key)
     job_id = created.job_ids[0]
     request.state.job_id = job_id
+    await parts.durability.confirm()
     seconds = wait_s(request, parts.settings.max_wait_s)
     record, applied = await after_wait(request, parts, caller, job_id, seconds)
     headers = {"Location": f"/v1/jobs/{job_id}"} | applied | replay_headers(created)
@@ -206,6 +207,7 @@ async def get_job(
 async def cancel_job(job_id: JobId, parts: PartsOf, caller: Submitter) -> Response:
     """Stop a job. Cancelling twice is fine; a job that has succeeded or failed cannot be cancelled."""
     await parts.store.run(jobs.cancel(job_id, caller.sees))
+    await parts.durability.confirm()
     record = await parts.store.run(jobs.get(job_id, caller.sees))
     headers = {"ETag": job_etag(record)} | ({} if record.is_done else {"Retry-After": retry_after(record)})
     return json_answer(job_document(record), 200 if record.is_done else 202, headers)
@@ -224,4 +226,5 @@ async def cancel_job(job_id: JobId, parts: PartsOf, caller: Submitter) -> Respon
 async def delete_job(job_id: JobId, parts: PartsOf, caller: Submitter) -> Response:
     """Erase record, events and result of a job that is queued or has ended."""
     await parts.store.run(jobs.delete(job_id, caller.sees))
+    await parts.durability.confirm()
     return Response(status_code=204)

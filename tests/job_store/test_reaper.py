@@ -2,13 +2,17 @@
 
 import asyncio
 import time
+from collections.abc import Callable
+
+import pytest
 
 from job_store import jobs
 from job_store.gauges import queues, totals
 from job_store.reaper import Reaper, Swept, erase_old, expire_jobs, lapse_leases, settle_cancelled, starved
+from job_store.records import Retention
 from job_store.store import AsyncJobStore, JobStore
 from tests.embedded_valkey import EmbeddedValkey
-from tests.stored_jobs import must_take, new_job, submit, take
+from tests.stored_jobs import must_take, new_job, submit, take, work_off
 
 
 async def no_nudge(model: str, number: int) -> None:
@@ -121,3 +125,71 @@ def test_records_erased_by_another_hand_stop_neither_lists_nor_sweeps_nor_claims
     assert [record.id for record in store.run(jobs.list_jobs("local")).records] == [kept.id]
     assert must_take(store).job_id == kept.id
     assert take(store) is None
+
+
+WEEK_MS = 7 * 86_400_000
+DAY_MS = 86_400_000
+
+
+def _step_clock(store: JobStore, by_ms: int) -> None:
+    """As if the server's clock had stepped: all that is stored lies so much further back."""
+    for job_id, at in store.client.zrange("pp:retention", 0, -1, withscores=True):
+        store.client.zadd("pp:retention", {job_id: at - by_ms})
+    for field in ("seen", "at"):
+        store.client.hincrby("pp:age", field, -by_ms)
+
+
+def _swept(valkey: EmbeddedValkey, *between: Callable[[], None]) -> list[str]:
+    """What a reaper erases in a sweep, and in one after each of these."""
+
+    async def scenario() -> list[str]:
+        connection = AsyncJobStore.connect(valkey.url)
+        reaper = Reaper(connection, no_nudge, period_s=0.01)
+        erased = []
+        for act in (lambda: None, *between):
+            act()
+            swept = await reaper.sweep()
+            assert swept is not None
+            erased += swept.erased
+        await connection.close()
+        return erased
+
+    return asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("step_ms", [8 * DAY_MS, -8 * DAY_MS])
+def test_a_clock_that_jumps_eight_days_and_back_erases_nothing(
+    store: JobStore, valkey: EmbeddedValkey, step_ms: int
+) -> None:
+    """Results of a week that were kept for a minute; also those of jobs that end before the jump is noticed."""
+    submit(store, job := new_job(), retention=Retention(result_s=WEEK_MS / 1000, record_s=2 * WEEK_MS / 1000))
+    work_off(store)
+
+    def jump() -> None:
+        _step_clock(store, step_ms)
+
+    def jump_back() -> None:
+        submit(store, new_job(), retention=Retention(result_s=WEEK_MS / 1000, record_s=2 * WEEK_MS / 1000))
+        work_off(store)
+        _step_clock(store, -step_ms)
+
+    assert _swept(valkey, jump, lambda: None, jump_back, lambda: None) == []
+    assert store.run(jobs.result(job.id)) is not None
+
+
+def test_the_jump_would_have_erased_it_by_the_clock_alone(store: JobStore, valkey: EmbeddedValkey) -> None:
+    """So that the test above shows something."""
+    submit(store, job := new_job(), retention=Retention(result_s=WEEK_MS / 1000, record_s=2 * WEEK_MS / 1000))
+    work_off(store)
+    _step_clock(store, 8 * DAY_MS)
+    store.client.delete("pp:age")
+    assert store.run(erase_old()) == (job.id,)
+
+
+def test_what_grows_old_while_reapers_sweep_is_erased(store: JobStore, valkey: EmbeddedValkey) -> None:
+    """Time passes by their own clock, and what a sweep erases is more than a second can make."""
+    for _ in range(3):
+        submit(store, *(new_job() for _ in range(100)), retention=Retention(result_s=0.3, record_s=0.3))
+    for record in store.run(jobs.list_jobs(None, limit=300)).records:
+        store.run(jobs.cancel(record.id))
+    assert len(_swept(valkey, lambda: time.sleep(1.0))) == 300

@@ -1,0 +1,11 @@
+-- allow-oom
+-- ARGV: job. Its result was damaged: no job shows it any more, and none is answered from it.
+local result = call('HGET', job_key(ARGV[1]), 'result')
+if not result then return 0 end
+local jobs = call('SMEMBERS', 'pp:result:' .. result .. ':jobs')
+for _, id in ipairs(jobs) do
+  drop_result(id)
+  call('HSET', job_key(id), 'result_expired', 1)
+  call('HDEL', job_key(id), 'result')
+end
+return #jobs
