@@ -25,10 +25,8 @@ PROMPTS = {
     "io": "Mary",
     "s": "John",
 }
-NOISING = "Noising: orig is the clean run, and the paths bring what the heads write when the names are exchanged."
-DENOISING = (
-    "Denoising: orig is the run with the names exchanged, and the paths bring what the heads write on the clean one."
-)
+NOISING = "Noising: orig is the clean run, and the paths carry their values from the run with exchanged names."
+DENOISING = "Denoising: orig is the run with exchanged names, and the paths carry their values from the clean run."
 
 
 @dataclass(frozen=True)
@@ -170,10 +168,10 @@ def specs_of(cast: Cast, stem: str, is_demo: bool) -> Iterator[tuple[str, str, s
         yield "induction-heads", f"{stem}.yaml", "induction-heads", _induction(cast, (5, 5), "the induction head 5.5")
     yield "activation-patching", f"{stem}.yaml", "activation-patching", PROMPTS
     yield "activation-patching", f"{stem}-heads.yaml", "activation-patching-heads", {}
-    top = {"what": "The strongest alone come back.", "output": "\noutput:\n  reduce: {top: 30}\n"}
+    top = {"what": "The result holds only the strongest.", "output": "\noutput:\n  reduce: {top: 30}\n"}
     yield "edge-matrix", f"{stem}.yaml", "edge-matrix", top
     if is_demo:
-        yield "edge-matrix", f"{stem}-matrix.yaml", "edge-matrix", {"what": "All of them come back.", "output": ""}
+        yield "edge-matrix", f"{stem}-matrix.yaml", "edge-matrix", {"what": "The result holds all cells.", "output": ""}
     yield "attribution", f"{stem}.yaml", "attribution", {}
 
 
