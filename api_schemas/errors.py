@@ -417,7 +417,7 @@ class ModelChanged(PathPatchingError):
     def __init__(self, name: str, accepted: str, found: str) -> None:
         super().__init__(
             f"The job was accepted for revision {accepted} of model {name!r}, but its files are now revision {found}. "
-            "Submit it again."
+            "Submit it again; if that fails too, service and worker read different folders."
         )
 
 

@@ -1,7 +1,6 @@
 """Models of the registry: their shape, and where they may come from."""
 
-import hashlib
-from collections.abc import Mapping
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,6 +61,10 @@ FAMILY: dict[str, tuple[str, ModelShape]] = {
 }
 """Hub repository and shape of the models known by name."""
 
+MAX_NAME = 128
+NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{,{MAX_NAME - 1}}}")
+"""Names of models stand in URLs and in the names of queues."""
+
 DEMO_FOLDER = Path(__file__).resolve().parent.parent / "pathpatch" / "demo_model"
 """The small model that ships with the project."""
 
@@ -83,26 +86,33 @@ def parse_registry(local_models: str) -> dict[str, ModelOrigin]:
     A local folder registered under a family name takes that name's place.
 
     Raises:
-        ValueError: An entry is not ``name=folder``.
+        ValueError: An entry is not ``name=folder``, its name cannot stand in a URL, or two entries have one name.
     """
     registry = {"demo": ModelOrigin(name="demo", folder=str(DEMO_FOLDER))}
     registry |= {name: ModelOrigin(name=name, repository=repository) for name, (repository, _) in FAMILY.items()}
+    local: dict[str, ModelOrigin] = {}
     for entry in filter(None, map(str.strip, local_models.split(","))):
         name, separator, folder = map(str.strip, entry.partition("="))
         if not (name and separator and folder):
             raise ValueError(f"PATHPATCH_MODELS entry {entry!r} is not name=folder")
-        registry[name] = ModelOrigin(name=name, folder=str(Path(folder).expanduser()))
-    return registry
+        _check_name(name, folder)
+        if name in local:
+            raise ValueError(
+                f"PATHPATCH_MODELS gives the name {name!r} twice, to {local[name].folder} and to {folder}: "
+                f"write another name for one of them, such as {name}-2={folder}"
+            )
+        local[name] = ModelOrigin(name=name, folder=str(Path(folder).expanduser()))
+    return registry | local
 
 
-REVISION_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "*.safetensors")
-"""Files of a local checkpoint (glob patterns) whose content is its revision; of a hub model it is the commit."""
-
-
-def local_revision(digests: Mapping[str, str]) -> str:
-    """The revision of a local checkpoint, from the SHA-256 (hex) of each of its ``REVISION_FILES`` by file name."""
-    lines = "".join(f"{name} {digest}\n" for name, digest in sorted(digests.items()))
-    return f"local-{hashlib.sha256(lines.encode()).hexdigest()[:40]}"
+def _check_name(name: str, folder: str) -> None:
+    if NAME.fullmatch(name):
+        return
+    plain = "-".join(re.findall(r"[A-Za-z0-9._-]+", name.rpartition("/")[2]))[:MAX_NAME].lstrip("._-") or "mine"
+    raise ValueError(
+        f"PATHPATCH_MODELS entry {name!r}: a name has at most {MAX_NAME} letters, digits, '.', '_' and '-', and starts "
+        f"with a letter or digit; write {plain}={folder}"
+    )
 
 
 class ModelInfo(Frozen):
@@ -124,23 +134,3 @@ class ModelInfo(Frozen):
     """Longest prompt accepted."""
     workers: Annotated[list[str], Field(examples=[["worker-1"]])] = []
     """Workers that hold it now."""
-
-
-GELU_NEW = frozenset({"gelu_new", "gelu_pytorch_tanh"})
-"""Names that transformers gives to GPT-2's activation function."""
-
-
-def unsupported_architecture(config: dict[str, Any]) -> str | None:
-    """Why the model of a Hugging Face ``config.json`` cannot be run here, in words; None where it can."""
-    architectures = config.get("architectures") or ["GPT2LMHeadModel"]
-    if config.get("model_type") != "gpt2" or not set(architectures) <= {"GPT2LMHeadModel", "GPT2Model"}:
-        return (
-            f"its architecture is {', '.join(architectures)} ({config.get('model_type')}), and only GPT-2's can be run"
-        )
-    if config.get("activation_function", "gelu_new") not in GELU_NEW:
-        return f"its activation_function is {config['activation_function']!r}, and GPT-2's is 'gelu_new'"
-    if not config.get("scale_attn_weights", True) or config.get("scale_attn_by_inverse_layer_idx", False):
-        return "its attention scores are not scaled by 1/sqrt(d_head), as GPT-2's are"
-    if config.get("add_cross_attention", False):
-        return "it has cross-attention, which GPT-2 has not"
-    return None

@@ -157,7 +157,7 @@ class Provenance(Frozen):
     dataset_sha256: Sha256
     """Digest of the token ids, roles and answers."""
     spec_sha256: Sha256
-    """Digest of the normalised spec."""
+    """Digest of the normalised spec, the model's revision, and the version and word lists of pathpatch."""
 
 
 class Timings(Frozen):

@@ -8,12 +8,13 @@ from api_schemas.spec import JobSpec
 NOT_PART_OF_THE_RESULT = {"name", "tags", "priority", "webhook", "use_cache", "expires_after_s"}
 
 
-def spec_sha256(spec: JobSpec, revision: str) -> str:
-    """Digest of the model's revision and of the spec's fields that affect the result.
+def spec_sha256(spec: JobSpec, revision: str, software: str = "") -> str:
+    """Digest of everything that the spec's result depends on.
 
     Args:
         revision: Hub commit of the model, or digest of its local files.
+        software: Digest of the version and of what draws data sets: another may draw other prompts from an equal spec.
     """
     content = spec.model_dump(mode="json", exclude=NOT_PART_OF_THE_RESULT)
-    text = json.dumps([content, revision], sort_keys=True, separators=(",", ":"))
+    text = json.dumps([content, revision, software], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

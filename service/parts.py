@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from api_schemas.models import parse_registry
+from checkpoints.registry import read_registry
 from job_store.changes import ChangeFeed
 from job_store.durability import Durability
 from job_store.reaper import Reaper
@@ -67,7 +67,7 @@ class Parts:
             settings=settings,
             store=store,
             feed=ChangeFeed(store),
-            catalog=ModelCatalog(parse_registry(settings.models)),
+            catalog=ModelCatalog(read_registry(settings.models)),
             limits=limits,
             retention=Retention(result_s=settings.retention_s, record_s=2 * settings.retention_s),
             keyring=Keyring(settings, store),

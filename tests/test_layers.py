@@ -14,6 +14,7 @@ HTTP_SERVER = {"fastapi", "starlette", "uvicorn"}
 
 FORBIDDEN = {
     "api_schemas": TORCH | QUEUE | HTTP_SERVER | {"httpx", "numpy", "job_store", "service", "worker", "pathpatch"},
+    "checkpoints": TORCH | QUEUE | HTTP_SERVER | {"httpx", "job_store", "service", "worker", "pathpatch"},
     "planning": TORCH | QUEUE | HTTP_SERVER | {"httpx", "job_store", "service", "worker", "pathpatch"},
     "runtime": TORCH | QUEUE | HTTP_SERVER | {"httpx", "job_store", "service", "worker", "pathpatch"},
     "job_store": TORCH | HTTP_SERVER | {"service", "worker", "pathpatch"},

@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from api_schemas.models import ModelOrigin, parse_registry
+from api_schemas.models import ModelOrigin
+from checkpoints.registry import read_registry
 
 PREFIX = "PATHPATCH_"
 GIB = 1 << 30
@@ -165,9 +166,9 @@ def _claim(environment: Mapping[str, str], name: str) -> bool:
 def _registry(environment: Mapping[str, str]) -> dict[str, ModelOrigin]:
     value = environment.get("PATHPATCH_MODELS", "")
     try:
-        return parse_registry(value)
+        return read_registry(value)
     except ValueError as exc:
-        raise BadSetting("PATHPATCH_MODELS", value, "name=folder[,name=folder]") from exc
+        raise BadSetting("PATHPATCH_MODELS", value, f"name=folder[,name=folder] ({exc})") from exc
 
 
 def _models(environment: Mapping[str, str], name: str, registry: Mapping[str, ModelOrigin]) -> tuple[str, ...]:

@@ -13,13 +13,15 @@ from service.specs.limits import SpecLimits
 SHOWN = 3
 
 
-def first_prompt(spec: JobSpec, catalog: ModelCatalog, limits: SpecLimits) -> list[str] | None:
-    """Tokens of the first orig prompt, to label positions; None where none are swept, or the model is gone."""
+def first_prompt(spec: JobSpec, revision: str, catalog: ModelCatalog, limits: SpecLimits) -> list[str] | None:
+    """Tokens of the first orig prompt, to label positions; None where none are swept, or that revision is gone."""
     ends = (getattr(spec.patch, end, None) for end in ("senders", "receivers", "nodes"))
     if not any(isinstance(end, SweepOf) and end.sweep.positions is not None for end in ends):
         return None
     try:
         model = catalog.get(spec.model.name)
+        if model.revision != revision:
+            return None
         dataset = resolve(spec.dataset, model, limits).dataset
     except PathPatchingError:
         return None

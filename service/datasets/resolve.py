@@ -121,8 +121,10 @@ def _draft(dataset: Dataset, model: CatalogModel, most_tokens: int) -> Draft:
     if isinstance(dataset, TokensDataset):
         return draft_tokens(dataset)
     if model.tokenizer is None:
-        lacks = f"model {model.name!r} has no tokenizer.json: give kind 'tokens'"
-        message = f"kind {dataset.kind!r} needs a tokenizer, and {lacks}"
+        lacks = f"model {model.name!r} has no tokenizer.json"
+        if model.text_problem is not None:
+            lacks = f"that of model {model.name!r} cannot be used: {model.text_problem}"
+        message = f"kind {dataset.kind!r} needs a tokenizer, and {lacks}: give kind 'tokens'"
         raise InvalidSpec([wrong(("dataset", "kind"), message)])
     bos_id = model.bos_id if dataset.prepend_bos else None
     if dataset.prepend_bos and bos_id is None:

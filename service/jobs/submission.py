@@ -22,6 +22,7 @@ from service.parts import Parts
 from service.specs.limits import knob
 from service.specs.parsing import each
 from service.specs.validation import CheckedSpec, check_job, normalised
+from service.version import software_sha256
 
 TEXT_BYTES_PER_STORED = 4
 """A result as JSON, which is what is estimated, takes so many times the bytes that are stored."""
@@ -84,9 +85,13 @@ def _digests(parts: Parts, order: Order) -> list[str | None]:
 def _digest(parts: Parts, spec: JobSpec) -> str | None:
     """What equal specs share; None for a model that is not there, which is told when the spec is checked."""
     try:
-        return spec_sha256(normalised(spec), parts.catalog.get(spec.model.name).revision)
+        return _equal_specs(normalised(spec), parts.catalog.get(spec.model.name).revision)
     except (UnknownModel, ModelUnavailable):
         return None
+
+
+def _equal_specs(spec: JobSpec, revision: str) -> str:
+    return spec_sha256(spec, revision, software_sha256())
 
 
 def _all(order: Order, accept: Callable[[JobSpec], Value]) -> list[Value]:
@@ -152,14 +157,15 @@ def check(parts: Parts, spec: JobSpec) -> CheckedSpec:
 
 def _answered_job(parts: Parts, spec: JobSpec, trace: dict[str, str]) -> NewJob:
     """An earlier result answers: no worker will need the rest."""
-    facts = JobFacts(0, 0, 0.0, "", _digest(parts, spec) or "", parts.catalog.get(spec.model.name).revision)
-    return NewJob(new_job_id(), normalised(spec), facts, (), trace, _webhook_url(spec))
+    plain, revision = normalised(spec), parts.catalog.get(spec.model.name).revision
+    facts = JobFacts(0, 0, 0.0, "", _equal_specs(plain, revision), revision)
+    return NewJob(new_job_id(), plain, facts, (), trace, _webhook_url(spec))
 
 
 def _checked_job(parts: Parts, checked: CheckedSpec, trace: dict[str, str]) -> NewJob:
     model = checked.spec.model.name
     shards = tuple(shard.model_dump_json() for shard in cut(checked, parts.speeds.of(model).nominal))
-    facts = _facts(checked, len(shards), parts.catalog.get(model).revision)
+    facts = _facts(checked, len(shards))
     result_bytes = checked.estimated_result_bytes // TEXT_BYTES_PER_STORED
     return NewJob(new_job_id(), checked.spec, facts, shards, trace, _webhook_url(checked.spec), result_bytes)
 
@@ -168,14 +174,14 @@ def _webhook_url(spec: JobSpec) -> str | None:
     return None if spec.webhook is None else spec.webhook.url
 
 
-def _facts(checked: CheckedSpec, shards: int, revision: str) -> JobFacts:
+def _facts(checked: CheckedSpec, shards: int) -> JobFacts:
     return JobFacts(
         longest=checked.dataset.longest,
         examples=len(checked.dataset),
         flops_per_shard=checked.estimated_flops / shards,
         dataset_sha256=dataset_sha256(checked.dataset),
-        spec_sha256=spec_sha256(checked.spec, revision),
-        revision=revision,
+        spec_sha256=_equal_specs(checked.spec, checked.revision),
+        revision=checked.revision,
         warnings=tuple(checked.warnings),
         phase_shares=tuple(flops / checked.estimated_flops for flops in checked.phase_flops),
     )

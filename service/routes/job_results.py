@@ -174,7 +174,8 @@ async def get_figure(
 
 
 async def _drawn(parts: Parts, caller: Caller, record: JobRecord, order: Order, headers: dict[str, str]) -> Response:
-    tokens = await in_thread(parts, first_prompt, record.spec, parts.catalog, parts.limits)
+    revision = record.facts.revision
+    tokens = await in_thread(parts, first_prompt, record.spec, revision, parts.catalog, parts.limits)
     return await _rendered(parts, caller, replace(order, prompt_tokens=tokens), headers)
 
 

@@ -41,6 +41,8 @@ class CheckedSpec:
     """Estimated floating-point operations, by phase."""
     estimated_result_bytes: int
     max_shards: int
+    revision: str
+    """Of the model that all this was compared with."""
 
     @property
     def estimated_flops(self) -> float:
@@ -123,4 +125,5 @@ def _checked(spec: JobSpec, resolution: Resolution, model: CatalogModel, limits:
         phase_flops=phase_flops(spec, shape, dataset),
         estimated_result_bytes=size.bytes,
         max_shards=limits.max_shards,
+        revision=model.revision,
     )

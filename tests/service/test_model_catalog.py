@@ -105,7 +105,7 @@ def test_a_name_that_is_not_registered_is_unknown() -> None:
 
 def test_the_list_never_asks_the_network_and_knows_the_familys_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is drawn on every visit of the web page."""
-    monkeypatch.setattr("service.models.catalog._download", lambda repository: pytest.fail("asked the network"))
+    monkeypatch.setattr("service.models.reading._download", lambda repository: pytest.fail("asked the network"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "/nowhere")
     infos = {info.name: info for info in ModelCatalog(parse_registry("")).list()}
     assert infos["demo"].available and infos["demo"].max_prompt_tokens == 64
@@ -166,5 +166,5 @@ def test_service_and_worker_agree_on_the_revision(folder: Path) -> None:
     for name in ("local", "demo"):
         assert ModelCatalog(registry).get(name).revision == checkpoints.find_checkpoint(name, registry).revision
     before = catalog_of(folder).get("local").revision
-    change_config(folder, n_positions=16)
+    change_config(folder, resid_pdrop=0.2)
     assert catalog_of(folder).get("local").revision != before

@@ -5,7 +5,6 @@ from collections import OrderedDict
 
 import torch
 
-from api_schemas.errors import ModelChanged
 from api_schemas.spec import ModelSpec
 from worker.models.loading import LoadedModel, load_model
 from worker.settings import WorkerSettings
@@ -19,17 +18,17 @@ def weight_bytes(model: LoadedModel) -> int:
 
 
 class ModelCache:
-    """Loaded models by name and flags."""
+    """Loaded models by name, flags and revision: a job runs the weights that it was accepted for."""
 
     def __init__(self, settings: WorkerSettings, device: str) -> None:
         self._settings = settings
         self._device = device
-        self._models: OrderedDict[ModelSpec, LoadedModel] = OrderedDict()
+        self._models: OrderedDict[tuple[ModelSpec, str], LoadedModel] = OrderedDict()
 
     @property
     def names(self) -> list[str]:
         """Names of the models in memory."""
-        return sorted({spec.name for spec in self._models})
+        return sorted({spec.name for spec, _ in self._models})
 
     def get(self, spec: ModelSpec, revision: str | None = None) -> LoadedModel:
         """The model, loaded if need be.
@@ -38,30 +37,27 @@ class ModelCache:
             revision: The one that the job was accepted for; None takes whatever is there.
 
         Raises:
-            ModelChanged: The files are of another revision now.
+            ModelChanged: The files are of another revision now, and nothing is left of this one.
             PathPatchingError: It cannot be loaded, or failed its self-check.
         """
-        model = self._models.get(spec)
-        if model is None or revision not in (None, model.revision):
-            self._models.pop(spec, None)
-            model = self._load(spec)
-            self._models[spec] = model
-        self._models.move_to_end(spec)
+        model = None if revision is None else self._models.get((spec, revision))
+        if model is None:
+            model = self._load(spec, revision)
+        self._models[spec, model.revision] = model
+        self._models.move_to_end((spec, model.revision))
         self._make_room()
-        if revision not in (None, model.revision):
-            raise ModelChanged(spec.name, str(revision), model.revision)
         return model
 
-    def _load(self, spec: ModelSpec) -> LoadedModel:
+    def _load(self, spec: ModelSpec, revision: str | None) -> LoadedModel:
         settings = self._settings
-        model = load_model(spec.name, spec, dict(settings.models), self._device, settings.weights_dir)
-        log.info("loaded %s on %s (%d bytes)", spec.name, self._device, weight_bytes(model))
+        model = load_model(spec.name, spec, dict(settings.models), self._device, settings.weights_dir, revision)
+        log.info("loaded %s at %s on %s (%d bytes)", spec.name, model.revision, self._device, weight_bytes(model))
         return model
 
     def _make_room(self) -> None:
         """Give up the least recently used until the rest fits; the last one stays."""
         while len(self._models) > 1 and sum(map(weight_bytes, self._models.values())) > self._settings.model_bytes:
-            spec, _ = self._models.popitem(last=False)
-            log.info("gave up %s to make room", spec.name)
+            (spec, revision), _ = self._models.popitem(last=False)
+            log.info("gave up %s at %s to make room", spec.name, revision)
         if self._device.startswith("cuda"):
             torch.cuda.empty_cache()

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from api_schemas.errors import SelfCheckFailed
+from api_schemas.errors import ModelChanged, SelfCheckFailed, UnusableModel
 from api_schemas.models import ModelOrigin
 from api_schemas.spec import ModelSpec
 from worker.engine import forward
@@ -24,9 +24,11 @@ from worker.models.checkpoints import Checkpoint, find_checkpoint
 
 log = logging.getLogger(__name__)
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 SELF_CHECK_TOKENS = 16
 SELF_CHECK_TOLERANCE = 1e-3
+TERMS_SHARE = 1e-2
+"""Of the terms that a logit is the sum of: where they cancel, the logits alone say nothing of the rounding."""
 
 
 @dataclass(frozen=True)
@@ -53,25 +55,50 @@ class Processed:
 
 
 def load_model(
-    name: str, flags: ModelSpec, registry: dict[str, ModelOrigin], device: torch.device | str, cache_dir: Path
+    name: str,
+    flags: ModelSpec,
+    registry: dict[str, ModelOrigin],
+    device: torch.device | str,
+    cache_dir: Path,
+    revision: str | None = None,
 ) -> LoadedModel:
     """A registered model, its weights processed with the flags, checked by one forward pass on the device.
 
+    Args:
+        revision: The one that is wanted; processed weights of it serve even after the files were replaced. None takes
+            whatever is there.
+
     Raises:
         ModelNotFound: Says what was looked for and where.
-        UnusableModel: The files are damaged, pickled, or not a GPT-2's.
+        UnusableModel: The files are damaged, pickled, or of a model that cannot be run.
+        ModelChanged: The files are of another revision now, and no processed weights of the wanted one are left.
         SelfCheckFailed: The device computes other logits than TransformerLens did when the weights were processed.
     """
-    checkpoint = find_checkpoint(name, registry)
-    processed = read_cache(cache_path(cache_dir, checkpoint, flags))
+    processed = read_cache(cache_path(cache_dir, revision, flags)) if revision is not None else None
     from_cache = processed is not None
     if processed is None:
-        checkpoint = checkpoint.with_weights()
-        processed = process(checkpoint, flags)
-        write_cache(cache_path(cache_dir, checkpoint, flags), processed)
+        checkpoint = find_checkpoint(name, registry)
+        if revision not in (None, checkpoint.revision):
+            raise ModelChanged(name, str(revision), checkpoint.revision)
+        revision = checkpoint.revision
+        processed, from_cache = _processed(checkpoint, flags, cache_dir)
     weights = processed.weights.to(torch.device(device), torch.float32)
     self_check(name, weights, processed.expected_logits)
-    return LoadedModel(weights, checkpoint.revision, processed.sha256, from_cache)
+    assert revision is not None
+    return LoadedModel(weights, revision, processed.sha256, from_cache)
+
+
+def _processed(checkpoint: Checkpoint, flags: ModelSpec, cache_dir: Path) -> tuple[Processed, bool]:
+    """Processed weights of a checkpoint, and whether they were found."""
+    found = read_cache(cache_path(cache_dir, checkpoint.revision, flags))
+    if found is not None:
+        return found, True
+    checkpoint = checkpoint.with_weights()
+    made = process(checkpoint, flags)
+    if not checkpoint.is_current():
+        raise UnusableModel(str(checkpoint.folder), "its files were replaced while they were read")
+    write_cache(cache_path(cache_dir, checkpoint.revision, flags), made)
+    return made, False
 
 
 def self_check(name: str, weights: GPT2Weights, expected_logits: Tensor) -> None:
@@ -80,17 +107,34 @@ def self_check(name: str, weights: GPT2Weights, expected_logits: Tensor) -> None
     Raises:
         SelfCheckFailed: They deviate by more than 1e-3 of the largest logit, or are not finite.
     """
-    tokens = self_check_tokens(weights.n_ctx, weights.d_vocab).to(weights.device)
-    logits = clean_logits(weights, tokens)[0].cpu()
-    deviation = ((logits - expected_logits).abs().max() / expected_logits.abs().max()).item()
+    deviation = logit_deviation(weights, expected_logits)
     if not deviation <= SELF_CHECK_TOLERANCE:  # also when it is not a number
         raise SelfCheckFailed(name, str(weights.device), deviation, SELF_CHECK_TOLERANCE)
 
 
+def logit_deviation(weights: GPT2Weights, expected_logits: Tensor) -> float:
+    """How far the logits of the self-check's tokens are from the stored ones, relative to the largest.
+
+    A model whose logits are all equal has none that is large once the unembedding is centred; what is left of them is
+    rounding, so the size of their terms counts too.
+    """
+    tokens = self_check_tokens(weights.n_ctx, weights.d_vocab).to(weights.device)
+    final = forward.final_norm(weights, last_residual(weights, tokens))
+    logits = forward.unembed(weights, final)[0].cpu()
+    terms = (final[0].abs() @ weights.W_U.abs()).max().item()
+    largest = expected_logits.abs().max().item() + TERMS_SHARE * terms
+    off = (logits - expected_logits).abs().max().item()
+    return 0.0 if off == 0 else off / largest if largest else float("inf")
+
+
+def last_residual(weights: GPT2Weights, tokens: Tensor) -> Tensor:
+    """What leaves the last block in an unpatched run: [batch pos d_model]."""
+    return Activations(weights, tokens).get("resid_pre", weights.n_layers)
+
+
 def clean_logits(weights: GPT2Weights, tokens: Tensor) -> Tensor:
     """Logits of an unpatched run at every position: [batch pos d_vocab]."""
-    last = Activations(weights, tokens).get("resid_pre", weights.n_layers)
-    return forward.unembed(weights, forward.final_norm(weights, last))
+    return forward.unembed(weights, forward.final_norm(weights, last_residual(weights, tokens)))
 
 
 def self_check_tokens(n_ctx: int, d_vocab: int) -> Tensor:
@@ -99,21 +143,30 @@ def self_check_tokens(n_ctx: int, d_vocab: int) -> Tensor:
 
 
 def process(checkpoint: Checkpoint, flags: ModelSpec) -> Processed:
-    """Process a checkpoint's weights; slow, and imports TransformerLens."""
+    """Process a checkpoint's weights; slow, and imports TransformerLens.
+
+    Raises:
+        UnusableModel: The weights are not those of ``config.json``, or too large for float32.
+    """
     from worker.models.processing import process_weights
 
     log.info("processing the weights of %s from %s", checkpoint.name, checkpoint.folder)
     tokens = self_check_tokens(checkpoint.shape.n_ctx, checkpoint.shape.d_vocab)
     weights, logits = process_weights(checkpoint.folder, flags, tokens)
-    self_check(checkpoint.name, weights, logits[0])
+    if not logits.isfinite().all():
+        raise UnusableModel(str(checkpoint.folder), "its logits are not finite: the weights are too large for float32")
+    deviation = logit_deviation(weights, logits[0])
+    if not deviation <= SELF_CHECK_TOLERANCE:
+        reason = f"our forward pass and TransformerLens' differ by {deviation:.1e} (relative) on its weights"
+        raise UnusableModel(str(checkpoint.folder), reason)
     return Processed(weights, logits[0].contiguous(), digest(weights.tensors()))
 
 
-def cache_path(cache_dir: Path, checkpoint: Checkpoint, flags: ModelSpec) -> Path:
+def cache_path(cache_dir: Path, revision: str, flags: ModelSpec) -> Path:
     """Where processed weights are kept: one file per revision, flags and version of TransformerLens."""
     key = {
         "format": CACHE_FORMAT,
-        "revision": checkpoint.revision,
+        "revision": revision,
         "flags": flags.model_dump(exclude={"name"}),
         "transformer-lens": version("transformer-lens"),
     }

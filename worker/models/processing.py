@@ -22,11 +22,14 @@ def process_weights(folder: Path, flags: ModelSpec, tokens: Tensor) -> tuple[GPT
     """The folder's weights, processed with the flags, and TransformerLens' own logits for the tokens.
 
     Raises:
-        UnusableModel: The weights are not those that config.json promises.
+        UnusableModel: The weights are not those that config.json promises, or cannot be processed.
     """
     disable_progress_bar()  # type: ignore[no-untyped-call]
     with one_thread(), torch.no_grad():
-        bridge = _processed_bridge(folder, flags)
+        try:
+            bridge = _processed_bridge(folder, flags)
+        except torch.linalg.LinAlgError as exc:  # type: ignore[attr-defined]
+            raise UnusableModel(str(folder), f"its weights cannot be factored ({exc})") from exc
         return extract(bridge), bridge(tokens)
 
 
