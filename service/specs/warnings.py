@@ -38,6 +38,7 @@ def warnings_of(
     yield from _positions(spec, dataset)
     yield from _equal_runs(spec, dataset)
     yield from _fixed_embeddings(spec)
+    yield from _flags_without_effect(spec)
     for metric in spec.all_metrics:
         if isinstance(metric, ATTENTION_METRICS):
             yield from _attention(metric, dataset)
@@ -124,6 +125,15 @@ def _some(examples: Sequence[int], count: int) -> str:
         return "all examples" if count > 1 else "the only example"
     first = listed(examples[:5]) + (", …" if len(examples) > 5 else "")
     return f"{len(examples):,} of {counted(count, 'example')} ({first})"
+
+
+def _flags_without_effect(spec: JobSpec) -> Iterator[str]:
+    """TransformerLens' refactoring folds value biases too, whatever the other flag says."""
+    if spec.model.refactor_factored_attn_matrices and not spec.model.fold_value_biases:
+        yield (
+            "fold_value_biases false has no effect while refactor_factored_attn_matrices is true, which folds value "
+            "biases too: set both to false to keep them in z"
+        )
 
 
 def _fixed_embeddings(spec: JobSpec) -> Iterator[str]:

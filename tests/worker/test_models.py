@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from api_schemas.errors import ModelNotFound, SelfCheckFailed, UnusableModel
+from api_schemas.errors import ModelChanged, ModelNotFound, SelfCheckFailed, UnusableModel
 from api_schemas.models import ModelOrigin, parse_registry
 from api_schemas.spec import ModelSpec
 from tests.bridges import boot_bridge
@@ -289,6 +289,79 @@ def test_half_precision_files_become_float32(make_gpt2_folder: MakeFolder, tmp_p
     halves = {name: value.half() for name, value in load_file(folder / "model.safetensors").items()}
     save_file(halves, folder / "model.safetensors", {"format": "pt"})
     assert load(folder, tmp_path).weights.dtype == torch.float32
+
+
+@pytest.mark.parametrize("center_unembed", [True, False])
+@pytest.mark.parametrize("scale", [0.0, 1e-4])
+def test_a_model_whose_logits_are_all_equal_passes_its_self_check(
+    make_gpt2_folder: MakeFolder, tmp_path: Path, scale: float, center_unembed: bool
+) -> None:
+    """Centring leaves no logit that is large: what deviates then is rounding, and 0 of 0 is no deviation."""
+    folder = make_gpt2_folder()
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    tensors["transformer.wte.weight"] = torch.ones_like(tensors["transformer.wte.weight"]) * scale
+    save_file(tensors, path, {"format": "pt"})
+    weights = load(folder, tmp_path, center_unembed=center_unembed).weights
+    logits = clean_logits(weights, torch.arange(12)[None])
+    assert torch.allclose(logits, logits[..., :1].expand_as(logits), atol=1e-6)
+    assert load(folder, tmp_path, center_unembed=center_unembed).from_cache
+
+
+def test_weights_too_large_for_float32_are_a_fault_of_the_file(make_gpt2_folder: MakeFolder, tmp_path: Path) -> None:
+    """Every number is finite, and the logits are not; no device is to blame, and no worker ends."""
+    folder = make_gpt2_folder()
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    tensors["transformer.h.1.mlp.c_proj.weight"] *= 1e38
+    save_file(tensors, path, {"format": "pt"})
+    with pytest.raises(UnusableModel, match="its logits are not finite: the weights are too large for float32"):
+        load(folder, tmp_path)
+
+
+def test_nan_weights_are_named_by_tensor(make_gpt2_folder: MakeFolder, tmp_path: Path) -> None:
+    """A run that diverged; the worker says so as the service does."""
+    folder = make_gpt2_folder()
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    tensors["transformer.wpe.weight"][3, 1] = float("nan")
+    save_file(tensors, path, {"format": "pt"})
+    with pytest.raises(
+        UnusableModel, match=r"model\.safetensors holds NaN or infinite values in transformer\.wpe\.weight"
+    ):
+        load(folder, tmp_path)
+
+
+def test_a_revision_outlives_its_files_as_processed_weights(make_gpt2_folder: MakeFolder, tmp_path: Path) -> None:
+    """Jobs that were queued before the folder was overwritten run what they were accepted for, or fail saying so."""
+    folder = make_gpt2_folder(seed=1)
+    registry = {"tiny": ModelOrigin(name="tiny", folder=str(folder))}
+    before = load(folder, tmp_path)
+    shutil.copy(make_gpt2_folder(seed=2) / "model.safetensors", folder / "model.safetensors")
+    spec = ModelSpec(name="tiny")
+    again = load_model("tiny", spec, registry, "cpu", tmp_path, before.revision)
+    assert (again.revision, again.weights_sha256) == (before.revision, before.weights_sha256)
+    with pytest.raises(ModelChanged, match=f"accepted for revision {before.revision}.*now revision local-"):
+        load_model("tiny", spec, registry, "cpu", tmp_path / "empty", before.revision)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_an_unembedding_of_its_own_is_honoured(make_gpt2_folder: MakeFolder, tmp_path: Path, tied: bool) -> None:
+    """What `tie_word_embeddings` says, as transformers runs it."""
+    from transformers import GPT2LMHeadModel
+
+    folder = make_gpt2_folder()
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    if not tied:
+        tensors["lm_head.weight"] = tensors["transformer.wte.weight"].flip(0).contiguous()
+    save_file(tensors, path, {"format": "pt"})
+    change_config(folder, tie_word_embeddings=tied)
+    tokens = torch.arange(12)[None]
+    with torch.no_grad():
+        expected = GPT2LMHeadModel.from_pretrained(folder)(tokens).logits
+    weights = load(folder, tmp_path, center_unembed=False).weights
+    torch.testing.assert_close(clean_logits(weights, tokens), expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("wrong", [1.01, float("nan")])

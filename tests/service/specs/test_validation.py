@@ -144,6 +144,14 @@ def test_result_sizes_are_about_those_of_the_json() -> None:
             "orig equals new in all examples: normalize divides by zero, so its results will be null",
         ),
         (
+            {"model": {"name": "demo", "fold_value_biases": False}},
+            "fold_value_biases false has no effect while refactor_factored_attn_matrices is true",
+        ),
+        (
+            {"model": {"name": "demo", "fold_value_biases": False, "refactor_factored_attn_matrices": False}},
+            None,
+        ),
+        (
             {
                 "dataset": {**TOKENS, "answers": {"IO": [8, 8], "S": [8, 9]}},
                 "metric": {"kind": "logit_diff", "answer": "IO", "minus_answer": "S"},
