@@ -36,7 +36,7 @@ REVISION_FILES = (
     "vocab.json",
     "merges.txt",
     "tokenizer.model",
-    *ADAPTERS[:1],
+    *ADAPTERS,
 )
 """Files of a local checkpoint (patterns) whose content is its revision; of a hub model it is the commit."""
 NAMED_AT_MOST = 3

@@ -23,6 +23,7 @@ from service.datasets.template_text import Template
 from service.datasets.templates import draft_templates
 from service.datasets.tokenised import TextReader, TooManyTokens
 from service.models.catalog import CatalogModel
+from service.models.tokenizers import panics_told
 from service.specs.limits import SpecLimits, knob
 
 LAST_ROLE = "end"
@@ -64,7 +65,8 @@ def resolve(dataset: Dataset, model: CatalogModel, limits: SpecLimits) -> Resolu
     if too_large := list(_too_large(dataset, limits)):
         raise InvalidSpec(too_large)
     try:
-        draft = _draft(dataset, model, 2 * limits.max_tokens)
+        with panics_told(model.name):
+            draft = _draft(dataset, model, 2 * limits.max_tokens)
     except TooManyTokens:
         how_many = f"more than {counted(2 * limits.max_tokens, 'token')}"
         raise InvalidSpec([too_many_tokens(how_many, limits)]) from None

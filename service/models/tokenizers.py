@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from api_schemas.errors import InvalidSpec
+from api_schemas.wording.values import wrong
 from checkpoints.files import MIB, UnusableCheckpoint, parse_json, read_bytes
 
 CHILD = Path(__file__).with_name("tokenizer_child.py")
@@ -39,7 +42,7 @@ PLAIN_SPLITS = {"ByteLevel", "Whitespace", "WhitespaceSplit"}
 
 
 @dataclass(frozen=True)
-class TextReader:
+class FolderTokenizer:
     """How a model's text becomes tokens."""
 
     tokenizer: Tokenizer | None = None
@@ -51,7 +54,7 @@ class TextReader:
     """Why there is none, where the folder has one; the model then takes ``tokens`` datasets only."""
 
 
-def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> TextReader:
+def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> FolderTokenizer:
     """The folder's tokenizer. Models whose files are equal share one, for it is most of what a model costs.
 
     Args:
@@ -64,9 +67,9 @@ def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> TextReader:
     stated, described = _parsed(files, "tokenizer_config.json"), _parsed(files, "tokenizer.json")
     bos_id = _bos_id(stated, described, config)
     if not files.keys() & set(VOCABULARIES):
-        return TextReader(bos_id=bos_id)
+        return FolderTokenizer(bos_id=bos_id)
     if _is_plain(files, described, stated):
-        return TextReader(_shared(files["tokenizer.json"], False), bos_id)
+        return FolderTokenizer(_shared(files["tokenizer.json"], False), bos_id)
     if "tokenizer.json" in files:
         _check_loadable(described)
     reader = _as_transformers_loads(folder, _digest(files, config))
@@ -174,12 +177,28 @@ def _exported(folder: Path, digest: str) -> dict[str, Any]:
     return answer
 
 
-def _as_transformers_loads(folder: Path, digest: str) -> TextReader:
+@contextmanager
+def panics_told(name: str) -> Iterator[None]:
+    """Around tokenising: a pattern of somebody's own may panic in the library, and no handler catches that.
+
+    Raises:
+        InvalidSpec: It did.
+    """
+    try:
+        yield
+    except BaseException as exc:
+        if type(exc).__name__ != "PanicException":
+            raise
+        reason = f"the tokenizer of model {name!r} broke down on this text ({exc}): give kind 'tokens'"
+        raise InvalidSpec([wrong(("dataset", "kind"), reason)]) from None
+
+
+def _as_transformers_loads(folder: Path, digest: str) -> FolderTokenizer:
     try:
         answer = _exported(folder, digest)
     except _BrokeDown as exc:
-        return TextReader(problem=str(exc))
+        return FolderTokenizer(problem=str(exc))
     if "reason" in answer:
-        return TextReader(problem=answer["reason"])
+        return FolderTokenizer(problem=answer["reason"])
     tokenizer = _shared(answer["tokenizer"].encode(), answer["split_special_tokens"])
-    return TextReader(tokenizer, answer["bos_id"], answer["adds_bos"])
+    return FolderTokenizer(tokenizer, answer["bos_id"], answer["adds_bos"])

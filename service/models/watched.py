@@ -28,7 +28,6 @@ class _Missing:
     """A model that was looked for in vain."""
 
     reason: str
-    looked_at: float
     asked_hub: bool
 
 
@@ -53,7 +52,7 @@ class WatchedModel:
         look = self.begin_look(may_download)
         if look is not None:
             look.wait(min(STAT_PATIENCE_S, patience_s))
-            if self._known is None:
+            if not isinstance(self._known, CatalogModel):
                 look.wait(patience_s)
         known = self._known
         if known is None:
@@ -98,10 +97,12 @@ class WatchedModel:
             seen = (str(folder), listed(folder))
             if seen == self._seen and self._known is not None:
                 return
-            self._seen, self._known = None, None
-            self._known = read_model(self._origin, folder)
             self._seen = seen
+            if isinstance(self._known, CatalogModel):
+                self._known = None  # what was known is past: whoever asks waits for the new
+            self._known = read_model(self._origin, folder)
         except UnusableCheckpoint as exc:
+            self._seen = None
             self._note_missing(f"{exc.reason}.", may_download)
         except ModelUnavailable as exc:
             self._note_missing(exc.reason, may_download)
@@ -111,5 +112,4 @@ class WatchedModel:
         if not isinstance(before, _Missing) or before.reason != reason:
             folder = looked_in(self._origin)
             log.warning("model %s is unavailable: %s", self._origin.name, reason, extra={"folder": folder})
-        self._seen = None
-        self._known = _Missing(reason, self._clock(), may_download)
+        self._known = _Missing(reason, may_download)

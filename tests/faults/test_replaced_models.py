@@ -38,9 +38,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """Broker, one worker and the service; the model `mine` and four broken ones are registered."""
     place = tmp_path_factory.mktemp("replaced")
     folder = write_gpt2_folder(place / "mine", tiny_shape(), seed=1)
-    broken = {name: place / name for name in ("pipe", "deep", "gone", "loop")}
-    for name in ("pipe", "deep", "loop"):
+    broken = {name: place / name for name in ("pipe", "deep", "gone", "loop", "panic")}
+    for name in ("pipe", "deep", "loop", "panic"):
         write_gpt2_folder(broken[name], tiny_shape())
+    tokenizer = json.loads((broken["panic"] / "tokenizer.json").read_text())
+    split = {"type": "Split", "pattern": {"Regex": "(x+x+)+y"}, "behavior": "Isolated", "invert": False}
+    (broken["panic"] / "tokenizer.json").write_text(json.dumps(tokenizer | {"pre_tokenizer": split}))
     (broken["pipe"] / "model.safetensors").unlink()
     os.mkfifo(broken["pipe"] / "model.safetensors")
     (broken["deep"] / "config.json").write_text("[" * 100_000)
@@ -164,3 +167,17 @@ def test_broken_folders_are_unavailable_with_a_reason_and_harm_nothing_else(runn
         refused = client.post("/v1/jobs", json={**SPEC, "model": {"name": name}})
         assert refused.status_code == 422, refused.text
         assert json.loads(refused.text)["errors"][0]["pointer"] == "/model/name"
+
+
+def test_a_tokenizer_that_panics_on_a_text_is_told_and_harms_nothing_else(running: Running) -> None:
+    """Its pattern tries without end, the library gives up with a panic; token ids still work."""
+    client = running.client
+    model = {"name": "panic"}
+    until(lambda: client.get("/v1/models/panic").json()["available"])
+    prompts = {"kind": "prompts", "orig": ["x" * 40], "new": ["x" * 40]}
+    kl = {"kind": "kl", "position": 0}
+    refused = client.post("/v1/jobs", json={**SPEC, "model": model, "dataset": prompts, "metric": kl})
+    assert refused.status_code == 422, refused.text
+    assert "the tokenizer of model 'panic' broke down on this text" in refused.text and "'tokens'" in refused.text
+    assert run(client, model=model)["status"] == "succeeded"
+    assert client.get("/readyz").status_code == 200
