@@ -23,7 +23,7 @@ from pathpatch.version import __version__ as __version__
 if TYPE_CHECKING:
     from pathpatch.client import AsyncClient, AsyncJobHandle, Client, JobHandle
     from pathpatch.problems import JobFailed, PathPatchingError, ServiceError, SpecError, Unreachable, WaitTimedOut
-    from pathpatch.results import Block, Result
+    from pathpatch.results import Block, Pooled, Result, pool
     from pathpatch.specs import (
         activation_patch,
         attention,
@@ -65,7 +65,7 @@ _HOMES = {
         "Unreachable",
         "WaitTimedOut",
     ),
-    "pathpatch.results": ("Block", "Result"),
+    "pathpatch.results": ("Block", "Pooled", "Result", "pool"),
     "pathpatch.specs": (
         "activation_patch",
         "attention",
@@ -107,6 +107,7 @@ __all__ = [
     "JobFailed",
     "JobHandle",
     "PathPatchingError",
+    "Pooled",
     "Result",
     "ServiceError",
     "SpecError",
@@ -132,6 +133,7 @@ __all__ = [
     "neurons",
     "path_patch",
     "pattern",
+    "pool",
     "pos_embed",
     "prob",
     "prompts",

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -43,12 +44,52 @@ def time_left(job: Job) -> str:
     return f", {eta_s:.0f} s left" if eta_s < 120 else f", {eta_s / 60:.0f} min left"
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What a bar says at one moment."""
+
+    label: str
+    done: float
+    total: int
+    unit: str
+    more: str = ""
+
+    @property
+    def text(self) -> str:
+        """One line such as ``job_01JZ  running  40%|████      | 4/10 shards, 3 s left``."""
+        share = self.done / self.total if self.total else 0.0
+        bar = ("█" * round(share * _BAR_WIDTH)).ljust(_BAR_WIDTH)
+        return f"{self.label}  {share:4.0%}|{bar}| {int(self.done)}/{self.total} {self.unit}s{self.more}"
+
+
+Summary = Callable[[Job], Shown]
+
+
+def one(job: Job) -> Shown:
+    """The progress of one job: its shards."""
+    progress = job.progress
+    return Shown(f"{job.id}  {words(job)}", progress.done, progress.total, progress.unit, time_left(job))
+
+
+class Several:
+    """The progress of many jobs that are waited for one after the other: those that have ended, in one line."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._status: dict[str, str] = {}
+
+    def __call__(self, job: Job) -> Shown:
+        self._status[job.id] = job.status
+        ended = [status for status in self._status.values() if status in TERMINAL]
+        without_result = sum(status != "succeeded" for status in ended)
+        label = f"{self._count} jobs" + (f", {without_result} without a result" if without_result else "")
+        share = 0.0 if job.done or not job.progress.total else job.progress.done / job.progress.total
+        return Shown(label, min(len(ended) + share, self._count), self._count, "job")
+
+
 def text_bar(job: Job) -> str:
     """One line such as ``job_01JZ  running  40%|████      | 4/10 shards, 3 s left``."""
-    total, done = job.progress.total, job.progress.done
-    share = done / total if total else 0.0
-    bar = ("█" * round(share * _BAR_WIDTH)).ljust(_BAR_WIDTH)
-    return f"{job.id}  {words(job)}  {share:4.0%}|{bar}| {done}/{total} {job.progress.unit}s{time_left(job)}"
+    return one(job).text
 
 
 class _Quiet:
@@ -68,14 +109,17 @@ class _Calling(_Quiet):
 
 
 class _Line:
-    """Overwrites one line, as tqdm does; of several jobs, each takes the place of the one before."""
+    """Overwrites one line, as tqdm does."""
+
+    def __init__(self, summary: Summary) -> None:
+        self._summary = summary
 
     def __enter__(self) -> Told:
         self._longest = 0
         return self._show
 
     def _show(self, job: Job) -> None:
-        line = text_bar(job)
+        line = self._summary(job).text
         self._longest = max(self._longest, len(line))
         sys.stdout.write("\r" + line.ljust(self._longest))
         sys.stdout.flush()
@@ -88,14 +132,18 @@ class _Line:
 class _Log:
     """A line of its own per step, for output that goes into a file."""
 
+    def __init__(self, summary: Summary) -> None:
+        self._summary = summary
+
     def __enter__(self) -> Told:
         self._last: object = None
         return self._show
 
     def _show(self, job: Job) -> None:
-        step = (job.id, words(job), job.progress.done)
+        shown = self._summary(job)
+        step = (shown.label, int(shown.done))
         if step != self._last:
-            print(text_bar(job), file=sys.stderr)
+            print(shown.text, file=sys.stderr)
         self._last = step
 
     def __exit__(self, *ended: object) -> None:
@@ -103,7 +151,10 @@ class _Log:
 
 
 class _RichBar:
-    """A bar in the terminal, on standard error so that output can be piped; of several jobs, one after the other."""
+    """A bar in the terminal, on standard error so that output can be piped."""
+
+    def __init__(self, summary: Summary) -> None:
+        self._summary = summary
 
     def __enter__(self) -> Told:
         from rich.console import Console
@@ -116,25 +167,27 @@ class _RichBar:
         return self._show
 
     def _show(self, job: Job) -> None:
-        self._progress.update(
-            self._task,
-            description=f"{job.id}  {words(job)}{time_left(job)}",
-            completed=job.progress.done,
-            total=job.progress.total or None,
-        )
+        shown = self._summary(job)
+        description = f"{shown.label}{shown.more}"
+        self._progress.update(self._task, description=description, completed=shown.done, total=shown.total or None)
 
     def __exit__(self, *ended: object) -> None:
         self._progress.stop()
 
 
-def display(choice: Choice) -> tuple[Display, bool]:
-    """Where progress goes, and whether anybody looks: None shows it where somebody can see it."""
+def display(choice: Choice, count: int = 1) -> tuple[Display, bool]:
+    """Where progress goes, and whether anybody looks: None shows it where somebody can see it.
+
+    Args:
+        count: How many jobs are waited for; several share one line.
+    """
+    summary: Summary = one if count == 1 else Several(count)
     if choice is False:
         return _Quiet(), False
     if callable(choice):
         return _Calling(choice), True
     if in_notebook():
-        return _Line(), True
+        return _Line(summary), True
     if sys.stderr.isatty():
-        return _RichBar(), True
-    return (_Log(), True) if choice else (_Quiet(), False)
+        return _RichBar(summary), True
+    return (_Log(summary), True) if choice else (_Quiet(), False)

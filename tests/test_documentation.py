@@ -10,8 +10,8 @@ from api_schemas.errors import PathPatchingError
 from pathpatch import cli, problems
 from pathpatch.cli import terminal
 from pathpatch.cli.keys import keys_app
-from pathpatch.client import wire
-from pathpatch.results import files
+from pathpatch.client import calls
+from pathpatch.results import files, pooling
 from service.app import create_app
 from service.settings import Settings
 from service.specs.limits import SpecLimits
@@ -27,7 +27,9 @@ SETTINGS_FILES = (
     "pathpatch/client/connection.py",
 )
 FOR_TESTS = {"PATHPATCH_SIMULATED_DEVICE_FLOPS", "PATHPATCH_SHARD_DELAY_S"}
-SEEN_BY_USERS = {PathPatchingError.__module__, problems.__name__, terminal.__name__, files.__name__, wire.__name__}
+SEEN_BY_USERS = {PathPatchingError.__module__} | {
+    module.__name__ for module in (problems, terminal, files, pooling, calls)
+}
 NOT_SETTINGS = {"environment", "redis_url"}
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pathpatch.cli import experiments, jobs, listing, server, up
+from pathpatch.cli import experiments, jobs, listing, runs, server, up
 from pathpatch.cli.keys import keys_app
 from pathpatch.cli.terminal import reporting, warn
 from pathpatch.version import __version__
@@ -15,9 +15,10 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "up": up.up,
     "demo": experiments.demo,
     "new": experiments.new,
-    "validate": jobs.validate,
-    "run": jobs.run,
-    "submit": jobs.submit,
+    "validate": runs.validate,
+    "run": runs.run,
+    "rerun": runs.rerun,
+    "submit": runs.submit,
     "status": jobs.status,
     "wait": jobs.wait,
     "result": jobs.result,

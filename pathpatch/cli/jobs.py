@@ -1,6 +1,5 @@
-"""Commands about jobs: submit, watch, fetch, cancel, erase."""
+"""Commands about submitted jobs: watch, fetch, cancel, erase."""
 
-import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -12,90 +11,21 @@ from pathpatch.cli.batches import has_succeeded, is_batch, show_batch
 from pathpatch.cli.job_names import JobId, JobIds, JobOrBatchId, JobOrBatchIds, job_id, job_ids
 from pathpatch.cli.look import LookOptions, with_look
 from pathpatch.cli.output import Kind, Output, Plot, check_endings, deliver
-from pathpatch.cli.spec_files import read_spec
 from pathpatch.cli.terminal import (
     DEFAULT_URL,
     AsJson,
     CommandFailed,
-    SpecFile,
+    Timeout,
     Url,
     as_json,
     connect,
     note,
     print_json,
-    warn,
 )  # fmt: skip
 from pathpatch.progress import words
 
 if TYPE_CHECKING:
     from pathpatch.client import Client
-
-Timeout = Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", help="Give up waiting after this long.")]
-
-
-@with_look
-def run(
-    spec: SpecFile,
-    look: LookOptions,
-    plot: Plot = None,
-    kind: Kind = None,
-    output: Output = None,
-    timeout: Timeout = None,
-    json: AsJson = False,
-    url: Url = DEFAULT_URL,
-) -> None:
-    """Submit a spec, wait with a progress bar, and show the result.
-
-    Examples:
-
-      pathpatch run spec.yaml
-
-      pathpatch run spec.yaml --plot heads.html --output heads.npz
-
-      pathpatch new sweep | pathpatch run - --plot heads.svg
-    """
-    check_endings(output, plot)
-    wanted = read_spec(spec)
-    with connect(url) as client:
-        job = client.submit(wanted)
-        if not sys.stderr.isatty():  # no bar names it
-            note(f"submitted {job.id}")
-        try:
-            result = job.result(timeout_s=timeout, progress=False if json else None)
-        except KeyboardInterrupt:
-            note(f"{job.id} goes on: pathpatch wait {job.id}, or pathpatch cancel {job.id}")
-            raise
-        deliver(result, plot, kind, look, output, json)
-
-
-def submit(
-    specs: Annotated[list[str], typer.Argument(metavar="SPEC...", help="JSON or YAML files, or - for standard input.")],
-    json: AsJson = False,
-    url: Url = DEFAULT_URL,
-) -> None:
-    """Submit a spec and print the job's id, without waiting; several specs make one batch, accepted all or none.
-
-    Examples:
-
-      pathpatch submit spec.yaml
-
-      pathpatch wait $(pathpatch submit spec.yaml)
-
-      pathpatch submit specs/*.yaml
-    """
-    wanted = [read_spec(spec) for spec in specs]
-    with connect(url) as client:
-        if len(wanted) > 1:
-            batch = client.submit_batch(wanted)
-            print_json(as_json(batch)) if json else print(batch.id)
-            note(f"{len(batch.jobs)} jobs; pathpatch wait {batch.id} waits for all of them")
-            return
-        job = client.submit(wanted[0])
-        if json:
-            print_json(as_json(job.job))
-            return
-        print(job.id)
-        note(f"{words(job.job)}; pathpatch wait {job.id} waits, pathpatch result {job.id} shows the result")
 
 
 def status(job: JobOrBatchId, json: AsJson = False, url: Url = DEFAULT_URL) -> None:
@@ -253,36 +183,3 @@ def events(
             else:
                 said = ", ".join(f"{name} {value}" for name, value in event.data.items())
                 print(f"{event.created_at:%H:%M:%S}  {event.type:<8}  {said}", flush=True)
-
-
-def validate(spec: SpecFile, json: AsJson = False, url: Url = DEFAULT_URL) -> None:
-    """Say what a spec would do, without running it: prompts, roles, cells, cost.
-
-    Example: pathpatch validate spec.yaml
-    """
-    wanted = read_spec(spec)
-    with connect(url) as client:
-        report = client.validate(wanted)
-    if json:
-        print_json(as_json(report))
-        return
-    for example in report.examples[:3]:
-        print("orig ", end="")
-        print(_marked(example.orig, example.roles))
-        print("new  ", end="")
-        print("".join(example.new))
-    cost = "unknown" if report.estimated_seconds is None else f"about {report.estimated_seconds:.2g} s"
-    grid = " x ".join(f"{axis} {size}" for axis, size in zip(report.axes, report.shape, strict=True)) or "one number"
-    print(f"cells {report.cells} ({grid}), shards {report.shards}, work {cost}, "
-              f"result about {report.estimated_result_bytes:,} bytes")  # fmt: skip
-    for warning in report.warnings:
-        warn(warning)
-    note("the spec is valid; nothing was queued")
-
-
-def _marked(tokens: list[str], roles: dict[str, int]) -> str:
-    """The prompt with each role named behind its token, such as ``When Mary[IO] and``."""
-    names: dict[int, list[str]] = {}
-    for role, place in roles.items():
-        names.setdefault(place, []).append(role)
-    return "".join(f"{token}[{', '.join(names[i])}]" if i in names else token for i, token in enumerate(tokens))

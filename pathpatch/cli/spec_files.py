@@ -30,12 +30,18 @@ def read_spec(source: str) -> dict[str, Any]:
 
 
 def read_value(text: str) -> Any:
-    """A value as YAML reads it: a number, ``true``, ``null``, a list, else text.
+    """A value as YAML reads it: a number, ``true``, ``null``, a list or mapping in brackets, else the text itself.
 
     Raises:
-        CommandFailed: It is not YAML.
+        CommandFailed: It begins like a list, a mapping or a quoted text, and is none.
     """
-    return _from_yaml(repr(text), text)
+    if text[:1] in tuple("[{\"'"):
+        return _from_yaml(repr(text), text)
+    try:
+        value = _from_yaml(repr(text), text)
+    except CommandFailed:
+        return text
+    return text if isinstance(value, dict | list) else value
 
 
 def _parsed(source: str, text: str) -> Any:

@@ -26,6 +26,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 Url = Annotated[str, typer.Option("--url", envvar="PATHPATCH_URL", help="Where the service answers.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, as the service answers it.")]
+Timeout = Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", help="Give up waiting after this long.")]
 SpecFile = Annotated[str, typer.Argument(metavar="SPEC", help="A JSON or YAML file, or - for standard input.")]
 
 out = Console(highlight=False)

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import httpx
 
 from api_schemas.errors import Unauthenticated
+from pathpatch.client.calls import VERSION_HEADER, Answer, Call
 from pathpatch.client.retries import MOST_RETRIES, Lost
-from pathpatch.client.wire import VERSION_HEADER, Answer, Call
 from pathpatch.problems import Unreachable
 from pathpatch.version import __version__
 

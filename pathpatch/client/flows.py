@@ -6,15 +6,17 @@ A flow is a generator. It yields ``Send`` (and is sent an ``Answer``, or the ``L
 
 import time
 import uuid
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from api_schemas.jobs import TERMINAL, Batch, Job, JobEvent
+from api_schemas.merge_patch import merged
 from api_schemas.spec import JobSpec
 from pathpatch.client import wire
+from pathpatch.client.calls import Answer, Call
 from pathpatch.client.retries import Clock, Lost, Patience, Retries
-from pathpatch.client.wire import Answer, Call, SpecLike
+from pathpatch.client.wire import SpecLike
 from pathpatch.problems import JobFailed, ServiceError, Unreachable, WaitTimedOut
 from pathpatch.results import Result
 
@@ -77,6 +79,11 @@ def new_key() -> str:
 def submit(spec: SpecLike, patience: Patience = PATIENT) -> Flow[Job]:
     """Submit one job."""
     return (yield from exchange(wire.submit(spec, new_key()), patience))
+
+
+def rerun(job_id: str, changes: Mapping[str, Any]) -> Flow[Job]:
+    """Submit a job's spec again, with changes."""
+    return (yield from exchange(wire.rerun(job_id, changes, new_key()), PATIENT))
 
 
 def wait(
@@ -174,6 +181,15 @@ def submit_all(specs: Sequence[SpecLike]) -> Flow[list[Job]]:
         for job_id in batch.jobs:
             jobs.append((yield from exchange(wire.get_job(job_id), PATIENT)))
     return jobs
+
+
+def each_seed(specs: SpecLike | Sequence[SpecLike], seeds: Iterable[int] | None) -> list[SpecLike]:
+    """Every spec with every seed; without seeds the specs as they are."""
+    several = [specs] if isinstance(specs, JobSpec | Mapping) else list(specs)
+    if seeds is None:
+        return several
+    changes = [{"dataset": {"seed": seed}} for seed in seeds]
+    return [merged(wire.spec_json(spec), change) for spec in several for change in changes]
 
 
 def map_results(specs: Sequence[SpecLike], timeout_s: float | None, is_watched: bool) -> Flow[list[Result]]:

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from api_schemas.accounts import CreatedKey, KeyInfo, NewKey
 from api_schemas.jobs import ListOf
-from pathpatch.client.wire import Answer, Call, check, reader
+from pathpatch.client.calls import Answer, Call, check, reader
 from pathpatch.specs.building import build
 
 Limits = Mapping[str, float | None]

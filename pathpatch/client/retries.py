@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pathpatch.client.wire import Answer, Call
+from pathpatch.client.calls import Answer, Call
 from pathpatch.problems import Unreachable
 
 MOST_RETRIES = 5

@@ -2,24 +2,22 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 from urllib.parse import quote
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from api_schemas.accounts import DeadWebhook, Me
-from api_schemas.errors import PathPatchingError
 from api_schemas.jobs import TERMINAL, Batch, Job, JobEvent, ListOf, Readiness, ValidationReport, WorkerInfo
 from api_schemas.models import ModelInfo
 from api_schemas.spec import JobSpec
-from pathpatch.problems import ServiceError, SpecError, problem_of
+from pathpatch.client.calls import Answer, Call, UnreadableAnswer, check, reader
+from pathpatch.problems import SpecError
 from pathpatch.results import Result
 from pathpatch.results.files import from_npz
-from pathpatch.version import __version__
 
 Value = TypeVar("Value")
-Record = TypeVar("Record", bound=BaseModel)
 SpecLike = JobSpec | Mapping[str, Any]
 
 NPZ = "application/x-npz"
@@ -28,104 +26,6 @@ FIGURE_FORMATS = {
     "pdf": "application/pdf",
 }  # fmt: skip
 LONGEST_WAIT_S = 60
-VERSION_HEADER = "pathpatch-version"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the service answered."""
-
-    status: int
-    headers: Mapping[str, str]
-    content: bytes
-    is_known: bool = False
-    """Whether a pathpatch service has answered this client before or now: it is no wrong address."""
-
-    def json(self) -> Any:
-        """The body as JSON, or as text where it is none."""
-        try:
-            return json.loads(self.content)
-        except ValueError:
-            return self.content.decode(errors="replace")
-
-    @property
-    def retry_after_s(self) -> float | None:
-        """Seconds that the service asks to wait, if it said so in seconds."""
-        said = self.headers.get("retry-after", "")
-        return float(said) if said.isdigit() else None
-
-    @property
-    def is_final(self) -> bool:
-        """Whether the service says that the same request will not succeed later either."""
-        return self._said("retryable") is False
-
-    @property
-    def code(self) -> Any:
-        """That of the problem, if it is one."""
-        return self._said("code")
-
-    def _said(self, name: str) -> Any:
-        said = self.json()
-        return said.get(name) if isinstance(said, dict) else None
-
-
-@dataclass(frozen=True)
-class Call(Generic[Value]):
-    """One request, and how to read its answer. ``is_repeatable``: sending it twice does no more than once."""
-
-    method: str
-    path: str
-    read: Callable[[Answer], Value]
-    params: Mapping[str, str] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    content: bytes | None = None
-    is_repeatable: bool = True
-    wait_s: float = 0.0
-    """How long the service may hold the answer back."""
-
-    def unheld(self) -> "Call[Value]":
-        """The same, to be answered at once."""
-        headers = {name: value for name, value in self.headers.items() if name != "prefer"}
-        return replace(self, headers=headers, wait_s=0.0)
-
-
-def check(answer: Answer) -> Answer:
-    """The answer, if it is a success.
-
-    Raises:
-        ServiceError: It is a refusal.
-    """
-    if answer.status >= 400:
-        raise ServiceError(problem_of(answer.status, answer.json()), answer.retry_after_s)
-    return answer
-
-
-class UnreadableAnswer(PathPatchingError):
-    """The service answered something that this client does not understand: one of the two is older."""
-
-    code = "unreadable_answer"
-    title = "The service's answer cannot be read"
-
-    def __init__(self, record: str, why: str, answer: Answer) -> None:
-        theirs = answer.headers.get(VERSION_HEADER, "of an unknown version")
-        super().__init__(
-            f"the answer is no {record} that this client knows ({why}). The service is pathpatch {theirs}, "
-            f"this client {__version__}: install the same version on both sides"
-        )
-
-
-def reader(record: type[Record]) -> Callable[[Answer], Record]:
-    """Reads a record of the contract; fields that a newer service adds are ignored."""
-
-    def read(answer: Answer) -> Record:
-        try:
-            return record.model_validate_json(check(answer).content, extra="ignore")
-        except ValidationError as exc:
-            first = exc.errors(include_url=False, include_input=False)[0]
-            field = "/".join(map(str, first["loc"])) or "the whole answer"
-            raise UnreadableAnswer(record.__name__, f"{field}: {first['msg']}", answer) from None
-
-    return read
 
 
 def _plain(answer: Answer) -> Any:
@@ -176,6 +76,12 @@ def _prefer(wait_s: float) -> dict[str, str]:
 def submit(spec: SpecLike, idempotency_key: str) -> Call[Job]:
     """Submit one job; the key makes sending it again harmless."""
     return _post("/v1/jobs", spec_json(spec), reader(Job), headers={"idempotency-key": idempotency_key})
+
+
+def rerun(job_id: str, changes: Mapping[str, Any], idempotency_key: str) -> Call[Job]:
+    """Submit a job's spec again, with a JSON merge patch applied."""
+    headers = {"idempotency-key": idempotency_key, "content-type": "application/merge-patch+json"}
+    return _post(_job_path(job_id, "/rerun"), spec_json(changes), reader(Job), headers=headers)
 
 
 def validate(spec: SpecLike) -> Call[ValidationReport]:
@@ -305,22 +211,6 @@ def follow_events(job_id: str, after: str | None) -> Call[None]:
     """A job's events as they happen, as server-sent events."""
     headers = {"accept": "text/event-stream"} | ({} if after is None else {"last-event-id": after})
     return Call("GET", _job_path(job_id, "/events"), _nothing, headers=headers, wait_s=30.0)
-
-
-class EventReader:
-    """Puts the lines of a stream of server-sent events together."""
-
-    def __init__(self) -> None:
-        self._data: list[str] = []
-
-    def feed(self, line: str) -> JobEvent | None:
-        """The event that this line completes, if it does."""
-        if line.startswith("data:"):
-            self._data.append(line.removeprefix("data:").removeprefix(" "))
-        elif not line and self._data:
-            text, self._data = "\n".join(self._data), []
-            return JobEvent.model_validate_json(text, extra="ignore")
-        return None
 
 
 def ends_job(event: JobEvent) -> bool:

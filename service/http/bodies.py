@@ -14,6 +14,8 @@ from api_schemas.errors import BodyTooLarge, MalformedJson, RequestTimeout, Unsu
 from service.accounts.shares import Account
 from service.parts import Parts
 
+JSON = ("application/json",)
+MERGE_PATCH = ("application/merge-patch+json", *JSON)
 BIGGEST_DIGITS = 19
 """Digits of the largest integer that is read, that of 64 bits."""
 SMALL_BODY_BYTES = 16_384
@@ -26,7 +28,9 @@ _BRACKETS_OUTSIDE_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]'
 
 
 @asynccontextmanager
-async def json_body(request: Request, parts: Parts) -> AsyncIterator[tuple[bytes, Any]]:
+async def json_body(
+    request: Request, parts: Parts, media_types: tuple[str, ...] = JSON
+) -> AsyncIterator[tuple[bytes, Any]]:
     """The body's bytes and what they say; large ones are worked on one at a time, which bounds the memory for them.
 
     Raises:
@@ -34,7 +38,7 @@ async def json_body(request: Request, parts: Parts) -> AsyncIterator[tuple[bytes
         RateLimited, ServiceBusy: Too many bytes are in memory already.
     """
     limits, key = parts.limits, request.state.key_id
-    _check_media_type(request)
+    _check_media_type(request, media_types)
     with parts.body_bytes.account(key) as account:
         body = await read_body(request, limits.max_body_bytes, parts.settings.body_timeout_s, account)
         if len(body) <= SMALL_BODY_BYTES:
@@ -44,13 +48,18 @@ async def json_body(request: Request, parts: Parts) -> AsyncIterator[tuple[bytes
             yield body, await asyncio.to_thread(parse_json, body, limits.max_json_depth)
 
 
-def _check_media_type(request: Request) -> None:
+def has_body(request: Request) -> bool:
+    """Whether anything is sent along; a request that says nothing of a body has none."""
+    return "transfer-encoding" in request.headers or request.headers.get("content-length", "0") != "0"
+
+
+def _check_media_type(request: Request, allowed: tuple[str, ...]) -> None:
     given = request.headers.get("content-type")
     if given is None:
-        raise UnsupportedMediaType("Content-Type is missing: it must be application/json")
+        raise UnsupportedMediaType(f"Content-Type is missing: it must be {' or '.join(allowed)}")
     media_type = given.partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise UnsupportedMediaType(f"Content-Type is {given!r}: it must be application/json")
+    if media_type not in allowed:
+        raise UnsupportedMediaType(f"Content-Type is {given!r}: it must be {' or '.join(allowed)}")
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding != "identity":
         raise UnsupportedMediaType(f"Content-Encoding is {encoding!r}: send the body uncompressed")

@@ -170,6 +170,13 @@ def json_body(schema: str, example: Any) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
+def merge_patch_body(example: Any) -> dict[str, Any]:
+    """An optional request body that changes a document of ours."""
+    content = {"schema": {"type": "object"}, "example": example}
+    kinds = ("application/merge-patch+json", "application/json")
+    return {"requestBody": {"required": False, "content": dict.fromkeys(kinds, content)}}
+
+
 EXAMPLE_SPEC: dict[str, Any] = {
     "model": {"name": "demo"},
     "dataset": {"kind": "ioi", "examples": 200, "seed": 0},

@@ -42,11 +42,11 @@ TAGS = [
 
 
 FOLLOWING = {
-    "job_id": ("get_job", "cancel_job", "delete_job", "list_job_events", "get_result", "get_figure"),
+    "job_id": ("get_job", "cancel_job", "rerun_job", "delete_job", "list_job_events", "get_result", "get_figure"),
     "batch_id": ("get_batch", "cancel_batch"),
 }
 """What can be done next with the ``id`` that an answer carries."""
-MADE_BY = {"submit_job": "job_id", "submit_batch": "batch_id"}
+MADE_BY = {"submit_job": "job_id", "rerun_job": "job_id", "submit_batch": "batch_id"}
 SIGNATURE = {
     "webhook-id": ("The same over all attempts: drop what you have seen.", "msg_01JZ8Q5W3T9V6X2Y4A7B0C1D2E"),
     "webhook-timestamp": ("Unix seconds of this attempt.", "1795426200"),

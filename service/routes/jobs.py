@@ -1,6 +1,8 @@
 """Jobs: submit, look ahead, list, watch, cancel, erase."""
 
-from typing import Annotated
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -13,13 +15,14 @@ from service.accounts.keys import Caller, Reader, ReaderOrSubmitter, Submitter, 
 from service.accounts.rate_fields import rate_fields
 from service.http import documented as doc
 from service.http.answers import after_wait, job_answer, json_answer, retry_after
-from service.http.bodies import SMALL_BODY_BYTES, json_body
+from service.http.bodies import LARGE_BODY_BYTES, MERGE_PATCH, SMALL_BODY_BYTES, has_body, json_body
 from service.http.negotiation import wait_s
 from service.http.parameters import JOB_ID, IdempotencyKey, IfNoneMatch, JobId, Limit, PreferHeader
 from service.http.representations import job_document, job_etag, page
 from service.jobs.idempotency import named, replay_headers, reserved
 from service.jobs.listing import page_of_jobs
 from service.jobs.reports import report
+from service.jobs.reruns import changed_spec
 from service.jobs.submission import Order, in_thread, submit
 from service.parts import Parts, PartsOf
 from service.specs.parsing import parse_spec
@@ -45,20 +48,11 @@ async def _parsed(parts: Parts, body: bytes, document: object) -> JobSpec:
     return await in_thread(parts, parse_spec, document, parts.limits)
 
 
-@router.post(
-    "/v1/jobs",
-    summary="Submit a job",
-    operation_id="submit_job",
-    status_code=202,
-    openapi_extra=_SPEC_BODY,
-    responses={
-        **doc.answer(
-            200,
-            "With `Prefer: wait=n`: the job has ended already.",
-            Job,
-            doc.example_job("succeeded"),
-            **_SUBMIT_HEADERS,
-        ),
+def _submit_responses(unknown_job: str) -> dict[int | str, dict[str, Any]]:
+    """What a request that makes a job may be answered."""
+    ended = "With `Prefer: wait=n`: the job has ended already."
+    return {
+        **doc.answer(200, ended, Job, doc.example_job("succeeded"), **_SUBMIT_HEADERS),
         **doc.answer(202, "Accepted; `Location` is the job.", Job, doc.example_job("queued"), **_SUBMIT_HEADERS),
         **doc.problems(
             *doc.BODY,
@@ -67,15 +61,29 @@ async def _parsed(parts: Parts, body: bytes, document: object) -> JobSpec:
             "idempotency_key_reused",
             "quota_exceeded",
             "store_full",
-            unknown_job="The job that this `Idempotency-Key` made was erased",
+            unknown_job=unknown_job,
         ),
-    },
+    }
+
+
+@router.post(
+    "/v1/jobs",
+    summary="Submit a job",
+    operation_id="submit_job",
+    status_code=202,
+    openapi_extra=_SPEC_BODY,
+    responses=_submit_responses("The job that this `Idempotency-Key` made was erased"),
 )
 async def submit_job(
     request: Request, parts: PartsOf, caller: Submitter, key: IdempotencyKey, prefer: PreferHeader = None
 ) -> Response:
     """Queue one experiment. An equal spec that has a result already is answered from it at once (`cached`)."""
     created = await _accept(request, parts, caller, key)
+    return await _answer(request, parts, caller, created)
+
+
+async def _answer(request: Request, parts: Parts, caller: Caller, created: Created) -> Response:
+    """The job that was made, at once or when it has ended."""
     job_id = created.job_ids[0]
     request.state.job_id = job_id
     await parts.durability.confirm()
@@ -95,6 +103,49 @@ async def _accept(request: Request, parts: Parts, caller: Caller, key: str | Non
                 return earlier
             spec = await _parsed(parts, body, document)
             return await submit(parts, Order(caller, [spec], idempotency))
+
+
+@router.post(
+    "/v1/jobs/{job_id}/rerun",
+    summary="Run a job's experiment again, with changes",
+    operation_id="rerun_job",
+    status_code=202,
+    openapi_extra=doc.merge_patch_body({"dataset": {"seed": 4}}),
+    responses=_submit_responses("There is no such job, or the one that this `Idempotency-Key` made was erased"),
+)
+async def rerun_job(
+    request: Request,
+    job_id: JobId,
+    parts: PartsOf,
+    caller: Submitter,
+    key: IdempotencyKey,
+    prefer: PreferHeader = None,
+) -> Response:
+    """Queue the job's spec with a JSON merge patch (RFC 7396) applied; without a body, as it was.
+
+    The patch is applied to what was asked for: defaults that other fields imply follow the changed fields.
+    """
+    async with _patch_of(request, parts) as (body, patch):
+        idempotency = named(key, request.url.path, body, parts.settings.idempotency_s)
+        async with reserved(parts, caller, idempotency) as earlier:
+            created = earlier
+            if created is None:
+                record = await parts.store.run(jobs.get(job_id, caller.sees))
+                is_first_large = len(record.spec_json) > LARGE_BODY_BYTES >= len(body)  # a large body has its slot
+                async with parts.large_bodies.taken(caller.owner) if is_first_large else nullcontext():
+                    spec = await in_thread(parts, changed_spec, record.spec_json, patch, parts.limits)
+                    created = await submit(parts, Order(caller, [spec], idempotency))
+    return await _answer(request, parts, caller, created)
+
+
+@asynccontextmanager
+async def _patch_of(request: Request, parts: Parts) -> AsyncIterator[tuple[bytes, Any]]:
+    """The body and the patch it states; without a body the patch that changes nothing."""
+    if not has_body(request):
+        yield b"", {}
+        return
+    async with json_body(request, parts, MERGE_PATCH) as body_and_patch:
+        yield body_and_patch
 
 
 @router.post(

@@ -1,7 +1,8 @@
 """A submitted job: what it was when the service was last asked, and what can be done with it."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 from api_schemas.jobs import Job, JobEvent
 from pathpatch.client import flows, wire
@@ -52,6 +53,10 @@ class AsyncJobHandle(JobRecord):
         """Cancel it; twice is fine."""
         self.job = await self._runner.call(wire.cancel_job(self.id))
         return self
+
+    async def rerun(self, changes: Mapping[str, Any] | None = None) -> "AsyncJobHandle":
+        """Queue its experiment again as a new job, with changes: a merge patch such as ``{"dataset": {"seed": 4}}``."""
+        return AsyncJobHandle(self._runner, await self._runner.run(flows.rerun(self.id, changes or {})))
 
     async def delete(self) -> None:
         """Erase its record, events and result."""

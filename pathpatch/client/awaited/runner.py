@@ -8,9 +8,9 @@ import httpx
 
 from api_schemas.jobs import JobEvent
 from pathpatch.client import flows, wire
+from pathpatch.client.calls import Answer, Call, EventReader
 from pathpatch.client.connection import RECONNECT_S, Connection
 from pathpatch.client.retries import AWAY, MOST_RETRIES, Lost
-from pathpatch.client.wire import Answer, Call
 from pathpatch.problems import ServiceError
 from pathpatch.progress import Told
 
@@ -82,7 +82,7 @@ class AsyncRunner:
                 return
 
     async def _stream(self, call: Call[None]) -> AsyncIterator[JobEvent]:
-        reader = wire.EventReader()
+        reader = EventReader()
         async with self._http.stream(call.method, call.path, **self._connection.arguments(call)) as response:
             if response.status_code >= 400:
                 await response.aread()

@@ -4,7 +4,7 @@
 Requests are repeated where that is safe: submitting carries an idempotency key, so that no job runs twice.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -75,16 +75,37 @@ class Client:
             return self._runner.run(flows.run(spec, timeout_s, is_watched), told)
 
     def map(
-        self, specs: Sequence[SpecLike], *, progress: Choice = None, timeout_s: float | None = None
+        self,
+        specs: SpecLike | Sequence[SpecLike],
+        *,
+        seeds: Iterable[int] | None = None,
+        progress: Choice = None,
+        timeout_s: float | None = None,
     ) -> list[Result]:
-        """The results of many specs, in their order. They are accepted as by :meth:`submit_all`."""
-        screen, is_watched = display(progress)
+        """The results of many specs, in their order. They are accepted as by :meth:`submit_all`.
+
+        Args:
+            seeds: Each spec is run with each of these as ``dataset.seed``; :func:`pathpatch.pool` takes the results.
+            progress: As of :meth:`JobHandle.wait`; one line for all.
+            timeout_s: Longest wait for each.
+        """
+        wanted = flows.each_seed(specs, seeds)
+        screen, is_watched = display(progress, len(wanted))
         with screen as told:
-            return self._runner.run(flows.map_results(list(specs), timeout_s, is_watched), told)
+            return self._runner.run(flows.map_results(wanted, timeout_s, is_watched), told)
 
     def submit_all(self, specs: Sequence[SpecLike]) -> list[JobHandle]:
         """Queue many experiments, all or none (of more than 1000, each thousand); returns at once."""
         return [JobHandle(self._runner, job) for job in self._runner.run(flows.submit_all(list(specs)))]
+
+    def rerun(self, job_id: str, changes: Mapping[str, Any] | None = None) -> JobHandle:
+        """Queue a job's experiment again.
+
+        Args:
+            changes: A JSON merge patch (RFC 7396) of its spec, such as ``{"dataset": {"seed": 4}}``; None removes a
+                field. Without it the spec is submitted as it was.
+        """
+        return JobHandle(self._runner, self._runner.run(flows.rerun(job_id, changes or {})))
 
     def validate(self, spec: SpecLike) -> ValidationReport:
         """What would happen to a spec: example prompts with roles, cells, seconds, warnings. Nothing is queued."""

@@ -2,7 +2,8 @@
 """A submitted job: what it was when the service was last asked, and what can be done with it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from api_schemas.jobs import Job, JobEvent
 from pathpatch.client import flows, wire
@@ -53,6 +54,10 @@ class JobHandle(JobRecord):
         """Cancel it; twice is fine."""
         self.job = self._runner.call(wire.cancel_job(self.id))
         return self
+
+    def rerun(self, changes: Mapping[str, Any] | None = None) -> "JobHandle":
+        """Queue its experiment again as a new job, with changes: a merge patch such as ``{"dataset": {"seed": 4}}``."""
+        return JobHandle(self._runner, self._runner.run(flows.rerun(self.id, changes or {})))
 
     def delete(self) -> None:
         """Erase its record, events and result."""

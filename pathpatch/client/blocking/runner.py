@@ -9,9 +9,9 @@ import httpx
 
 from api_schemas.jobs import JobEvent
 from pathpatch.client import flows, wire
+from pathpatch.client.calls import Answer, Call, EventReader
 from pathpatch.client.connection import RECONNECT_S, Connection
 from pathpatch.client.retries import AWAY, MOST_RETRIES, Lost
-from pathpatch.client.wire import Answer, Call
 from pathpatch.problems import ServiceError
 from pathpatch.progress import Told
 
@@ -83,7 +83,7 @@ class Runner:
                 return
 
     def _stream(self, call: Call[None]) -> Iterator[JobEvent]:
-        reader = wire.EventReader()
+        reader = EventReader()
         with self._http.stream(call.method, call.path, **self._connection.arguments(call)) as response:
             if response.status_code >= 400:
                 response.read()

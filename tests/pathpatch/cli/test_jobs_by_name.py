@@ -107,6 +107,31 @@ def test_the_list_says_what_each_job_asks(to_service: Command, client: pp.Client
     assert "→ q 3.0" in row and "attention end → IO minus end → S1" in row and "seed 0" in row
 
 
+def test_a_job_runs_again_with_changes(to_service: Command, client: pp.Client) -> None:
+    """`--seed` and `--set` say what is different; all else is the job's."""
+    job = client.submit(spec(name="first")).wait()
+    layer = job.spec.patch.senders[0].layer  # type: ignore[union-attr, index]
+    change = ("--seed", "4", "--set", "name=second", "--set", "patch.senders.0.head=0")
+    code, output, said = to_service("rerun", job.id, *change, "--json")
+    assert code == 0, said
+    again = json.loads(output)["spec"]
+    assert again["dataset"]["seed"] == 4 and again["name"] == "second"
+    assert again["patch"]["senders"][0] == {"hook": "z", "layer": layer, "head": 0}
+    assert len(again["patch"]["senders"]) == len(job.spec.patch.senders)  # type: ignore[union-attr, arg-type]
+
+
+def test_a_spec_is_changed_before_it_is_sent(to_service: Command) -> None:
+    """The same options for `run`, `submit` and `validate`."""
+    text = json.dumps(spec())
+    assert (
+        json.loads(to_service("validate", "-", "--seed", "5", "--json", stdin=text)[1])["spec"]["dataset"]["seed"] == 5
+    )
+    change = ("--seed", "5", "--set", "dataset.examples=3", "--json")
+    assert json.loads(to_service("run", "-", *change, stdin=text)[1])["spec"]["dataset"]["examples"] == 3
+    submitted = json.loads(to_service("submit", "-", *change, stdin=text)[1])
+    assert submitted["spec"]["dataset"] == submitted["spec"]["dataset"] | {"seed": 5, "examples": 3}
+
+
 def _piped(stack: Stack, *command: str, stdin: str = "") -> "subprocess.Popen[str]":
     process = subprocess.Popen(
         [sys.executable, "-m", "pathpatch.cli", *command, "--url", stack.url], stdin=subprocess.PIPE,

@@ -10,9 +10,9 @@ import pytest
 
 import pathpatch as pp
 from api_schemas.errors import Unauthenticated
+from pathpatch.client.calls import UnreadableAnswer
 from pathpatch.client.connection import VersionMismatch
 from pathpatch.client.retries import MOST_RETRIES
-from pathpatch.client.wire import UnreadableAnswer
 from pathpatch.problems import JobFailed, ServiceError, SpecError, Unreachable, WaitTimedOut
 from pathpatch.progress import text_bar
 from pathpatch.results import Result

@@ -137,6 +137,31 @@ def test_map_answers_in_order(client):
     assert [result.shape for result in client.map(specs, timeout_s=60)] == [(10,), (11,), (12,)]
 
 
+def test_seeds_of_one_spec_are_run_and_pooled(client, capsys):
+    """One line of progress for all; the mean over the runs is the mean of their means."""
+    results = client.map(SINGLE, seeds=range(3), progress=True)
+    assert len({result.provenance["dataset_sha256"] for result in results}) == 3
+    assert [result.spec["dataset"]["seed"] for result in results] == [0, 1, 2]
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("3 jobs  100%|") and last.endswith("| 3/3 jobs")
+    pooled = pp.pool(results)
+    effects = [result.effect.mean() for result in results]
+    assert float(pooled.effect) == pytest.approx(np.mean(effects))
+    assert float(pooled.effect_sd) == pytest.approx(np.std(effects, ddof=1))
+    assert pooled.n == 3 and pooled.figure() is not None
+
+
+def test_a_job_runs_again_with_another_seed(client):
+    """By its handle or its id; the changed spec gives the numbers of a fresh one."""
+    job = client.submit(SINGLE).wait(timeout_s=60)
+    again = job.rerun({"dataset": {"seed": 11}})
+    fresh = client.run(client.rerun(job.id, {"dataset": {"seed": 11}, "use_cache": False}).spec)
+    assert again.spec.dataset.seed == 11 and again.id != job.id
+    assert np.array_equal(again.result(progress=False).patched, fresh.patched)
+    with pytest.raises(ServiceError, match="/dataset/sed"):
+        job.rerun({"dataset": {"sed": 3}})
+
+
 def test_models_workers_and_version_are_told(client):
     """What is there to run on."""
     assert any(model.name == "demo" and model.available for model in client.models())

@@ -1,0 +1,50 @@
+"""The spec of a job, changed: the same experiment with another seed or model."""
+
+from typing import Any
+
+from api_schemas.merge_patch import merged
+from api_schemas.spec import JobSpec
+from service.specs.limits import SpecLimits
+from service.specs.parsing import parse_spec
+from service.specs.validation import normalised
+
+Path = tuple[str, ...]
+_ENDS = ("senders", "receivers", "nodes")
+IMPLIED: tuple[Path, ...] = (
+    ("patch", "receiver_update"),
+    ("output", "per_example"),
+    *(("patch", end, "sweep", choice) for end in _ENDS for choice in ("heads", "neurons")),
+)
+"""Fields whose default depends on other fields: a job's spec has them written out."""
+
+
+def changed_spec(spec_json: bytes, patch: Any, limits: SpecLimits) -> JobSpec:
+    """A job's spec with a JSON merge patch applied to what was asked for, not to the defaults filled in.
+
+    Raises:
+        InvalidSpec: The outcome is no spec.
+    """
+    return parse_spec(merged(as_asked(JobSpec.model_validate_json(spec_json)), patch), limits)
+
+
+def as_asked(spec: JobSpec) -> dict[str, Any]:
+    """The shortest document that means the spec: without defaults, and without what other fields imply.
+
+    A ``receiver_update`` that only followed from ``direct_includes_mlps`` must follow it again when that changes.
+    """
+    document = spec.model_dump(mode="json", exclude_defaults=True)
+    for path in IMPLIED:
+        shorter = _without(document, path)
+        if shorter != document and normalised(JobSpec.model_validate(shorter)) == spec:
+            document = shorter
+    return document
+
+
+def _without(document: Any, path: Path) -> Any:
+    """A copy without the field at a path; the same where there is none."""
+    first, *rest = path
+    if not isinstance(document, dict) or first not in document:
+        return document
+    if rest:
+        return document | {first: _without(document[first], tuple(rest))}
+    return {name: value for name, value in document.items() if name != first}
