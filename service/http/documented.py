@@ -172,7 +172,7 @@ def json_body(schema: str, example: Any) -> dict[str, Any]:
 
 def merge_patch_body(example: Any) -> dict[str, Any]:
     """An optional request body that changes a document of ours."""
-    content = {"schema": {"type": "object"}, "example": example}
+    content = {"schema": {"$ref": "#/components/schemas/MergePatch"}, "example": example}
     kinds = ("application/merge-patch+json", "application/json")
     return {"requestBody": {"required": False, "content": dict.fromkeys(kinds, content)}}
 

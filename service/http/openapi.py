@@ -41,6 +41,14 @@ TAGS = [
 ]
 
 
+MERGE_PATCH_SCHEMA = {
+    "title": "MergePatch",
+    "type": "object",
+    "additionalProperties": True,
+    "description": "A JSON merge patch (RFC 7396): the fields of a spec that change; null removes a field.",
+    "examples": [{"dataset": {"seed": 4}}],
+}
+
 FOLLOWING = {
     "job_id": ("get_job", "cancel_job", "rerun_job", "delete_job", "list_job_events", "get_result", "get_figure"),
     "batch_id": ("get_batch", "cancel_batch"),
@@ -78,6 +86,7 @@ def _schema(app: FastAPI) -> dict[str, Any]:
     _, definitions = models_json_schema([*read_here, *answered], ref_template=REFERENCE)  # type: ignore[list-item]
     for name, definition in definitions["$defs"].items():
         schemas.setdefault(name, definition)
+    schemas["MergePatch"] = MERGE_PATCH_SCHEMA
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     components["securitySchemes"] = {
