@@ -21,9 +21,9 @@ class KeyLimits(Frozen):
     submits_per_minute: Annotated[int | None, Field(ge=1, examples=[60])] = None
     """Jobs submitted per minute."""
     compute_s_per_day: Annotated[float | None, Field(gt=0, examples=[3600.0])] = None
-    """Seconds of computing per day (UTC)."""
+    """Seconds of compute per day (UTC)."""
     store_bytes: Annotated[int | None, Field(ge=1, examples=[1073741824])] = None
-    """Bytes of jobs and results that are kept."""
+    """Bytes of stored jobs and results."""
 
 
 class NewKey(Frozen):
@@ -32,7 +32,7 @@ class NewKey(Frozen):
     name: KeyName
     """Who or what the key is for."""
     scopes: Annotated[list[KeyScope], Field(min_length=1, examples=[["read", "submit"]])] = ["read", "submit"]
-    """`read`: see jobs; `submit`: submit, cancel, erase; `high`: with priority high; `admin`: all, of every key."""
+    """`read`: read jobs; `submit`: submit, cancel, erase; `high`: submit with priority high; `admin`: everything."""
     limits: KeyLimits = KeyLimits()
     """Limits of the key."""
     expires_after_s: Annotated[float | None, Field(gt=0, le=3_155_760_000, examples=[7776000.0])] = None
@@ -79,9 +79,9 @@ class KeyUse(Frozen):
     submits_left: Annotated[int | None, Field(examples=[59])] = None
     """Submits that remain now; null without a limit."""
     compute_s_today: Annotated[float, Field(examples=[12.5])]
-    """Seconds of computing since midnight UTC."""
+    """Seconds of compute since midnight UTC."""
     store_bytes: Annotated[int, Field(ge=0, examples=[1048576])]
-    """Bytes of jobs and results that are kept now; a result to come counts as estimated."""
+    """Bytes of stored jobs and results; the result of an unfinished job counts by its estimate."""
 
 
 class Me(Frozen):

@@ -265,7 +265,7 @@ class UnsupportedMediaType(PathPatchingError):
 
 
 class RateLimited(PathPatchingError):
-    """One API key, or all keys together, exceed what they may use at the same time."""
+    """One API key, or all keys together, exceeds what it may use at the same time."""
 
     code = "rate_limited"
     title = "Too many requests"
@@ -357,7 +357,7 @@ class JobStillRunning(PathPatchingError):
 
 
 ADVICE = {"store_bytes": "Delete jobs, or wait until results expire."}
-"""What helps against a limit that time alone does not give back."""
+"""Advice for limits that waiting alone does not free."""
 
 
 class QuotaExceeded(PathPatchingError):
@@ -385,10 +385,10 @@ class QuotaExceeded(PathPatchingError):
 
 
 class DamagedData(PathPatchingError):
-    """Something that was stored is not what was written: its digest does not match."""
+    """Stored data is damaged: its digest does not match."""
 
     code = "damaged_data"
-    title = "Stored data was damaged"
+    title = "Stored data is damaged"
     retryable = True
 
 

@@ -197,7 +197,7 @@ class JobSpec(Frozen):
     dtype: Annotated[Literal["float32", "tf32", "bfloat16"], Field(examples=["float32"])] = "float32"
     """Arithmetic of the run. float32 is exact to float error; the others are faster on a GPU and report their error."""
     priority: Annotated[Literal["high", "normal", "low"], Field(examples=["normal"])] = "normal"
-    """Which jobs run first; within one, API keys and their jobs take turns. `high` needs the scope `high`."""
+    """Which jobs run first; within one priority, API keys and their jobs take turns. `high` needs the scope `high`."""
     expires_after_s: Annotated[float | None, Field(gt=0, le=30 * 86400, examples=[3600.0])] = None
     """The job expires if it has not ended this many seconds after its creation."""
     use_cache: Flag = True

@@ -1,4 +1,4 @@
-"""Whether what was accepted is in the append-only file: what a client was told must outlive the broker."""
+"""Whether accepted jobs are in the append-only file, so that they survive the broker."""
 
 import asyncio
 
@@ -7,17 +7,17 @@ from job_store.script import Step
 from job_store.store import AsyncJobStore
 
 PATIENCE_S = 3.0
-"""A broker puts a write off for two seconds at most."""
+"""A broker delays a write by at most two seconds."""
 PAUSE_S = 0.005
 
 
 def on_disk() -> Step[str]:
-    """``yes``, ``wait``, ``no``, or ``off`` where there is no append-only file."""
+    """``yes``, ``wait``, ``no``, or ``off`` without an append-only file."""
     return Step("on_disk", (), lambda reply: reply.decode())
 
 
 def try_create() -> Step[int]:
-    """Nothing, but refused when a new job would be.
+    """Write nothing, but fail if creating a job would fail.
 
     Raises:
         StoreFull: Memory or disk is full.
@@ -26,7 +26,7 @@ def try_create() -> Step[int]:
 
 
 class Durability:
-    """Asks the store whether writes have reached its file; those who ask at the same time share an answer."""
+    """Asks the store whether writes have reached its file; simultaneous callers share an answer."""
 
     def __init__(self, store: AsyncJobStore) -> None:
         self._store = store
@@ -34,10 +34,10 @@ class Durability:
         self._asking: asyncio.Task[None] | None = None
 
     async def confirm(self) -> None:
-        """Return once everything that was answered before this call is on disk.
+        """Return once everything answered before this call is on disk.
 
         Raises:
-            StoreFull: It is not: the disk takes no more. What was stored may still be lost.
+            StoreFull: The disk is full. Accepted jobs may still be lost.
             StoreUnavailable: The store does not answer.
         """
         turn: asyncio.Future[PathPatchingError | None] = asyncio.get_running_loop().create_future()

@@ -128,8 +128,8 @@ def result(job_id: str, owner: str | None = None) -> Step[StoredResult | None]:
     """A job's result; None before it exists and after it has expired.
 
     Raises:
-        UnknownJob: None such, or another owner's.
-        DamagedData: It is not what was stored: `drop_damaged` it.
+        UnknownJob: It does not exist or belongs to another owner.
+        DamagedData: It differs from what was stored; call `drop_damaged`.
     """
 
     def read(reply: list[Any]) -> StoredResult | None:
@@ -144,7 +144,7 @@ def result(job_id: str, owner: str | None = None) -> Step[StoredResult | None]:
 
 
 def drop_damaged(job_id: str) -> Step[int]:
-    """Forget the result of a job, and of those that were answered from it; how many jobs these are."""
+    """Erase the result of a job and of all jobs answered from it; returns the number of jobs."""
     return Step("drop_damaged", (job_id,), int)
 
 

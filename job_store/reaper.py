@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 ERASED_AT_ONCE = 100
 MOST_ERASED = 10_000
-"""In one sweep, of two seconds: a store takes some thousand new jobs a second at most."""
+"""Limit of one sweep every two seconds; a store takes at most some thousand new jobs per second."""
 
 Nudge = Callable[[str, int], Awaitable[None]]
 """Publishes a number of messages to a model's queue."""
@@ -47,11 +47,11 @@ def settle_cancelled(limit: int = 200) -> Step[tuple[str, ...]]:
 
 
 def erase_old(limit: int = 100, elapsed_s: float | None = None) -> Step[tuple[str, ...]]:
-    """Erase results past their retention, and later the records that told so.
+    """Erase results past their retention, and later their records.
 
     Args:
-        elapsed_s: Seconds since the caller's last sweep by its own clock, 0 in the first. Nothing grows older by more,
-            whatever the server's clock says. Without it that clock is believed.
+        elapsed_s: Seconds since the last sweep by the caller's own clock, 0 at first. Ages grow by no more than this,
+            whatever the server's clock says. Absent: the server's clock counts.
     """
     elapsed_ms = "" if elapsed_s is None else round(elapsed_s * 1000)
     return Step("erase_old", (limit, elapsed_ms), _names, repeatable=False)
@@ -106,7 +106,7 @@ class Reaper:
         return swept
 
     async def _erase(self) -> tuple[str, ...]:
-        """As much as has become old: more quickly than it can be made."""
+        """Erase all that is past its retention, up to the limit of a sweep."""
         now = time.monotonic()
         elapsed_s = 0.0 if self._erased_at is None else now - self._erased_at
         self._erased_at = now

@@ -74,7 +74,7 @@ class NewJob:
     """Trace context, passed on to the worker."""
     webhook_url: str | None = None
     result_bytes: int = 0
-    """Of the result to come, as estimated: it counts as stored until it is known."""
+    """Estimated size of the result, which counts as stored until the true size is known."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Limits:
     submits_per_minute: int | None = None
     compute_s_per_day: float | None = None
     store_bytes: int | None = None
-    """Of jobs and results that are kept."""
+    """Bytes of stored jobs and results."""
 
     def to_dict(self) -> dict[str, Any]:
         """The limits that are set."""

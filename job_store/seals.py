@@ -1,4 +1,4 @@
-"""A digest before what is stored, checked when it is read: a bit that flips in a store is never a number."""
+"""A digest before stored content, checked on reading, so that a flipped bit never becomes a number."""
 
 import hashlib
 import hmac
@@ -10,7 +10,7 @@ SIZE = hashlib.sha256().digest_size
 
 
 def sealed(content: bytes | str) -> bytes:
-    """The content behind a mark and its digest."""
+    """The content after a mark and its digest."""
     whole = content.encode() if isinstance(content, str) else content
     return b"".join((MARK, hashlib.sha256(whole).digest(), whole))
 
@@ -19,11 +19,11 @@ def unsealed(stored: bytes, what: str, *, is_sealed: bool | None = None) -> byte
     """The content.
 
     Args:
-        what: Names it in the error.
-        is_sealed: None: as its mark says. What an earlier version has stored has none.
+        what: Name of the content in the error.
+        is_sealed: None: decide by the mark, which content stored by an earlier version lacks.
 
     Raises:
-        DamagedData: It is not what was stored.
+        DamagedData: The content differs from what was stored.
     """
     if not stored or not (stored.startswith(MARK) if is_sealed is None else is_sealed):
         return stored

@@ -36,7 +36,7 @@ class Claim:
     stored_input: bytes
     """The shard's examples, as stored; empty for an assembly."""
     stored_carry: bytes
-    """What the phase before left for this one, as stored; empty in the first."""
+    """Output of the previous phase, as stored; empty in the first phase."""
     devices: tuple[str, ...] = ()
     """For an assembly: the devices that took part in the job, sorted."""
     nudges: int = 0
@@ -62,18 +62,18 @@ class Claim:
         """The shard's examples.
 
         Raises:
-            DamagedData: They are not those that were stored.
+            DamagedData: They differ from what was stored.
         """
         return unsealed(self.stored_input, f"The input of {self.name}")
 
     @property
     def carry(self) -> bytes:
-        """What the phase before left for this one, as safetensors; raises as ``input_json`` does."""
+        """Output of the previous phase, as safetensors; raises like ``input_json``."""
         return unsealed(self.stored_carry, f"What the phase before {self.name} left")
 
     @property
     def dataset(self) -> ResolvedDataset:
-        """The shard's examples; raises as ``input_json`` does."""
+        """The shard's examples; raises like ``input_json``."""
         return ResolvedDataset.model_validate_json(self.input_json)
 
 
@@ -179,7 +179,7 @@ def outputs(held: Claim, first: int, number: int) -> Step[tuple[bytes, ...]]:
     """Outputs of some shards of the assembly's phase, in shard order.
 
     Raises:
-        DamagedData: One is not what was handed in.
+        DamagedData: An output differs from what was handed in.
     """
 
     def read(reply: list[bytes]) -> tuple[bytes, ...]:
@@ -189,12 +189,12 @@ def outputs(held: Claim, first: int, number: int) -> Step[tuple[bytes, ...]]:
 
 
 def finish_phase(held: Claim, carry: bytes) -> Step[HandedIn]:
-    """Hand in an assembly that is not the last: its arrays go to every shard of the next phase."""
+    """Hand in an assembly that is not the last; its arrays go to every shard of the next phase."""
     return Step("finish_phase", (*_assembly(held), sealed(carry)), _read_handed_in, repeatable=False)
 
 
 def complete(held: Claim, head: bytes, arrays: bytes) -> Step[HandedIn]:
-    """Hand in the last assembly: the job has succeeded."""
+    """Hand in the last assembly; the job succeeds."""
     return Step("complete", (*_assembly(held), sealed(head), sealed(arrays)), _read_handed_in, repeatable=False)
 
 

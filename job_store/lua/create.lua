@@ -14,7 +14,7 @@ local function answer(kind, ids, batch, cached, models)
   return {kind, ids, batch or '', cached, wanted}
 end
 
-local function remember(name, ms)  -- so many names of an owner, the latest; each takes some 400 bytes
+local function remember(name, ms)  -- keeps an owner's latest names; each takes some 400 bytes
   local names = 'pp:idempotencies:' .. owner
   call('ZADD', names, NOW + ms, name)
   call('ZREMRANGEBYSCORE', names, '-inf', NOW)

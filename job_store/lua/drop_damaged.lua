@@ -1,5 +1,5 @@
 -- allow-oom
--- ARGV: job. Its result was damaged: no job shows it any more, and none is answered from it.
+-- ARGV: job. Erases its damaged result from all jobs that share it; no later job is answered from it.
 local result = call('HGET', job_key(ARGV[1]), 'result')
 if not result then return 0 end
 local jobs = call('SMEMBERS', 'pp:result:' .. result .. ':jobs')

@@ -1,6 +1,6 @@
 -- allow-oom
--- ARGV: limit, ms that have passed by the reaper's clock since its last sweep or '' where that is not known.
--- Erases results past their retention, and later the records that told so.
+-- ARGV: limit, ms since the last sweep by the reaper's clock, or '' if unknown.
+-- Erases results past their retention, and later their records.
 local function grow(elapsed)
   local seen, before = call('HGET', 'pp:age', 'seen'), age()
   if seen then

@@ -1,6 +1,6 @@
 -- no-writes
--- Whether all that was written before is in the append-only file: 'yes', 'wait' or 'no', or 'off' without such a file.
--- A write goes there before its answer, unless the one before failed, or the file is being synchronised at that moment.
+-- Whether all earlier writes are in the append-only file: 'yes', 'wait' or 'no', or 'off' without such a file.
+-- A write reaches the file before its answer, unless the previous write failed or the file is just being synchronised.
 local state = call('INFO', 'persistence')
 local function said(name) return string.match(state, name .. ':(%w+)') end
 if said('aof_enabled') ~= '1' then return 'off' end

@@ -37,7 +37,7 @@ local function visible(id, owner)
   return nil
 end
 
--- What an owner's jobs and results take of the store, in bytes. A job that has not ended counts its result as estimated.
+-- Bytes of an owner's jobs and results in the store. An unfinished job's result counts by its estimate.
 
 local RECORD_BYTES = 4096  -- a job's indexes, events and keys
 
@@ -50,7 +50,7 @@ local function weigh(id, owner, bytes)
   call('HSET', job_key(id), 'weight', bytes)
 end
 
--- The clock by which things are erased. It goes as the reaper's own does, so that a jump of the server's makes nothing old.
+-- The clock for retention. It runs like the reaper's own, so that a jump of the server's clock makes nothing old.
 
 local function age()
   local known = call('HMGET', 'pp:age', 'lag', 'at')

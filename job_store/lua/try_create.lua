@@ -1,3 +1,3 @@
 -- deny-oom
--- Writes nothing, and is refused when creating a job would be: for want of memory or of disk.
+-- Writes nothing, but fails if creating a job would fail for lack of memory or disk.
 return 1
