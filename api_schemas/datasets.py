@@ -164,6 +164,13 @@ class ResolvedDataset(Frozen):
         return max(map(len, self.orig))
 
 
+class ShardInput(ResolvedDataset):
+    """What a shard computes: some examples of the dataset, and all cells of the grid or some."""
+
+    cells: tuple[tuple[int, int], tuple[int, int]] | None = None
+    """First and last plus one of the sender cells, then of the receiver cells; absent for all."""
+
+
 def default_kind(kind: str) -> Any:
     """A before-validator that fills in the default kind of a discriminated union."""
     return lambda data: {"kind": kind, **data} if isinstance(data, dict) else data

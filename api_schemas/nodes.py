@@ -1,8 +1,6 @@
-"""Nodes of the computation graph: the ends of a patched path, and the order in which a forward pass meets them."""
+"""Nodes of the computation graph, as a spec names them: the ends of a patched path, and sweeps of them."""
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -38,9 +36,6 @@ _HOOK_PREFIX = {
     "pre": "mlp.",
     "post": "mlp.",
 }
-_STAGE = {"resid_pre": 0, "q": 1, "k": 1, "v": 1, "pattern": 1, "z": 2, "attn_out": 2, "resid_mid": 3}
-_STAGE |= {"pre": 4, "post": 5, "mlp_out": 5, "resid_post": 6}
-_STAGES_PER_LAYER = 6  # resid_post of a layer is resid_pre of the next
 
 
 def hook_name(hook: str, layer: int | None) -> str:
@@ -109,56 +104,11 @@ class Node(Frozen):
     def hook_name(self) -> str:
         return hook_name(self.hook, self.layer)
 
-    @property
-    def time(self) -> int:
-        """Place in the order of a forward pass; a sender reaches a receiver only if its time is smaller."""
-        return -1 if self.layer is None else self.layer * _STAGES_PER_LAYER + _STAGE[self.hook]
-
     def __str__(self) -> str:
         index = self.head if self.head is not None else self.neuron
         place = "" if self.layer is None else f" {self.layer}" + ("" if index is None else f".{index}")
         where = f" at {self.positions}" if isinstance(self.positions, int | str) else ""
         return f"{self.hook}{place}{where}"
-
-
-def reaches(sender: Node, receivers: Iterable[Node]) -> bool:
-    """Whether the sender comes before at least one of the receivers."""
-    return any(sender.time < receiver.time for receiver in receivers)
-
-
-_WRITERS = {"z": "attn_out", "post": "mlp_out"}
-
-
-def _edges(node: Node) -> list[tuple[str, int | None]]:
-    """What a node writes or reads, with its layer: two nodes clash if they share one, and its head or neuron."""
-    if node.hook in RESIDUAL_HOOKS:
-        return [("residual", node.time)]
-    hooks = ("q", "k") if node.hook == "pattern" else (_WRITERS.get(node.hook, node.hook),)
-    return [(hook, node.layer) for hook in hooks]
-
-
-def clashes(nodes: Sequence[Node]) -> Iterator[tuple[int, int]]:
-    """Pairs of indices (earlier, later) of nodes that include one another, wherever each takes part."""
-    seen: dict[tuple[str, int | None], dict[int | None, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for later, node in enumerate(nodes):
-        unit = node.head if node.head is not None else node.neuron
-        found: set[int] = set()
-        for edge in _edges(node):
-            units = seen[edge]
-            alike = units.keys() if unit is None else (unit, None)
-            found.update(earlier for other in alike for earlier in units.get(other, []))
-            units[unit].append(later)
-        yield from ((earlier, later) for earlier in sorted(found))
-
-
-def overlaps(senders: Sequence[Node]) -> Iterator[tuple[int, int]]:
-    """Pairs of indices (earlier, later) of senders that write the same (a residual point replaces all before it)."""
-    yield from clashes(senders)
-    for place, node in enumerate(senders):
-        if node.hook in RESIDUAL_HOOKS:
-            for other, earlier in enumerate(senders):
-                if other != place and earlier.time <= node.time:
-                    yield min(place, other), max(place, other)
 
 
 class Sweep(Frozen):

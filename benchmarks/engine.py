@@ -28,6 +28,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from api_schemas.datasets import ResolvedDataset
+from api_schemas.metrics import ATTENTION_METRICS
 from api_schemas.models import ModelOrigin
 from api_schemas.nodes import Node
 from api_schemas.spec import JobSpec, ModelSpec
@@ -50,10 +51,9 @@ from benchmarks.experiments import (
     spec_of,
 )
 from planning.grid import grid_of
-from worker.engine.activations import ActivationCache, Activations, stack_tokens
-from worker.engine.plan import depends_on_cell
-from worker.engine.weights import GPT2Weights
-from worker.jobs.experiment import ShardSettings, run_shard
+from worker.engine.model import Weights
+from worker.engine.runs import ActivationCache, Activations, stack_tokens
+from worker.jobs.run import ShardSettings, run_shard
 from worker.models.loading import load_model
 
 TOLERANCE = 1e-4
@@ -125,7 +125,7 @@ def connected_cells(spec: JobSpec) -> list[tuple[int, int]]:
     return [cell for cell in cells if grid.is_reachable(*cell)]
 
 
-def measure(experiment: Experiment, weights: GPT2Weights, oracle: Oracle, dataset: ResolvedDataset) -> Row:
+def measure(experiment: Experiment, weights: Weights, oracle: Oracle, dataset: ResolvedDataset) -> Row:
     """One bar: the engine's time, the reference's, their ratio, and the largest difference between them."""
     spec = spec_of(experiment.patch, experiment.metric, dataset)
     connected = connected_cells(spec)
@@ -146,7 +146,8 @@ def measure(experiment: Experiment, weights: GPT2Weights, oracle: Oracle, datase
     n_cells = len(connected) if len(grid.receivers.cells) > 1 else len(grid)
     patched = result.arrays["0/patched"].reshape(len(grid.senders.cells), -1, len(dataset))
     difference = max(float(np.abs(patched[cell] - value).max()) for cell, value in values.items())
-    if not depends_on_cell(spec.all_metrics[0]) or len(grid.receivers.cells) == 1:
+    is_of_cell = isinstance(spec.all_metrics[0], ATTENTION_METRICS) and spec.all_metrics[0].head is None
+    if not is_of_cell or len(grid.receivers.cells) == 1:
         for run, value in clean.items():
             difference = max(difference, float(np.abs(result.arrays[f"0/{run}"] - value.numpy()).max()))
     assert difference < TOLERANCE, f"{experiment.key} differs from the reference by {difference}"
@@ -177,7 +178,7 @@ def ratios(times: Times, cells: Sequence[tuple[int, int]], n_cells: int, is_swee
     return found
 
 
-def founding_products(weights: GPT2Weights, dataset: ResolvedDataset) -> None:
+def founding_products(weights: Weights, dataset: ResolvedDataset) -> None:
     """The products that the founding experiment cannot do without, and nothing between them."""
     rows = torch.ones(2 * len(dataset) * N_POS, SHAPE.d_model)
     with torch.no_grad():
@@ -187,14 +188,14 @@ def founding_products(weights: GPT2Weights, dataset: ResolvedDataset) -> None:
             (rows @ weights.W_in[layer]) @ weights.W_out[layer]
 
 
-def clean_forwards(weights: GPT2Weights, dataset: ResolvedDataset) -> None:
+def clean_forwards(weights: Weights, dataset: ResolvedDataset) -> None:
     """Both runs to the last residual stream."""
     with torch.no_grad():
         tokens = stack_tokens(dataset.orig, dataset.new, weights.device)
         Activations(weights, tokens).get("resid_pre", weights.n_layers)
 
 
-def next_question(weights: GPT2Weights, dataset: ResolvedDataset) -> Row:
+def next_question(weights: Weights, dataset: ResolvedDataset) -> Row:
     """Another receiver on the same prompts, whose activations the first job has left in the cache."""
     settings = replace(SETTINGS, activation_cache=ActivationCache(2**30))
     run_once(weights, spec_of({"senders": FOUNDING, "receivers": QUERY}, ATTENTION, dataset), dataset, settings)
@@ -207,7 +208,7 @@ def next_question(weights: GPT2Weights, dataset: ResolvedDataset) -> Row:
     return {"seconds": max(times.values()), "by_receiver": times, "bar_seconds": NEXT_QUESTION_S}
 
 
-def _measure_memory(weights: GPT2Weights, budget: int, n_examples: int, threads: int, answers: Any) -> None:
+def _measure_memory(weights: Weights, budget: int, n_examples: int, threads: int, answers: Any) -> None:
     """In a process of its own, whose peak is this sweep's."""
     torch.set_num_threads(threads)
     dataset, warm = random_prompts(n_examples), random_prompts(2)
@@ -218,11 +219,11 @@ def _measure_memory(weights: GPT2Weights, budget: int, n_examples: int, threads:
     spec = spec_of(sweep.patch, sweep.metric, dataset)
     reset_peak()
     before = peak_resident_bytes()
-    seconds = seconds_of(lambda: run_shard(weights, spec, dataset, N_POS, "patch", {}, settings))
+    seconds = seconds_of(lambda: run_shard(weights, spec, dataset, N_POS, "patch", b"", settings))
     answers.put({"peak_bytes": peak_resident_bytes() - before, "budget_bytes": budget, "seconds": seconds})
 
 
-def memory(weights: GPT2Weights, budget: int = 2**30, n_examples: int = 1000) -> Row:
+def memory(weights: Weights, budget: int = 2**30, n_examples: int = 1000) -> Row:
     """Peak resident memory above the weights of a 144-head sweep over many examples."""
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()

@@ -16,7 +16,7 @@ from api_schemas.models import parse_registry
 from api_schemas.spec import ModelSpec
 from tests.shards import PLENTY
 from tests.specs_of_demo import check
-from worker.jobs.experiment import run_shard
+from worker.jobs.run import run_shard
 from worker.models.loading import load_model
 
 HEADS = {"sweep": {"hook": "z"}}
@@ -62,7 +62,7 @@ def implied_speeds() -> dict[str, float]:
         examples, patch, metric, more = JOBS[name]
         checked = check(dataset={"kind": "ioi", "examples": examples}, patch=patch, metric=metric, **more)
         began = time.process_time()
-        run_shard(demo, checked.spec, checked.dataset, checked.dataset.longest, "patch", {}, PLENTY)
+        run_shard(demo, checked.spec, checked.dataset, checked.dataset.longest, "patch", b"", PLENTY)
         speeds[name] = checked.estimated_flops / (time.process_time() - began)
     return speeds
 

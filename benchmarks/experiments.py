@@ -16,8 +16,8 @@ import benchmarks.jaxtyping_stand_in  # noqa: F401
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.models import FAMILY, ModelShape
 from api_schemas.spec import JobSpec
-from worker.engine.weights import GPT2Weights
-from worker.jobs.experiment import AssembledResult, ShardSettings, assemble, run_shard
+from worker.engine.model import Weights
+from worker.jobs.run import AssembledResult, ShardSettings, assemble, run_shard
 
 SHAPE = FAMILY["gpt2-small"][1]
 N_EXAMPLES, N_POS = 20, 16
@@ -99,10 +99,10 @@ def spec_of(
     )
 
 
-def run_once(weights: GPT2Weights, spec: JobSpec, dataset: ResolvedDataset, settings: ShardSettings) -> AssembledResult:
+def run_once(weights: Weights, spec: JobSpec, dataset: ResolvedDataset, settings: ShardSettings) -> AssembledResult:
     """From tokens to the result, checks included."""
-    output = run_shard(weights, spec, dataset, N_POS, "patch", {}, settings)
-    return assemble(spec, weights.shape, N_POS, len(dataset), {}, [output])
+    output = run_shard(weights, spec, dataset, N_POS, "patch", b"", settings)
+    return assemble(spec, weights.shape, N_POS, b"", [output])
 
 
 def seconds_of(work: Callable[[], Any]) -> float:
@@ -117,7 +117,7 @@ def founding_flops(shape: ModelShape, n_examples: int) -> float:
     return 2 * n_examples * N_POS * 10 * 2 * shape.d_model * (4 * shape.d_model + 2 * shape.d_mlp)
 
 
-def random_weights(shape: ModelShape, seed: int = 0) -> GPT2Weights:
+def random_weights(shape: ModelShape, seed: int = 0) -> Weights:
     """Weights as they are after processing, made with torch alone: LayerNorm folded, everything else random."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -127,7 +127,7 @@ def random_weights(shape: ModelShape, seed: int = 0) -> GPT2Weights:
     n_layers, n_heads, d_model, d_head = shape.n_layers, shape.n_heads, shape.d_model, shape.d_head
     into_heads, out_of_heads = (n_layers, n_heads, d_model, d_head), (n_layers, n_heads, d_head, d_model)
     ones, zeros = torch.ones(n_layers, d_model), torch.zeros(n_layers, d_model)
-    return GPT2Weights(
+    return Weights(
         W_E=drawn(shape.d_vocab, d_model),
         W_pos=drawn(shape.n_ctx, d_model),
         W_Q=drawn(*into_heads),

@@ -35,8 +35,8 @@ from benchmarks.experiments import (
     seconds_of,
     spec_of,
 )
-from worker.engine.weights import GPT2Weights
-from worker.jobs.experiment import ShardSettings
+from worker.engine.model import Weights
+from worker.jobs.run import ShardSettings
 
 TOLERANCE = 1e-4
 COMPARED_EXAMPLES = 8
@@ -70,7 +70,7 @@ def matmul_rate(device: str, dtype: str, size: int) -> float:
     return 2 * size**3 / best
 
 
-def check_against_cpu(experiments: Sequence[Experiment], weights: GPT2Weights, device: str) -> dict[str, float]:
+def check_against_cpu(experiments: Sequence[Experiment], weights: Weights, device: str) -> dict[str, float]:
     """Largest difference between the device and the CPU, per experiment.
 
     Raises:
@@ -104,7 +104,7 @@ def peak_of(device: str, work: Callable[[], Any]) -> int:
 
 
 def measure(
-    experiment: Experiment, weights: GPT2Weights, settings: ShardSettings, n_examples: int, dtype: str, rate: float
+    experiment: Experiment, weights: Weights, settings: ShardSettings, n_examples: int, dtype: str, rate: float
 ) -> Row:
     """Seconds from tokens to the result, checks included, and what they were spent on."""
     dataset = random_prompts(n_examples, weights.d_vocab)

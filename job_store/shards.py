@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from api_schemas.datasets import ResolvedDataset
+from api_schemas.datasets import ShardInput
 from api_schemas.spec import JobSpec
 from job_store.records import JobFacts
 from job_store.script import Argument, Step
@@ -34,7 +34,7 @@ class Claim:
     facts: JobFacts
     trace: dict[str, str]
     stored_input: bytes
-    """The shard's examples, as stored; empty for an assembly."""
+    """The shard's examples and cells, as stored; empty for an assembly."""
     stored_carry: bytes
     """Output of the previous phase, as stored; empty in the first phase."""
     devices: tuple[str, ...] = ()
@@ -72,9 +72,9 @@ class Claim:
         return unsealed(self.stored_carry, f"What the phase before {self.name} left")
 
     @property
-    def dataset(self) -> ResolvedDataset:
-        """The shard's examples; raises like ``input_json``."""
-        return ResolvedDataset.model_validate_json(self.input_json)
+    def input(self) -> ShardInput:
+        """The shard's examples and cells. Raises as ``input_json`` does."""
+        return ShardInput.model_validate_json(self.input_json)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,196 @@
-"""Who can change what, in the order of a forward pass."""
+"""The computation graph of a model: what each node writes or reads, in which order, and who can change whom.
 
-from api_schemas.metrics import Head
-from api_schemas.nodes import Node
+An activation has a *time*: its place in the order of a forward pass. A sender changes a receiver only if its time is
+strictly smaller. The stages of a layer, and what follows from their order, stand here and nowhere else.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum, IntEnum, auto
+from typing import Protocol
+
+from api_schemas.nodes import EMBEDDING_HOOKS, RESIDUAL_HOOKS
 
 
-def changes_pattern(node: Node, head: Head) -> bool:
-    """Whether a change at the node can change the head's attention pattern: it is earlier, or the head's own input."""
-    if node.layer is None or node.layer < head.layer:
-        return True
-    if node.layer > head.layer or node.hook not in ("q", "k", "pattern", "resid_pre"):
-        return False
-    return node.head in (None, head.head)
+class Stage(IntEnum):
+    """Order within a layer."""
+
+    RESID_PRE = 0
+    ATTENTION_INPUT = auto()
+    """Queries, keys and values are read from the stream."""
+    HEADS = auto()
+    """Heads write to the stream."""
+    RESID_MID = auto()
+    MLP_INPUT = auto()
+    """Neurons are read from the stream."""
+    MLP = auto()
+    """Neurons write to the stream."""
+
+
+N_STAGES = len(Stage)
+EMBEDDING_TIME = -1
+_STAGE_OF = {
+    "resid_pre": Stage.RESID_PRE,
+    **dict.fromkeys(("q", "k", "v", "pattern"), Stage.ATTENTION_INPUT),
+    **dict.fromkeys(("z", "attn_out"), Stage.HEADS),
+    "resid_mid": Stage.RESID_MID,
+    "pre": Stage.MLP_INPUT,
+    **dict.fromkeys(("post", "mlp_out"), Stage.MLP),
+}
+
+
+class Named(Protocol):
+    """Whatever names an activation: a node of a spec, or a site of a plan."""
+
+    @property
+    def hook(self) -> str: ...
+    @property
+    def layer(self) -> int | None: ...
+    @property
+    def head(self) -> int | None: ...
+    @property
+    def neuron(self) -> int | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One activation: a hook of a layer, or of one head or neuron of it. Embeddings have no layer."""
+
+    hook: str
+    layer: int | None = None
+    head: int | None = None
+    neuron: int | None = None
+
+    @classmethod
+    def of(cls, node: Named) -> "Site":
+        """The site that a spec's node names."""
+        return cls(node.hook, node.layer, node.head, node.neuron)
+
+    @property
+    def unit(self) -> int | None:
+        """The head or neuron; None for the whole layer."""
+        return self.head if self.head is not None else self.neuron
+
+
+def time_at(layer: int, stage: Stage) -> int:
+    """The time of a stage of a layer."""
+    return layer * N_STAGES + stage
+
+
+def time_of(node: Named) -> int:
+    """Place in the order of a forward pass; ``resid_post`` of a layer is ``resid_pre`` of the next."""
+    if node.layer is None:
+        return EMBEDDING_TIME
+    if node.hook == "resid_post":
+        return time_at(node.layer + 1, Stage.RESID_PRE)
+    return time_at(node.layer, _STAGE_OF[node.hook])
+
+
+def layer_at(time: int) -> int:
+    """The layer that a time belongs to; embeddings are written before layer 0 and count as part of it."""
+    return max(time, 0) // N_STAGES
+
+
+def layer_of(node: Named) -> int:
+    """The layer in whose computation a node takes part; the last residual stream belongs to layer ``n_layers``."""
+    return layer_at(time_of(node))
+
+
+def is_mlp(time: int) -> bool:
+    """Whether an MLP writes at this time."""
+    return time >= 0 and time % N_STAGES == Stage.MLP
+
+
+def mlps_between(first: int, last: int) -> int:
+    """How many MLPs write after one time and before another."""
+    return sum(is_mlp(time) for time in range(first + 1, last))
+
+
+def input_of(receiver: Named) -> tuple[str, int]:
+    """The point of the residual stream that a receiver reads: ``resid_pre`` or ``resid_mid`` of a layer."""
+    return ("resid_mid" if receiver.hook in ("pre", "resid_mid") else "resid_pre"), layer_of(receiver)
+
+
+def reaches(sender: Named, receivers: Iterable[Named]) -> bool:
+    """Whether the sender comes before at least one of the receivers."""
+    return any(time_of(sender) < time_of(receiver) for receiver in receivers)
+
+
+class Reach(Enum):
+    """Which rows of a changed activation can be seen where a metric is read."""
+
+    NONE = auto()
+    AT_POSITION = auto()
+    """The row of that position alone."""
+    UP_TO_POSITION = auto()
+    """That row and all before it: attention carries them there."""
+
+
+def reach_of_logits(node: Named, n_layers: int, is_input: bool) -> Reach:
+    """Which rows of a node reach the logits at a position: after the last attention, that position alone.
+
+    Args:
+        is_input: Whether what the node reads changes, or its own value: a pattern's input is a query and its keys.
+    """
+    last_attention = time_at(n_layers - 1, Stage.ATTENTION_INPUT)
+    if time_of(node) > last_attention:
+        return Reach.AT_POSITION
+    queries = ("q",) if is_input else ("q", "pattern")
+    is_query = time_of(node) == last_attention and node.hook in queries
+    return Reach.AT_POSITION if is_query else Reach.UP_TO_POSITION
+
+
+def reach_of_attention(node: Named, layer: int, head: int, is_input: bool) -> Reach:
+    """Which rows of a node reach the attention of a head from a position.
+
+    Args:
+        is_input: As for ``reach_of_logits``.
+    """
+    if layer_of(node) < layer or node.hook in EMBEDDING_HOOKS:
+        return Reach.UP_TO_POSITION
+    if layer_of(node) > layer:
+        return Reach.NONE
+    if node.hook in ("resid_pre", "resid_post"):
+        return Reach.UP_TO_POSITION
+    if node.head not in (None, head):
+        return Reach.NONE
+    of_hook = {"q": Reach.AT_POSITION, "k": Reach.UP_TO_POSITION, "pattern": Reach.UP_TO_POSITION}
+    if node.hook == "pattern" and not is_input:
+        return Reach.AT_POSITION
+    return of_hook.get(node.hook, Reach.NONE)
+
+
+_WRITERS = {"z": "attn_out", "post": "mlp_out"}
+
+
+def _edges(node: Named) -> list[tuple[str, int | None]]:
+    """What a node writes or reads, with its layer: two nodes clash if they share one, and its head or neuron."""
+    if node.hook in RESIDUAL_HOOKS:
+        return [("residual", time_of(node))]
+    hooks = ("q", "k") if node.hook == "pattern" else (_WRITERS.get(node.hook, node.hook),)
+    return [(hook, node.layer) for hook in hooks]
+
+
+def clashes(nodes: Sequence[Named]) -> Iterator[tuple[int, int]]:
+    """Pairs of indices (earlier, later) of nodes that include one another, wherever each takes part."""
+    seen: dict[tuple[str, int | None], dict[int | None, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for later, node in enumerate(nodes):
+        unit = node.head if node.head is not None else node.neuron
+        found: set[int] = set()
+        for edge in _edges(node):
+            units = seen[edge]
+            alike = units.keys() if unit is None else (unit, None)
+            found.update(earlier for other in alike for earlier in units.get(other, []))
+            units[unit].append(later)
+        yield from ((earlier, later) for earlier in sorted(found))
+
+
+def overlaps(senders: Sequence[Named]) -> Iterator[tuple[int, int]]:
+    """Pairs of indices (earlier, later) of senders that write the same (a residual point replaces all before it)."""
+    yield from clashes(senders)
+    for index, node in enumerate(senders):
+        if node.hook in RESIDUAL_HOOKS:
+            for other, earlier in enumerate(senders):
+                if other != index and time_of(earlier) <= time_of(node):
+                    yield min(index, other), max(index, other)

@@ -5,8 +5,9 @@ from itertools import product
 from math import prod
 
 from api_schemas.models import ModelShape
-from api_schemas.nodes import Node, PositionRef, Sweep, SweepOf, reaches
+from api_schemas.nodes import Node, PositionRef, Sweep, SweepOf
 from api_schemas.spec import ActivationPatch, PathPatch
+from planning.graph import reaches
 
 Coordinate = int | str
 
@@ -32,11 +33,43 @@ class End:
 
 
 @dataclass(frozen=True)
+class CellSlice:
+    """Some of a grid's cells: consecutive senders, with consecutive receivers (or nodes of an activation patch)."""
+
+    senders: tuple[int, int]
+    receivers: tuple[int, int]
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the grid's first cell is one of them."""
+        return self.senders[0] == self.receivers[0] == 0
+
+
+@dataclass(frozen=True)
 class Grid:
     """All cells of a patch, senders' axes first; ``receivers`` is None for activation patching."""
 
     senders: End
     receivers: End | None
+    start: tuple[int, int] = (0, 0)
+    """The first sender and receiver, if it is a slice of a larger grid."""
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """How many senders and receivers; the nodes of an activation patch count as receivers of one sender."""
+        return (
+            (1, len(self.senders.cells))
+            if self.receivers is None
+            else (len(self.senders.cells), len(self.receivers.cells))
+        )
+
+    def part(self, cells: CellSlice) -> "Grid":
+        """Some of the cells, without axes."""
+        start = (cells.senders[0], cells.receivers[0])
+        if self.receivers is None:
+            return Grid(End([], self.senders.cells[slice(*cells.receivers)]), None, start)
+        senders = End([], self.senders.cells[slice(*cells.senders)])
+        return Grid(senders, End([], self.receivers.cells[slice(*cells.receivers)]), start)
 
     @property
     def axes(self) -> list[Axis]:
@@ -47,7 +80,7 @@ class Grid:
         return [len(axis.coordinates) for axis in self.axes]
 
     def __len__(self) -> int:
-        return prod(self.shape)
+        return prod(self.sizes)
 
     def is_reachable(self, sender_cell: int, receiver_cell: int) -> bool:
         """Whether any sender of the cell comes before any of its receivers."""
@@ -123,6 +156,11 @@ def _end(nodes: list[Node] | SweepOf, shape: ModelShape, prefix: str, longest: i
 
 def sweep_sizes(patch: PathPatch | ActivationPatch, shape: ModelShape, longest: int) -> int:
     """Number of cells, counted without building them: for limits that must hold before memory is spent."""
+    return prod(grid_sizes(patch, shape, longest))
+
+
+def grid_sizes(patch: PathPatch | ActivationPatch, shape: ModelShape, longest: int) -> tuple[int, int]:
+    """``Grid.sizes``, without building its cells."""
 
     def count(nodes: list[Node] | SweepOf) -> int:
         if not isinstance(nodes, SweepOf):
@@ -135,8 +173,8 @@ def sweep_sizes(patch: PathPatch | ActivationPatch, shape: ModelShape, longest: 
         return prod(sizes)
 
     if isinstance(patch, ActivationPatch):
-        return count(patch.nodes)
-    return count(patch.senders) * count(patch.receivers)
+        return 1, count(patch.nodes)
+    return count(patch.senders), count(patch.receivers)
 
 
 def grid_of(patch: PathPatch | ActivationPatch, shape: ModelShape, longest: int) -> Grid:

@@ -17,7 +17,7 @@ from tests.tiny_models import tiny_shape, write_gpt2_folder
 
 if TYPE_CHECKING:
     from pathpatch.local import Stack
-    from worker.engine.weights import GPT2Weights
+    from worker.engine.model import Weights
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # our models are tiny: threads would only wait for each other
 GOLDEN = Path(__file__).parent / "golden"
@@ -48,7 +48,7 @@ def processed_weights_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def golden_weights(golden_model: Path, processed_weights_dir: Path) -> GPT2Weights:
+def golden_weights(golden_model: Path, processed_weights_dir: Path) -> Weights:
     """The golden model's weights, processed with the default flags."""
     from worker.models.loading import load_model
 

@@ -10,8 +10,8 @@ import torch
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.spec import JobSpec
 from tests.shards import PLENTY, run_job
-from worker.engine.weights import GPT2Weights
-from worker.jobs.experiment import AssembledResult, ShardSettings
+from worker.engine.model import Weights
+from worker.jobs.run import AssembledResult, ShardSettings
 
 D_VOCAB = 19
 LOGIT_DIFF = {"kind": "logit_diff", "answer": "A", "minus_answer": "B"}
@@ -26,7 +26,7 @@ def tiny_weights(
     d_mlp: int = 12,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
-) -> GPT2Weights:
+) -> Weights:
     """Every weight, bias and LayerNorm parameter random, and large enough that attention is far from uniform."""
     generator = torch.Generator().manual_seed(seed)
     d_model = n_heads * d_head
@@ -35,7 +35,7 @@ def tiny_weights(
         return (mean + 0.4 * torch.randn(*shape, generator=generator)).to(dtype)
 
     per_head = (n_layers, n_heads)
-    return GPT2Weights(
+    return Weights(
         W_E=drawn(D_VOCAB, d_model),
         W_pos=drawn(16, d_model),
         W_Q=drawn(*per_head, d_model, d_head),
@@ -96,7 +96,7 @@ def job(dataset: ResolvedDataset, patch: dict[str, Any], metrics: Any = LOGIT_DI
 
 
 def result_of(
-    weights: GPT2Weights,
+    weights: Weights,
     dataset: ResolvedDataset,
     patch: dict[str, Any],
     metrics: Any = LOGIT_DIFF,
@@ -109,7 +109,7 @@ def result_of(
 
 
 def patched(
-    weights: GPT2Weights, dataset: ResolvedDataset, patch: dict[str, Any], metrics: Any = LOGIT_DIFF, **more: Any
+    weights: Weights, dataset: ResolvedDataset, patch: dict[str, Any], metrics: Any = LOGIT_DIFF, **more: Any
 ) -> np.ndarray:
     """The metric of the patched runs: per example for one cell, [*cells, example] for a sweep."""
     return result_of(weights, dataset, patch, metrics, output={"per_example": True}, **more).arrays["0/patched"]

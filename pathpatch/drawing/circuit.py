@@ -11,6 +11,7 @@ from pathpatch.drawing.captions import Spec, end_words, signed
 from pathpatch.drawing.charts import GraphEdge, GraphNode
 from pathpatch.results.block import Block
 from pathpatch.results.cells import place_name
+from planning.graph import time_of
 
 _TOP = 10**6
 _CURVE_POINTS = 13
@@ -104,7 +105,7 @@ def _node(node: Node) -> _End:
     else:
         own_name, same = str(node), node
     reads = node.hook if node.hook in ("q", "k", "v", "pattern") else None
-    return _End(own_name, same.time, str(node), reads)
+    return _End(own_name, time_of(same), str(node), reads)
 
 
 def _fixed_end(fixed: Any, prefix: str) -> _End:

@@ -1,9 +1,13 @@
-"""Cutting a dataset into shards: pieces of a few seconds, so that progress is seen and a lost one costs little."""
+"""Cutting a job into shards: pieces of a few seconds, so that progress is seen and a lost one costs little.
+
+A shard is a slice of examples and a slice of cells. Examples are cut first; only where single examples take longer
+than a shard should, the cells of each are cut too.
+"""
 
 from itertools import pairwise
 from math import ceil
 
-from api_schemas.datasets import ResolvedDataset
+from api_schemas.datasets import ShardInput
 from service.specs.validation import CheckedSpec
 
 SHARD_S = 2.0
@@ -14,21 +18,41 @@ PROGRESS_STEPS = 8
 SHARD_TOKENS = 65_536
 """Tokens of one run that a shard may have, whatever its speed: its clean activations must fit into memory."""
 
-
-def cut(checked: CheckedSpec, nominal_rate: float) -> list[ResolvedDataset]:
-    """The dataset in order, in shards of nearly equal numbers of examples, at least one each."""
-    dataset = checked.dataset
-    count = shard_count(checked, nominal_rate)
-    bounds = [len(dataset) * shard // count for shard in range(count + 1)]
-    return [dataset.slice(start, stop) for start, stop in pairwise(bounds)]
+Range = tuple[int, int]
+Cells = tuple[Range, Range]
+"""Sender cells and receiver cells."""
 
 
-def shard_count(checked: CheckedSpec, nominal_rate: float) -> int:
-    """How many shards the job has on a kind of device of this nominal speed."""
+def cut(checked: CheckedSpec, nominal_rate: float) -> list[ShardInput]:
+    """The shards: slices of examples in order, and of each the slices of cells in order."""
+    examples, cells = slices(checked, nominal_rate)
+    return [ShardInput(**dict(checked.dataset.slice(*own)), cells=some) for own in examples for some in cells]
+
+
+def slices(checked: CheckedSpec, nominal_rate: float) -> tuple[list[Range], list[Cells | None]]:
+    """The slices of examples, in nearly equal numbers, and those of cells; each of both together is a shard."""
     examples = len(checked.dataset)
     seconds = checked.estimated_flops / nominal_rate
     tokens = sum(map(len, checked.dataset.orig))
     wanted = [ceil(seconds / SHARD_S), ceil(tokens / SHARD_TOKENS), 1]
     if seconds > SHORT_JOB_S:
         wanted.append(min(PROGRESS_STEPS, ceil(examples / 8)))
-    return min(max(wanted), examples, checked.max_shards)
+    most = min(max(wanted), checked.max_shards)
+    pieces = min(most, examples)
+    return even_ranges(examples, pieces), cell_slices(checked.grid_sizes, most // pieces)
+
+
+def cell_slices(sizes: tuple[int, int], pieces: int) -> list[Cells | None]:
+    """The grid in about so many pieces: senders apart first, whose changes are carried along in any case."""
+    n_senders, n_receivers = sizes
+    of_senders = min(max(pieces, 1), n_senders)
+    of_receivers = min(max(pieces // of_senders, 1), n_receivers)
+    if of_senders * of_receivers == 1:
+        return [None]
+    senders, receivers = even_ranges(n_senders, of_senders), even_ranges(n_receivers, of_receivers)
+    return [(own, others) for own in senders for others in receivers]
+
+
+def even_ranges(count: int, pieces: int) -> list[Range]:
+    """First and last plus one of each of so many nearly equal pieces."""
+    return list(pairwise(count * piece // pieces for piece in range(pieces + 1)))

@@ -11,7 +11,7 @@ from api_schemas.models import ModelShape
 from api_schemas.nodes import Node, PositionRef, Positions, Sweep, SweepOf
 from api_schemas.spec import ActivationPatch, JobSpec, PathPatch
 from api_schemas.wording.values import Suggestions, counted, shown, wrong
-from planning.places import Places, twice_counted
+from planning.positions import Places, twice_counted
 from service.datasets.draft import MOST_PER_KIND
 from service.datasets.resolve import LAST_ROLE, example_count
 

@@ -14,7 +14,8 @@ from api_schemas.nodes import Node, SweepOf
 from api_schemas.spec import JobSpec, PathPatch
 from api_schemas.wording.values import first_errors, wrong
 from planning.cost import phase_flops
-from planning.places import unreachable_senders
+from planning.grid import grid_sizes
+from planning.positions import unreachable_senders
 from service.datasets.resolve import Resolution, resolve
 from service.models.catalog import CatalogModel, ModelCatalog
 from service.specs.comparison import comparison_errors, ends_of, overlap_errors
@@ -31,6 +32,8 @@ class CheckedSpec:
     """With defaults that depend on other fields filled in, so that specs that mean the same are equal."""
     dataset: ResolvedDataset
     cells: int
+    grid_sizes: tuple[int, int]
+    """Sender cells and receiver cells; the nodes of an activation patch count as receivers of one sender."""
     axes: list[str]
     """Axes of the result."""
     shape: list[int]
@@ -118,6 +121,7 @@ def _checked(spec: JobSpec, resolution: Resolution, model: CatalogModel, limits:
         spec=spec,
         dataset=dataset,
         cells=size.cells,
+        grid_sizes=grid_sizes(spec.patch, shape, dataset.longest),
         axes=size.axes,
         shape=size.shape,
         warnings=[*resolution.warnings, *warnings_of(spec, dataset, shape, unreachable)],

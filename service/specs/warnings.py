@@ -18,7 +18,7 @@ from api_schemas.models import ModelShape
 from api_schemas.nodes import Node, PositionRef, Positions, SweepOf
 from api_schemas.spec import JobSpec
 from api_schemas.wording.values import counted, listed, shown
-from planning.graph import changes_pattern
+from planning.graph import Reach, reach_of_attention
 from service.specs.comparison import ends_of
 
 UNREACHABLE_SHOWN = 6
@@ -189,4 +189,5 @@ def _is_before(head: Head, spec: JobSpec) -> bool:
     end = list(ends_of(spec.patch).values())[-1]
     if isinstance(end, SweepOf):
         return isinstance(end.sweep.layers, list) and min(end.sweep.layers) > head.layer
-    return not any(changes_pattern(node, head) for node in end)
+    reaches = (reach_of_attention(node, head.layer, head.head, is_input=True) for node in end)
+    return all(reach is Reach.NONE for reach in reaches)

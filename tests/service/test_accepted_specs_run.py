@@ -11,7 +11,7 @@ from api_schemas.nodes import HEAD_HOOKS, NEURON_HOOKS, RECEIVER_HOOKS, SENDER_H
 from tests.specs_of_demo import METRICS, check, problems
 
 if TYPE_CHECKING:
-    from worker.engine.weights import GPT2Weights
+    from worker.engine.model import Weights
 
 LENGTHS = st.lists(st.integers(1, 5), min_size=1, max_size=3)
 ROLES = ("end", "a", "b")
@@ -125,7 +125,7 @@ def changes(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def run(golden_weights: "GPT2Weights") -> Callable[..., Any]:
+def run(golden_weights: "Weights") -> Callable[..., Any]:
     """Run a job on the golden model."""
     from tests.shards import run_job
 

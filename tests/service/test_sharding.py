@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,3 +70,23 @@ def test_a_job_of_ten_seconds_on_a_busy_laptop_shows_progress() -> None:
         dataset={"kind": "ioi", "examples": 1000}, patch={**patch, "direct_includes_mlps": True}, metric=metric
     )
     assert len(cut(checked, CPU_FLOPS_PER_SECOND)) == 8
+
+
+SWEPT = {"senders": {"sweep": {"hook": "z"}}, "receivers": {"sweep": {"hook": ["q", "k", "v"]}}}
+
+
+@pytest.mark.parametrize("seconds", [1, 30, 500, 1e6])
+@pytest.mark.parametrize("examples", [1, 3, 40])
+def test_the_cells_of_few_examples_are_cut_too(seconds: float, examples: int) -> None:
+    """One example with thousands of cells keeps every worker busy; each cell of each example is in one shard."""
+    metric = {"kind": "logit_diff", "answer": "IO", "minus_answer": "S"}
+    checked = check(dataset={"kind": "ioi", "examples": examples}, patch=SWEPT, metric=metric)
+    shards = cut(replace(checked, phase_flops=(seconds * CPU_FLOPS_PER_SECOND,)), CPU_FLOPS_PER_SECOND)
+    n_senders, n_receivers = checked.grid_sizes
+    done = np.zeros((examples, n_senders, n_receivers), dtype=int)
+    for shard in shards:
+        senders, receivers = shard.cells or ((0, n_senders), (0, n_receivers))
+        done[shard.start : shard.start + len(shard), slice(*senders), slice(*receivers)] += 1
+    assert (done == 1).all()
+    assert len(shards) <= checked.max_shards
+    assert len(shards) >= min(seconds / SHARD_S / 2, examples * n_senders, checked.max_shards / 2)

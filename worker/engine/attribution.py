@@ -8,143 +8,160 @@ back along the residual stream (through the frozen run's MLPs, where the algorit
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from api_schemas.nodes import Node
-from worker.engine import forward
-from worker.engine.final_runs import final_runs
-from worker.engine.patching import Patching, replacement
-from worker.engine.plan import Cell, CellGroup, depends_on_cell, receiver_groups, sender_groups
-from worker.engine.positions import Rows, real_tokens, rows_of
+from planning.graph import Site, is_mlp, layer_at, time_of
+from planning.plan import CellGroup, Ends, ReceiverGroup
+from planning.readings import AttentionReading, Reading, deepest_layer
+from worker.engine import transformer
+from worker.engine.final_run import Patches
+from worker.engine.rows import Rows, rows_of
 from worker.engine.runs import Runs
-from worker.engine.senders import MLP_STAGE, STAGES_PER_LAYER, Changes, Write, first_time, writes_of, written_change
+from worker.engine.senders import Changes, Write, writes_of, written_change
+from worker.engine.sweep import Batch, Values, changed_input, run_and_read
 
 Gradient = Float[Tensor, "batch row d_model"]
 
 
 @dataclass(frozen=True, eq=False)
-class Receivers:
-    """Receiver cells whose gradients come from one backward pass, and the nodes that stand for each."""
+class ReceiverInput:
+    """One receiver's residual-stream input, and the gradient of a metric with respect to it."""
 
-    places: list[int]
-    cells: list[Cell]
+    cell: int
+    """Which of the receiver cells that are worked on together."""
+    site: Site
+    gradient: Gradient
 
 
-def estimated_metrics(patching: Patching) -> list[Float[Tensor, "batch sender_cell receiver_cell"]]:
+def estimate_paths(batch: Batch, ends: Ends, through_mlps: bool, overwrite: bool) -> list[Values]:
     """Every metric in every cell, to first order; a cell that no change reaches equals orig."""
-    assert patching.grid.receivers is not None
-    rows = rows_of(real_tokens(patching.where.dataset), patching.device)
-    n_senders = len(patching.grid.senders.cells)
-    values = [orig.repeat(1, n_senders, 1) for orig in patching.reads.orig_values]
-    for place, value in enumerate(values):
-        for receivers in _jobs(patching, place, rows):
-            carried = _receiver_gradients(patching, place, receivers, rows)
-            _carry_back(patching, receivers, carried, rows, value)
+    rows = rows_of(ends.real, batch.device)
+    values = [orig.repeat(1, ends.n_senders, 1) for orig in batch.reads.orig_values]
+    for metric, value in enumerate(values):
+        for receivers in _shared_backward(batch, ends, batch.reads.readings[metric], rows):
+            inputs = _receiver_gradients(batch, metric, receivers, rows, overwrite and ends.n_receivers == 1)
+            _carry_back(batch, ends, receivers, inputs, rows, through_mlps, value)
     return values
 
 
-def _jobs(patching: Patching, place: int, rows: Rows) -> Iterator[Receivers]:
+def _shared_backward(batch: Batch, ends: Ends, reading: Reading, rows: Rows) -> Iterator[CellGroup]:
     """Receivers that share one backward pass: as many as fit, unless each has its own metric or they share a head."""
-    assert patching.grid.receivers is not None
-    cells = patching.grid.receivers.cells
-    if len(cells) == 1:
-        yield Receivers([0], cells)
+    if ends.n_receivers == 1:
+        yield ends.receivers[0][0]
         return
-    size = patching.cells_at_once(rows)
-    for groups in receiver_groups(cells):
-        apart = depends_on_cell(patching.where.metrics[place]) or any(
-            group.cells[0][0].hook == "pattern" for group in groups
-        )
-        together = groups if apart else [_joined(groups)]
-        for group in together:
+    size = batch.cells_at_once(rows)
+    for groups in ends.receivers:
+        apart = _is_of_cell(reading) or any(group.sites[0][0].hook == "pattern" for group in groups)
+        for group in groups if apart else [_joined(groups)]:
             for start in range(0, len(group.cells), size):
-                part = group.part(start, start + size)
-                yield Receivers(part.places, part.cells)
+                yield group.part(start, start + size)
+
+
+def _is_of_cell(reading: Reading) -> bool:
+    """Whether each receiver cell has a metric of its own."""
+    return isinstance(reading, AttentionReading) and reading.head is None
 
 
 def _joined(groups: Sequence[CellGroup]) -> CellGroup:
-    places = [place for group in groups for place in group.places]
-    return CellGroup(places, [cell for group in groups for cell in group.cells])
+    cells = [cell for group in groups for cell in group.cells]
+    return CellGroup(cells, [sites for group in groups for sites in group.sites], groups[0].masks)
 
 
 def _receiver_gradients(
-    patching: Patching, place: int, receivers: Receivers, rows: Rows
-) -> list[list[tuple[Node, Gradient]]]:
-    """Per cell, the gradient of a metric at orig with respect to each receiver's residual-stream input."""
-    runs, where = patching.runs, patching.where
+    batch: Batch, metric: int, receivers: CellGroup, rows: Rows, overwrite: bool
+) -> list[ReceiverInput]:
+    """The gradient of a metric at orig with respect to each receiver's input."""
+    runs, alone = batch.runs, replace(batch, reads=batch.reads.only(metric))
     zero = torch.zeros(
-        runs.n_examples, 1, rows.n_rows, runs.weights.d_model, dtype=runs.weights.dtype, device=patching.device
+        runs.n_examples, 1, rows.n_rows, runs.weights.d_model, dtype=runs.weights.dtype, device=batch.device
     )
-    everywhere = torch.ones(zero.shape[:3], dtype=torch.bool, device=patching.device)
-    nodes = [node for cell in receivers.cells for node in cell]
-    metric = where.metrics[place]
-    alone = replace(
-        patching,
-        where=replace(where, metrics=[metric]),
-        reads=patching.reads.only(place),
-        overwrite=patching.overwrite and len(receivers.cells) == 1,
-    )
+    everywhere = torch.ones(zero.shape[:3], dtype=torch.bool, device=batch.device)
+    members = [
+        (cell, site, mask)
+        for cell, sites in enumerate(receivers.sites)
+        for site, mask in zip(sites, receivers.masks, strict=True)
+    ]
     with torch.enable_grad():
-        inputs = [zero.clone().requires_grad_() for _ in nodes]
-        patches = [
-            replacement(alone, node, rows, Changes(own, everywhere)) for node, own in zip(nodes, inputs, strict=True)
+        inputs = [zero.clone().requires_grad_() for _ in members]
+        patches: Patches = [
+            changed_input(site, mask, Changes(own, everywhere), rows, overwrite)
+            for (_, site, mask), own in zip(members, inputs, strict=True)
         ]
-        own_metrics = depends_on_cell(metric) and len(receivers.cells) > 1
-        cells = [[node] for node in nodes] if own_metrics else [nodes]
-        split = [[patch] for patch in patches] if own_metrics else [patches]
-        total = zero.sum()
-        for _, value, _ in final_runs(alone, CellGroup(list(range(len(cells))), cells), split, rows, 1):
-            total = total + value.sum()
-        total = total + sum(own.sum() for own in inputs) * 0  # no path may lead from any input to the metric
-        found = torch.autograd.grad(total, inputs)
-    gradients = iter(gradient[:, 0] for gradient in found)
-    return [[(node, next(gradients)) for node in cell] for cell in receivers.cells]
+        is_split = _is_of_cell(alone.reads.readings[0]) and len(receivers.cells) > 1
+        by_cell = [[patch] for patch in patches] if is_split else [patches]
+        found = run_and_read(alone, _run_group(alone, by_cell), by_cell, rows, [0])
+        total = zero.sum() + sum(one.value.sum() for one in found)
+        total = total + sum(own.sum() for own in inputs) * 0  # autograd.grad raises on unused inputs
+        gradients = torch.autograd.grad(total, inputs)
+    return [
+        ReceiverInput(cell, site, gradient[:, 0]) for (cell, site, _), gradient in zip(members, gradients, strict=True)
+    ]
+
+
+def _run_group(batch: Batch, by_cell: list[Patches]) -> ReceiverGroup:
+    """The receivers as cells of a final run on all rows."""
+    sites = [[patch.site for patch in patches] for patches in by_cell]
+    last_layer = deepest_layer(batch.reads.readings, sites, batch.runs.weights.n_layers)
+    nowhere = np.zeros((0, 0), dtype=bool)
+    return ReceiverGroup(list(range(len(sites))), sites, [], nowhere, nowhere, last_layer, is_own_attention=False)
 
 
 def _carry_back(
-    patching: Patching,
-    receivers: Receivers,
-    gradients: list[list[tuple[Node, Gradient]]],
+    batch: Batch,
+    ends: Ends,
+    receivers: CellGroup,
+    inputs: list[ReceiverInput],
     rows: Rows,
-    values: Float[Tensor, "batch sender_cell receiver_cell"],
+    through_mlps: bool,
+    values: Values,
 ) -> None:
     """From the last receiver back to the first sender, adding each sender's share to ``values`` in place."""
-    runs, weights = patching.runs, patching.runs.weights
-    shape = (runs.n_examples, len(receivers.cells), rows.n_rows, weights.d_model)
-    carried = torch.zeros(shape, dtype=weights.dtype, device=patching.device)
-    groups = sender_groups(patching.grid.senders.cells)
-    writes = [writes_of(group.cells, patching.where.of) for group in groups]
-    earliest = min(first_time(group.cells[0]) for group in groups)
-    columns = torch.tensor(receivers.places, device=patching.device)
-    last = max(node.time for cell in receivers.cells for node in cell)
-    for time in range(last, earliest - 1, -1):
-        for group, own_writes in zip(groups, writes, strict=True):
+    runs = batch.runs
+    shape = (runs.n_examples, len(receivers.cells), rows.n_rows, runs.weights.d_model)
+    carried = torch.zeros(shape, dtype=runs.weights.dtype, device=batch.device)
+    writes = [(group, writes_of(group)) for group in ends.senders]
+    earliest = min(time for group in ends.senders for time in group.first_times)
+    for time in range(max(time_of(one.site) for one in inputs), earliest - 1, -1):
+        for group, own_writes in writes:
             for write in own_writes.get(time, []):
-                for part in _parts(write, patching.cells_at_once(rows)):
-                    change, _ = written_change(runs, part, rows)
-                    share = change.flatten(2) @ carried.flatten(2).transpose(1, 2)  # (batch, cell, receiver)
-                    places = torch.tensor([group.places[cell] for cell in part.cells], device=patching.device)
-                    share = share.expand(-1, len(part.cells), -1).to(values.dtype)
-                    values[:, places[:, None], columns[None]] += share
-        if patching.through_mlps and time >= 0 and time % STAGES_PER_LAYER == MLP_STAGE:
-            live = [write for own_writes in writes for write in own_writes.get(time, []) if len(groups[0].cells) == 1]
-            carried = carried + _through_mlp(runs, time // STAGES_PER_LAYER, rows, live, carried)
-        for cell, own in enumerate(gradients):
-            for node, gradient in own:
-                if node.time == time:
-                    carried[:, cell] += gradient
+                for part in _parts(write, batch.cells_at_once(rows)):
+                    _add_share(runs, group, part, rows, carried, receivers.cells, values)
+        if through_mlps and is_mlp(time):
+            overwriting = [write for _, own in writes for write in own.get(time, []) if len(ends.senders[0].cells) == 1]
+            carried = carried + _through_mlp(runs, layer_at(time), rows, overwriting, carried)
+        for one in inputs:
+            if time_of(one.site) == time:
+                carried[:, one.cell] += one.gradient
+
+
+def _add_share(
+    runs: Runs,
+    senders: CellGroup,
+    write: Write,
+    rows: Rows,
+    carried: Float[Tensor, "batch receiver row d_model"],
+    receiver_cells: list[int],
+    values: Values,
+) -> None:
+    """Add what some senders' changes contribute, to first order."""
+    change, _ = written_change(runs, write, rows)
+    share = change.flatten(2) @ carried.flatten(2).transpose(1, 2)  # (batch, cell, receiver)
+    sender_cells = torch.tensor([senders.cells[cell] for cell in write.cells], device=values.device)
+    columns = torch.tensor(receiver_cells, device=values.device)
+    values[:, sender_cells[:, None], columns[None]] += share.expand(-1, len(write.cells), -1).to(values.dtype)
 
 
 def _parts(write: Write, size: int) -> Iterator[Write]:
     """A write of few cells at a time."""
-    if write.indices is None:
+    if write.units is None:
         yield write
         return
     for start in range(0, len(write.cells), size):
         stop = start + size
-        yield replace(write, cells=write.cells[start:stop], indices=write.indices[start:stop])
+        yield replace(write, cells=write.cells[start:stop], units=write.units[start:stop])
 
 
 def _through_mlp(
@@ -155,14 +172,19 @@ def _through_mlp(
     carried: Float[Tensor, "batch receiver row d_model"],
 ) -> Float[Tensor, "batch receiver row d_model"]:
     """A gradient at an MLP's output as one at its input; what the cell's own senders overwrite passes nothing on."""
+
+    def freeze(hook: str, value: Tensor) -> Tensor:
+        if hook != "post":
+            return value
+        for write in overwriting:
+            frozen = torch.zeros(value.shape[-1], dtype=torch.bool, device=value.device)
+            frozen[write.units if write.units is not None else slice(None)] = True
+            at_rows = rows.at_rows(write.mask)[:, None, :, None]
+            value = torch.where(at_rows & frozen, value.detach(), value)
+        return value
+
     with torch.enable_grad():
         resid_mid = rows.take(runs.orig("resid_mid", layer))[:, None].expand(carried.shape).detach().requires_grad_()
-        post = forward.activation(forward.mlp_pre(runs.weights, layer, resid_mid))
-        for write in overwriting:
-            frozen = torch.zeros(post.shape[-1], dtype=torch.bool, device=post.device)
-            frozen[write.indices if write.indices is not None else slice(None)] = True
-            at_rows = rows.at_rows(write.mask)[:, None, :, None]
-            post = torch.where(at_rows & frozen, post.detach(), post)
-        mlp_out = forward.neurons_output(runs.weights, layer, post)
+        mlp_out = transformer.mlp(runs.weights, layer, resid_mid, freeze)
         (passed,) = torch.autograd.grad(mlp_out, resid_mid, carried)
     return passed

@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 
 from api_schemas.errors import OutOfMemory
-from worker.engine.weights import GPT2Weights
+from worker.engine.model import Weights
 
 T = TypeVar("T")
 CPU_ROWS_AT_ONCE = 2560
@@ -35,7 +35,7 @@ class Portion:
         return Portion(max(1, self.examples // 2), max(1, self.rows // 2))
 
 
-def activation_bytes(weights: GPT2Weights, n_pos: int, wanted: frozenset[tuple[str, int]]) -> int:
+def activation_bytes(weights: Weights, n_pos: int, wanted: frozenset[tuple[str, int]]) -> int:
     """Memory of one example's kept activations, both runs; keys and values share storage with queries."""
     sizes = {"q": 0, "k": 3 * weights.d_model, "v": 0, "post": weights.d_mlp, "pre": weights.d_mlp}
     floats = sum(sizes.get(hook, weights.d_model) for hook, _ in wanted)
@@ -44,9 +44,7 @@ def activation_bytes(weights: GPT2Weights, n_pos: int, wanted: frozenset[tuple[s
     return 2 * n_pos * floats * weights.W_E.element_size()
 
 
-def first_portion(
-    weights: GPT2Weights, n_examples: int, n_pos: int, bytes_per_example: int, memory_bytes: int
-) -> Portion:
+def first_portion(weights: Weights, n_examples: int, n_pos: int, bytes_per_example: int, memory_bytes: int) -> Portion:
     """What should fit into the stated memory: half for activations, a quarter for rows in work."""
     row_bytes = WORK_FLOATS_PER_ROW * weights.d_model * weights.W_E.element_size()
     rows = max(1, memory_bytes // 4 // row_bytes)

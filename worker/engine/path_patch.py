@@ -1,161 +1,154 @@
-"""Path patching and activation patching of one batch of examples: every cell of a grid, every metric.
+"""Path patching of one patch, step by step as the paper has it (Wang et al. 2022, arXiv:2211.00593, appendix B).
 
-The order is the paper's (Wang et al. 2022, appendix B): what the senders change in each receiver's input, then the
-final run with the receivers changed.
+Nothing is planned and nothing saved: this is the algorithm that ``sweep`` does for many cells at once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn import functional
 
-from api_schemas.metrics import ATTENTION_METRICS, Attention, AttentionDiff
-from worker.engine.attention_row import patched_row, query_row
-from worker.engine.final_runs import Touched, Values, final_runs
-from worker.engine.metrics import attention_metric
-from worker.engine.patched_state import orig_state
-from worker.engine.patching import Patching, replacement
-from worker.engine.plan import CellGroup, attended_head, receiver_groups, sender_groups
-from worker.engine.positions import Mask, Rows, row_map, rows_of
-from worker.engine.senders import Changes, first_time, input_changes, writes_of
+from planning.graph import Site, input_of, time_of
+from worker.engine import transformer
+from worker.engine.model import Weights
 
-Found = Iterator[tuple[int, CellGroup, CellGroup, Values, Touched]]
-"""Metric, sender cells, receiver cells, values, and where they may differ from orig."""
+Point = tuple[str, int | None]
+"""An activation: TransformerLens' short name and the layer; ``resid_pre`` of layer ``n_layers`` is the last stream."""
+Run = dict[Point, Tensor]
+Edit = Callable[[Point, Tensor, Run], Tensor]
+"""Sees an activation and those before it, and gives the one to go on with."""
 
 
-def patched_metrics(patching: Patching) -> list[Float[Tensor, "batch sender_cell receiver_cell"]]:
-    """Every metric in every cell; a cell that no change reaches equals orig bit for bit."""
-    n_senders = len(patching.grid.senders.cells) if patching.grid.receivers else 1
-    values = [orig.repeat(1, n_senders, 1) for orig in patching.reads.orig_values]
-    found = activation_cells(patching) if patching.grid.receivers is None else path_cells(patching)
-    for place, senders, receivers, value, touched in found:
-        rows = torch.tensor(senders.places, device=patching.device)[:, None]
-        columns = torch.tensor(receivers.places, device=patching.device)[None]
-        orig = values[place][:, rows, columns]
-        values[place][:, rows, columns] = torch.where(touched, value.to(orig.dtype), orig)
-    return values
+def path_patch(
+    weights: Weights,
+    orig_tokens: Int[Tensor, "batch pos"],
+    new_tokens: Int[Tensor, "batch pos"],
+    senders: Sequence[Site],
+    receivers: Sequence[Site],
+    positions: Bool[Tensor, "batch pos"] | None = None,
+    through_mlps: bool = False,
+    overwrite: bool | None = None,
+) -> Run:
+    """Run orig with only the edges from the senders to the receivers as they are in new.
+
+    >>> final = path_patch(weights, orig, new, [Site("z", 9, head=9)], [Site("q", 10, head=7)])
+    >>> final["pattern", 10][:, -1, 7]  # head 10.7's attention from the last position
+
+    Args:
+        positions: Where the edges are patched; everywhere by default.
+        through_mlps: Whether the senders' changes pass the MLPs between senders and receivers, with every head frozen
+            to orig (the paper's algorithm); else they take skip connections only.
+        overwrite: Whether a receiver's input becomes orig plus its change; else the change is added to the live input,
+            which earlier receivers may have changed. By default as ``through_mlps``.
+
+    Returns:
+        Every activation of the final run: ``logits`` (batch, pos, d_vocab) under ``("logits", None)``, in nats.
+    """
+    here = torch.ones_like(orig_tokens, dtype=torch.bool) if positions is None else positions
+    overwrite = through_mlps if overwrite is None else overwrite
+
+    # 1. The two clean runs.
+    orig, new = forward(weights, orig_tokens), forward(weights, new_tokens)
+
+    # 2. What the senders that come before it change in each receiver's residual-stream input.
+    changes = []
+    for receiver in receivers:
+        earlier = [sender for sender in senders if time_of(sender) < time_of(receiver)]
+        if through_mlps:
+            frozen = forward(weights, orig_tokens, freeze_heads_and_set(earlier, orig, new, here))
+            changes.append(frozen[input_of(receiver)] - orig[input_of(receiver)])
+        else:
+            writes = [written(weights, sender, new[_point(sender)] - orig[_point(sender)]) for sender in earlier]
+            changes.append(sum(writes, torch.zeros_like(orig["resid_pre", 0])) * here[..., None])
+
+    # 3. The final run on orig, in which each receiver, alone, reads its changed input.
+    def let_receivers_read(point: Point, value: Tensor, run: Run) -> Tensor:
+        for receiver, change in zip(receivers, changes, strict=True):
+            if point in _points_read(receiver):
+                live = run.get(input_of(receiver), value)  # the stream itself is its own input
+                changed = (orig[input_of(receiver)] if overwrite else live) + change
+                value = put(value, read(weights, point, changed), receiver.unit, here)
+        return value
+
+    return forward(weights, orig_tokens, let_receivers_read)
 
 
-def path_cells(patching: Patching) -> Found:
-    """Path patching: senders that share positions go through one pass, and meet the receivers in the order of time."""
-    grid, where = patching.grid, patching.where
-    assert grid.receivers is not None
-    all_receivers = receiver_groups(grid.receivers.cells)
-    for all_senders in sender_groups(grid.senders.cells):
-        for groups in all_receivers:
-            needed = {id(group): where.needed(all_senders, group) for group in groups}
-            seen = [group for group in groups if needed[id(group)].any()]
-            if not seen:
-                continue
-            times = sorted({time for group in seen for time in group.times})
-            mask = sum((needed[id(group)] for group in seen[1:]), start=needed[id(seen[0])])
-            rows = rows_of(mask, patching.device)
-            n_senders = len([cell for cell in all_senders.cells if first_time(cell) < times[-1]])
-            size = patching.cells_at_once(rows)
-            for start in range(0, n_senders, size):
-                senders = all_senders.part(start, min(start + size, n_senders))
-                yield from _meet_receivers(patching, senders, seen, needed, rows, times)
+def forward(weights: Weights, tokens: Int[Tensor, "batch pos"], edit: Edit = lambda point, value, run: value) -> Run:
+    """One forward pass, every activation kept."""
+    run: Run = {}
+
+    def at(hook: str, layer: int | None, value: Tensor) -> Tensor:
+        run[hook, layer] = edit((hook, layer), value, run)
+        return run[hook, layer]
+
+    embed, pos_embed = weights.W_E[tokens], weights.W_pos[: tokens.shape[1]].expand(*tokens.shape, -1)
+    resid = at("embed", None, embed) + at("pos_embed", None, pos_embed)
+    for layer in range(weights.n_layers):
+
+        def attend(q: Tensor, k: Tensor, v: Tensor, layer: int = layer) -> Tensor:
+            pattern = at("pattern", layer, transformer.attention_pattern(q, k).transpose(1, 2))
+            return torch.einsum("bqhk,bkhd->bqhd", pattern, v)
+
+        resid = at("resid_pre", layer, resid)
+        resid = transformer.block(
+            weights, layer, resid, attend, lambda hook, value, layer=layer: at(hook, layer, value)
+        )
+    resid = at("resid_pre", weights.n_layers, resid)
+    run["logits", None] = transformer.unembed(weights, transformer.final_norm(weights, resid))
+    return run
 
 
-def _meet_receivers(
-    patching: Patching,
-    senders: CellGroup,
-    groups: list[CellGroup],
-    needed: dict[int, Mask],
-    rows: Rows,
-    times: list[int],
-) -> Found:
-    """Carry the senders' changes along, and finish each group of receivers when its last input is known."""
-    writes = writes_of(senders.cells, patching.where.of)
-    joins = [first_time(cell) for cell in senders.cells]
-    earlier: dict[int, Changes] = {}
-    several = any(len(group.times) > 1 for group in groups)
-    for time, changes in input_changes(patching.runs, writes, joins, rows, times, patching.through_mlps):
-        n_cells = changes.touched.shape[1]
-        if several:
-            earlier[time] = Changes(changes.value.clone(), changes.touched.clone())
-        if n_cells == 0:
-            continue
-        joined = senders.part(0, n_cells)
-        for group in groups:
-            if group.times[-1] != time:
-                continue
-            by_time = {known: _widen(earlier.get(known, changes), n_cells) for known in group.times}
-            if patching.where.is_direct(group):
-                yield from direct_cells(patching, joined, group, by_time[time], rows)
-            else:
-                run_rows = rows_of(patching.where.computed(needed[id(group)], group), patching.device)
-                yield from general_cells(patching, joined, group, by_time, rows, run_rows)
+def freeze_heads_and_set(senders: Sequence[Site], orig: Run, new: Run, here: Bool[Tensor, "batch pos"]) -> Edit:
+    """Every head's ``z`` as in orig, senders as in new."""
+
+    def edit(point: Point, value: Tensor, run: Run) -> Tensor:
+        if point[0] == "z":
+            value = orig[point]
+        for sender in senders:
+            if _point(sender) == point:
+                value = put(value, new[point], sender.unit, here)
+        return value
+
+    return edit
 
 
-def _widen(changes: Changes, n_cells: int) -> Changes:
-    """Changes of more cells, of which the later ones have none yet."""
-    missing = n_cells - changes.touched.shape[1]
-    if missing == 0:
-        return changes
-    value = functional.pad(changes.value, (0, 0, 0, 0, 0, missing))
-    return Changes(value, functional.pad(changes.touched, (0, 0, 0, missing)))
+def written(
+    weights: Weights, sender: Site, change: Float[Tensor, "batch pos ..."]
+) -> Float[Tensor, "batch pos d_model"]:
+    """What a change of the sender's activation writes to the residual stream."""
+    layer, own = sender.layer, slice(None) if sender.unit is None else slice(sender.unit, sender.unit + 1)
+    if sender.hook == "z":
+        return torch.einsum("bphd,hdm->bpm", change[:, :, own], weights.W_O[layer, own])
+    return change[:, :, own] @ weights.W_out[layer, own] if sender.hook == "post" else change
 
 
-def direct_cells(patching: Patching, senders: CellGroup, receivers: CellGroup, changes: Changes, rows: Rows) -> Found:
-    """Receivers whose own head's attention is the metric: one row of scores per head, and one softmax."""
-    runs, where = patching.runs, patching.where
-    state = orig_state(runs, rows, len(senders.cells))
-    template = receivers.cells[0][0]
-    patch = replacement(patching, template, rows, changes)
-    for query, places in patching.reads.by_query():
-        metrics = {place: patching.where.metrics[place] for place in places}
-        heads: dict[int, list[tuple[int, int]]] = {}  # head -> (metric, which receiver cell)
-        for place, metric in metrics.items():
-            assert isinstance(metric, ATTENTION_METRICS)
-            for number, cell in enumerate(receivers.cells):
-                layer, head = attended_head(metric, cell)
-                if where.reach_of_attention(cell[0], layer, head) is not None:
-                    heads.setdefault(head, []).append((place, number))
-        if not heads:
-            continue
-        order = sorted(heads)
-        assert template.layer is not None
-        row = patched_row(runs, state, template.layer, order, query_row(query, patching.device), [patch])
-        for place, metric in metrics.items():
-            assert isinstance(metric, Attention | AttentionDiff)
-            members = [(slot, number) for slot, head in enumerate(order) for at, number in heads[head] if at == place]
-            if members:
-                value = attention_metric(metric, where.dataset, row.probabilities)[:, :, [slot for slot, _ in members]]
-                chosen = CellGroup([receivers.places[number] for _, number in members], [])
-                yield place, senders, chosen, value, row.touched[..., None].expand(value.shape)
+def read(weights: Weights, point: Point, resid: Float[Tensor, "batch pos d_model"]) -> Tensor:
+    """An activation from the residual stream that it reads: of all heads or neurons of the layer."""
+    hook, layer = point
+    if layer is None or hook in ("resid_pre", "resid_mid"):
+        return resid
+    if hook == "pre":
+        return transformer.mlp_pre(weights, layer, resid)
+    q, k, v = transformer.queries_keys_values(weights, layer, resid)
+    return {"q": q, "k": k, "v": v}[hook]
 
 
-def activation_cells(patching: Patching) -> Found:
-    """Activation patching: every cell sets its nodes to their source value and recomputes what follows."""
-    none = CellGroup([0], [[]])
-    for groups in receiver_groups(patching.grid.senders.cells):
-        for group in groups:
-            needed = patching.where.needed(None, group)
-            if needed.any():
-                rows = rows_of(patching.where.computed(needed, group), patching.device)
-                yield from general_cells(patching, none, group, {}, rows, rows)
+def put(value: Tensor, new: Tensor, unit: int | None, here: Bool[Tensor, "batch pos"]) -> Tensor:
+    """The new value of one head or neuron, or of all, where ``here`` is True."""
+    if unit is not None:
+        others, own = value.clone(), new[:, :, unit]
+        others[:, :, unit] = own
+        new = others
+    return torch.where(here[(..., *[None] * (value.dim() - 2))], new, value)
 
 
-def general_cells(
-    patching: Patching,
-    senders: CellGroup,
-    receivers: CellGroup,
-    by_time: dict[int, Changes],
-    rows: Rows,
-    run_rows: Rows,
-) -> Found:
-    """The final run from the receivers' layer on, for cells = senders x receivers."""
-    to = row_map(rows, run_rows)
-    moved = {time: Changes(to.move(known.value), to.move(known.touched)) for time, known in by_time.items()}
-    n_senders = len(senders.cells)
-    size = max(1, patching.cells_at_once(run_rows) // n_senders)
-    for start in range(0, len(receivers.cells), size):
-        part = receivers.part(start, start + size)
-        patches = [
-            [replacement(patching, node, run_rows, moved.get(node.time)) for node in cell] for cell in part.cells
-        ]
-        for place, value, touched in final_runs(patching, part, patches, run_rows, n_senders):
-            yield place, senders, part, value, touched
+def _point(site: Site) -> Point:
+    return input_of(site) if site.hook == "resid_post" else (site.hook, site.layer)
+
+
+def _points_read(receiver: Site) -> list[Point]:
+    """A head's pattern is made of its query and its keys."""
+    if receiver.hook == "pattern":
+        return [("q", receiver.layer), ("k", receiver.layer)]
+    return [_point(receiver)]

@@ -1,114 +1,220 @@
-"""What the metrics read from a batch of examples, and their values in the orig and new runs."""
+"""What the metrics of a batch read: where they look, and their values in the orig and new runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from api_schemas.datasets import ResolvedDataset
-from api_schemas.metrics import Attention, AttentionDiff, Kl, Loss, Metric
-from worker.engine import forward
+from planning.graph import Named
+from planning.positions import Mask
+from planning.readings import AttentionReading, LogitReading, Reading, attended_head
+from worker.engine import transformer
 from worker.engine.attention_row import clean_row, query_row
 from worker.engine.metrics import (
-    Reference,
+    LogitMetric,
     attention_metric,
     log_probabilities,
-    logit_metrics,
-    read_mask,
-    reference,
-    row_losses,
+    read_logits,
+    token_log_probs,
 )
-from worker.engine.plan import Cell, attended_head, depends_on_cell
-from worker.engine.positions import Mask, Rows, one_position, rows_of
+from worker.engine.model import Weights
+from worker.engine.rows import Rows, rows_of
 from worker.engine.runs import Runs
+
+ByMetric = dict[int, Tensor]
+"""By the metric's index in the spec."""
+
+
+@dataclass(frozen=True, eq=False)
+class LogitReads:
+    """Metrics that are read from a final residual stream."""
+
+    rows: Rows
+    """Where some metric reads."""
+    metrics: dict[int, LogitMetric]
+    """By index in the spec."""
+    slots: dict[int, Int[Tensor, " batch"]]
+    """Which of the rows each reads; absent for ``loss``, which reads every row that has a next token."""
+    targets: Int[Tensor, "batch row"]
+    """The token after each row, which ``loss`` predicts."""
+    predicted: Bool[Tensor, "batch row"]
+    """Rows that have a next token."""
+    orig_losses: Float[Tensor, "batch one row"] | None = None
+    """For ``loss``, orig's cross-entropy at each row: what a row that no change reaches keeps."""
+
+    def values(
+        self,
+        weights: Weights,
+        resid: Float[Tensor, "batch cell row d_model"],
+        touched: Bool[Tensor, "batch cell row"] | None = None,
+    ) -> ByMetric:
+        """Every metric of final residual streams (batch, cell).
+
+        Args:
+            touched: Rows that a change has reached; ``loss`` takes orig's at the others. By default all.
+        """
+        normed = transformer.final_norm(weights, resid)
+        batch = torch.arange(len(normed), device=normed.device)
+        values = {}
+        for index, metric in self.metrics.items():
+            if index in self.slots:
+                values[index] = read_logits(weights, metric, normed[batch, :, self.slots[index]])
+                continue
+            losses = self.row_losses(weights, normed)
+            if touched is not None and self.orig_losses is not None:
+                losses = torch.where(touched, losses, self.orig_losses)
+            values[index] = self.mean_loss(losses)
+        return values
+
+    def touched(self, index: int, touched: Bool[Tensor, "batch cell row"]) -> Bool[Tensor, "batch cell"]:
+        """Where a metric may differ from orig, from the rows that a change has reached."""
+        if index not in self.slots:
+            return (touched & self.predicted[:, None]).any(dim=-1)
+        return touched[torch.arange(len(touched), device=touched.device), :, self.slots[index]]
+
+    def row_losses(
+        self, weights: Weights, normed: Float[Tensor, "batch cell row d_model"]
+    ) -> Float[Tensor, "batch cell row"]:
+        """Next-token cross-entropy at each row. Unit: nats."""
+        targets = self.targets[:, None].expand(normed.shape[:3])
+        return -token_log_probs(weights, normed.flatten(0, 2), targets.flatten()).view(targets.shape)
+
+    def mean_loss(self, losses: Float[Tensor, "batch cell row"]) -> Float[Tensor, "batch cell"]:
+        """Mean over an example's predicted positions. Unit: nats."""
+        predicted = self.predicted[:, None]
+        return (losses * predicted).sum(dim=-1) / predicted.sum(dim=-1)
 
 
 @dataclass(frozen=True, eq=False)
 class Reads:
-    """The metrics of a job on a batch of examples: where they look, and what they are without any patch."""
+    """The metrics of a job on a batch of examples, and what they are without any patch."""
 
-    metrics: list[Metric]
-    dataset: ResolvedDataset
-    logit_rows: Rows | None
-    """Rows at which some metric reads logits; None if none does."""
-    reference: Reference | None
+    readings: list[Reading]
+    logits: LogitReads | None
+    """None if every metric is an attention."""
     orig_values: list[Float[Tensor, "batch one receiver_cell"]]
     """Per metric; as wide as the receiver cells."""
     new_values: list[Float[Tensor, "batch one receiver_cell"]]
 
-    def by_query(self) -> list[tuple[Mask, list[int]]]:
+    @property
+    def ends(self) -> Rows | None:
+        """Rows at which logits are read."""
+        return None if self.logits is None else self.logits.rows
+
+    def by_query(self) -> list[tuple[Mask, dict[int, AttentionReading]]]:
         """The attention metrics' query positions, and the metrics that share each."""
-        queries: dict[bytes, tuple[Mask, list[int]]] = {}
-        for place, metric in enumerate(self.metrics):
-            if isinstance(metric, Attention | AttentionDiff):
-                mask = one_position(metric.query, self.dataset)
-                queries.setdefault(mask.tobytes(), (mask, []))[1].append(place)
+        queries: dict[bytes, tuple[Mask, dict[int, AttentionReading]]] = {}
+        for index, reading in enumerate(self.readings):
+            if isinstance(reading, AttentionReading):
+                queries.setdefault(reading.query.tobytes(), (reading.query, {}))[1][index] = reading
         return list(queries.values())
 
-    def only(self, place: int) -> "Reads":
+    def only(self, index: int) -> "Reads":
         """One metric alone."""
-        ref = self.reference
-        if ref is not None:
-            slots = {0: ref.slots[place]} if place in ref.slots else {}
-            log_probs = {0: ref.orig_log_probs[place]} if place in ref.orig_log_probs else {}
-            ref = replace(ref, slots=slots, orig_log_probs=log_probs)
-        logits = not isinstance(self.metrics[place], Attention | AttentionDiff)
-        rows = self.logit_rows if logits else None
-        orig, new = [self.orig_values[place]], [self.new_values[place]]
-        return Reads([self.metrics[place]], self.dataset, rows, ref if logits else None, orig, new)
+        logits = self.logits
+        if logits is not None and index in logits.metrics:
+            slots = {0: logits.slots[index]} if index in logits.slots else {}
+            logits = replace(logits, metrics={0: logits.metrics[index]}, slots=slots)
+        else:
+            logits = None
+        return Reads([self.readings[index]], logits, [self.orig_values[index]], [self.new_values[index]])
 
 
-def prepare_reads(runs: Runs, metrics: list[Metric], dataset: ResolvedDataset, cells: Sequence[Cell]) -> Reads:
+def attention_value(
+    reading: AttentionReading, pattern: Float[Tensor, "batch cell heads pos"]
+) -> Float[Tensor, "batch cell heads"]:
+    """An attention metric of patterns of its query."""
+    key, minus_key = (
+        None if keys is None else torch.from_numpy(keys).to(pattern.device) for keys in (reading.key, reading.minus_key)
+    )
+    assert key is not None
+    return attention_metric(pattern, key, minus_key)
+
+
+def prepare_reads(runs: Runs, readings: list[Reading], cells: Sequence[Sequence[Named]]) -> Reads:
     """Plan the reading, and read the two runs themselves.
 
     Args:
         cells: Receiver cells, whose own heads some attention metrics read.
     """
-    device, n_layers = runs.weights.device, runs.weights.n_layers
-    mask = read_mask(metrics, dataset)
-    rows = rows_of(mask, device) if mask.any() else None
-    tokens = runs.activations.tokens
-    values: dict[str, dict[int, Tensor]] = {"orig": {}, "new": {}}
-    ref = None
-    if rows is not None:
-        ref = reference(metrics, dataset, rows, tokens[: runs.n_examples])
-        orig, new = rows.take(runs.orig("resid_pre", n_layers)), rows.take(runs.new("resid_pre", n_layers))
-        batch = torch.arange(len(orig), device=device)
-        for place, metric in enumerate(metrics):
-            if isinstance(metric, Kl):
-                normed = forward.final_norm(runs.weights, orig[batch, ref.slots[place]])
-                ref.orig_log_probs[place] = log_probabilities(runs.weights, normed)
-        if any(isinstance(metric, Loss) for metric in metrics):
-            losses = row_losses(runs.weights, ref, forward.final_norm(runs.weights, orig[:, None]))
-            ref = replace(ref, orig_losses=losses)
-        values["orig"] = logit_metrics(runs.weights, metrics, ref, orig[:, None])
-        new_ref = replace(ref, tokens=tokens[runs.n_examples :])
-        values["new"] = logit_metrics(runs.weights, metrics, new_ref, new[:, None])
-    for place, metric in enumerate(metrics):
-        if isinstance(metric, Attention | AttentionDiff):
+    logits = _logit_reads(runs, readings)
+    values: dict[str, ByMetric] = {"orig": {}, "new": {}}
+    if logits is not None:
+        values = _logit_values(runs, logits)
+    for index, reading in enumerate(readings):
+        if isinstance(reading, AttentionReading):
             for run, found in values.items():
-                found[place] = _attention_values(runs, metric, dataset, cells, run)
-    wide = {
-        run: [found[place].view(len(dataset), 1, -1).expand(-1, 1, len(cells)) for place in range(len(metrics))]
-        for run, found in values.items()
-    }
-    return Reads(metrics, dataset, rows, ref, wide["orig"], wide["new"])
+                found[index] = _attention_values(runs, reading, cells, run)
+    orig, new = (
+        [found[index].view(runs.n_examples, 1, -1).expand(-1, 1, len(cells)) for index in range(len(readings))]
+        for found in (values["orig"], values["new"])
+    )
+    return Reads(readings, logits, orig, new)
+
+
+def _logit_reads(runs: Runs, readings: list[Reading]) -> LogitReads | None:
+    """Where logits are read, and orig's distributions where a metric compares with them."""
+    logits = {index: reading for index, reading in enumerate(readings) if isinstance(reading, LogitReading)}
+    if not logits:
+        return None
+    weights, device = runs.weights, runs.weights.device
+    rows = rows_of(np.logical_or.reduce([reading.at for reading in logits.values()]), device)
+    orig = rows.take(runs.orig("resid_pre", weights.n_layers))
+    batch = torch.arange(len(orig), device=device)
+    slots, metrics = {}, {}
+    for index, reading in logits.items():
+        tokens = (
+            None if ids is None else torch.from_numpy(ids).to(device) for ids in (reading.answer, reading.minus_answer)
+        )
+        metrics[index] = LogitMetric(reading.kind, *tokens)
+        if reading.kind != "loss":
+            slots[index] = slot_of(rows, reading.at)
+        if reading.kind == "kl":
+            normed = transformer.final_norm(weights, orig[batch, slots[index]])
+            metrics[index] = replace(metrics[index], orig_log_probs=log_probabilities(weights, normed))
+    losses = [reading.at for reading in logits.values() if reading.kind == "loss"]
+    predicted = rows.at_rows(losses[0] if losses else rows.mask & False)
+    found = LogitReads(rows, metrics, slots, _next_tokens(runs, rows, "orig"), predicted)
+    if losses:
+        found = replace(found, orig_losses=found.row_losses(weights, transformer.final_norm(weights, orig[:, None])))
+    return found
+
+
+def _next_tokens(runs: Runs, rows: Rows, run: str) -> Int[Tensor, "batch row"]:
+    """The token after each row."""
+    tokens = runs.activations.tokens
+    own = tokens[: runs.n_examples] if run == "orig" else tokens[runs.n_examples :]
+    return own.gather(1, (rows.index + 1).clamp(max=own.shape[1] - 1))
+
+
+def _logit_values(runs: Runs, logits: LogitReads) -> dict[str, ByMetric]:
+    """The metrics of both runs; each run's loss is that of its own tokens."""
+    weights, rows = runs.weights, logits.rows
+    of_new = replace(logits, targets=_next_tokens(runs, rows, "new"))
+    orig, new = (rows.take(values("resid_pre", weights.n_layers))[:, None] for values in (runs.orig, runs.new))
+    return {"orig": logits.values(weights, orig), "new": of_new.values(weights, new)}
+
+
+def slot_of(rows: Rows, position: Mask) -> Int[Tensor, " batch"]:
+    """Which row of each example is at the one position that the mask holds."""
+    at = np.argmax(position, axis=1)
+    slot = np.cumsum(rows.mask, axis=1)[np.arange(len(at)), at] - 1
+    return torch.from_numpy(slot).to(rows.index.device)
 
 
 def _attention_values(
-    runs: Runs, metric: Attention | AttentionDiff, dataset: ResolvedDataset, cells: Sequence[Cell], run: str
+    runs: Runs, reading: AttentionReading, cells: Sequence[Sequence[Named]], run: str
 ) -> Float[Tensor, "batch one cell"]:
     """An attention metric of an unpatched run, in every receiver cell or once for all."""
-    heads = [attended_head(metric, cell) for cell in (cells if depends_on_cell(metric) else cells[:1])]
-    query = query_row(one_position(metric.query, dataset), runs.weights.device)
+    heads = [attended_head(reading, cell) for cell in (cells if reading.head is None else cells[:1])]
+    query = query_row(reading.query, runs.weights.device)
     by_layer: dict[int, Tensor] = {}
     for layer in sorted({layer for layer, _ in heads}):
         of_layer = sorted({head for at, head in heads if at == layer})
-        row = clean_row(runs, layer, of_layer, query, run)
-        value = attention_metric(metric, dataset, row)[:, 0]  # (batch, heads)
+        value = attention_value(reading, clean_row(runs, layer, of_layer, query, run))[:, 0]  # (batch, heads)
         columns = np.zeros(runs.weights.n_heads, dtype=np.int64)
         columns[of_layer] = np.arange(len(of_layer))
         by_layer[layer] = value[:, columns]

@@ -1,16 +1,123 @@
-"""The two runs of a batch of examples, and what senders become."""
+"""The two clean runs of a batch of examples: what is kept of them, and what patched activations become.
 
+An activation is computed when first asked for, and kept where it will be asked for again.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from worker.engine.activations import Activations
-from worker.engine.weights import GPT2Weights
+from worker.engine import transformer
+from worker.engine.model import Weights
 
+LayerHook = tuple[str, int]
+CHECKPOINTS = frozenset({"resid_pre", "resid_mid", "z", "k", "v"})
+"""What later jobs on the same prompts are likely to need, and from which everything else follows quickly."""
 Source = Literal["new", "zero", "mean", "orig"]
+"""What a patched activation becomes; ``orig`` patches orig with itself: the identity check."""
+
+
+@dataclass
+class Activations:
+    """Activations of orig and new prompts, stacked: the first half of the batch is orig.
+
+    Kept tensors are never modified. ``resid_pre`` of layer ``n_layers`` is the last residual stream.
+    """
+
+    weights: Weights
+    tokens: Int[Tensor, "both pos"]
+    wanted: frozenset[LayerHook] = frozenset()
+    kept: dict[LayerHook, Tensor] = field(default_factory=dict)
+    first_example: dict[LayerHook, Tensor] = field(default_factory=dict)
+    """What attention and MLPs wrote in the first example's two runs, in passing: for the completeness check."""
+    completeness: dict[bool, tuple[float, float]] = field(default_factory=dict)
+    """That check's answer, by whether through MLPs: it depends on weights and prompts only."""
+
+    def get(self, hook: str, layer: int | None) -> Float[Tensor, "both ..."]:
+        """One activation, under TransformerLens' short name; ``resid_post`` is the next layer's ``resid_pre``."""
+        if hook == "embed":
+            return self.weights.W_E[self.tokens]
+        if hook == "pos_embed":
+            n_rows, n_pos = self.tokens.shape
+            return self.weights.W_pos[:n_pos].expand(n_rows, n_pos, -1)
+        assert layer is not None
+        if hook == "resid_post":
+            return self.get("resid_pre", layer + 1)
+        if (hook, layer) not in self.kept:
+            if hook == "resid_pre":
+                self._run_to(layer)
+            else:
+                self.kept[hook, layer] = self._compute(hook, layer)
+        return self.kept[hook, layer]
+
+    def keys(self, layer: int, heads: list[int]) -> Float[Tensor, "both pos heads d_head"]:
+        """Keys of some heads; only theirs are computed where the layer's are not kept."""
+        if ("k", layer) in self.kept:
+            return self.kept["k", layer][:, :, heads]
+        normed = transformer.attention_input(self.weights, layer, self.get("resid_pre", layer))
+        return transformer.project(self.weights, "k", layer, heads, normed)
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the kept tensors; views that share storage are counted once."""
+        storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in self.kept.values()}
+        return sum(storage.nbytes() for storage in storages.values())
+
+    def _run_to(self, layer: int) -> None:
+        """Run layers up to the entrance of ``layer``, from the last one that is known."""
+        known = [start for hook, start in self.kept if hook == "resid_pre" and start <= layer]
+        start = max(known, default=0)
+        resid = self.kept["resid_pre", start] if known else transformer.embed(self.weights, self.tokens)
+        for current in range(start, layer):
+            resid = self._run_layer(current, resid)
+        self.kept["resid_pre", layer] = resid
+
+    def _run_layer(self, layer: int, resid: Float[Tensor, "both pos d_model"]) -> Float[Tensor, "both pos d_model"]:
+        def keep(hook: str, value: Tensor) -> Tensor:
+            if (hook, layer) in self.wanted:
+                self.kept.setdefault((hook, layer), value)
+            if hook in ("attn_out", "mlp_out"):
+                self.first_example[hook, layer] = torch.stack([value[0], value[len(value) // 2]])
+            return value
+
+        return transformer.block(self.weights, layer, keep("resid_pre", resid), transformer.attend, keep)
+
+    def _compute(self, hook: str, layer: int) -> Tensor:
+        """An activation inside a layer, from the others of that layer."""
+        weights = self.weights
+        if hook in ("q", "k", "v"):
+            parts = transformer.queries_keys_values(weights, layer, self.get("resid_pre", layer))
+            for name, part in zip("qkv", parts, strict=True):
+                self.kept.setdefault((name, layer), part)
+            return self.kept[hook, layer]
+        match hook:
+            case "pattern":  # query position first, so that rows are its second axis like everything's
+                return transformer.attention_pattern(self.get("q", layer), self.get("k", layer)).transpose(1, 2)
+            case "z":
+                return transformer.attend(self.get("q", layer), self.get("k", layer), self.get("v", layer))
+            case "attn_out":
+                return transformer.heads_output(weights, layer, self.get("z", layer))
+            case "resid_mid":
+                return self.get("resid_pre", layer) + self.get("attn_out", layer)
+            case "pre":
+                return transformer.mlp_pre(weights, layer, self.get("resid_mid", layer))
+            case "post":
+                return transformer.activation(transformer.mlp_pre(weights, layer, self.get("resid_mid", layer)))
+            case "mlp_out":
+                return transformer.neurons_output(weights, layer, self.get("post", layer))
+        raise AssertionError(f"no activation is called {hook!r}")
+
+
+def stack_tokens(orig: list[list[int]], new: list[list[int]], device: torch.device) -> Int[Tensor, "both pos"]:
+    """Token ids of both runs, right-padded with token 0 to the longest prompt."""
+    longest = max(map(len, orig))
+    padded = [prompt + [0] * (longest - len(prompt)) for prompt in orig + new]
+    return torch.tensor(padded, device=device)
 
 
 @dataclass(frozen=True)
@@ -19,16 +126,17 @@ class Runs:
 
     activations: Activations
     source: Source = "new"
-    """``orig`` patches orig with itself: the identity check."""
     means: dict[str, Tensor] = field(default_factory=dict)
-    """Mean over the dataset's new runs, per position, by full hook name; needed by source ``mean`` only."""
+    """Mean over the dataset's new runs, per position, by ``mean_name``; needed by source ``mean`` only."""
 
     @property
-    def weights(self) -> GPT2Weights:
+    def weights(self) -> Weights:
+        """The model."""
         return self.activations.weights
 
     @property
     def n_examples(self) -> int:
+        """Examples in the batch."""
         return self.activations.tokens.shape[0] // 2
 
     def orig(self, hook: str, layer: int | None) -> Float[Tensor, "batch pos ..."]:
@@ -43,9 +151,9 @@ class Runs:
         """What a patched activation becomes."""
         if self.source == "new":
             return self.new(hook, layer)
-        if self.source == "orig":
-            return self.orig(hook, layer)
         orig = self.orig(hook, layer)
+        if self.source == "orig":
+            return orig
         if self.source == "zero":
             return torch.zeros((), dtype=orig.dtype, device=orig.device).expand(orig.shape)
         mean = self.means[mean_name(hook, layer)][: orig.shape[1]]
@@ -60,10 +168,10 @@ class Runs:
     def first_example(self, longest: int) -> "Runs":
         """The first example without padding, sharing the activations known so far."""
         n_examples = self.n_examples  # a stride over both halves: views, no copies
-        kept = {place: value[::n_examples, :longest] for place, value in self.activations.kept.items()}
-        kept |= {place: value[..., :longest] for place, value in kept.items() if place[0] == "pattern"}
+        kept = {point: value[::n_examples, :longest] for point, value in self.activations.kept.items()}
+        kept |= {point: value[..., :longest] for point, value in kept.items() if point[0] == "pattern"}
         passed = self.activations.first_example.items()
-        kept |= {place: value[:, :longest] for place, value in passed if place not in kept}
+        kept |= {point: value[:, :longest] for point, value in passed if point not in kept}
         tokens = self.activations.tokens[::n_examples, :longest]
         activations = Activations(self.weights, tokens, self.activations.wanted, kept)
         return replace(self, activations=activations)
@@ -75,3 +183,39 @@ def mean_name(hook: str, layer: int | None) -> str:
         assert layer is not None
         return f"resid_pre.{layer + 1}"
     return hook if layer is None else f"{hook}.{layer}"
+
+
+class ActivationCache:
+    """Activations of recent prompts, least recently used first out, bounded in bytes.
+
+    A researcher's next question on the same prompts then costs only the patch.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.n_bytes = 0
+        """Memory held at the last ``get``."""
+        self._entries: OrderedDict[Hashable, Activations] = OrderedDict()
+        self._sizes: dict[Hashable, int] = {}
+
+    def get(self, key: Hashable, make: Callable[[], Activations]) -> Activations:
+        """The activations under ``key``, made if they are not known; they count as used now.
+
+        Only what was got last may grow, so that a call takes as long however many others are kept.
+        """
+        if self._entries:
+            self._measure(next(reversed(self._entries)))
+        if key not in self._entries:
+            self._entries[key] = make()
+        self._entries.move_to_end(key)
+        self._measure(key)
+        found = self._entries[key]
+        while self.n_bytes > self.max_bytes:
+            forgotten, _ = self._entries.popitem(last=False)
+            self.n_bytes -= self._sizes.pop(forgotten)
+        return found
+
+    def _measure(self, key: Hashable) -> None:
+        size = self._entries[key].n_bytes
+        self.n_bytes += size - self._sizes.get(key, 0)
+        self._sizes[key] = size

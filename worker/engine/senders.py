@@ -1,21 +1,19 @@
 """What senders write, and how it reaches each receiver's input: the first half of path patching."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from api_schemas.nodes import Node
-from worker.engine import forward
-from worker.engine.positions import Mask, Rows
+from planning.graph import EMBEDDING_TIME, Site, is_mlp, layer_at, time_of
+from planning.plan import CellGroup
+from planning.positions import Mask
+from worker.engine import transformer
+from worker.engine.rows import Rows
 from worker.engine.runs import Runs
-
-STAGES_PER_LAYER = 6
-MLP_STAGE = 5
-"""``node.time`` of ``post`` and ``mlp_out`` within a layer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,12 +23,9 @@ class Write:
     hook: str
     layer: int | None
     cells: list[int]
-    indices: list[int] | None
+    units: list[int] | None
     """Head or neuron of each cell; None: all of the layer, the same for every cell."""
     mask: Mask
-
-    def __post_init__(self) -> None:
-        assert self.indices is None or len(self.indices) == len(self.cells)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,32 +37,22 @@ class Changes:
     """Rows that some sender has changed; elsewhere the receiver keeps orig, bit for bit."""
 
 
-def writes_of(cells: Sequence[Sequence[Node]], mask_of: Callable[[Node], Mask]) -> dict[int, list[Write]]:
-    """The cells' senders by time; two heads of one layer in one cell go into different writes, in the spec's order."""
-    grouped: dict[tuple[object, ...], list[tuple[int, Node]]] = defaultdict(list)
-    for cell, nodes in enumerate(cells):
+def writes_of(senders: CellGroup) -> dict[int, list[Write]]:
+    """The senders by time; two heads of one layer in one cell go into different writes, in the spec's order."""
+    grouped: dict[tuple[object, ...], list[tuple[int, Site, Mask]]] = defaultdict(list)
+    for cell, sites in enumerate(senders.sites):
         taken: Counter[tuple[object, ...]] = Counter()
-        for node in nodes:
-            kind = (node.time, node.hook, _index(node) is None, str(node.positions))
-            grouped[(*kind, taken[kind])].append((cell, node))
+        for site, mask in zip(sites, senders.masks, strict=True):
+            kind = (time_of(site), site.hook, site.unit is None, id(mask))
+            grouped[(*kind, taken[kind])].append((cell, site, mask))
             taken[kind] += 1
     writes: dict[int, list[Write]] = defaultdict(list)
     for members in grouped.values():
-        first = members[0][1]
-        indices = [_index(node) for _, node in members]
-        whole = indices[0] is None
-        chosen = None if whole else [index for index in indices if index is not None]
-        writes[first.time].append(Write(first.hook, first.layer, [cell for cell, _ in members], chosen, mask_of(first)))
+        cells = [cell for cell, _, _ in members]
+        units = [site.unit for _, site, _ in members if site.unit is not None]
+        _, site, mask = members[0]
+        writes[time_of(site)].append(Write(site.hook, site.layer, cells, units or None, mask))
     return writes
-
-
-def _index(node: Node) -> int | None:
-    return node.head if node.head is not None else node.neuron
-
-
-def first_time(cell: Sequence[Node]) -> int:
-    """When a cell's run begins to differ from orig."""
-    return min(node.time for node in cell)
 
 
 def heads_change(
@@ -108,10 +93,10 @@ def written_change(
     """
     if write.hook == "z":
         assert write.layer is not None
-        change, differs = heads_change(runs, write.layer, write.indices, rows)
+        change, differs = heads_change(runs, write.layer, write.units, rows)
     elif write.hook == "post":
         assert write.layer is not None
-        change, differs = neurons_change(runs, write.layer, write.indices, rows)
+        change, differs = neurons_change(runs, write.layer, write.units, rows)
     else:
         source, orig = runs.source_value(write.hook, write.layer), runs.orig(write.hook, write.layer)
         change = (rows.take(source) - rows.take(orig))[:, None]
@@ -123,37 +108,31 @@ def written_change(
 
 
 def input_changes(
-    runs: Runs,
-    writes: dict[int, list[Write]],
-    joins: list[int],
-    rows: Rows,
-    times: Sequence[int],
-    through_mlps: bool,
+    runs: Runs, senders: CellGroup, rows: Rows, times: Sequence[int], through_mlps: bool
 ) -> Iterator[tuple[int, Changes]]:
-    """The change of the residual stream at each receiver time, for the cells that have joined by then.
+    """The change of the residual stream at each receiver time, for the cells that have begun to differ by then.
 
     Skip-only: the sum of the changes that senders wrote strictly before. Through MLPs (Wang et al. 2022, appendix B):
     every head frozen to orig, senders at their source value, MLPs recomputed; positions do not mix.
 
     Args:
-        joins: Time of each cell's first sender, ascending.
+        senders: In the order in which their cells begin to differ from orig.
         times: Receiver times, ascending. What is yielded is overwritten by what follows.
     """
-    weights = runs.weights
-    shape = (runs.n_examples, len(joins), rows.n_rows, weights.d_model)
+    weights, writes = runs.weights, writes_of(senders)
+    shape = (runs.n_examples, len(senders.cells), rows.n_rows, weights.d_model)
     change = torch.zeros(shape, dtype=weights.dtype, device=weights.device)
     touched = torch.zeros(shape[:3], dtype=torch.bool, device=weights.device)
-    for time in range(-1, max(times) + 1):
-        joined = sum(join < time for join in joins)
+    for time in range(EMBEDDING_TIME, times[-1] + 1):
+        begun = sum(first < time for first in senders.first_times)
         if time in times:
-            yield time, Changes(change[:, :joined], touched[:, :joined])
-        if time == max(times):
+            yield time, Changes(change[:, :begun], touched[:, :begun])
+        if time == times[-1]:
             return
-        at_mlp = through_mlps and time >= 0 and time % STAGES_PER_LAYER == MLP_STAGE
-        if at_mlp and (joined or time in writes):
-            _through_mlp(runs, writes.get(time, []), time // STAGES_PER_LAYER, rows, change, touched, joined)
+        if through_mlps and is_mlp(time) and (begun or time in writes):
+            _through_mlp(runs, writes[time], layer_at(time), rows, change, touched, begun)
             continue
-        for write in writes.get(time, []):
+        for write in writes[time]:
             written, differs = written_change(runs, write, rows)
             _add(change, touched, write.cells, written, differs)
 
@@ -165,11 +144,11 @@ def _add(
     written: Float[Tensor, "batch some row d_model"],
     differs: Bool[Tensor, "batch some row"],
 ) -> None:
-    """Add to the given cells, in place; a run of cells is a slice."""
+    """Add to the given cells, in place; neighbouring cells are a slice."""
     run = range(cells[0], cells[0] + len(cells))
-    place = slice(run.start, run.stop) if cells == list(run) else cells
-    change[:, place] += written
-    touched[:, place] |= differs
+    chosen = slice(run.start, run.stop) if cells == list(run) else cells
+    change[:, chosen] += written
+    touched[:, chosen] |= differs
 
 
 def _through_mlp(
@@ -179,18 +158,18 @@ def _through_mlp(
     rows: Rows,
     change: Float[Tensor, "batch cell row d_model"],
     touched: Bool[Tensor, "batch cell row"],
-    joined: int,
+    begun: int,
 ) -> None:
     """Carry the change past a live MLP, in place; senders in it overwrite its neurons or its output."""
     resid_mid = rows.take(runs.orig("resid_mid", layer))[:, None]  # (batch, 1, row, d_model)
     before = [change[:, write.cells] for write in writes]
-    if joined:
-        live = resid_mid + change[:, :joined]
-        live += forward.mlp(runs.weights, layer, live)
-        change[:, :joined] = live.sub_(rows.take(runs.orig("resid_pre", layer + 1))[:, None])
+    if begun:
+        live = resid_mid + change[:, :begun]
+        live += transformer.mlp(runs.weights, layer, live)
+        change[:, :begun] = live.sub_(rows.take(runs.orig("resid_pre", layer + 1))[:, None])
     for write, mid_change in zip(writes, before, strict=True):
         written, differs = written_change(runs, write, rows)
-        if write.indices is None:
+        if write.units is None:
             at_rows = rows.at_rows(write.mask)[:, None, :, None]
             change[:, write.cells] = torch.where(at_rows, mid_change + written, change[:, write.cells])
         else:
@@ -199,18 +178,14 @@ def _through_mlp(
 
 
 def _overwritten_neurons(
-    runs: Runs,
-    write: Write,
-    layer: int,
-    rows: Rows,
-    resid_mid: Float[Tensor, "batch cell row d_model"],
+    runs: Runs, write: Write, layer: int, rows: Rows, resid_mid: Float[Tensor, "batch cell row d_model"]
 ) -> Float[Tensor, "batch cell row d_model"]:
     """How the output of a live MLP changes when one neuron per cell is set to its source value."""
-    assert write.indices is not None
+    assert write.units is not None
     weights = runs.weights
-    normed = forward.layer_norm(resid_mid, weights.ln2_w[layer], weights.ln2_b[layer], weights.eps)
-    W_in = weights.W_in[layer][:, write.indices]
-    pre = torch.einsum("bcrm,mc->bcr", normed, W_in) + weights.b_in[layer][write.indices][:, None]
-    source = rows.take(runs.source_value("post", layer))[:, :, write.indices].transpose(1, 2)
-    change = (source - forward.activation(pre)) * rows.at_rows(write.mask)[:, None]
-    return change[..., None] * weights.W_out[layer][write.indices][:, None, :]
+    W_in = weights.W_in[layer][:, write.units]
+    normed = transformer.mlp_input(weights, layer, resid_mid)
+    pre = torch.einsum("bcrm,mc->bcr", normed, W_in) + weights.b_in[layer][write.units][:, None]
+    source = rows.take(runs.source_value("post", layer))[:, :, write.units].transpose(1, 2)
+    change = (source - transformer.activation(pre)) * rows.at_rows(write.mask)[:, None]
+    return change[..., None] * weights.W_out[layer][write.units][:, None, :]

@@ -1,32 +1,26 @@
 """Which cells of a grid have a path at all, and in how many examples: shards count theirs, and the counts add up."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from api_schemas.datasets import ResolvedDataset
 from api_schemas.nodes import Node
-from api_schemas.spec import JobSpec
+from planning.graph import time_of
 from planning.grid import Grid
-from planning.places import Places, reached
+from planning.positions import Places, key_of, reached
 
-Arrays = dict[str, NDArray[Any]]
 Kind = tuple[tuple[int, str], ...]
 """What decides where a cell's nodes reach: time and positions of each."""
 
 
-def reach_of_shard(spec: JobSpec, grid: Grid, dataset: ResolvedDataset) -> Arrays:
-    """``reach/cells``: per cell, how many examples have a path; ``reach/senders``: which senders reach a receiver."""
-    places = Places(spec.patch.positions, dataset)
+def reached_senders(grid: Grid, places: Places) -> NDArray[np.int32]:
+    """Which senders reach a receiver in some example."""
     senders = [node for cell in grid.senders.cells for node in cell]
-    receivers = [node for cell in grid.receivers.cells for node in cell] if grid.receivers else []
-    is_reached = reached(senders, receivers, places) if grid.receivers else [True] * len(senders)
-    return {
-        "reach/cells": examples_with_path(grid, places),
-        "reach/senders": np.array(is_reached, dtype=np.int32),
-    }
+    if grid.receivers is None:
+        return np.ones(1, dtype=np.int32)
+    receivers = [node for cell in grid.receivers.cells for node in cell]
+    return np.array(reached(senders, receivers, places), dtype=np.int32)
 
 
 def examples_with_path(grid: Grid, places: Places) -> NDArray[np.int32]:
@@ -47,7 +41,7 @@ def _kinds(cells: Sequence[list[Node]]) -> tuple[list[list[Node]], list[int]]:
     kinds: list[list[Node]] = []
     places = []
     for cell in cells:
-        kind = tuple((node.time, str(node.positions)) for node in cell)
+        kind = tuple((time_of(node), key_of(node.positions)) for node in cell)
         if kind not in known:
             known[kind] = len(kinds)
             kinds.append(cell)
@@ -56,5 +50,5 @@ def _kinds(cells: Sequence[list[Node]]) -> tuple[list[list[Node]], list[int]]:
 
 
 def _examples(senders: list[Node], receivers: list[Node], places: Places) -> int:
-    pairs = ((sender, receiver) for sender in senders for receiver in receivers if sender.time < receiver.time)
+    pairs = ((sender, receiver) for sender in senders for receiver in receivers if time_of(sender) < time_of(receiver))
     return len(frozenset().union(*(places.examples_shared(sender, receiver) for sender, receiver in pairs)))

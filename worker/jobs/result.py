@@ -1,63 +1,50 @@
-"""A job's result from what its shards found: merging, normalisation, reduction, and the axes that name every number."""
+"""A job's result from what its shards found: normalisation, reduction, and the axes that name every number."""
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from api_schemas.errors import ChecksFailed
-from api_schemas.metrics import NORMALIZED_UNIT, Metric, title_of
-from api_schemas.models import ModelShape
+from api_schemas.metrics import ATTENTION_METRICS, NORMALIZED_UNIT, Metric, title_of
 from api_schemas.spec import JobSpec, TopCells
-from planning.grid import Grid, grid_of
-from worker.engine.plan import depends_on_cell
-from worker.engine.statistics import Moments, finite, moments, summary
-from worker.jobs.merging import largest, mean_effect, merged_outputs
+from planning.grid import Grid
+from worker.jobs.kind import AssembledResult, Job
+from worker.jobs.merging import largest
+from worker.jobs.moments import Moments, finite, moments, summary
+from worker.jobs.records import Estimates, Exact, MetricValues, Numbers, SweepOutput
 from worker.jobs.scale import Scale
-from worker.jobs.verified import furthest_off, verified_cells
+from worker.jobs.verified import Verified, furthest_off, verified_cells
 
-Arrays = dict[str, NDArray[Any]]
+Arrays = dict[str, Numbers]
 COMPLETENESS_TOLERANCE = {"float32": 1e-3, "tf32": 5e-2, "bfloat16": 5e-1}
 """Largest accepted difference of logits from the new run's, relative to the largest logit."""
 
 
-@dataclass(frozen=True)
-class AssembledResult:
-    """A result's head and its arrays, by ``<block>/<field>``."""
+def assemble(job: Job, output: SweepOutput, verification: tuple[Estimates, Exact] | None) -> AssembledResult:
+    """The result of a sweep or of an attribution.
 
-    blocks: list[dict[str, Any]]
-    """Fields of MetricBlock, JSON-ready, without the arrays."""
-    arrays: Arrays
-    checks: dict[str, float | int | None]
-    unreachable_senders: list[dict[str, Any]]
-    warnings: list[str] = field(default_factory=list)
-
-
-def assemble(
-    spec: JobSpec, shape: ModelShape, longest: int, n_examples: int, phase_input: Arrays, outputs: list[Arrays]
-) -> AssembledResult:
-    """The result of a job from the outputs of its last phase, in shard order.
+    Args:
+        verification: The estimates, and the exact values of the largest, if some were verified.
 
     Raises:
         ChecksFailed: Patching orig with itself changed a metric, or all writers together do not give the new run.
     """
-    grid = grid_of(spec.patch, shape, longest)
-    last = merged_outputs(outputs)
-    output = dict(phase_input) if spec.verify is not None else last
-    blocks, arrays, nonfinite = [], {}, 0
-    warnings = []
-    for place, metric in enumerate(spec.resolved_metrics):
-        block, fields = _block(spec, grid, metric, place, output, last)
-        if spec.verify is not None:
-            warnings.append(furthest_off(metric, grid, verified_cells(metric, place, output, last)))
+    spec = job.spec
+    blocks, arrays, warnings, nonfinite = [], {}, [], 0
+    for index, metric in enumerate(spec.resolved_metrics):
+        verified = None if verification is None else verified_cells(metric, index, *verification)
+        block, fields = _block(job, metric, output, output.metrics[index], verified)
+        if verified is not None:
+            warnings.append(furthest_off(metric, job.grid, verified))
         for name, values in fields.items():
-            if values.dtype.kind == "f" and name not in _NULL_BY_NATURE.get(n_examples, ("exact",)):
+            if values.dtype.kind == "f" and name not in _NULL_BY_NATURE.get(output.n_examples, ("exact",)):
                 nonfinite += int((~np.isfinite(values)).sum())
-            arrays[f"{place}/{name}"] = _rounded(values, spec.output.decimals)
+            arrays[f"{index}/{name}"] = _rounded(values, spec.output.decimals)
         blocks.append(_rounded_statistics(block, spec.output.decimals))
     warnings = [*_warnings(spec, nonfinite), *warnings]
-    return AssembledResult(blocks, arrays, _checks(spec, output, nonfinite), _unreachable(grid, output), warnings)
+    checks = _checks(spec, output, nonfinite)
+    return AssembledResult(blocks, arrays, checks, _unreachable(job.grid, output), warnings)
 
 
 _NULL_BY_NATURE = {1: ("exact", "patched_sd", "patched_sem", "effect_sem")}
@@ -86,19 +73,22 @@ def _rounded_statistics(block: dict[str, Any], decimals: int | None) -> dict[str
     return block | {name: rounded(block[name]) for name in ("summary", "normalization") if name in block}
 
 
-def _unreachable(grid: Grid, output: Arrays) -> list[dict[str, Any]]:
+def _unreachable(grid: Grid, output: SweepOutput) -> list[dict[str, Any]]:
     """Senders that reach no receiver in any shard."""
+    if grid.receivers is None:
+        return []
     senders = [node for cell in grid.senders.cells for node in cell]
     return [
         node.model_dump(exclude_none=True)
-        for node, reached in zip(senders, output["reach/senders"], strict=True)
+        for node, reached in zip(senders, output.is_reached, strict=True)
         if not reached
     ]
 
 
-def _checks(spec: JobSpec, output: Arrays, nonfinite: int) -> dict[str, float | int | None]:
-    identity = float(output["check/identity"][0])
-    difference, scale = (float(value) for value in output["check/completeness"])
+def _checks(spec: JobSpec, output: SweepOutput, nonfinite: int) -> dict[str, float | int | None]:
+    identity, deviation = output.checks.identity, output.checks.dtype
+    assert output.checks.completeness is not None
+    difference, scale = (float(value) for value in output.checks.completeness)
     if identity != 0:
         raise ChecksFailed(f"Patching orig with itself changed a metric by {identity:.3g}; it must change nothing.")
     allowed = COMPLETENESS_TOLERANCE[spec.dtype] * (1 + scale)
@@ -107,7 +97,6 @@ def _checks(spec: JobSpec, output: Arrays, nonfinite: int) -> dict[str, float | 
             f"Patching everything that is written into the last residual stream misses the new run's logits by "
             f"{difference:.3g}; float error would be below {allowed:.3g}."
         )
-    deviation = float(output["check/dtype"][0]) if "check/dtype" in output else None
     return {
         "identity_max_abs": identity,
         "completeness_max_abs": finite(difference),
@@ -126,22 +115,21 @@ def _warnings(spec: JobSpec, nonfinite: int) -> list[str]:
 
 
 def _block(
-    spec: JobSpec, grid: Grid, metric: Metric, place: int, output: Arrays, last: Arrays
+    job: Job, metric: Metric, output: SweepOutput, values: MetricValues, verified: Verified | None
 ) -> tuple[dict[str, Any], Arrays]:
     """One metric's block, and its arrays."""
-    own = depends_on_cell(metric) and grid.receivers is not None and len(grid.receivers.cells) > 1
-    orig, new = (output[f"{run}/{place}"].astype(np.float64) for run in ("orig", "new"))  # (example, receiver cell)
+    spec, grid = job.spec, job.grid
+    is_of_cell = isinstance(metric, ATTENTION_METRICS) and metric.head is None
+    own = is_of_cell and grid.receivers is not None and len(grid.receivers.cells) > 1
+    orig, new = (run.astype(np.float64) for run in (values.orig, values.new))  # (example, receiver cell)
     if not own:
         orig, new = orig[:, :1], new[:, :1]
     orig_mean, new_mean = orig.mean(axis=0), new.mean(axis=0)
     scale = Scale.of(metric, orig_mean, new_mean)
-    fields = _numbers(spec, place, output, orig, new, scale)
-    n_cells = len(grid)
-    cell_shape = grid.shape
-    if spec.verify is not None:
-        verified = verified_cells(metric, place, output, last)
-        fields |= verified.fields(mean_effect(output, place).shape)
-    by_cell = {name: _on_grid(name, values, cell_shape, n_cells, own) for name, values in fields.items()}
+    fields = _numbers(spec, values, orig, new, scale)
+    if verified is not None:
+        fields |= verified.fields(values.mean_effect.shape)
+    by_cell = {name: _on_grid(name, numbers, grid.shape, len(grid), own) for name, numbers in fields.items()}
     block: dict[str, Any] = {
         "metric": {
             "kind": metric.kind,
@@ -150,30 +138,29 @@ def _block(
             **metric.model_dump(exclude_none=True),
         },
         "axes": [axis.name for axis in grid.axes],
-        "shape": list(cell_shape),
+        "shape": list(grid.shape),
         "coordinates": {axis.name: axis.coordinates for axis in grid.axes},
         "n_examples": len(orig),
-        "summary": _summary(place, output, orig, new, scale, own, n_cells),
+        "summary": _summary(values, orig, new, scale, own, len(grid)),
     }
     if spec.is_sweep:
-        counts = output["reach/cells"].reshape(cell_shape)
+        counts = output.patched_examples.reshape(grid.shape)
         by_cell["reachable"] = counts > 0
         if ((counts > 0) & (counts < len(orig))).any():
             by_cell["n_patched"] = counts
     if scale is not None:
         raw = {"orig_mean": orig_mean, "new_mean": new_mean}
-        block["normalization"] = {name: _raw_means(values, cell_shape, own) for name, values in raw.items()}
-    if spec.verify is not None:
-        indices = np.stack(np.unravel_index(verified.cells, cell_shape or [1]), axis=1)
-        block["verified_cells"] = indices[:, : len(cell_shape)].tolist()
+        block["normalization"] = {name: _raw_means(means, grid.shape, own) for name, means in raw.items()}
+    if verified is not None:
+        indices = np.stack(np.unravel_index(verified.cells, grid.shape or [1]), axis=1)
+        block["verified_cells"] = indices[:, : len(grid.shape)].tolist()
     if isinstance(spec.output.reduce, TopCells):
-        _keep_top(block, by_cell, grid, mean_effect(output, place), spec.output.reduce.top, own)
+        _keep_top(block, by_cell, grid, values.mean_effect, spec.output.reduce.top, own)
     elif spec.per_example:
-        n_examples = len(orig)
         block["axes"] = [*block["axes"], "example"]
-        block["shape"] = [*block["shape"], n_examples]
-        block["coordinates"] = {**block["coordinates"], "example": list(range(n_examples))}
-    return block, {name: _narrow(values) for name, values in by_cell.items()}
+        block["shape"] = [*block["shape"], len(orig)]
+        block["coordinates"] = {**block["coordinates"], "example": list(range(len(orig)))}
+    return block, {name: _narrow(numbers) for name, numbers in by_cell.items()}
 
 
 def _narrow(values: NDArray[Any]) -> NDArray[Any]:
@@ -183,43 +170,41 @@ def _narrow(values: NDArray[Any]) -> NDArray[Any]:
 
 def _numbers(
     spec: JobSpec,
-    place: int,
-    output: Arrays,
+    values: MetricValues,
     orig: NDArray[np.float64],
     new: NDArray[np.float64],
     scale: Scale | None,
 ) -> Arrays:
     """Patched, orig and new over (sender, receiver[, example]), on the metric's scale."""
 
-    def scaled(values: NDArray[Any]) -> NDArray[Any]:
-        return values if scale is None else scale.apply(values)
+    def scaled(numbers: NDArray[Any]) -> NDArray[Any]:
+        return numbers if scale is None else scale.apply(numbers)
 
-    found, effect = _moments(output, place)
+    found, effect = _moments(values)
     sd, effect_sd = (one.sd if scale is None else scale.stretch(one.sd) for one in (found, effect))
-    means = scaled(orig.mean(axis=0) + mean_effect(output, place))
+    means = scaled(orig.mean(axis=0) + values.mean_effect)
     deviations = {
         "patched_sd": sd,
         "patched_sem": sd / np.sqrt(found.n),
         "effect_sem": effect_sd / np.sqrt(found.n),
     }
     if spec.per_example:
-        patched = scaled(output[f"patched/{place}"].astype(np.float64))
+        assert values.patched is not None
+        patched = scaled(values.patched.astype(np.float64))
         runs = {"patched": np.moveaxis(patched, 0, -1), "orig": scaled(orig).T, "new": scaled(new).T}
         return runs | {"patched_mean": means} | deviations
     runs = {"patched": means, "orig": scaled(orig.mean(axis=0)), "new": scaled(new.mean(axis=0))}
     return runs | deviations
 
 
-def _moments(output: Arrays, place: int) -> tuple[Moments, Moments]:
+def _moments(values: MetricValues) -> tuple[Moments, Moments]:
     """Of patched, and of the effect: patched minus orig, example by example."""
-    if f"patched/{place}" in output:
-        patched = output[f"patched/{place}"].astype(np.float64)
-        return moments(patched), moments(patched - output[f"orig/{place}"][:, None])
-    n = int(output["n"][0])
-    found, effect = (
-        Moments(n, output[f"{name}_mean/{place}"], output[f"{name}_m2/{place}"]) for name in ("patched", "effect")
-    )
-    return found, effect
+    if values.patched is None:
+        assert values.patched_moments is not None
+        assert values.effect_moments is not None
+        return values.patched_moments, values.effect_moments
+    patched = values.patched.astype(np.float64)
+    return moments(patched), moments(patched - values.orig[:, None])
 
 
 def _on_grid(name: str, values: NDArray[Any], cell_shape: list[int], n_cells: int, own: bool) -> NDArray[Any]:
@@ -247,13 +232,14 @@ def _raw_means(values: NDArray[np.float64], cell_shape: list[int], own: bool) ->
 
 
 def _summary(
-    place: int, output: Arrays, orig: NDArray[Any], new: NDArray[Any], scale: Scale | None, own: bool, n_cells: int
+    values: MetricValues, orig: Numbers, new: Numbers, scale: Scale | None, own: bool, n_cells: int
 ) -> dict[str, Any]:
-    runs: dict[str, NDArray[Any]] = {} if own else {"orig": orig, "new": new}
+    runs: dict[str, Numbers] = {} if own else {"orig": orig, "new": new}
     if n_cells == 1:
-        runs["patched"] = output[f"patched/{place}"].reshape(-1, 1)
+        assert values.patched is not None
+        runs["patched"] = values.patched.reshape(-1, 1)
     found: dict[str, Any] = {"patched": None, "orig": None, "new": None}
-    return found | {run: _statistics(values, scale) for run, values in runs.items()}
+    return found | {run: _statistics(numbers, scale) for run, numbers in runs.items()}
 
 
 def _statistics(values: NDArray[Any], scale: Scale | None) -> dict[str, float | int | None]:

@@ -2,17 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from api_schemas.metrics import Metric, title_of
 from planning.grid import Grid
-from worker.jobs.merging import chosen_cells, mean_effect
+from worker.jobs.records import Estimates, Exact, Numbers
 from worker.jobs.scale import Scale
 
-Arrays = dict[str, NDArray[Any]]
+Arrays = dict[str, Numbers]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,17 +30,17 @@ class Verified:
         return {"estimate": self.estimate, "verified": self.exact, "exact": on_grid}
 
 
-def verified_cells(metric: Metric, place: int, output: Arrays, last: Arrays) -> Verified:
-    """From the estimates and what the last phase found."""
-    cells = output[f"cells/{place}"].astype(np.int64)
-    effect, union = mean_effect(output, place), chosen_cells(output)
-    exact = (last[f"exact/{place}"] / int(last["n"][0]))[[union.index(int(cell)) for cell in cells]]
-    orig, new = (output[f"{run}/{place}"].astype(np.float64).mean(axis=0) for run in ("orig", "new"))
+def verified_cells(metric: Metric, index: int, estimates: Estimates, found: Exact) -> Verified:
+    """From the estimates and what the last phase found; ``index`` is the metric's in the spec."""
+    values, cells = estimates.output.metrics[index], estimates.chosen[index]
+    effect, union = values.mean_effect, estimates.union
+    exact = (found.sums[index] / found.n_examples)[[union.index(int(cell)) for cell in cells]]
+    orig, new = (run.astype(np.float64).mean(axis=0) for run in (values.orig, values.new))
     receivers = cells % effect.shape[-1] if len(orig) > 1 else np.zeros_like(cells)
     estimate, base = effect.ravel()[cells] + orig[receivers], orig[receivers]
     scale = Scale.of(metric, orig, new)
     if scale is not None:
-        estimate, exact, base = (scale.at(receivers).apply(values) for values in (estimate, exact, base))
+        estimate, exact, base = (scale.at(receivers).apply(numbers) for numbers in (estimate, exact, base))
     return Verified(cells, estimate, exact, base)
 
 

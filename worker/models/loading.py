@@ -17,9 +17,9 @@ from torch import Tensor
 from api_schemas.errors import ModelChanged, SelfCheckFailed, UnusableModel
 from api_schemas.models import ModelOrigin
 from api_schemas.spec import ModelSpec
-from worker.engine import forward
-from worker.engine.activations import Activations
-from worker.engine.weights import GPT2Weights
+from worker.engine import transformer
+from worker.engine.model import Weights
+from worker.engine.runs import Activations
 from worker.models.checkpoints import Checkpoint, find_checkpoint
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ TERMS_SHARE = 1e-2
 class LoadedModel:
     """A model ready to run."""
 
-    weights: GPT2Weights
+    weights: Weights
     revision: str
     """Hub commit, or a digest of the local files."""
     weights_sha256: str
@@ -48,7 +48,7 @@ class LoadedModel:
 class Processed:
     """Processed weights on the CPU, with TransformerLens' own logits for the tokens of the self-check."""
 
-    weights: GPT2Weights
+    weights: Weights
     expected_logits: Tensor
     """[pos d_vocab]"""
     sha256: str
@@ -101,7 +101,7 @@ def _processed(checkpoint: Checkpoint, flags: ModelSpec, cache_dir: Path) -> tup
     return made, False
 
 
-def self_check(name: str, weights: GPT2Weights, expected_logits: Tensor) -> None:
+def self_check(name: str, weights: Weights, expected_logits: Tensor) -> None:
     """Compare one forward pass on the weights' device with the stored logits.
 
     Raises:
@@ -112,29 +112,29 @@ def self_check(name: str, weights: GPT2Weights, expected_logits: Tensor) -> None
         raise SelfCheckFailed(name, str(weights.device), deviation, SELF_CHECK_TOLERANCE)
 
 
-def logit_deviation(weights: GPT2Weights, expected_logits: Tensor) -> float:
+def logit_deviation(weights: Weights, expected_logits: Tensor) -> float:
     """How far the logits of the self-check's tokens are from the stored ones, relative to the largest.
 
     A model whose logits are all equal has none that is large once the unembedding is centred; what is left of them is
     rounding, so the size of their terms counts too.
     """
     tokens = self_check_tokens(weights.n_ctx, weights.d_vocab).to(weights.device)
-    final = forward.final_norm(weights, last_residual(weights, tokens))
-    logits = forward.unembed(weights, final)[0].cpu()
+    final = transformer.final_norm(weights, last_residual(weights, tokens))
+    logits = transformer.unembed(weights, final)[0].cpu()
     terms = (final[0].abs() @ weights.W_U.abs()).max().item()
     largest = expected_logits.abs().max().item() + TERMS_SHARE * terms
     off = (logits - expected_logits).abs().max().item()
     return 0.0 if off == 0 else off / largest if largest else float("inf")
 
 
-def last_residual(weights: GPT2Weights, tokens: Tensor) -> Tensor:
+def last_residual(weights: Weights, tokens: Tensor) -> Tensor:
     """What leaves the last block in an unpatched run: [batch pos d_model]."""
     return Activations(weights, tokens).get("resid_pre", weights.n_layers)
 
 
-def clean_logits(weights: GPT2Weights, tokens: Tensor) -> Tensor:
+def clean_logits(weights: Weights, tokens: Tensor) -> Tensor:
     """Logits of an unpatched run at every position: [batch pos d_vocab]."""
-    return forward.unembed(weights, forward.final_norm(weights, last_residual(weights, tokens)))
+    return transformer.unembed(weights, transformer.final_norm(weights, last_residual(weights, tokens)))
 
 
 def self_check_tokens(n_ctx: int, d_vocab: int) -> Tensor:
@@ -182,7 +182,7 @@ def read_cache(path: Path) -> Processed | None:
         if metadata["sha256"] != digest({name: value for name, value in tensors.items() if name != "expected_logits"}):
             raise ValueError("the digest differs")
         expected_logits = tensors.pop("expected_logits")
-        weights = GPT2Weights(**tensors, eps=float(metadata["eps"]))
+        weights = Weights(**tensors, eps=float(metadata["eps"]))
     except FileNotFoundError:
         return None
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as exc:

@@ -8,9 +8,9 @@ from typing import Any
 from job_store.script import Step
 from job_store.shards import Claim, HandedIn, complete, finish, finish_phase, outputs
 from job_store.store import JobStore
-from worker.jobs.arrays import Arrays, pack, unpack
-from worker.jobs.experiment import AssembledResult, ShardSettings, assemble, phases, run_shard
-from worker.jobs.experiment import finish_phase as merge_phase
+from planning.grid import CellSlice
+from worker.jobs.records import pack_arrays
+from worker.jobs.run import AssembledResult, ShardSettings, assemble, merge, opened, phases, run_shard, sealed
 from worker.models.cache import ModelCache
 from worker.models.loading import LoadedModel
 from worker.process.provenance import dtype_warnings, versions
@@ -46,22 +46,17 @@ def compute(bench: Workbench, held: Claim) -> Step[HandedIn]:
 def _run(bench: Workbench, held: Claim, model: LoadedModel) -> Step[HandedIn]:
     started = time.monotonic()
     _simulate(bench.settings, held)
-    names = phases(held.spec)
-    arrays = run_shard(
-        model.weights,
-        held.spec,
-        held.dataset,
-        held.facts.longest,
-        names[held.phase],
-        unpack(held.carry),
-        bench.shard_settings,
-    )
+    phase, carry = opened(held.spec, held.carry)
+    shard = held.input
+    cells = None if shard.cells is None else CellSlice(*shard.cells)
+    longest, settings = held.facts.longest, bench.shard_settings
+    output = run_shard(model.weights, held.spec, shard, longest, phase, carry, settings, cells)
     computed_s = time.monotonic() - started
     return finish(
         held,
-        pack(arrays),
+        output,
         device=bench.device,
-        phases=len(names),
+        phases=len(phases(held.spec)),
         worker=bench.worker,
         lease_s=bench.settings.lease_s,
         computed_s=computed_s,
@@ -77,21 +72,23 @@ def _simulate(settings: WorkerSettings, held: Claim) -> None:
 
 
 def _assemble(bench: Workbench, held: Claim, model: LoadedModel) -> Step[HandedIn]:
-    names = phases(held.spec)
-    parts = _fetch_outputs(bench.store, held)
-    shape, facts, carry = model.weights.shape, held.facts, unpack(held.carry)
-    if held.phase < len(names) - 1:
-        return finish_phase(held, pack(merge_phase(held.spec, shape, facts.longest, names[held.phase], parts)))
-    result = assemble(held.spec, shape, facts.longest, facts.examples, carry, parts)
-    return complete(held, json.dumps(_head(held, model, result)).encode(), pack(result.arrays))
+    phase, carry = opened(held.spec, held.carry)
+    found = _fetch_outputs(bench.store, held)
+    spec, shape, longest = held.spec, model.weights.shape, held.facts.longest
+    merged = merge(spec, shape, longest, phase, carry, found)
+    if merged is not None:
+        return finish_phase(held, sealed(merged))
+    result = assemble(spec, shape, longest, carry, found)
+    return complete(held, json.dumps(_head(held, model, result)).encode(), pack_arrays(result.arrays))
 
 
-def _fetch_outputs(store: JobStore, held: Claim) -> list[Arrays]:
+def _fetch_outputs(store: JobStore, held: Claim) -> list[bytes]:
     """Outputs of every shard of the phase, in shard order, some at a time so that the store stays responsive."""
-    fetched: list[Arrays] = []
+    fetched: list[bytes] = []
     for first in range(0, held.shards, OUTPUTS_AT_ONCE):
         number = min(OUTPUTS_AT_ONCE, held.shards - first)
-        fetched += [unpack(content) for content in store.run(outputs(held, first, number))]
+        part = store.run(outputs(held, first, number))
+        fetched += part
     return fetched
 
 

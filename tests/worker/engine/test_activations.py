@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tests.tiny_weights import ALL_HEADS, LOGIT_DIFF, node, patched, prompts, result_of, tiny_weights
-from worker.engine import forward
-from worker.engine.activations import ActivationCache, Activations, stack_tokens
-from worker.jobs.experiment import ShardSettings
+from worker.engine import transformer
+from worker.engine.runs import ActivationCache, Activations, stack_tokens
+from worker.jobs.run import ShardSettings
 
 HOOKS = ["resid_pre", "resid_mid", "resid_post", "q", "k", "v", "z", "pattern", "attn_out", "pre", "post", "mlp_out"]
 
@@ -55,7 +55,7 @@ def test_the_forward_pass_is_the_one_written_out_by_hand() -> None:
         stream = stream + post @ weights.W_out[layer] + weights.b_out[layer]
     logits = norm(stream, weights.ln_final_w, weights.ln_final_b) @ weights.W_U + weights.b_U
     last = Activations(weights, tokens).get("resid_pre", 3)
-    got = forward.unembed(weights, forward.final_norm(weights, last))[0]
+    got = transformer.unembed(weights, transformer.final_norm(weights, last))[0]
     torch.testing.assert_close(got, logits, atol=1e-4, rtol=1e-4)
 
 

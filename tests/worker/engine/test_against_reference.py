@@ -21,9 +21,9 @@ from tests.random_jobs import MODEL_NAMES, MODELS, jobs
 from tests.reference_jobs import expected_attribution, expected_result
 from tests.shards import run_job
 from tests.tiny_models import write_gpt2_folder
-from worker.engine.activations import ActivationCache
-from worker.engine.weights import GPT2Weights
-from worker.jobs.experiment import AssembledResult, ShardSettings
+from worker.engine.model import Weights
+from worker.engine.runs import ActivationCache
+from worker.jobs.run import AssembledResult, ShardSettings
 from worker.models.loading import load_model
 
 TOLERANCE = 1e-4
@@ -41,7 +41,7 @@ def model_folder() -> Path:
 
 
 @lru_cache
-def oracle_and_engine(name: str) -> tuple[TransformerBridge, GPT2Weights]:
+def oracle_and_engine(name: str) -> tuple[TransformerBridge, Weights]:
     """One model in both hands."""
     shape, flags = MODELS[name]
     spec = ModelSpec(name=name, **flags)

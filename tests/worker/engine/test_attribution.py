@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from tests.tiny_weights import ALL_HEADS, LOGIT_DIFF, job, node, prompts, result_of, tiny_weights
-from worker.engine.activations import Activations
-from worker.jobs.experiment import ShardSettings, run_shard
+from worker.engine.runs import Activations
+from worker.jobs.records import Means, SweepOutput, pack, unpack
+from worker.jobs.run import ShardSettings, run_shard
 
 SETTINGS = ShardSettings(memory_bytes=2**28, device="cpu")
 OWN_ATTENTION = {"kind": "attention", "query": "end", "key": "first"}
@@ -31,10 +32,12 @@ def at_scale(patch: dict[str, Any], metric: Any, scale: float, method: str) -> n
     for layer in range(3):
         for hook in ("z", "mlp_out", "post"):
             orig, new = both.get(hook, layer)
-            means[f"mean/{hook}.{layer}"] = (orig + scale * (new - orig)).numpy()
+            means[f"{hook}.{layer}"] = (orig + scale * (new - orig)).numpy()
     spec = job(dataset, {**patch, "source": "mean"}, metric, method=method, output={"per_example": True})
-    output = run_shard(weights, spec, dataset, 5, "patch", means, SETTINGS)
-    return output["patched/0"].astype(np.float64) - output["orig/0"][:, None].astype(np.float64)
+    output = unpack(SweepOutput, run_shard(weights, spec, dataset, 5, "patch", pack(Means(means)), SETTINGS))
+    (values,) = output.metrics
+    assert values.patched is not None
+    return values.patched.astype(np.float64) - values.orig[:, None].astype(np.float64)
 
 
 @pytest.mark.parametrize("through_mlps", [False, True], ids=["skip-only", "through-mlps"])

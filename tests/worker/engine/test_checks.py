@@ -11,7 +11,8 @@ from api_schemas.errors import ChecksFailed
 from tests.tiny_weights import ALL_HEADS, job, node, prompts, result_of, tiny_weights
 from worker.engine.checks import largest_difference
 from worker.engine.runs import Runs
-from worker.jobs.experiment import ShardSettings, assemble, run_shard
+from worker.jobs.records import SweepOutput, pack, unpack
+from worker.jobs.run import ShardSettings, assemble, run_shard
 
 SETTINGS = ShardSettings(memory_bytes=2**28, device="cpu")
 PATCH = {"senders": ALL_HEADS, "receivers": [node("v", 1)]}
@@ -73,18 +74,19 @@ def test_float32_reports_no_deviation() -> None:
 @pytest.mark.parametrize(
     ("shard", "name", "value", "sentence"),
     [
-        (1, "check/identity", [0.25], r"itself changed a metric by 0\.25"),
-        (1, "check/identity", [np.nan], "itself changed a metric by nan"),
-        (0, "check/completeness", [0.5, 1.0], r"misses the new run's logits by 0\.5"),
-        (0, "check/completeness", [np.nan, 1.0], "misses the new run's logits by nan"),
-        (0, "check/completeness", [0.5, np.nan], r"misses the new run's logits by 0\.5"),
+        (1, "identity", 0.25, r"itself changed a metric by 0\.25"),
+        (1, "identity", np.nan, "itself changed a metric by nan"),
+        (0, "completeness", np.array([0.5, 1.0]), r"misses the new run's logits by 0\.5"),
+        (0, "completeness", np.array([np.nan, 1.0]), "misses the new run's logits by nan"),
+        (0, "completeness", np.array([0.5, np.nan]), r"misses the new run's logits by 0\.5"),
     ],
 )
-def test_the_checks_of_every_shard_count(shard: int, name: str, value: list[float], sentence: str) -> None:
+def test_the_checks_of_every_shard_count(shard: int, name: str, value: Any, sentence: str) -> None:
     """The worst shard decides, and what is not a number is no proof."""
     dataset = prompts([5, 4])
     spec: Any = job(dataset, PATCH)
-    outputs = [run_shard(tiny_weights(), spec, dataset.slice(i, i + 1), 5, "patch", {}, SETTINGS) for i in range(2)]
-    outputs[shard][name] = np.array(value)
+    outputs = [run_shard(tiny_weights(), spec, dataset.slice(i, i + 1), 5, "patch", b"", SETTINGS) for i in range(2)]
+    output = unpack(SweepOutput, outputs[shard])
+    outputs[shard] = pack(replace(output, checks=replace(output.checks, **{name: value})))
     with pytest.raises(ChecksFailed, match=sentence):
-        assemble(spec, tiny_weights().shape, 5, 2, {}, outputs)
+        assemble(spec, tiny_weights().shape, 5, b"", outputs)

@@ -8,8 +8,8 @@ from api_schemas.metrics import Attention, Head, Logit, Metric
 from api_schemas.spec import JobSpec
 from tests.golden_cases import TOLERANCE, GoldenCase, golden_cases
 from tests.shards import run_job
-from worker.engine.weights import GPT2Weights
-from worker.jobs.experiment import AssembledResult
+from worker.engine.model import Weights
+from worker.jobs.run import AssembledResult
 
 
 def repeated(tokens: np.ndarray, times: int) -> list[list[int]]:
@@ -18,7 +18,7 @@ def repeated(tokens: np.ndarray, times: int) -> list[list[int]]:
 
 
 def run_case(
-    weights: GPT2Weights,
+    weights: Weights,
     case: GoldenCase,
     times: int,
     metrics: list[Metric],
@@ -57,7 +57,7 @@ def run_case(
 
 
 @pytest.mark.parametrize("case", golden_cases(), ids=lambda case: case.id)
-def test_the_engine_gives_the_golden_logits(golden_weights: GPT2Weights, case: GoldenCase) -> None:
+def test_the_engine_gives_the_golden_logits(golden_weights: Weights, case: GoldenCase) -> None:
     """Every logit of the last position, one copy of each prompt per token of the vocabulary."""
     d_vocab = golden_weights.d_vocab
     metric = Logit(kind="logit", answer="answer", position="end")
@@ -67,7 +67,7 @@ def test_the_engine_gives_the_golden_logits(golden_weights: GPT2Weights, case: G
 
 
 @pytest.mark.parametrize("case", golden_cases(), ids=lambda case: case.id)
-def test_the_engine_gives_the_golden_attention_patterns(golden_weights: GPT2Weights, case: GoldenCase) -> None:
+def test_the_engine_gives_the_golden_attention_patterns(golden_weights: Weights, case: GoldenCase) -> None:
     """Every head's attention from the last position, one copy of each prompt per key."""
     n_keys = case.orig_tokens.shape[1]
     heads = [Head(layer=layer, head=head) for layer in range(4) for head in range(4)]
@@ -85,7 +85,7 @@ def is_cell_of_a_sweep(case: GoldenCase) -> bool:
 
 
 @pytest.mark.parametrize("case", list(filter(is_cell_of_a_sweep, golden_cases())), ids=lambda case: case.id)
-def test_a_sweep_holds_the_golden_figures_in_its_cell(golden_weights: GPT2Weights, case: GoldenCase) -> None:
+def test_a_sweep_holds_the_golden_figures_in_its_cell(golden_weights: Weights, case: GoldenCase) -> None:
     """The sweep's shared work gives the same numbers: every head into every head of the receiver's layer."""
     tokens = list(range(0, golden_weights.d_vocab, 20))
     (sender,), (receiver,) = case.senders, case.receivers

@@ -7,12 +7,11 @@ import torch
 from api_schemas.errors import OutOfMemory
 from tests.shards import run_job
 from tests.tiny_weights import ALL_HEADS, job, node, patched, prompts, tiny_weights
-from worker.engine import path_patch
+from worker.engine import sweep
 from worker.engine.memory import BYTES_PER_VALUE, Portion, first_portion, in_portions
-from worker.engine.patching import Patching
-from worker.engine.shard import Shard, patching_of
-from worker.jobs import experiment
-from worker.jobs.experiment import ShardSettings
+from worker.engine.sweep import Batch
+from worker.jobs.run import ShardSettings
+from worker.jobs.shard import Shard
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError("numpy")])
@@ -63,7 +62,7 @@ def test_a_sweep_that_runs_out_of_memory_once_still_gives_the_same_numbers(monke
     dataset = prompts([5, 4, 6, 3])
     patch = {"senders": ALL_HEADS, "receivers": [node("v", 1)]}
     expected = patched(tiny_weights(), dataset, patch)
-    honest, calls = path_patch.input_changes, []
+    honest, calls = sweep.input_changes, []
 
     def failing_once(*args: object) -> object:
         calls.append(args)
@@ -71,7 +70,7 @@ def test_a_sweep_that_runs_out_of_memory_once_still_gives_the_same_numbers(monke
             raise torch.OutOfMemoryError("CUDA out of memory")
         return honest(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(path_patch, "input_changes", failing_once)
+    monkeypatch.setattr(sweep, "input_changes", failing_once)
     np.testing.assert_allclose(patched(tiny_weights(), dataset, patch), expected, atol=1e-5, rtol=1e-5)
     assert len(calls) > 1
 
@@ -80,11 +79,13 @@ def test_many_cells_leave_room_for_fewer_examples(monkeypatch: pytest.MonkeyPatc
     """Every metric of every cell is held until its moments are taken, beside copies in float64."""
     portions = []
 
-    def spy(shard: Shard, start: int, stop: int, rows_at_once: int) -> Patching:
-        portions.append((stop - start) * len(shard.grid))
-        return patching_of(shard, start, stop, rows_at_once)
+    honest = Shard.batch
 
-    monkeypatch.setattr(experiment, "patching_of", spy)
+    def spy(shard: Shard, start: int, stop: int, rows_at_once: int) -> Batch:
+        portions.append((stop - start) * len(shard.grid))
+        return honest(shard, start, stop, rows_at_once)
+
+    monkeypatch.setattr(Shard, "batch", spy)
     dataset = prompts([4] * 24)
     sweep = {"sweep": {"hook": ["q", "k", "v"]}}
     spec = job(dataset, {"senders": ALL_HEADS, "receivers": sweep})

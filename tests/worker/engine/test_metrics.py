@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tests.tiny_weights import D_VOCAB, node, prompts, result_of, tiny_weights
-from worker.engine import forward
-from worker.engine.activations import Activations
+from worker.engine import transformer
 from worker.engine.metrics import rank
+from worker.engine.runs import Activations
 
 LENGTHS = [5, 3, 4]
 
@@ -27,7 +27,7 @@ def logits_of(run: str, example: int) -> torch.Tensor:
     weights = tiny_weights()
     tokens = torch.tensor([getattr(prompts(LENGTHS), run)[example]])
     last = Activations(weights, tokens).get("resid_pre", weights.n_layers)
-    return forward.unembed(weights, forward.final_norm(weights, last))[0]
+    return transformer.unembed(weights, transformer.final_norm(weights, last))[0]
 
 
 def by_hand(metric: dict[str, Any], run: str, example: int) -> float:

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from planning.grid import grid_of
+from tests.shards import PLENTY
 from tests.tiny_weights import ALL_HEADS, LOGIT_DIFF, job, node, prompts, tiny_weights
-from worker.engine.path_patch import patched_metrics
-from worker.engine.shard import Shard, arithmetic, patching_of
-from worker.jobs.experiment import ShardSettings, run_shard
+from worker.jobs.kind import Job, ShardInput
+from worker.jobs.records import Means
+from worker.jobs.run import ShardSettings, run_shard
+from worker.jobs.shard import Shard, arithmetic
 
 WAITING = {
     torch.ops.aten._local_scalar_dense.default,
@@ -60,9 +61,10 @@ def test_patching_never_waits_for_the_device(name: str) -> None:
     for lengths in ([5, 5, 5], [6, 3, 5]):
         dataset = prompts(lengths)
         spec, weights = job(dataset, patch, metrics), tiny_weights()
-        shard = Shard(weights, spec, dataset, grid_of(spec.patch, weights.shape, dataset.longest), {}, None)
+        job_of_spec = Job(spec, weights.shape, dataset.longest)
+        shard = Shard.of(weights, job_of_spec, ShardInput(dataset), Means(), PLENTY)
         with arithmetic("float32"), Waiting() as waiting:
-            patched_metrics(patching_of(shard, 0, len(dataset), 64))
+            shard.swept(0, len(dataset), 64)
         assert waiting.seen == []
 
 
@@ -71,5 +73,5 @@ def test_the_checks_wait_once_for_each_number_they_report() -> None:
     patch, metrics = JOBS["values and logits"]
     dataset = prompts([5, 4])
     with Waiting() as waiting:
-        run_shard(tiny_weights(), job(dataset, patch, metrics), dataset, 5, "patch", {}, ShardSettings(2**30, "cpu"))
+        run_shard(tiny_weights(), job(dataset, patch, metrics), dataset, 5, "patch", b"", ShardSettings(2**30, "cpu"))
     assert waiting.seen == ["aten._local_scalar_dense.default"] * (2 + len(metrics))

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from planning.positions import after_first_difference, span, up_to
 from tests.tiny_weights import node, patched, prompts, tiny_weights
-from worker.engine.positions import after_first_difference, row_map, rows_of, span, up_to
+from worker.engine.rows import row_map, rows_of
 
 CLOSE = {"atol": 1e-6, "rtol": 1e-6}
 masks = st.integers(1, 4).flatmap(

@@ -9,7 +9,7 @@ import pytest
 from api_schemas.nodes import Node
 from planning.grid import grid_of
 from tests.tiny_weights import LOGIT_DIFF, job, node, patched, prompts, result_of, tiny_weights
-from worker.engine.weights import GPT2Weights
+from worker.engine.model import Weights
 
 OWN_ATTENTION = {"kind": "attention_diff", "query": "end", "key": "first", "minus_key": "middle"}
 A_HEAD = {**OWN_ATTENTION, "head": {"layer": 2, "head": 1}}
@@ -40,7 +40,7 @@ PATHS = [  # each line another path of the planner
 ]
 
 
-def single_cells(weights: GPT2Weights, dataset: Any, patch: dict[str, Any], metric: Any) -> np.ndarray:
+def single_cells(weights: Weights, dataset: Any, patch: dict[str, Any], metric: Any) -> np.ndarray:
     """The same grid, one job per cell."""
     grid = grid_of(job(dataset, patch, metric).patch, weights.shape, dataset.longest)
 

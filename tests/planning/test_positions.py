@@ -12,7 +12,7 @@ from api_schemas.models import FAMILY
 from api_schemas.nodes import Node
 from api_schemas.spec import ActivationPatch, Patch, PathPatch
 from planning.grid import grid_of
-from planning.places import Places, unreachable_senders
+from planning.positions import Places, unreachable_senders
 
 SMALL = FAMILY["gpt2-small"][1]
 LENGTHS = [5, 4, 6]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 Numbers = NDArray[np.floating]
 
@@ -27,6 +28,13 @@ def moments(values: Numbers) -> Moments:
     wide = values.astype(np.float64)
     mean = wide.mean(axis=0)
     return Moments(len(wide), mean, ((wide - mean) ** 2).sum(axis=0))
+
+
+def moments_on_device(values: Tensor) -> Moments:
+    """Moments over the first axis, taken where the values lie."""
+    mean = values.mean(dim=0)
+    m2 = ((values - mean) ** 2).sum(dim=0)
+    return Moments(len(values), mean.cpu().numpy(), m2.cpu().numpy())
 
 
 def merged(parts: list[Moments]) -> Moments:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.tiny_weights import ALL_HEADS, LOGIT_DIFF, job, node, prompts, result_of, tiny_weights
-from worker.jobs.experiment import phases
+from worker.jobs.run import phases
 
 LENGTHS = [5, 4, 6, 3, 5]
 SINGLE = {"senders": [node("z", 0)], "receivers": [node("v", 1)]}
@@ -268,6 +268,6 @@ def test_every_array_is_an_array() -> None:
 def test_running_a_shard_needs_no_transformers() -> None:
     """Starting on cached weights takes as long as importing torch."""
     heavy = ("transformers", "transformer_lens", "celery", "redis")
-    code = f"import sys, worker.jobs.experiment; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, worker.jobs.run; print([name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

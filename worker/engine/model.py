@@ -1,4 +1,4 @@
-"""GPT-2's weights as a typed record, under TransformerLens' names, stacked over layers."""
+"""A model's weights as a typed record, under TransformerLens' names, stacked over layers."""
 # ruff: noqa: N802, N815
 
 from dataclasses import dataclass, fields, replace
@@ -12,7 +12,7 @@ from api_schemas.models import ModelShape
 
 
 @dataclass(frozen=True, eq=False)
-class GPT2Weights:
+class Weights:
     """All weights of a GPT-2; LayerNorm weights are ones and biases zeros where LayerNorm was folded.
 
     Activation: ``gelu_new``. Attention scale: ``1 / sqrt(d_head)``.
@@ -99,7 +99,7 @@ class GPT2Weights:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "GPT2Weights":
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Weights":
         """These weights on another device or in another precision; unchanged parts are shared."""
         if torch.device(device or self.device) == self.device and (dtype or self.dtype) == self.dtype:
             return self
@@ -107,7 +107,7 @@ class GPT2Weights:
         return replace(self, **moved)  # type: ignore[arg-type]
 
     @cached_property
-    def bfloat16(self) -> "GPT2Weights":
+    def bfloat16(self) -> "Weights":
         """These weights in bfloat16."""
         return self.to(dtype=torch.bfloat16)
 

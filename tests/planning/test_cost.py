@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.specs_of_demo import check
-from worker.jobs.experiment import phases
+from worker.jobs.run import phases
 
 HEADS = {"sweep": {"hook": "z"}}
 END = [{"hook": "resid_post", "layer": 3}]

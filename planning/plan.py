@@ -1,0 +1,254 @@
+"""The plan of a patch: which cells run together, and which rows of the residual stream are computed for them.
+
+A row is needed if some sender changes it, some receiver reads it, and some metric can see what the receiver does with
+it. Workers execute a plan, and ``planning.cost`` prices the same plan.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+
+from api_schemas.nodes import Node
+from planning.graph import (
+    Reach,
+    Site,
+    input_of,
+    is_mlp,
+    layer_at,
+    layer_of,
+    reach_of_attention,
+    reach_of_logits,
+    time_of,
+)
+from planning.grid import Grid
+from planning.positions import ChangedPlaces, Mask, key_of, span, up_to
+from planning.readings import AttentionReading, LogitReading, Reading, attended_head, deepest_layer
+
+
+@dataclass(frozen=True, eq=False)
+class CellGroup:
+    """Cells whose sites are alike but for head, neuron or (of senders) layer, at the same positions."""
+
+    cells: list[int]
+    """Indices into all cells of that end of the patch."""
+    sites: list[list[Site]]
+    """Of each cell."""
+    masks: list[Mask]
+    """Where the first, second, ... site of each cell takes part, and its source can differ from orig."""
+
+    @cached_property
+    def times(self) -> list[int]:
+        """When the sites of a cell come in a forward pass, ascending; equal for all cells of a group of receivers."""
+        return sorted({time_of(site) for site in self.sites[0]})
+
+    @cached_property
+    def first_times(self) -> list[int]:
+        """When each cell's run begins to differ from orig."""
+        return [min(map(time_of, sites)) for sites in self.sites]
+
+    def part(self, start: int, stop: int) -> Self:
+        """Some of the cells."""
+        return replace(self, cells=self.cells[start:stop], sites=self.sites[start:stop])
+
+
+@dataclass(frozen=True, eq=False)
+class ReceiverGroup(CellGroup):
+    """Receivers (or the nodes of an activation patch) that run together."""
+
+    needed: Mask
+    """Where they change in a way that some metric can see."""
+    computed: Mask
+    """Rows of the final run: where attention spreads the change, all from the first needed one on."""
+    last_layer: int
+    """The layer at whose beginning the last metric is read; ``n_layers`` for logits."""
+    is_own_attention: bool
+    """Whether every metric is the attention of the head whose query or keys are the one receiver: no final run."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """Senders whose changes are carried along the residual stream together, and the receivers that they meet."""
+
+    senders: CellGroup
+    """Those that come before the last receiver, in the order in which they begin to differ from orig."""
+    receivers: list[ReceiverGroup]
+    rows: Mask
+    """Rows that some of the receivers need."""
+    times: list[int]
+    """When receivers are met, ascending."""
+
+
+def plan_path_patch(grid: Grid, places: ChangedPlaces, readings: Sequence[Reading], n_layers: int) -> list[Pass]:
+    """The passes of a path patch; cells that no change reaches are in none."""
+    assert grid.receivers is not None
+    view = _View(readings, n_layers, places, is_input=True)
+    passes = []
+    receivers = _receiver_groups(grid.receivers.cells, places)
+    for senders in _sender_groups(grid.senders.cells, places):
+        sent = np.logical_or.reduce(senders.masks)
+        for together in receivers:
+            met = [group for alike in together if (group := view.receivers(alike, sent)) is not None]
+            times = sorted({time for group in met for time in group.times})
+            n_senders = sum(first < times[-1] for first in senders.first_times) if met else 0
+            if n_senders:
+                rows = np.logical_or.reduce([group.needed for group in met])
+                passes.append(Pass(senders.part(0, n_senders), met, rows, times))
+    return passes
+
+
+def plan_activation_patch(
+    grid: Grid, places: ChangedPlaces, readings: Sequence[Reading], n_layers: int
+) -> list[ReceiverGroup]:
+    """The groups of cells of an activation patch; cells that no metric can see are in none."""
+    view = _View(readings, n_layers, places, is_input=False)
+    groups = [group for together in _receiver_groups(grid.senders.cells, places) for group in together]
+    return [found for group in groups if (found := view.receivers(group, None)) is not None]
+
+
+@dataclass(frozen=True, eq=False)
+class Ends:
+    """Both ends of a path patch in groups of cells that share positions: attribution has no rows to save."""
+
+    senders: list[CellGroup]
+    receivers: list[list[CellGroup]]
+    n_senders: int
+    """Sender cells of the grid."""
+    n_receivers: int
+    real: Mask
+    """True where a prompt has a token."""
+
+
+def plan_attribution(grid: Grid, places: ChangedPlaces) -> Ends:
+    """The cells of an attribution."""
+    assert grid.receivers is not None
+    senders, receivers = grid.senders.cells, grid.receivers.cells
+    groups = _sender_groups(senders, places), _receiver_groups(receivers, places)
+    return Ends(*groups, len(senders), len(receivers), places.real)
+
+
+def _sender_groups(cells: Sequence[Sequence[Node]], places: ChangedPlaces) -> list[CellGroup]:
+    """Cells that share positions, in the order in which they begin to differ from orig."""
+    grouped: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for index, cell in enumerate(cells):
+        grouped[tuple(key_of(node.positions) for node in cell)].append(index)
+    groups = []
+    for members in grouped.values():
+        members = sorted(members, key=lambda index: min(map(time_of, cells[index])))
+        groups.append(_group(members, cells, places))
+    return groups
+
+
+def _receiver_groups(cells: Sequence[Sequence[Node]], places: ChangedPlaces) -> list[list[CellGroup]]:
+    """Cells that run together, and those that share positions in one list."""
+    grouped: dict[tuple[str, ...], dict[tuple[object, ...], list[int]]] = defaultdict(lambda: defaultdict(list))
+    for index, cell in enumerate(cells):
+        alike = tuple((node.hook, node.layer, node.head is None, node.neuron is None) for node in cell)
+        grouped[tuple(key_of(node.positions) for node in cell)][alike].append(index)
+    return [[_group(members, cells, places) for members in groups.values()] for groups in grouped.values()]
+
+
+def _group(members: list[int], cells: Sequence[Sequence[Node]], places: ChangedPlaces) -> CellGroup:
+    masks = [places.of(node.positions) for node in cells[members[0]]]
+    return CellGroup(members, [[Site.of(node) for node in cells[index]] for index in members], masks)
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """What the metrics can see of a change."""
+
+    readings: Sequence[Reading]
+    n_layers: int
+    places: ChangedPlaces
+    is_input: bool
+    """Whether what nodes read changes (path patching), or their own value (activation patching)."""
+
+    def receivers(self, group: CellGroup, sent: Mask | None) -> ReceiverGroup | None:
+        """The group with the rows that it needs; None if it needs none.
+
+        Args:
+            sent: Where senders change something.
+        """
+        needed = self._needed(group)
+        if sent is not None:
+            needed = needed & sent
+        if not needed.any():
+            return None
+        last_layer = deepest_layer(self.readings, group.sites, self.n_layers)
+        own = self._is_own_attention(group)
+        computed = self._computed(needed, group)
+        return ReceiverGroup(group.cells, group.sites, group.masks, needed, computed, last_layer, own)
+
+    def _needed(self, group: CellGroup) -> Mask:
+        """Where the sites change in a way that some metric can see."""
+        needed = np.zeros_like(self.places.real)
+        for slot, mask in enumerate(group.masks):
+            seen: set[tuple[Reach, int]] = set()
+            for sites in group.sites:
+                seen |= {(self._reach(reading, sites, sites[slot]), i) for i, reading in enumerate(self.readings)}
+            for reach, i in seen:
+                if reach is not Reach.NONE:
+                    read = _read_at(self.readings[i])
+                    needed |= mask & (read if reach is Reach.AT_POSITION else up_to(read))
+        return needed
+
+    def _reach(self, reading: Reading, cell: Sequence[Site], site: Site) -> Reach:
+        if isinstance(reading, LogitReading):
+            return reach_of_logits(site, self.n_layers, self.is_input)
+        return reach_of_attention(site, *attended_head(reading, cell), self.is_input)
+
+    def _computed(self, needed: Mask, group: CellGroup) -> Mask:
+        """Where the final run can differ from orig and be seen."""
+        reads_logits = all(isinstance(reading, LogitReading) for reading in self.readings)
+        reaches = (reach_of_logits(site, self.n_layers, self.is_input) for site in group.sites[0])
+        if reads_logits and all(reach is Reach.AT_POSITION for reach in reaches):
+            return needed
+        return span(needed, np.logical_or.reduce([_read_at(reading) for reading in self.readings]))
+
+    def _is_own_attention(self, group: CellGroup) -> bool:
+        if not self.is_input or len(group.masks) > 1:
+            return False
+        return all(
+            isinstance(reading, AttentionReading) and self._attends_itself(reading, sites)
+            for sites in group.sites
+            for reading in self.readings
+        )
+
+    def _attends_itself(self, reading: AttentionReading, cell: Sequence[Site]) -> bool:
+        """Whether the receiver is an input of the head that is read, or cannot change its attention at all."""
+        (site,) = cell
+        layer, head = attended_head(reading, cell)
+        is_input_of_head = layer_of(site) == layer and site.hook not in ("resid_pre", "resid_post")
+        return is_input_of_head or reach_of_attention(site, layer, head, self.is_input) is Reach.NONE
+
+
+def _read_at(reading: Reading) -> Mask:
+    return reading.query if isinstance(reading, AttentionReading) else reading.at
+
+
+def wanted_activations(
+    grid: Grid, readings: Sequence[Reading], through_mlps: bool, n_layers: int
+) -> frozenset[tuple[str, int]]:
+    """Activations worth keeping while the two runs pass, by hook and layer; whatever else is asked for is recomputed.
+
+    ``resid_pre`` of layer ``n_layers`` is the last residual stream.
+    """
+    receiver_cells = (grid.receivers or grid.senders).cells
+    senders = [Site.of(node) for cell in grid.senders.cells for node in cell]
+    receivers = [Site.of(node) for cell in receiver_cells for node in cell]
+    deepest = deepest_layer(readings, receiver_cells, n_layers)
+    wanted = {("resid_pre", deepest)}
+    for site in senders:
+        if site.layer is not None:
+            wanted.add(("resid_pre", site.layer + 1) if site.hook == "resid_post" else (site.hook, site.layer))
+    wanted |= {input_of(site) for site in receivers}
+    if through_mlps:
+        first, last = min(map(time_of, senders)), max(map(time_of, receivers))
+        mlps = [layer_at(time) for time in range(first, last) if is_mlp(time)]
+        wanted |= {point for layer in mlps for point in (("resid_mid", layer), ("resid_pre", layer + 1))}
+    for layer in range(min(map(layer_of, receivers)), min(deepest, n_layers)):
+        wanted |= {(hook, layer) for hook in ("k", "v", "z", "resid_pre", "resid_mid")}
+    return frozenset(wanted)

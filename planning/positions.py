@@ -1,0 +1,180 @@
+"""Positions: from a spec's words to masks over tokens, of shape (example, position).
+
+An edge joins two nodes at one position: only attention moves anything between positions, and in path patching all
+attention is orig's. So a sender reaches a receiver if it comes before it, and both take part at a common position.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from api_schemas.datasets import ResolvedDataset
+from api_schemas.models import ModelShape
+from api_schemas.nodes import Node, PositionRef, Positions
+from api_schemas.spec import ActivationPatch, PathPatch
+from planning.graph import clashes, overlaps, time_of
+from planning.grid import grid_of, kinds_of_node
+
+Mask = NDArray[np.bool_]
+"""(example, position), False in the padding of shorter prompts."""
+
+
+def real_tokens(dataset: ResolvedDataset) -> Mask:
+    """True where a prompt has a token."""
+    lengths = np.array([len(prompt) for prompt in dataset.orig])
+    return np.arange(dataset.longest)[None, :] < lengths[:, None]
+
+
+def after_first_difference(dataset: ResolvedDataset) -> Mask:
+    """True from the first token on in which an example's new prompt differs from orig: before it, both runs are one.
+
+    Attention is causal, so this is exact; two forward passes agree there to float error only.
+    """
+    mask = np.zeros((len(dataset), dataset.longest), dtype=bool)
+    for row, (orig, new) in enumerate(zip(dataset.orig, dataset.new, strict=True)):
+        mask[row, : len(orig)] = np.array(orig) != np.array(new)
+    return real_tokens(dataset) & np.logical_or.accumulate(mask, axis=1)
+
+
+def positions_of(reference: PositionRef, dataset: ResolvedDataset) -> NDArray[np.int64]:
+    """One position per example: a role's, or the same index for all."""
+    if isinstance(reference, str):
+        return np.array(dataset.roles[reference], dtype=np.int64)
+    return np.full(len(dataset), reference, dtype=np.int64)
+
+
+def one_position(reference: PositionRef, dataset: ResolvedDataset) -> Mask:
+    """True at one position per example."""
+    return np.asarray(np.arange(dataset.longest)[None, :] == positions_of(reference, dataset)[:, None])
+
+
+def mask_of(positions: Positions | None, dataset: ResolvedDataset) -> Mask:
+    """True at the positions meant; absent means every token of the prompt.
+
+    A list per example is indexed by the whole dataset, of which ``dataset`` may be a slice.
+    """
+    real = real_tokens(dataset)
+    if positions is None:
+        return real
+    if not isinstance(positions, list):
+        return real & one_position(positions, dataset)
+    mask = np.zeros_like(real)
+    if positions and isinstance(positions[0], list):
+        for row, own in enumerate(positions[dataset.start : dataset.start + len(dataset)]):
+            assert isinstance(own, list)
+            mask[row, [position for position in own if position < mask.shape[1]]] = True
+        return real & mask
+    for reference in positions:
+        assert not isinstance(reference, list)
+        mask |= one_position(reference, dataset)
+    return real & mask
+
+
+def up_to(mask: Mask) -> Mask:
+    """True at and before an example's last True: what attention lets those positions see."""
+    return np.logical_or.accumulate(mask[:, ::-1], axis=1)[:, ::-1]
+
+
+def span(mask: Mask, last: Mask) -> Mask:
+    """True from an example's first True of ``mask`` to its last True of ``last``: where a change can spread."""
+    return np.logical_or.accumulate(mask, axis=1) & up_to(last)
+
+
+def key_of(positions: Positions | None) -> str:
+    """Equal for equal positions only: the role named ``1`` is not the index 1."""
+    return repr(positions)
+
+
+class Places:
+    """Where the nodes of a patch take part: of the patch's own positions, those that a node names too."""
+
+    def __init__(self, positions: Positions | None, dataset: ResolvedDataset) -> None:
+        self.dataset = dataset
+        self._patch = mask_of(positions, dataset)
+        self._masks: dict[str, Mask] = {}
+        self._shared: dict[tuple[str, str], Mask] = {}
+
+    def of(self, positions: Positions | None) -> Mask:
+        """Where a node with these positions takes part; the same array for equal positions."""
+        key = key_of(positions)
+        if key not in self._masks:
+            self._masks[key] = self._patch & mask_of(positions, self.dataset)
+        return self._masks[key]
+
+    def examples_of(self, node: Node) -> frozenset[int]:
+        """Examples in which a node takes part."""
+        return self.examples_shared(node, node)
+
+    def examples_shared(self, first: Node, second: Node) -> frozenset[int]:
+        """Examples in which both nodes take part at one position."""
+        return frozenset(np.flatnonzero(self._both(first, second).any(axis=1)).tolist())
+
+    def first_shared(self, first: Node, second: Node) -> tuple[int, int] | None:
+        """The first example and position at which both nodes take part."""
+        shared = np.argwhere(self._both(first, second))
+        return (int(shared[0][0]), int(shared[0][1])) if len(shared) else None
+
+    def reaches(self, sender: Node, receiver: Node) -> bool:
+        """Whether an edge leads from the sender to the receiver in some example."""
+        return time_of(sender) < time_of(receiver) and bool(self._both(sender, receiver).any())
+
+    def _both(self, first: Node, second: Node) -> Mask:
+        key = (key_of(first.positions), key_of(second.positions))
+        if key not in self._shared:
+            self._shared[key] = self.of(first.positions) & self.of(second.positions)
+        return self._shared[key]
+
+
+class ChangedPlaces(Places):
+    """``Places`` at which the source of a patch can differ from orig."""
+
+    def __init__(self, positions: Positions | None, dataset: ResolvedDataset, source_is_new: bool) -> None:
+        super().__init__(positions, dataset)
+        if source_is_new:
+            self._patch = self._patch & after_first_difference(dataset)
+
+    @cached_property
+    def real(self) -> Mask:
+        """True where a prompt has a token."""
+        return real_tokens(self.dataset)
+
+
+def twice_counted(
+    nodes: Sequence[Node], places: Places, are_senders: bool
+) -> Iterator[tuple[Node, Node, int, tuple[int, int]]]:
+    """Pairs of nodes (earlier, later, the later one's index) that have an edge in common, and where; one per node.
+
+    Args:
+        are_senders: A residual point as a sender replaces all that was written before it.
+    """
+    found: set[int] = set()
+    for earlier, later in (overlaps if are_senders else clashes)(nodes):
+        if later not in found and (shared := places.first_shared(nodes[earlier], nodes[later])):
+            found.add(later)
+            yield nodes[earlier], nodes[later], later, shared
+
+
+def reached(senders: Sequence[Node], receivers: Sequence[Node], places: Places) -> list[bool]:
+    """For each sender, whether it reaches any of the receivers."""
+    latest = {key_of(receiver.positions): receiver for receiver in sorted(receivers, key=time_of)}
+    known: dict[tuple[int, str], bool] = {}
+    for sender in senders:
+        kind = (time_of(sender), key_of(sender.positions))
+        if kind not in known:
+            known[kind] = any(places.reaches(sender, receiver) for receiver in latest.values())
+    return [known[time_of(sender), key_of(sender.positions)] for sender in senders]
+
+
+def unreachable_senders(patch: PathPatch | ActivationPatch, shape: ModelShape, dataset: ResolvedDataset) -> list[Node]:
+    """Senders from which no edge leads to any receiver of the patch."""
+    if isinstance(patch, ActivationPatch):
+        return []
+    longest, places = dataset.longest, Places(patch.positions, dataset)
+    receivers = kinds_of_node(patch.receivers, shape, longest)
+    if all(reached(kinds_of_node(patch.senders, shape, longest), receivers, places)):
+        return []
+    senders = [node for cell in grid_of(patch, shape, longest).senders.cells for node in cell]
+    is_reached = reached(senders, receivers, places)
+    return [node for node, arrives in zip(senders, is_reached, strict=True) if not arrives]

@@ -1,0 +1,88 @@
+"""What a job's metrics read, as integers and masks: where, of which head, and which tokens."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from api_schemas.datasets import ResolvedDataset
+from api_schemas.metrics import ATTENTION_METRICS, Attention, AttentionDiff, Loss, Metric
+from planning.graph import Named
+from planning.positions import Mask, one_position, positions_of, real_tokens
+
+Integers = NDArray[np.int64]
+"""One per example."""
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionReading:
+    """Attention of a head from a query to a key, minus that to another key where there is one."""
+
+    query: Mask
+    """True at one position per example."""
+    key: Integers
+    minus_key: Integers | None
+    head: tuple[int, int] | None
+    """Layer and head; None: the head of each receiver cell."""
+
+
+@dataclass(frozen=True, eq=False)
+class LogitReading:
+    """A number read from logits."""
+
+    kind: str
+    """Name of the metric."""
+    at: Mask
+    """True at the position that is read; for ``loss`` at every position that has a next token."""
+    answer: Integers | None
+    """Token ids."""
+    minus_answer: Integers | None
+
+
+Reading = AttentionReading | LogitReading
+
+
+def readings_of(metrics: Sequence[Metric], dataset: ResolvedDataset) -> list[Reading]:
+    """The metrics on these examples."""
+    return [
+        _attention(metric, dataset) if isinstance(metric, ATTENTION_METRICS) else _logits(metric, dataset)
+        for metric in metrics
+    ]
+
+
+def _attention(metric: Attention | AttentionDiff, dataset: ResolvedDataset) -> AttentionReading:
+    minus_key = positions_of(metric.minus_key, dataset) if isinstance(metric, AttentionDiff) else None
+    head = None if metric.head is None else (metric.head.layer, metric.head.head)
+    return AttentionReading(one_position(metric.query, dataset), positions_of(metric.key, dataset), minus_key, head)
+
+
+def _logits(metric: Metric, dataset: ResolvedDataset) -> LogitReading:
+    if isinstance(metric, Loss):
+        lengths = real_tokens(dataset).sum(axis=1, keepdims=True)
+        at = np.arange(dataset.longest)[None, :] < lengths - 1
+    else:
+        at = one_position(metric.position, dataset)  # type: ignore[union-attr]
+    answers = (getattr(metric, name, None) for name in ("answer", "minus_answer"))
+    tokens = [None if name is None else np.array(dataset.answers[name], dtype=np.int64) for name in answers]
+    return LogitReading(metric.kind, at, *tokens)
+
+
+def attended_head(reading: AttentionReading, cell: Sequence[Named]) -> tuple[int, int]:
+    """The head that an attention metric reads: the one it names, or the one of the cell's receiver."""
+    if reading.head is not None:
+        return reading.head
+    layer, head = cell[0].layer, cell[0].head
+    assert layer is not None
+    assert head is not None
+    return layer, head
+
+
+def deepest_layer(readings: Sequence[Reading], cells: Sequence[Sequence[Named]], n_layers: int) -> int:
+    """The layer at whose beginning the last metric can be read; ``n_layers`` for logits."""
+    attention = [reading for reading in readings if isinstance(reading, AttentionReading)]
+    if len(attention) < len(readings):
+        return n_layers
+    named = [reading.head[0] for reading in attention if reading.head is not None]
+    own = [attended_head(reading, cell)[0] for reading in attention if reading.head is None for cell in cells]
+    return max(named + own)

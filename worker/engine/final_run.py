@@ -1,0 +1,277 @@
+"""The final run: orig's forward pass with receivers changed (or activations set), on the rows that can change.
+
+One loop over layers. It yields the stream of all cells where a layer begins, and reads nothing: metrics are read by who
+iterates.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from planning.graph import Site, layer_of
+from worker.engine import transformer
+from worker.engine.receivers import Patch, PatchedLayer
+from worker.engine.rows import RowMap, Rows, row_map, rows_of, sight, split_pattern
+from worker.engine.runs import Runs
+
+Patches = list[Patch]
+"""Of one cell, or of cells that are patched alike."""
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """The residual stream of every cell at the computed rows; None while it still equals orig."""
+
+    resid: Float[Tensor, "batch cell row d_model"] | None
+    touched: Bool[Tensor, "batch cell row"]
+    """Rows that a change has reached; the others are orig's, bit for bit, whatever was recomputed."""
+    rows: Rows
+
+    @property
+    def n_cells(self) -> int:
+        """Cells that run together."""
+        return self.touched.shape[1]
+
+    def stream(self, runs: Runs, layer: int) -> Float[Tensor, "batch any_cell row d_model"]:
+        """The stream where a layer begins; one cell wide while it equals orig."""
+        return self.rows.take(runs.orig("resid_pre", layer))[:, None] if self.resid is None else self.resid
+
+    def moved(self, to: RowMap, rows: Rows) -> "State":
+        """The state at other rows."""
+        if to.same:
+            return self
+        return State(None if self.resid is None else to.move(self.resid), to.move(self.touched), rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Arrival:
+    """The stream where a layer begins, or after the last layer."""
+
+    layer: int
+    state: State
+    patches: Patches
+    """Those that may still act in this layer."""
+    cells: slice
+    """Which cells of ``patches_by_cell`` it is of; each has ``n_senders`` cells, one after the other."""
+
+
+def orig_state(runs: Runs, rows: Rows, n_cells: int) -> State:
+    """Before anything is patched."""
+    touched = torch.zeros(runs.n_examples, n_cells, rows.n_rows, dtype=torch.bool, device=runs.weights.device)
+    return State(None, touched, rows)
+
+
+def final_run(
+    runs: Runs, patches_by_cell: Sequence[Patches], rows: Rows, n_senders: int, last_layer: int, ends: Rows | None
+) -> Iterator[Arrival]:
+    """Run many cells: each enters its first layer alone, where only it is recomputed; then all go on together.
+
+    Args:
+        patches_by_cell: Alike but for head or neuron.
+        n_senders: Each cell stands for so many, with as many changes in its patches.
+        last_layer: The run goes up to where this layer begins; ``n_layers`` runs all.
+        ends: Rows at which the last stream is read: the last layer computes only these.
+    """
+    layers = _Layers(runs, rows, ends)
+    first = min(layer_of(patch.site) for patch in patches_by_cell[0])
+    entered: list[State] = []
+    for cell, patches in enumerate(patches_by_cell):
+        state = layers.enter(orig_state(runs, rows, n_senders), first, patches)
+        if first < runs.weights.n_layers:
+            yield Arrival(first, state, patches, slice(cell, cell + 1))
+        entered.append(layers.run(state, first, patches) if first < last_layer else state)
+    if first >= last_layer < runs.weights.n_layers:
+        return
+    state = entered[0] if len(entered) == 1 else _side_by_side(entered)
+    later = patches_by_cell[0] if len(patches_by_cell) == 1 else []
+    everyone = slice(0, len(patches_by_cell))
+    for layer in range(first + 1, last_layer + 1):
+        state = layers.enter(state, layer, later)
+        yield Arrival(layer, state, later, everyone)
+        if layer < last_layer:
+            state = layers.run(state, layer, later)
+    if first == last_layer:
+        yield Arrival(last_layer, layers.narrowed(state), [], everyone)
+
+
+def _side_by_side(states: list[State]) -> State:
+    """One state of all cells, receiver by receiver."""
+    resid = torch.cat([state.resid for state in states if state.resid is not None], dim=1)
+    return State(resid, torch.cat([state.touched for state in states], dim=1), states[0].rows)
+
+
+class _Layers:
+    """The layers of a final run, on rows that narrow in the last one to those that are read."""
+
+    def __init__(self, runs: Runs, rows: Rows, ends: Rows | None) -> None:
+        self.runs = runs
+        self._everywhere = _Sights(rows, rows)
+        self._to_ends = None if ends is None else row_map(rows, ends)
+        self._at_end = self._everywhere if ends is None else _Sights(ends, rows)
+
+    def narrowed(self, state: State) -> State:
+        """The state at the rows that are read."""
+        return state if self._to_ends is None else state.moved(self._to_ends, self._at_end.queries)
+
+    def enter(self, state: State, layer: int, patches: Patches) -> State:
+        """Patch the residual stream where a layer begins, in the order of a forward pass: embeddings first."""
+        mine = [patch for patch in patches if layer_of(patch.site) == layer and _acts_on_stream(patch)]
+        if not mine:
+            return state
+        if self._to_ends is not None and state.rows is self._at_end.queries:
+            mine = [patch.moved(self._to_ends) for patch in mine]
+        resid = state.stream(self.runs, layer)
+        patched = PatchedLayer(self.runs, layer, mine, state.rows, state.touched, resid)
+        for hook in ("embed", "pos_embed"):
+            if any(patch.acts_at(hook) for patch in mine):
+                orig = state.rows.take(self.runs.orig(hook, None))[:, None]
+                resid = resid + (patched(hook, orig) - orig)
+        resid = patched("resid_pre", resid)
+        return State(resid.expand(-1, state.n_cells, -1, -1), patched.touched, state.rows)
+
+    def run(self, state: State, layer: int, patches: Patches) -> State:
+        """One layer, from the residual stream at its beginning to the one at its end."""
+        is_last = layer == self.runs.weights.n_layers - 1
+        to, sights = (self._to_ends, self._at_end) if is_last else (None, self._everywhere)
+        inside = [patch for patch in patches if layer_of(patch.site) == layer and not _acts_on_stream(patch)]
+        run = _entered_layer if state.resid is None else _changed_layer
+        return run(self.runs, state, layer, inside, sights, to)
+
+
+def _acts_on_stream(patch: Patch) -> bool:
+    return any(patch.acts_at(hook) for hook in ("embed", "pos_embed", "resid_pre"))
+
+
+class _Sights:
+    """What the query rows of a layer see: with changed keys at the computed rows, and with none."""
+
+    def __init__(self, queries: Rows, keys: Rows) -> None:
+        nothing = rows_of(keys.mask & False, keys.index.device)
+        self.queries, self.live, self.frozen = queries, sight(queries, keys), sight(queries, nothing)
+
+
+def _changed_layer(runs: Runs, state: State, layer: int, patches: Patches, sights: _Sights, to: RowMap | None) -> State:
+    """A layer whose stream has changed: the whole block."""
+    assert state.resid is not None
+    patched = PatchedLayer(runs, layer, patches, state.rows, state.touched, state.resid)
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return _attend(patched, q, k, v, sights, to, keys_change=True)
+
+    def narrow(resid: Tensor) -> Tensor:
+        return resid if to is None or to.same else to.move(resid)
+
+    resid = transformer.block(runs.weights, layer, state.resid, attend, patched, narrow)
+    return State(resid, patched.touched, sights.queries)
+
+
+def _attend(
+    patched: PatchedLayer, q: Tensor, k: Tensor, v: Tensor, sights: _Sights, to: RowMap | None, keys_change: bool
+) -> Tensor:
+    """The heads' ``z`` at the rows that are needed from here on; and where a change has reached it."""
+    runs, layer, heads = patched.runs, patched.layer, patched.units_of(Site("z", patched.layer))
+    q, k, v = (part.expand(-1, patched.n_cells, -1, -1, -1) for part in (q, k, v))
+    touched_q, touched_kv = patched.touched_at("q"), patched.touched_at("k") | patched.touched_at("v")
+    if to is not None:
+        q, touched_q = to.move(q), to.move(touched_q)
+        patched.narrow(to, sights.queries)
+    if not keys_change:  # dummy row, masked for every real query
+        k, v, touched_kv = k[:, :, :1], v[:, :, :1], torch.zeros_like(touched_kv[:, :, :1])
+    seen = sights.live if keys_change else sights.frozen
+    cached_k, cached_v = (_of_heads(runs.orig(hook, layer), heads) for hook in ("k", "v"))
+    reached = (touched_kv[:, :, None] & seen.changed[:, None]).any(dim=-1)
+    patched.touched = touched_q | (reached & seen.queries.valid[:, None])
+
+    def set_patterns(probabilities: Tensor) -> Tensor:
+        pattern = probabilities.permute(0, 2, 3, 1, 4)  # (batch, cell, row, heads, key)
+        pattern = patched.patched("pattern", pattern, _reads_nothing, lambda own: split_pattern(seen, own)[:, None])
+        return pattern.permute(0, 3, 1, 2, 4)
+
+    is_set = any(patch.acts_at("pattern") for patch in patched.patches)
+    return transformer.attend_rows(seen, q, k, v, cached_k, cached_v, set_patterns if is_set else None)
+
+
+def _of_heads(values: Tensor, heads: list[int] | None) -> Tensor:
+    return values if heads is None else values[:, :, heads]
+
+
+def _reads_nothing(stream: Tensor, units: list[int] | None) -> Tensor:
+    raise AssertionError("a receiver's pattern is its query and its keys")
+
+
+_HEADS = frozenset({"q", "k", "v", "pattern", "z"})
+_NEURONS = frozenset({"pre", "post"})
+
+
+def _entered_layer(runs: Runs, state: State, layer: int, patches: Patches, sights: _Sights, to: RowMap | None) -> State:
+    """A layer whose stream equals orig.
+
+    Shortcut: only the heads or neurons that a patch names are computed, and the change of what they write is added to
+    orig's stream. It holds because all others read orig.
+    """
+    hooks = {patch.site.hook for patch in patches}
+    stream_changes = bool(hooks & (_HEADS | {"attn_out", "resid_mid"}))
+    heads = _named(patches, _HEADS, runs.weights.n_heads)
+    neurons = None if stream_changes or "mlp_out" in hooks else _named(patches, _NEURONS, runs.weights.d_mlp)
+    orig_pre = state.stream(runs, layer)
+    patched = PatchedLayer(runs, layer, patches, state.rows, state.touched, orig_pre, heads, neurons)
+    written = _entered_heads(patched, orig_pre, sights, to) if hooks & _HEADS else None
+    if written is None and to is not None:
+        patched.narrow(to, sights.queries)
+    rows = patched.rows
+
+    def orig(hook: str, layer: int = layer) -> Tensor:
+        return rows.take(runs.orig(hook, layer))[:, None]
+
+    resid_mid = orig("resid_mid") if written is None else orig("resid_mid") + written
+    if "attn_out" in hooks:
+        attn_out = orig("attn_out") if written is None else orig("attn_out") + written
+        resid_mid = orig("resid_pre") + patched("attn_out", attn_out)
+    resid_mid = patched("resid_mid", resid_mid)
+    if stream_changes or (hooks & _NEURONS and neurons is None):
+        resid = resid_mid + transformer.mlp(runs.weights, layer, resid_mid, patched)
+    elif "mlp_out" in hooks:
+        resid = resid_mid + patched("mlp_out", orig("mlp_out"))
+    elif neurons:
+        resid = orig("resid_pre", layer + 1) + _entered_neurons(patched, resid_mid, neurons)
+    else:
+        return State(None, patched.touched, rows)
+    return State(resid.expand(-1, state.n_cells, -1, -1), patched.touched, rows)
+
+
+def _named(patches: Patches, hooks: frozenset[str], size: int) -> list[int] | None:
+    """The heads or neurons that patches of these hooks name; None for all."""
+    named = {patch.site.unit for patch in patches if patch.site.hook in hooks}
+    units = sorted(unit for unit in named if unit is not None)
+    return None if None in named or len(units) == size else units
+
+
+def _entered_heads(
+    patched: PatchedLayer, orig_pre: Float[Tensor, "batch one row d_model"], sights: _Sights, to: RowMap | None
+) -> Float[Tensor, "batch any_cell row d_model"]:
+    """How what the computed heads write differs from orig."""
+    weights, layer, heads = patched.runs.weights, patched.layer, patched.units_of(Site("z", patched.layer))
+    if heads is None:
+        heads = list(range(weights.n_heads))
+        q, k, v = transformer.queries_keys_values(weights, layer, orig_pre)
+    else:
+        normed = transformer.attention_input(weights, layer, orig_pre)
+        q, k, v = (transformer.project(weights, hook, layer, heads, normed) for hook in ("q", "k", "v"))
+    keys_change = any(patch.acts_at("k") or patch.acts_at("v") for patch in patched.patches)
+    q, k, v = patched("q", q), patched("k", k), patched("v", v)
+    z = patched("z", _attend(patched, q, k, v, sights, to, keys_change))
+    dz = z - patched.rows.take(patched.runs.orig("z", layer))[:, None, :, heads]
+    return dz.flatten(3) @ weights.W_O[layer, heads].flatten(end_dim=1)
+
+
+def _entered_neurons(
+    patched: PatchedLayer, orig_mid: Float[Tensor, "batch one row d_model"], neurons: list[int]
+) -> Float[Tensor, "batch any_cell row d_model"]:
+    """How what the computed neurons write differs from orig."""
+    weights, layer = patched.runs.weights, patched.layer
+    orig_pre = transformer.mlp_pre(weights, layer, orig_mid, neurons)
+    post = patched("post", transformer.activation(patched("pre", orig_pre)))
+    return (post - transformer.activation(orig_pre)) @ weights.W_out[layer, neurons]

@@ -1,0 +1,242 @@
+"""What is patched into the final run: receivers that read a changed input, or activations set to their source value."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor
+
+from planning.graph import Site, input_of
+from worker.engine import transformer
+from worker.engine.rows import RowMap, Rows
+from worker.engine.runs import Runs
+from worker.engine.senders import Changes
+
+Read = Callable[[Tensor, list[int] | None], Tensor]
+"""From rows of the residual stream, and the heads or neurons wanted, to an activation."""
+Spread = Callable[[Tensor], Tensor]
+"""From a kept activation (batch, row, ...) to one of cells (batch, cell, row, ...)."""
+
+
+def one_cell(value: Shaped[Tensor, "batch row *rest"]) -> Shaped[Tensor, "batch one row *rest"]:
+    """The same in every cell."""
+    return value[:, None]
+
+
+class Patch(Protocol):
+    """What happens at one site, the same site in every cell."""
+
+    @property
+    def site(self) -> Site: ...
+
+    @property
+    def mask(self) -> Bool[Tensor, "batch row"]:
+        """Rows at which the site is patched."""
+
+    def acts_at(self, hook: str) -> bool:
+        """Whether the patch changes this activation of its layer."""
+
+    def moved(self, to: RowMap) -> Self:
+        """The same at other rows."""
+
+    def value(
+        self, layer: "PatchedLayer", hook: str, live: Tensor, read: Read, spread: Spread
+    ) -> tuple[Tensor, Tensor]:
+        """The patched activation, and the rows (batch, cell, row) at which it may differ from orig."""
+
+
+@dataclass(frozen=True, eq=False)
+class ChangedInput:
+    """A receiver of a path patch: the residual stream that it reads changes."""
+
+    site: Site
+    mask: Bool[Tensor, "batch row"]
+    change: Changes
+    overwrite: bool
+    """Whether orig plus the change takes the place of the live input; else the change is added to it."""
+
+    def acts_at(self, hook: str) -> bool:
+        """A head's pattern is made of its query and its keys."""
+        if self.site.hook == "pattern":
+            return hook in ("q", "k")
+        return hook == _point_of(self.site)
+
+    def moved(self, to: RowMap) -> Self:
+        """The same at other rows."""
+        change = Changes(to.move(self.change.value), to.move(self.change.touched))
+        return replace(self, mask=to.move(self.mask[:, None])[:, 0], change=change)
+
+    def input(
+        self, live: Float[Tensor, "batch any_cell row d_model"], orig: Float[Tensor, "batch one row d_model"]
+    ) -> Float[Tensor, "batch cell row d_model"]:
+        """What the receiver reads."""
+        if not self.overwrite:
+            return live + self.change.value
+        return torch.where(self.mask[:, None, :, None], orig + self.change.value, live)
+
+    def value(
+        self, layer: "PatchedLayer", hook: str, live: Tensor, read: Read, spread: Spread
+    ) -> tuple[Tensor, Tensor]:
+        """Read again from the changed input; at other rows another receiver of the same site may have changed it."""
+        stream, orig = layer.input_of(hook, self.site)
+        new = read(self.input(stream, orig), layer.units_of(self.site))
+        return torch.where(_at(self.mask, live), new, live), self.change.touched
+
+
+@dataclass(frozen=True, eq=False)
+class SetValue:
+    """A node of an activation patch: it is set to its source value."""
+
+    site: Site
+    mask: Bool[Tensor, "batch row"]
+
+    def acts_at(self, hook: str) -> bool:
+        """At its own activation only."""
+        return hook == _point_of(self.site)
+
+    def moved(self, to: RowMap) -> Self:
+        """The same at other rows."""
+        return replace(self, mask=to.move(self.mask[:, None])[:, 0])
+
+    def value(
+        self, layer: "PatchedLayer", hook: str, live: Tensor, read: Read, spread: Spread
+    ) -> tuple[Tensor, Tensor]:
+        """The source value where the site is patched."""
+        source, orig = layer.source_and_orig(hook, self.site)
+        differs = (source != orig).flatten(2).any(dim=-1)[:, None] & self.mask[:, None]
+        return torch.where(_at(self.mask, live), spread(source), live), differs
+
+
+def _at(mask: Bool[Tensor, "batch row"], value: Tensor) -> Bool[Tensor, "batch one row ..."]:
+    """The mask with the axes of a value (batch, cell, row, ...)."""
+    return mask[(slice(None), None, slice(None), *[None] * (value.dim() - 3))]
+
+
+def _point_of(site: Site) -> str:
+    """The activation of a block that a site is; a layer's ``resid_post`` is the next one's ``resid_pre``."""
+    return "resid_pre" if site.hook == "resid_post" else site.hook
+
+
+class PatchedLayer:
+    """One layer of the final run: patches its activations as the block computes them, and follows what they touch.
+
+    A row that no change has touched keeps orig's value bit for bit, whatever was computed again.
+    """
+
+    def __init__(
+        self,
+        runs: Runs,
+        layer: int,
+        patches: Sequence[Patch],
+        rows: Rows,
+        touched: Bool[Tensor, "batch cell row"],
+        stream: Float[Tensor, "batch any_cell row d_model"],
+        heads: list[int] | None = None,
+        neurons: list[int] | None = None,
+    ) -> None:
+        """
+        Args:
+            patches: Those of this layer, in the order of a forward pass.
+            touched: Rows that a change has reached before.
+            stream: The residual stream entering the layer; one cell wide while it equals orig.
+            heads: The heads that are computed; all by default.
+            neurons: Likewise.
+        """
+        self.runs, self.layer, self.patches, self.rows = runs, layer, patches, rows
+        self.touched = touched
+        self._touched_by_hook: dict[str, Tensor] = {}
+        self._streams = {"resid_pre": stream}
+        self._units = {
+            **dict.fromkeys(("q", "k", "v", "pattern", "z"), heads),
+            **dict.fromkeys(("pre", "post"), neurons),
+        }
+
+    @property
+    def n_cells(self) -> int:
+        """Cells that run together."""
+        return self.touched.shape[1]
+
+    def __call__(self, hook: str, live: Tensor) -> Tensor:
+        """The activation with the layer's patches, as ``transformer.block`` asks for it."""
+        if hook in ("resid_pre", "resid_mid"):
+            self._streams[hook] = live
+        value = self.patched(hook, live, lambda stream, units: self._read(hook, stream, units))
+        if hook in self._streams:
+            self._streams[hook] = value
+        return value
+
+    def patched(self, hook: str, live: Tensor, read: Read, spread: Spread = one_cell) -> Tensor:
+        """``live`` with the patches that act at ``hook``.
+
+        Args:
+            read: What a receiver there makes of its changed input.
+            spread: What an activation's source value becomes there.
+        """
+        touched = self.touched
+        for patch in self.patches:
+            if patch.acts_at(hook):
+                slots = self.slots_of(hook, patch.site)
+                own = live if slots is None else live[:, :, :, slots]
+                new, differs = patch.value(self, hook, own, read, spread)
+                live = new if slots is None else _put(live, slots, new)
+                touched = touched | differs
+        if hook in ("q", "k", "v"):
+            self._touched_by_hook[hook] = touched
+        else:
+            self.touched = touched
+        return live
+
+    def touched_at(self, hook: str) -> Bool[Tensor, "batch cell row"]:
+        """Rows at which queries, keys or values may differ from orig."""
+        return self._touched_by_hook.get(hook, self.touched)
+
+    def units_of(self, site: Site) -> list[int] | None:
+        """The heads or neurons that a patch of this site is asked for: its own one, or all that are computed."""
+        return self._units.get(site.hook) if site.unit is None else [site.unit]
+
+    def slots_of(self, hook: str, site: Site) -> list[int] | None:
+        """Where the site's head or neuron lies among the computed ones; None for all of them."""
+        computed = self._units.get(hook)
+        if site.unit is None or computed == [site.unit]:
+            return None
+        return [site.unit if computed is None else computed.index(site.unit)]
+
+    def _read(self, hook: str, stream: Float[Tensor, "batch cell row d_model"], units: list[int] | None) -> Tensor:
+        weights = self.runs.weights
+        if hook in ("q", "k", "v"):
+            heads = list(range(weights.n_heads)) if units is None else units
+            return transformer.project(
+                weights, hook, self.layer, heads, transformer.attention_input(weights, self.layer, stream)
+            )
+        return transformer.mlp_pre(weights, self.layer, stream, units) if hook == "pre" else stream
+
+    def narrow(self, to: RowMap, rows: Rows) -> None:
+        """Go on with other rows: those that are needed after the attention."""
+        if not to.same:
+            self.patches = [patch.moved(to) for patch in self.patches]
+            self.touched = to.move(self.touched)
+        self.rows = rows
+
+    def input_of(self, hook: str, site: Site) -> tuple[Tensor, Tensor]:
+        """The live stream that a site reads, and orig's."""
+        point, layer = input_of(site)
+        return self._streams[point], self.rows.take(self.runs.orig(point, layer))[:, None]
+
+    def source_and_orig(self, hook: str, site: Site) -> tuple[Tensor, Tensor]:
+        """An activation's source value and orig's, of the site's own head or neuron or of all that are computed."""
+        layer = None if site.layer is None else self.layer
+        units, found = self.units_of(site), []
+        for values in (self.runs.source_value(hook, layer), self.runs.orig(hook, layer)):
+            at_rows = self.rows.take(values)
+            found.append(at_rows if units is None else at_rows[:, :, units])
+        return found[0], found[1]
+
+
+def _put(values: Tensor, slots: list[int], new: Tensor) -> Tensor:
+    """A copy of values per head or neuron with some of them replaced."""
+    n_cells = max(values.shape[1], new.shape[1])
+    copied = values.expand(-1, n_cells, *values.shape[2:]).clone(memory_format=torch.contiguous_format)
+    copied[:, :, :, slots] = new
+    return copied

@@ -1,0 +1,242 @@
+"""Many patches of one batch of examples: every cell of a grid, every metric.
+
+The steps are those of ``path_patch``, and the paper's (Wang et al. 2022, appendix B): what the senders change in each
+receiver's input, then the final run with the receivers changed. Here they are shared by all cells that can share them:
+senders are carried along the residual stream together, and cells go through the final run together from the layer on
+in which they have entered. Only rows that the plan needs are computed.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+from planning.graph import Reach, Site, reach_of_attention, time_of
+from planning.plan import CellGroup, Pass, ReceiverGroup
+from planning.positions import Mask
+from planning.readings import AttentionReading, attended_head
+from worker.engine.attention_row import patched_row, query_row
+from worker.engine.final_run import Arrival, Patches, final_run, orig_state
+from worker.engine.reads import Reads, attention_value
+from worker.engine.receivers import ChangedInput, SetValue
+from worker.engine.rows import Rows, row_map, rows_of
+from worker.engine.runs import Runs
+from worker.engine.senders import Changes, input_changes
+
+Values = Float[Tensor, "batch sender_cell receiver_cell"]
+Touched = Bool[Tensor, "batch sender_cell receiver_cell"]
+"""Where a value may differ from orig."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Some examples: their clean runs, and the metrics that are read."""
+
+    runs: Runs
+    reads: Reads
+    rows_at_once: int
+    """How many rows of the residual stream (cells x examples x positions) are in work together."""
+
+    @property
+    def device(self) -> torch.device:
+        """Of the model."""
+        return self.runs.weights.device
+
+    def cells_at_once(self, rows: Rows) -> int:
+        """How many cells with these rows may be in work together."""
+        return max(1, self.rows_at_once // (self.runs.n_examples * rows.n_rows))
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """One metric in some cells."""
+
+    metric: int
+    """Index in the spec."""
+    sender_cells: list[int]
+    receiver_cells: list[int]
+    value: Values
+    touched: Touched
+
+
+def sweep_paths(
+    batch: Batch, passes: Sequence[Pass], n_senders: int, through_mlps: bool, overwrite: bool
+) -> list[Values]:
+    """Path patching: every metric in every cell; one that no change reaches equals orig bit for bit.
+
+    Args:
+        n_senders: Sender cells of the grid.
+        through_mlps: Changes pass the MLPs between senders and receivers; else skip connections only.
+        overwrite: A receiver's input becomes orig plus its change; else the change is added to the live input.
+    """
+    found = (found for one in passes for found in _run_pass(batch, one, through_mlps, overwrite))
+    return _all_cells(batch, n_senders, found)
+
+
+def sweep_activations(batch: Batch, groups: Sequence[ReceiverGroup]) -> list[Values]:
+    """Activation patching: every cell sets its nodes to their source value and computes again what follows."""
+    return _all_cells(batch, 1, (found for group in groups for found in _set_and_run(batch, group)))
+
+
+def _all_cells(batch: Batch, n_senders: int, found: Iterable[Found]) -> list[Values]:
+    """Orig's values, with what was found in its place."""
+    values = [orig.repeat(1, n_senders, 1) for orig in batch.reads.orig_values]
+    for one in found:
+        rows = torch.tensor(one.sender_cells, device=batch.device)[:, None]
+        columns = torch.tensor(one.receiver_cells, device=batch.device)[None]
+        orig = values[one.metric][:, rows, columns]
+        values[one.metric][:, rows, columns] = torch.where(one.touched, one.value.to(orig.dtype), orig)
+    return values
+
+
+def _run_pass(batch: Batch, one: Pass, through_mlps: bool, overwrite: bool) -> Iterator[Found]:
+    """Carry the senders' changes along, and run each group of receivers when its last input is known."""
+    rows = rows_of(one.rows, batch.device)
+    several_times = any(len(group.times) > 1 for group in one.receivers)
+    size = batch.cells_at_once(rows)
+    for start in range(0, len(one.senders.cells), size):
+        senders = one.senders.part(start, start + size)
+        earlier: dict[int, Changes] = {}
+        for time, changes in input_changes(batch.runs, senders, rows, one.times, through_mlps):
+            n_begun = changes.touched.shape[1]
+            if several_times:
+                earlier[time] = Changes(changes.value.clone(), changes.touched.clone())
+            if n_begun == 0:
+                continue
+            begun = senders.part(0, n_begun)
+            for group in one.receivers:
+                if group.times[-1] == time:
+                    inputs = {known: _widened(earlier.get(known, changes), n_begun) for known in group.times}
+                    run = _read_own_attention if group.is_own_attention else _change_and_run
+                    yield from run(batch, begun, group, inputs, rows, overwrite)
+
+
+def _widened(changes: Changes, n_cells: int) -> Changes:
+    """Changes of more cells, of which the later ones have none yet."""
+    missing = n_cells - changes.touched.shape[1]
+    if missing == 0:
+        return changes
+    value = functional.pad(changes.value, (0, 0, 0, 0, 0, missing))
+    return Changes(value, functional.pad(changes.touched, (0, 0, 0, missing)))
+
+
+def changed_input(site: Site, mask: Mask, changes: Changes, rows: Rows, overwrite: bool) -> ChangedInput:
+    """A receiver with the change of its input, at its own positions."""
+    at_rows = rows.at_rows(mask)
+    if not (mask | ~rows.mask).all():
+        changes = Changes(changes.value * at_rows[:, None, :, None], changes.touched & at_rows[:, None])
+    return ChangedInput(site, at_rows, changes, overwrite)
+
+
+def _read_own_attention(
+    batch: Batch, senders: CellGroup, group: ReceiverGroup, inputs: dict[int, Changes], rows: Rows, overwrite: bool
+) -> Iterator[Found]:
+    """Receivers whose own head's attention is the metric: one row of scores per head, one softmax, no final run."""
+    (receiver,), (changes,) = group.sites[0], inputs.values()
+    assert receiver.layer is not None
+    patch = changed_input(Site(receiver.hook, receiver.layer), group.masks[0], changes, rows, overwrite)
+    state = orig_state(batch.runs, rows, len(senders.cells))
+    for query, readings in batch.reads.by_query():
+        attended = {index: _attended(group, reading) for index, reading in readings.items()}
+        heads = sorted({head for own in attended.values() for head in own.values()})
+        if not heads:
+            continue
+        row = patched_row(batch.runs, state, receiver.layer, heads, query_row(query, batch.device), [patch])
+        for index, own in attended.items():
+            if own:
+                slots = [heads.index(head) for head in own.values()]
+                value = attention_value(readings[index], row.pattern)[:, :, slots]
+                cells = [group.cells[cell] for cell in own]
+                yield Found(index, senders.cells, cells, value, row.touched[..., None].expand(value.shape))
+
+
+def _attended(group: ReceiverGroup, reading: AttentionReading) -> dict[int, int]:
+    """The cells whose receiver is an input of the head that is read, each with that head."""
+    found = {}
+    for cell, (receiver,) in enumerate(group.sites):
+        layer, head = attended_head(reading, (receiver,))
+        if reach_of_attention(receiver, layer, head, is_input=True) is not Reach.NONE:
+            found[cell] = head
+    return found
+
+
+def _change_and_run(
+    batch: Batch, senders: CellGroup, group: ReceiverGroup, inputs: dict[int, Changes], rows: Rows, overwrite: bool
+) -> Iterator[Found]:
+    """The final run of path patching, for cells = senders x receivers."""
+    run_rows = rows_of(group.computed, batch.device)
+    to = row_map(rows, run_rows)
+    moved = {time: Changes(to.move(known.value), to.move(known.touched)) for time, known in inputs.items()}
+    for part in _parts(batch, group, run_rows, len(senders.cells)):
+        patches: list[Patches] = [
+            [
+                changed_input(site, mask, moved[time_of(site)], run_rows, overwrite)
+                for site, mask in zip(sites, part.masks, strict=True)
+            ]
+            for sites in part.sites
+        ]
+        yield from run_and_read(batch, part, patches, run_rows, senders.cells)
+
+
+def _set_and_run(batch: Batch, group: ReceiverGroup) -> Iterator[Found]:
+    """The final run of activation patching."""
+    rows = rows_of(group.computed, batch.device)
+    at_rows = [rows.at_rows(mask) for mask in group.masks]
+    for part in _parts(batch, group, rows, 1):
+        patches: list[Patches] = [
+            [SetValue(site, mask) for site, mask in zip(sites, at_rows, strict=True)] for sites in part.sites
+        ]
+        yield from run_and_read(batch, part, patches, rows, [0])
+
+
+def _parts(batch: Batch, group: ReceiverGroup, rows: Rows, n_senders: int) -> Iterator[ReceiverGroup]:
+    """Receivers, as many as may be in work together."""
+    size = max(1, batch.cells_at_once(rows) // n_senders)
+    for start in range(0, len(group.cells), size):
+        yield group.part(start, start + size)
+
+
+def run_and_read(
+    batch: Batch, group: ReceiverGroup, patches: list[Patches], rows: Rows, sender_cells: list[int]
+) -> Iterator[Found]:
+    """The final runs of some cells, and every metric that they pass."""
+    n_senders = len(sender_cells)
+    for arrival in final_run(batch.runs, patches, rows, n_senders, group.last_layer, batch.reads.ends):
+        read = _read_end if arrival.layer == batch.runs.weights.n_layers else _read_attention
+        for index, value, touched in read(batch, arrival, group):
+            cells = group.cells[arrival.cells]
+            yield Found(index, sender_cells, cells, _by_cell(value, n_senders), _by_cell(touched, n_senders))
+
+
+def _by_cell(values: Tensor, n_senders: int) -> Tensor:
+    """(batch, receiver x sender) as (batch, sender, receiver)."""
+    return values.reshape(len(values), -1, n_senders).transpose(1, 2)
+
+
+def _read_attention(batch: Batch, arrival: Arrival, group: ReceiverGroup) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """The attention metrics of heads in the layer that begins: metric, value and touched (batch, cell)."""
+    first_cell = group.sites[arrival.cells][0]
+    for query, readings in batch.reads.by_query():
+        for index, reading in readings.items():
+            layer, head = attended_head(reading, first_cell)
+            if layer == arrival.layer:
+                mine = [patch for patch in arrival.patches if _is_attention_input(patch.site, layer, head)]
+                row = patched_row(batch.runs, arrival.state, layer, [head], query_row(query, batch.device), mine)
+                value, n_cells = attention_value(reading, row.pattern)[..., 0], arrival.state.n_cells
+                yield index, value.expand(-1, n_cells), row.touched.expand(-1, n_cells)
+
+
+def _is_attention_input(site: Site, layer: int, head: int) -> bool:
+    return site.hook in ("q", "k", "pattern") and site.layer == layer and site.head in (None, head)
+
+
+def _read_end(batch: Batch, arrival: Arrival, group: ReceiverGroup) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """The metrics of logits: metric, value and touched (batch, cell)."""
+    logits, state = batch.reads.logits, arrival.state
+    assert logits is not None
+    assert state.resid is not None
+    for index, value in logits.values(batch.runs.weights, state.resid, state.touched).items():
+        yield index, value, logits.touched(index, state.touched)

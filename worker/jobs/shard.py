@@ -1,0 +1,151 @@
+"""A shard on a device: its examples in portions that fit into memory, each as a batch that the engine can sweep."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from api_schemas.datasets import ResolvedDataset
+from api_schemas.spec import ActivationPatch, JobSpec
+from planning.graph import Site
+from planning.grid import Grid
+from planning.plan import plan_activation_patch, plan_path_patch, wanted_activations
+from planning.positions import ChangedPlaces
+from planning.readings import readings_of
+from worker.engine.memory import BYTES_PER_VALUE, Portion, activation_bytes, first_portion, in_portions
+from worker.engine.model import Weights
+from worker.engine.reads import prepare_reads
+from worker.engine.runs import CHECKPOINTS, ActivationCache, Activations, Runs, stack_tokens
+from worker.engine.sweep import Batch, Values, sweep_activations, sweep_paths
+from worker.jobs.kind import Job, ShardInput, ShardSettings
+from worker.jobs.records import Means
+
+Found = TypeVar("Found")
+Sweep = Callable[[Batch], list[Values]]
+"""From a batch to every metric (batch, sender cell, receiver cell)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """Some of a job's examples and cells, and all that is known about them before anything is computed."""
+
+    weights: Weights
+    spec: JobSpec
+    dataset: ResolvedDataset
+    grid: Grid
+    means: dict[str, Tensor]
+    settings: ShardSettings
+    keeps_examples: bool
+    """Whether the result needs one number per example, or their moments."""
+    cache: ActivationCache | None = None
+
+    @classmethod
+    def of(cls, weights: Weights, job: Job, shard: ShardInput, means: Means, settings: ShardSettings) -> "Shard":
+        """The shard in the arithmetic of its job."""
+        weights = weights.to(settings.device)
+        if job.spec.dtype == "bfloat16":
+            weights = weights.bfloat16
+        tensors = {name: torch.from_numpy(value).to(weights.device) for name, value in means.values.items()}
+        grid = job.grid if shard.cells is None else job.grid.part(shard.cells)
+        keeps_examples = job.spec.per_example or len(job.grid) == 1
+        cache = settings.activation_cache
+        return cls(weights, job.spec, shard.dataset, grid, tensors, settings, keeps_examples, cache)
+
+    @property
+    def through_mlps(self) -> bool:
+        """Whether changes pass the MLPs between senders and receivers."""
+        return not isinstance(self.spec.patch, ActivationPatch) and self.spec.patch.direct_includes_mlps
+
+    @property
+    def overwrite(self) -> bool:
+        """Whether a receiver's input becomes orig plus its change."""
+        return not isinstance(self.spec.patch, ActivationPatch) and self.spec.patch.update == "overwrite"
+
+    @cached_property
+    def wanted(self) -> frozenset[tuple[str, int]]:
+        """Activations that this job reads; with a cache, also those that a next question may read."""
+        n_layers, readings = self.weights.n_layers, readings_of(self.spec.all_metrics, self.dataset.slice(0, 1))
+        wanted = wanted_activations(self.grid, readings, self.through_mlps, n_layers)
+        if self.cache is None:
+            return wanted
+        deepest = max(layer for _, layer in wanted)
+        return wanted | {(hook, layer) for hook in CHECKPOINTS for layer in range(min(deepest, n_layers))}
+
+    @property
+    def example_bytes(self) -> int:
+        """Memory of one example: its activations, and every metric in every cell."""
+        values = len(self.grid) * len(self.spec.all_metrics) * BYTES_PER_VALUE
+        return values + activation_bytes(self.weights, self.dataset.longest, self.wanted)
+
+    @property
+    def first_portion(self) -> Portion:
+        """How much should fit into memory."""
+        n_examples, n_pos = len(self.dataset), self.dataset.longest
+        return first_portion(self.weights, n_examples, n_pos, self.example_bytes, self.settings.memory_bytes)
+
+    def in_portions(self, work: Callable[[int, int, Portion], Found]) -> list[Found]:
+        """Do all examples, portion by portion, in the arithmetic of the job."""
+        with arithmetic(self.spec.dtype):
+            portion, budget = self.first_portion, self.settings.memory_bytes
+            return in_portions(len(self.dataset), portion, work, self.example_bytes, budget)
+
+    def activations(self, dataset: ResolvedDataset) -> Activations:
+        """Activations of both runs, from the cache if it holds these prompts in this arithmetic."""
+        tokens = stack_tokens(dataset.orig, dataset.new, self.weights.device)
+        if self.cache is None:
+            return Activations(self.weights, tokens, self.wanted)
+        key = (self.weights.key, self.spec.dtype == "tf32", str(dataset.orig), str(dataset.new))
+        known = self.cache.get(key, lambda: Activations(self.weights, tokens))
+        known.wanted = self.wanted
+        return known
+
+    def batch(self, start: int, stop: int, rows_at_once: int) -> Batch:
+        """Some examples, ready to sweep."""
+        dataset = self.dataset.slice(start, stop)
+        runs = Runs(self.activations(dataset), self.spec.patch.source, self.means)
+        return self._batch(runs, dataset, self.grid, rows_at_once)
+
+    def _batch(self, runs: Runs, dataset: ResolvedDataset, grid: Grid, rows_at_once: int) -> Batch:
+        cells = [[Site.of(node) for node in cell] for cell in (grid.receivers or grid.senders).cells]
+        reads = prepare_reads(runs, readings_of(self.spec.all_metrics, dataset), cells)
+        return Batch(runs, reads, rows_at_once)
+
+    def first_example(self, batch: Batch, grid: Grid) -> tuple[Batch, Sweep]:
+        """The same experiment on the first example alone, in some of the cells."""
+        dataset = self.dataset.slice(0, 1)
+        runs = batch.runs.first_example(dataset.longest)
+        return self._batch(runs, dataset, grid, batch.rows_at_once), self.sweep(dataset, grid)
+
+    def places(self, dataset: ResolvedDataset) -> ChangedPlaces:
+        """Where the patch's nodes take part in these examples."""
+        return ChangedPlaces(self.spec.patch.positions, dataset, self.spec.patch.source == "new")
+
+    def sweep(self, dataset: ResolvedDataset, grid: Grid) -> Sweep:
+        """The exact patch of every cell of a grid."""
+        places, readings = self.places(dataset), readings_of(self.spec.all_metrics, dataset)
+        if grid.receivers is None:
+            groups = plan_activation_patch(grid, places, readings, self.weights.n_layers)
+            return lambda batch: sweep_activations(batch, groups)
+        passes, n_senders = plan_path_patch(grid, places, readings, self.weights.n_layers), len(grid.senders.cells)
+        return lambda batch: sweep_paths(batch, passes, n_senders, self.through_mlps, self.overwrite)
+
+    def swept(self, start: int, stop: int, rows_at_once: int, grid: Grid | None = None) -> list[Values]:
+        """Every metric of some examples, in every cell of the shard or of another grid."""
+        shard = self if grid is None else replace(self, grid=grid)
+        return shard.sweep(self.dataset.slice(start, stop), shard.grid)(shard.batch(start, stop, rows_at_once))
+
+
+@contextmanager
+def arithmetic(dtype: str) -> Iterator[None]:
+    """float32 products in full precision, unless the job asks for TF32."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if dtype == "tf32" else "highest")
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
