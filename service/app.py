@@ -36,6 +36,10 @@ from service.version import package_version
 
 LOGGER = logging.getLogger("service")
 RESOURCES = (jobs, job_events, job_results, batches, models, workers, account, webhooks, health, metrics)
+OPEN_TO_ALL = (
+    "PATHPATCH_AUTH is off and the service listens beyond this machine: whoever reaches it may submit, read, cancel "
+    "and erase every job, and make API keys. Set PATHPATCH_ADMIN_KEY, and PATHPATCH_AUTH to auto"
+)
 WITHOUT_A_KEY = (health, metrics)
 """Health is for probes; metrics may be opened by the operator, and ask for a key themselves."""
 
@@ -72,7 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.routes = [route for resource in (*RESOURCES, pages) for route in resource.router.routes]
     pages.serve_files(app)
     openapi.publish(app)
-    app.add_middleware(RequestFrame, metrics=parts.metrics, only_local_names=settings.answers_local_names_only)
+    app.add_middleware(RequestFrame, metrics=parts.metrics, names=settings.names)
     return app
 
 
@@ -82,6 +86,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     if parts.settings.tracing:
         tracing.enable("pathpatch-service")
     await require_keys(parts.settings)
+    if parts.settings.is_open_to_all:
+        LOGGER.warning(OPEN_TO_ALL, extra={"host": parts.settings.host})
     parts.publisher.start()
     background = [
         asyncio.create_task(parts.feed.listen_forever(), name="feed"),

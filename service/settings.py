@@ -5,6 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from ipaddress import ip_address
 from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
+
+from service.http.origins import Names, names_of
 
 DAY_S = 86400.0
 PREFIX = "PATHPATCH_"
@@ -36,6 +39,8 @@ class Settings:
     """Local checkpoints: ``name=folder[,name=folder]``."""
     auth: Authentication = "auto"
     """``auto``: API keys are needed beyond loopback, and wherever there is an admin key."""
+    allowed_hosts: str = ""
+    """More names by which a service without keys may be called: ``name[,name]``."""
     admin_key: str = ""
     """A key with all scopes, which the operator chooses, to start with; at least 32 characters."""
     body_timeout_s: float = 30.0
@@ -70,6 +75,8 @@ class Settings:
     webhook_allow_http: bool = False
     webhook_allow_private: bool = False
     """Whether receivers at private and loopback addresses are allowed: for a lab's own network."""
+    webhook_proxy: str = ""
+    """``http://host:port`` of a proxy that all webhooks go through; it then decides which addresses may be called."""
     webhook_timeout_s: float = 5.0
     webhook_first_retry_s: float = 5.0
     reaper_interval_s: float = 2.0
@@ -100,9 +107,19 @@ class Settings:
         return self.auth == "on"
 
     @property
+    def is_open_to_all(self) -> bool:
+        """Whether whoever reaches this machine may do everything."""
+        return not self.is_loopback and not self.keys_required
+
+    @property
     def answers_local_names_only(self) -> bool:
         """Whether requests must name this machine: without keys, a web page of another site must not get through."""
         return self.is_loopback and not self.keys_required
+
+    @property
+    def names(self) -> Names | None:
+        """Names that requests must use; without keys, a web page of another site must not get through."""
+        return None if self.keys_required else names_of(self.host, self.is_loopback, self.allowed_hosts)
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Settings":
@@ -126,7 +143,14 @@ class Settings:
         if not settings.reaper_interval_s:
             raise BadSetting(f"{PREFIX}REAPER_INTERVAL_S", "0", "more than 0")
         _check_webhook_secret(settings.webhook_secret)
+        _check_proxy(settings.webhook_proxy)
         return settings
+
+
+def _check_proxy(url: str) -> None:
+    parts = urlsplit(url)
+    if url and not (parts.scheme == "http" and parts.hostname and parts.path in ("", "/")):
+        raise BadSetting(f"{PREFIX}WEBHOOK_PROXY", url, "http://host:port")
 
 
 def _check_webhook_secret(secret: str) -> None:

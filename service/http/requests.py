@@ -6,7 +6,6 @@ import re
 import secrets
 import time
 from contextlib import AbstractContextManager, nullcontext
-from ipaddress import ip_address
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -16,12 +15,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api_schemas.errors import Forbidden, InternalError, ServiceEnding
 from runtime import logs, tracing
 from service.errors import problem_response
+from service.http.origins import Names, is_foreign
 from service.telemetry.prometheus import RequestMetrics
 from service.telemetry.spans import request_span
 from service.version import package_version
 
 LOGGER = logging.getLogger("service.http.requests")
 _GOOD_REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+WRONG_NAME = (
+    "without API keys the service answers to localhost only: the Host header names another "
+    "(PATHPATCH_ALLOWED_HOSTS lists more)"
+)
 QUIET = ("/livez", "/readyz", "/metrics", "/web/")
 """Probed every few seconds, or files of the page: logged at debug level only, and not traced."""
 
@@ -30,6 +34,7 @@ ALWAYS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
 """Headers of every response; by the version a client can tell that it is older or newer than the service."""
 
@@ -42,16 +47,17 @@ def new_request_id() -> str:
 class RequestFrame:
     """The outermost layer of the application."""
 
-    def __init__(self, app: ASGIApp, metrics: RequestMetrics, only_local_names: bool) -> None:
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics, names: Names | None) -> None:
+        """``names``: by which it must be called; None where keys are required, so that any will do."""
         self._app = app
         self._metrics = metrics
-        self._only_local_names = only_local_names
+        self._names = names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        await _Exchange(scope, send).run(self._app, receive, self._metrics, self._only_local_names)
+        await _Exchange(scope, send).run(self._app, receive, self._metrics, self._names)
 
 
 class _Exchange:
@@ -69,13 +75,13 @@ class _Exchange:
         self._state |= {"request_id": self.request_id, "is_head": self._is_head}
         self.status = 0
 
-    async def run(self, app: ASGIApp, receive: Receive, metrics: RequestMetrics, only_local_names: bool) -> None:
+    async def run(self, app: ASGIApp, receive: Receive, metrics: RequestMetrics, names: Names | None) -> None:
         logs.request_id.set(self.request_id)
         started = time.perf_counter()
         metrics.in_flight.inc()
         try:
             with self._traced():
-                await self._answer(app, receive, only_local_names)
+                await self._answer(app, receive, names)
         finally:
             metrics.in_flight.dec()
             self._record(metrics, time.perf_counter() - started)
@@ -85,10 +91,16 @@ class _Exchange:
             return request_span(self._scope, lambda: self.status)
         return nullcontext()
 
-    async def _answer(self, app: ASGIApp, receive: Receive, only_local_names: bool) -> None:
+    def _refused(self, headers: Headers, names: Names | None) -> Forbidden | None:
+        if names is not None and not names.has(headers.get("host", "")):
+            return Forbidden(WRONG_NAME)
+        if is_foreign(self._scope["method"], headers):
+            return Forbidden("a page of another site may change nothing here: its Origin or Sec-Fetch-Site says so")
+        return None
+
+    async def _answer(self, app: ASGIApp, receive: Receive, names: Names | None) -> None:
         request = Request(self._scope)
-        if only_local_names and not _is_local_name(request.headers.get("host", "")):
-            error = Forbidden("without API keys the service answers to localhost only: the Host header names another")
+        if (error := self._refused(request.headers, names)) is not None:
             await problem_response(error, request)(self._scope, receive, self.send)
             return
         try:
@@ -138,15 +150,3 @@ class _Exchange:
                 "code": self._state.get("error_code"),
             },
         )
-
-
-def _is_local_name(host: str) -> bool:
-    """Whether a Host header names this machine: a page of another site that resolves here would not."""
-    name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-    name = name.strip("[]").lower()
-    if name in ("localhost", "") or name.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return False

@@ -28,6 +28,15 @@ from service.version import package_version
 LOGGER = logging.getLogger("service.routes.job_results")
 router = APIRouter(tags=["results"])
 
+_ALONE = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; style-src 'unsafe-inline'; "
+POLICIES = {
+    drawing.HTML: {
+        "Content-Security-Policy": _ALONE + "img-src data: blob:; script-src 'unsafe-inline' 'unsafe-eval'; "
+        "worker-src blob:; sandbox allow-scripts allow-downloads"
+    },
+    drawing.SVG: {"Content-Security-Policy": _ALONE + "img-src data:; font-src data:; sandbox"},
+}
+"""A figure in a browser's tab belongs to no site: nothing in it can act as whoever looks at it, or ask any host."""
 LARGE_BYTES = 2**19
 """Stored results beyond this are encoded by a process of their own."""
 
@@ -186,6 +195,7 @@ async def _rendered(parts: Parts, caller: Caller, order: Order, headers: dict[st
             file = await render(parts.settings.redis_url, order)
     except DamagedData:
         raise await _dropped(parts, order.job_id) from None
+    headers = headers | POLICIES.get(order.media, {})
     return file_answer(file, coded(headers) if order.is_gzipped else headers, order.media)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -18,6 +18,7 @@ from standardwebhooks import Webhook
 SUCCESS = range(200, 300)
 REDIRECT = range(300, 400)
 GONE = 410
+NAT64 = ip_network("64:ff9b::/96")
 VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 
 
@@ -59,8 +60,42 @@ def _can_be_looked_up(host: str) -> bool:
         return False
 
 
+METADATA = tuple(
+    map(
+        ip_network,
+        (
+            "169.254.0.0/16",  # AWS, Google, Azure, Oracle, DigitalOcean, OpenStack and most others
+            "192.0.0.192/32",  # Oracle
+            "168.63.129.16/32",  # Azure's WireServer, which is a public address
+            "100.100.100.200/32",  # Alibaba
+            "fd00:ec2::/32",  # AWS, over IPv6
+            "fd20:ce::/32",  # Google, over IPv6
+        ),
+    )
+)
+"""Where clouds tell a machine its own secrets: refused whatever ``ipaddress`` thinks of them."""
+
+
+def is_metadata(address: str) -> bool:
+    """Whether a cloud may tell secrets there."""
+    found = _embedded(address)
+    return any(found.version == network.version and found in network for network in METADATA)
+
+
+def _embedded(address: str) -> IPv4Address | IPv6Address:
+    """The address that is meant, also where it is wrapped in one of IPv6."""
+    found = ip_address(address.partition("%")[0])
+    if isinstance(found, IPv6Address):
+        if found in NAT64:
+            return IPv4Address(int(found) & 0xFFFFFFFF)
+        return found.ipv4_mapped or found.sixtofour or (found.teredo[1] if found.teredo else None) or found
+    return found
+
+
 def is_public(address: str) -> bool:
-    """Whether an address is on the open internet: not private, loopback, link-local, multicast or reserved."""
+    """Whether an address is on the open internet: not private, loopback, multicast, reserved, nor a cloud's."""
+    if is_metadata(address):
+        return False
     found = ip_address(address.partition("%")[0])
     if isinstance(found, IPv6Address):
         if found.is_site_local:
@@ -95,6 +130,8 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
                 found = await loop.run_in_executor(self._resolvers, _addresses, host, port)
         except OSError as exc:
             raise httpcore.ConnectError(f"{host} does not resolve: {exc}") from exc
+        if any(map(is_metadata, found)):
+            raise Refused(f"{host} resolves to {found[0]}, where a cloud keeps the secrets of its machines")
         private = [address for address in found if not is_public(address)]
         if private and not self._allow_private:
             raise Refused(f"{host} resolves to {private[0]}, which is not on the open internet")
@@ -106,7 +143,7 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
 
 @dataclass(frozen=True)
 class Sender:
-    """Signs and sends; one connection per message, no redirects, no proxies, and the answer's body is not read."""
+    """Signs and sends; one connection per message, no redirects, and the answer's body is not read."""
 
     secret: str
     allow_http: bool
@@ -115,6 +152,8 @@ class Sender:
     tls: ssl.SSLContext
     resolvers: Executor
     """Look names up, in threads that nothing else needs: a name server may not answer for half a minute."""
+    proxy: str = ""
+    """What all goes through: it resolves names and decides what may be called; bare addresses are checked here."""
 
     async def send(self, message_id: str, url: str, body: bytes) -> None:
         """Deliver one message.
@@ -150,11 +189,28 @@ class Sender:
         }
 
     async def _post(self, url: str, headers: dict[str, str], body: bytes) -> int:
-        backend = _CheckedBackend(self.allow_private, self.resolvers)
         async with (
-            httpcore.AsyncConnectionPool(self.tls, max_connections=1, network_backend=backend) as pool,
+            self._connections(url) as pool,
             pool.stream(
                 "POST", url, headers=list({"host": urlsplit(url).netloc, **headers}.items()), content=body
             ) as response,
         ):
             return int(response.status)
+
+    def _connections(self, url: str) -> httpcore.AsyncConnectionPool:
+        """For one message, to an address that is checked."""
+        if not self.proxy:
+            backend = _CheckedBackend(self.allow_private, self.resolvers)
+            return httpcore.AsyncConnectionPool(self.tls, max_connections=1, network_backend=backend)
+        _check_literal(urlsplit(url).hostname or "", self.allow_private)
+        return httpcore.AsyncHTTPProxy(self.proxy, ssl_context=self.tls, max_connections=1)
+
+
+def _check_literal(host: str, allow_private: bool) -> None:
+    """What can be known of a host without asking a name server."""
+    try:
+        is_refused = is_metadata(host) or not (allow_private or is_public(host))
+    except ValueError:
+        return
+    if is_refused:
+        raise Refused(f"{host} is not on the open internet")

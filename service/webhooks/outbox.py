@@ -100,6 +100,7 @@ class Webhooks:
             timeout_s=settings.webhook_timeout_s,
             tls=ssl.create_default_context(),
             resolvers=ThreadPoolExecutor(AT_ONCE, thread_name_prefix="webhook-names"),
+            proxy=settings.webhook_proxy,
         )
 
     async def _deliver(self, sender: Sender, delivery: Delivery) -> None:
