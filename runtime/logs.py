@@ -10,11 +10,15 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
+from runtime.plain import plain
+
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 key_id: ContextVar[str | None] = ContextVar("key_id", default=None)
 job_id: ContextVar[str | None] = ContextVar("job_id", default=None)
 
 REPEAT_S = 60.0
+MOST_REMEMBERED = 200
+"""Warnings that are compared with the next one."""
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 
 
@@ -52,6 +56,8 @@ class Repeats(logging.Filter):
             return True
         now, line = time.monotonic(), f"{record.name} {record.getMessage()} {_fields(record)}"
         self._said = {known: at for known, at in self._said.items() if now - at < REPEAT_S}
+        if len(self._said) > MOST_REMEMBERED:
+            self._said.clear()
         return self._said.setdefault(line, now) == now
 
 
@@ -63,7 +69,7 @@ class JsonFormatter(logging.Formatter):
         entry |= {"message": record.getMessage()} | _fields(record)
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(entry, default=str, ensure_ascii=False)
+        return plain(json.dumps(entry, default=str, ensure_ascii=False))
 
 
 class TextFormatter(logging.Formatter):
@@ -72,8 +78,13 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         message = record.getMessage()
         extra = " ".join(f"{name}={value}" for name, value in _fields(record).items() if str(value) not in message)
-        line = f"{_time(record)} {record.levelname.lower():7} {message}  {extra}".rstrip()
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        line = plain(f"{_time(record)} {record.levelname.lower():7} {message}  {extra}".rstrip())
+        if not record.exc_info:
+            return line
+        traceback = plain(self.formatException(record.exc_info), "\n").replace(
+            "\n", "\n  "
+        )  # no line that begins as ours
+        return f"{line}\n  {traceback}"
 
 
 def configure(level: str, style: str) -> None:

@@ -1,7 +1,7 @@
 """Batches on the command line: `submit` with several specs makes one, `status`, `wait` and `cancel` take its id."""
 
 from api_schemas.jobs import Batch, Job
-from pathpatch.cli.terminal import print_table
+from pathpatch.cli.terminal import print_table, say
 
 
 def is_batch(identifier: str) -> bool:
@@ -12,7 +12,7 @@ def is_batch(identifier: str) -> bool:
 def show_batch(batch: Batch) -> None:
     """Print a batch: how many jobs are in which state, and their ids."""
     counts = ", ".join(f"{count} {state}" for state, count in batch.counts.items() if count)
-    print(f"{batch.id}  {len(batch.jobs)} jobs: {counts}")
+    say(f"{batch.id}  {len(batch.jobs)} jobs: {counts}")
     print_table(("job",), [(job,) for job in batch.jobs])
 
 

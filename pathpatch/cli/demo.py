@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pathpatch.cli.output import draw
-from pathpatch.cli.terminal import note, print_table
+from pathpatch.cli.terminal import note, print_table, say
 from pathpatch.cli.up import LogPrinter
 from pathpatch.local import Stack, StackSettings, default_cache_dir
 from pathpatch.presets import preset
@@ -31,7 +31,7 @@ def run_demo(model: str, folder: Path, examples: int, shows_logs: bool) -> None:
     _show(result)
     for ending in ("html", "png", "svg"):
         draw(result, folder / f"histogram.{ending}", {})
-    print(f"The result is in {folder}/result.json, the picture in {folder}/histogram.html")
+    say(f"The result is in {folder}/result.json, the picture in {folder}/histogram.html")
 
 
 def _computed(model: str, examples: int, shows_logs: bool) -> "Result":
@@ -55,9 +55,9 @@ def _show(result: "Result") -> None:
     block = result.block
     title = f"Attention of {_ends(result.spec or {})}: IO minus S1, from the end ({block.unit})"
     rows = [[run, *(format_number(block.summary[run][name]) for name in STATISTICS)] for run in ("orig", "patched")]
-    print(f"\n{title}")
+    say(f"\n{title}", keep="\n")
     print_table(("run", *STATISTICS), rows)
-    print(_verdict(block))
+    say(_verdict(block))
 
 
 def _ends(spec: dict[str, Any]) -> str:

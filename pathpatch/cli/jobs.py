@@ -21,6 +21,7 @@ from pathpatch.cli.terminal import (
     connect,
     note,
     print_json,
+    say,
 )  # fmt: skip
 from pathpatch.progress import words
 
@@ -68,13 +69,13 @@ def _show_job(job: Job) -> None:
 
     progress = job.progress
     left = "" if progress.eta_s is None or job.done else f", about {progress.eta_s:.0f} s left"
-    print(f"{job.id}  {words(job)}  {progress.done}/{progress.total} {progress.unit}s{left}")
-    print(title_of(job.spec))
-    print(f"model {job.model}, created {job.created_at:%Y-%m-%d %H:%M:%S} UTC")
+    say(f"{job.id}  {words(job)}  {progress.done}/{progress.total} {progress.unit}s{left}")
+    say(title_of(job.spec))
+    say(f"model {job.model}, created {job.created_at:%Y-%m-%d %H:%M:%S} UTC")
     if job.tags:
-        print("tags " + ", ".join(f"{name}:{value}" for name, value in job.tags.items()))
+        say("tags " + ", ".join(f"{name}:{value}" for name, value in job.tags.items()))
     if job.error is not None:
-        print(f"{job.error.title}: {job.error.detail} ({job.error.code})")
+        say(f"{job.error.title}: {job.error.detail} ({job.error.code})")
 
 
 def wait(jobs: JobOrBatchIds, timeout: Timeout = None, json: AsJson = False, url: Url = DEFAULT_URL) -> None:
@@ -179,7 +180,7 @@ def events(
         identifier = job_id(client, job)
         for event in client.follow(identifier) if follow else client.events(identifier):
             if json:
-                print(event.model_dump_json(), flush=True)
+                say(event.model_dump_json(), flush=True)
             else:
                 said = ", ".join(f"{name} {value}" for name, value in event.data.items())
-                print(f"{event.created_at:%H:%M:%S}  {event.type:<8}  {said}", flush=True)
+                say(f"{event.created_at:%H:%M:%S}  {event.type:<8}  {said}", flush=True)

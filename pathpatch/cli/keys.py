@@ -16,6 +16,7 @@ from pathpatch.cli.terminal import (
     print_json,
     print_table,
     reporting,
+    say,
 )  # fmt: skip
 
 keys_app = typer.Typer(
@@ -69,7 +70,7 @@ def create_key(
     if json:
         print_json(as_json(key))
         return
-    print(key.secret)
+    say(key.secret)
     note(f"the secret of {key.name}: give it as PATHPATCH_API_KEY; it is not shown again")
 
 

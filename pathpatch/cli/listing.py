@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from api_schemas.jobs import Job
-from pathpatch.cli.terminal import DEFAULT_URL, AsJson, Url, as_json, connect, out, print_json, print_table, table
+from pathpatch.cli.terminal import DEFAULT_URL, AsJson, Url, as_json, connect, out, print_json, print_table, say, table
 from pathpatch.progress import words
 
 WATCH_S = 2.0
@@ -79,7 +79,7 @@ def _watch(found: Callable[[], list[Job]], json: bool) -> None:
             jobs = found()
             if jobs != last:
                 _show(jobs, json)
-                print(flush=True)
+                say("", flush=True)
             last = jobs
             time.sleep(WATCH_S)
     except KeyboardInterrupt:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pathpatch.cli.terminal import CommandFailed, note, print_json
+from pathpatch.cli.terminal import CommandFailed, note, print_json, say
 
 if TYPE_CHECKING:
     from pathpatch.results import Result
@@ -31,7 +31,7 @@ def deliver(result: "Result", plot: Plot, kind: Kind, look: Mapping[str, Any], o
     if json or output == STANDARD_OUTPUT:
         print_json(result.to_json())
     else:
-        print(result)
+        say(str(result), keep="\n")
     if output is not None and output != STANDARD_OUTPUT:
         save(result, output)
     if plot is not None:

@@ -21,6 +21,7 @@ from pathpatch.cli.terminal import (
     connect,
     note,
     print_json,
+    say,
     warn,
 )  # fmt: skip
 from pathpatch.progress import words
@@ -121,14 +122,14 @@ def submit(
     with connect(url) as client:
         if len(wanted) > 1:
             batch = client.submit_batch(wanted)
-            print_json(as_json(batch)) if json else print(batch.id)
+            print_json(as_json(batch)) if json else say(batch.id)
             note(f"{len(batch.jobs)} jobs; pathpatch wait {batch.id} waits for all of them")
             return
         job = client.submit(wanted[0])
         if json:
             print_json(as_json(job.job))
             return
-        print(job.id)
+        say(job.id)
         note(f"{words(job.job)}; pathpatch wait {job.id} waits, pathpatch result {job.id} shows the result")
 
 
@@ -150,13 +151,11 @@ def validate(
         print_json(as_json(report))
         return
     for example in report.examples[:3]:
-        print("orig ", end="")
-        print(_marked(example.orig, example.roles))
-        print("new  ", end="")
-        print("".join(example.new))
+        say(f"orig {_marked(example.orig, example.roles)}")
+        say(f"new  {''.join(example.new)}")
     cost = "unknown" if report.estimated_seconds is None else f"about {report.estimated_seconds:.2g} s"
     grid = " x ".join(f"{axis} {size}" for axis, size in zip(report.axes, report.shape, strict=True)) or "one number"
-    print(f"cells {report.cells} ({grid}), shards {report.shards}, work {cost}, "
+    say(f"cells {report.cells} ({grid}), shards {report.shards}, work {cost}, "
               f"result about {report.estimated_result_bytes:,} bytes")  # fmt: skip
     for warning in report.warnings:
         warn(warning)

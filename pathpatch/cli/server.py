@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pathpatch.cli.terminal import DEFAULT_URL, AsJson, Url, as_json, connect, note, print_json, print_table
+from pathpatch.cli.terminal import DEFAULT_URL, AsJson, Url, as_json, connect, note, print_json, print_table, say
 from pathpatch.problems import ServiceError, Unreachable
 from pathpatch.version import __version__
 
@@ -65,7 +65,7 @@ def me(json: AsJson = False, url: Url = DEFAULT_URL) -> None:
         print_json(as_json(caller))
         return
     end = f", until {caller.expires_at:%Y-%m-%d %H:%M} UTC" if caller.expires_at else ""
-    print(f"{caller.name} ({caller.id}), may {', '.join(caller.scopes)}{end}")
+    say(f"{caller.name} ({caller.id}), may {', '.join(caller.scopes)}{end}")
     limits, use = as_json(caller.limits), as_json(caller.use)
     kinds = (("used", use), ("limit", limits))
     rows = [(kind, name, _said(value)) for kind, numbers in kinds for name, value in numbers.items()]
@@ -123,7 +123,7 @@ def version(json: AsJson = False, url: Url = DEFAULT_URL) -> None:
     if json:
         print_json(known)
         return
-    print(f"pathpatch {known['pathpatch']}, Python {known['python']}, {platform.platform()}")
+    say(f"pathpatch {known['pathpatch']}, Python {known['python']}, {platform.platform()}")
     if known["service"] is not None:
         said = ", ".join(f"{name} {value}" for name, value in known["service"].items())
-        print(f"service at {url}: {said}")
+        say(f"service at {url}: {said}")

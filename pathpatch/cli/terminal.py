@@ -3,7 +3,6 @@
 import json
 import os
 import socket
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +16,7 @@ from rich.table import Table
 from pathpatch.presets import UnknownPreset
 from pathpatch.problems import PathPatchingError, Unreachable
 from pathpatch.stack.errors import StackFailed
+from runtime.plain import plain
 
 if TYPE_CHECKING:
     from pathpatch.client import Client
@@ -70,10 +70,19 @@ def connect(url: str) -> "Client":
     return client
 
 
+def say(text: str, *, keep: str = "", end: str = "\n", flush: bool = False) -> None:
+    """A line on standard output, without anything in it that would steer the terminal; ``keep`` its line ends."""
+    print(plain(text, keep), end=end, flush=flush)
+
+
+def shown(text: str) -> str:
+    """Text of somebody else's as Rich prints it: no markup, no control characters but line ends."""
+    return escape(plain(text, "\n"))
+
+
 def print_json(value: Any) -> None:
     """JSON on standard output, for other programs: indented, no colours, nothing else."""
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False, allow_nan=False)
-    sys.stdout.write("\n")
+    say(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False), keep="\n")
 
 
 def as_json(record: Any) -> Any:
@@ -85,29 +94,29 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     """A table for a terminal."""
     laid_out = Table(*headings, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        laid_out.add_row(*map(escape, row))
+        laid_out.add_row(*(escape(plain(cell)) for cell in row))
     return laid_out
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table: wrapped to fit a terminal, one line a row when the output is piped."""
-    lines = [list(row) for row in rows]
+    lines = [list(map(plain, row)) for row in rows]
     if out.is_terminal:
         out.print(table(headings, lines))
         return
     widths = [max(map(len, column)) for column in zip(headings, *lines, strict=True)]
     for line in [list(headings), *lines]:
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+        say("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def note(text: str) -> None:
     """Something for the person at the terminal, beside the output."""
-    err.print(escape(text), style="dim", soft_wrap=True)
+    err.print(shown(text), style="dim", soft_wrap=True)
 
 
 def warn(text: str) -> None:
     """Something that is probably not meant."""
-    err.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
+    err.print(f"[yellow]warning:[/] {shown(text)}", soft_wrap=True)
 
 
 def reporting(command: Callable[..., None]) -> Callable[..., None]:
@@ -121,7 +130,7 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
             if os.environ.get("PATHPATCH_DEBUG"):
                 raise
             hint = " (in PATHPATCH_API_KEY)" if getattr(exc, "code", "") == "unauthenticated" else ""
-            err.print(f"[red]error:[/] {escape(str(exc) + hint)}", soft_wrap=True)
+            err.print(f"[red]error:[/] {shown(str(exc) + hint)}", soft_wrap=True)
             raise typer.Exit(1) from exc
 
     return reported

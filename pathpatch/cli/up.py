@@ -12,6 +12,7 @@ from typing import Annotated, TextIO
 import typer
 
 from pathpatch.local import Stack, StackSettings, default_data_dir
+from runtime.plain import plain
 
 COLOURS = (36, 33, 35, 34, 32, 96, 93, 95)  # ANSI: cyan, yellow, magenta, ...
 NAME_WIDTH = 9
@@ -34,7 +35,7 @@ class LogPrinter:
             if "overcommit" in line:  # advice for dedicated servers, alarming on a laptop
                 return
         with self._lock:
-            print(f"{self._prefix(name)} {line}", file=self._out, flush=True)
+            print(f"{self._prefix(name)} {plain(line)}", file=self._out, flush=True)
 
     def _prefix(self, name: str) -> str:
         prefix = f"{name:<{NAME_WIDTH}}|"
