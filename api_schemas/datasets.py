@@ -60,8 +60,8 @@ class PromptsDataset(_Swappable):
     roles: Annotated[dict[Name, PromptRole], Field(examples=[{"end": [7]}])] = {}
     """Named positions: a list of positions (negative from the end) or of strings, one per example, or `strings` with an
     `occurrence`."""
-    answers: Annotated[dict[Name, list[Prompt]], Field(examples=[{"IO": [" Mary"]}])] = {}
-    """Named answers: one single-token string per example."""
+    answers: Annotated[dict[Name, list[Prompt] | list[TokenId]], Field(examples=[{"IO": [" Mary"]}])] = {}
+    """Named answers: one single-token string per example, or one token id per example."""
     prepend_bos: Annotated[bool, Field(examples=[False])] = False
     """Whether each prompt starts with the tokenizer's beginning-of-text token; positions then count it."""
 

@@ -5,6 +5,9 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
+import yaml
+
+from api_schemas.datasets import PromptsDataset, TokensDataset
 from api_schemas.models import FAMILY, ModelShape
 
 Heads = tuple[list[list[int]], list[int]]
@@ -56,6 +59,32 @@ def shape_of(model: str) -> ModelShape:
 def _of_demo(name: str) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((files("pathpatch") / "demo_model" / name).read_text(encoding="utf-8"))
     return content
+
+
+def spec_of_prompts(dataset: PromptsDataset | TokensDataset, model: str = "demo") -> str:
+    """A commented spec of one's own prompts: which heads write the answer themselves?
+
+    The metric is the logit of ``correct`` minus that of ``incorrect`` where the prompts have both, else ``kl``.
+    """
+    has_answers = {"correct", "incorrect"} <= set(dataset.answers)
+    metric = {"kind": "logit_diff", "answer": "correct", "minus_answer": "incorrect"} if has_answers else {"kind": "kl"}
+    last = {"hook": "resid_post", "layer": shape_of(model).n_layers - 1}
+    parts: dict[str, Any] = {
+        "model": {"name": model},
+        "patch": {"senders": {"sweep": {"hook": "z", "layers": "all", "heads": "all"}}, "receivers": [last]},
+        "metric": metric,
+        "dataset": dataset.model_dump(mode="json", exclude_unset=True),
+    }
+    return _OF_PROMPTS + yaml.safe_dump(parts, sort_keys=False, allow_unicode=True, width=10_000)
+
+
+_OF_PROMPTS = """\
+# Every head's direct path into the final residual stream, on your own prompts (the dataset, at the end).
+#
+#   pathpatch validate this-file.yaml     shows the tokens and the roles before anything runs
+#   pathpatch run this-file.yaml --plot heatmap.html
+
+"""
 
 
 def preset(name: str, model: str = "demo", shape: ModelShape | None = None) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pathpatch.cli.terminal import DEFAULT_URL, AsJson, CommandFailed, Url, connect, note, print_json, print_table
-from pathpatch.presets import PRESETS, preset
+from pathpatch.presets import PRESETS, preset, spec_of_prompts
 
 Examples = Annotated[int, typer.Option(help="Number of prompts.", min=1)]
 
@@ -19,9 +19,13 @@ def new(
         ),
     ] = None,
     model: Annotated[str, typer.Option(help="The model to write it for.")] = "demo",
+    prompts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Your own prompts: CSV, JSONL or JSON of EAP-IG, auto-circuit or MIB."),
+    ] = None,
     json: AsJson = False,
 ) -> None:
-    """Write a commented spec to start from.
+    """Write a commented spec to start from, of a preset or of a file of prompts.
 
     Examples:
 
@@ -30,21 +34,31 @@ def new(
       pathpatch new ioi-heads > spec.yaml
 
       pathpatch new sweep --model gpt2-small > spec.yaml
+
+      pathpatch new --prompts gender-bias.csv --model gpt2-small > spec.yaml
     """
-    if name is None:
+    if prompts is not None and name is not None:
+        raise CommandFailed(f"Give a preset or --prompts, not both: {name} has prompts of its own.")
+    if name is None and prompts is None:
         if json:
             print_json(PRESETS)
         else:
             print_table(("preset", "what it does"), PRESETS.items())
             note("pathpatch new PRESET > spec.yaml")
         return
-    text = preset(name, model)
+    text = _of_file(prompts, model) if prompts is not None else preset(name or "", model)
     if json:
         import yaml
 
         print_json(yaml.safe_load(text))
     else:
         typer.echo(text, nl=False)
+
+
+def _of_file(prompts: Path, model: str) -> str:
+    from pathpatch.specs import prompts_from
+
+    return spec_of_prompts(prompts_from(prompts), model)
 
 
 def demo(

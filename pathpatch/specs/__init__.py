@@ -51,12 +51,13 @@ from pathpatch.specs.measures import (
     prob,
     rank,
 )
+from pathpatch.specs.prompt_files import prompts_from
 from pathpatch.specs.prompt_sets import Dataset, ioi, prompts, templates, tokens
 
 __all__ = [
     "activation_patch", "as_spec", "attention", "attention_diff", "attn", "embed", "heads", "ioi", "key", "kl",
     "log_prob", "logit", "logit_diff", "loss", "mlp", "mlp_in", "neurons", "path_patch", "pattern", "pos_embed", "prob",
-    "prompts", "query", "rank", "resid", "sweep", "templates", "tokens", "value",
+    "prompts", "prompts_from", "query", "rank", "resid", "sweep", "templates", "tokens", "value",
 ]  # fmt: skip
 
 Source = Literal["new", "zero", "mean"]

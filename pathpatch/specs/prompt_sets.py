@@ -35,7 +35,7 @@ def prompts(
     new: Sequence[str],
     *,
     roles: Mapping[str, Any] | None = None,
-    answers: Mapping[str, Sequence[str]] | None = None,
+    answers: Mapping[str, Sequence[str] | Sequence[int]] | None = None,
     prepend_bos: bool = False,
     swap: bool = False,
 ) -> PromptsDataset:
@@ -43,7 +43,7 @@ def prompts(
 
     Args:
         roles: Name -> one position per example (negative from the end), or one string found in its orig prompt.
-        answers: Name -> one single-token string per example, usually with its leading space.
+        answers: Name -> one single-token string per example, usually with its leading space; or one token id each.
     """
     named = {"roles": dict(roles or {}), "answers": dict(answers or {})}
     return build(PromptsDataset, kind="prompts", orig=orig, new=new, **named, prepend_bos=prepend_bos, swap=swap)

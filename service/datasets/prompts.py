@@ -36,8 +36,10 @@ def draft_prompts(dataset: PromptsDataset, reader: TextReader, longest: int) -> 
         draft.roles[role] = _from_the_start(positions, draft.orig)
         if len(positions) != len(strings):
             draft.roles[role] = _find(draft, role, given, searched)
-    for answer, words in dataset.answers.items():
-        draft.answers[answer] = _answers(draft, answer, words, reader.tokenizer)
+    for answer, given in dataset.answers.items():
+        words = [entry for entry in given if isinstance(entry, str)]
+        ids = [entry for entry in given if isinstance(entry, int)]
+        draft.answers[answer] = ids or _answers(draft, answer, words, reader.tokenizer)
     check_counts(draft, len(orig))
     check_role_positions(draft)
     return draft

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+import pathpatch as pp
 from api_schemas.models import FAMILY
 from api_schemas.spec import JobSpec
 from pathpatch import cli
@@ -51,6 +52,20 @@ def test_every_preset_is_a_valid_spec_with_comments(pathpatch: Command, name: st
     assert code == 0
     assert output.startswith("# ")
     assert JobSpec.model_validate(yaml.safe_load(output)).model.name == model
+
+
+def test_a_file_of_prompts_becomes_a_spec_with_comments(pathpatch: Command) -> None:
+    """Its answers are measured; a preset has prompts of its own."""
+    file = Path(__file__).parents[2] / "prompt_files" / "eap_ig_ioi.csv"
+    code, output, _ = pathpatch("new", "--prompts", str(file), "--model", "demo")
+    assert code == 0 and output.startswith("# ")
+    spec = JobSpec.model_validate(yaml.safe_load(output))
+    assert spec.dataset == pp.prompts_from(file)
+    assert spec.metric == pp.logit_diff("correct", "incorrect")
+    written = json.loads(pathpatch("new", "--prompts", str(file), "--json")[1])
+    assert written["dataset"]["answers"]["correct"] == [773, 798]
+    assert "not both" in pathpatch("new", "sweep", "--prompts", str(file))[2]
+    assert "none.csv cannot be read" in pathpatch("new", "--prompts", "none.csv")[2]
 
 
 def test_an_unknown_preset_is_answered_with_the_known_ones(pathpatch: Command) -> None:
@@ -230,7 +245,13 @@ def test_keys_are_made_listed_and_revoked(to_service: Command) -> None:
 @pytest.mark.integration
 def test_a_key_is_made_with_limits_of_its_own(to_service: Command) -> None:
     """The options have the names of the API's fields, and the list shows them."""
-    wanted = {"queued_jobs": 5, "running_shards": 2, "submits_per_minute": 60, "compute_s_per_day": 1.5}
+    wanted = {
+        "queued_jobs": 5,
+        "running_shards": 2,
+        "submits_per_minute": 60,
+        "compute_s_per_day": 1.5,
+        "store_bytes": 10**9,
+    }
     options = [word for name, limit in wanted.items() for word in (f"--{name.replace('_', '-')}", str(limit))]
     code, output, _ = to_service("keys", "create", "limited", *options, "--json")
     assert code == 0 and json.loads(output)["limits"] == wanted

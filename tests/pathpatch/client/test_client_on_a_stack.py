@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ import pytest
 import pathpatch as pp
 from pathpatch.local import Stack
 from pathpatch.problems import JobFailed, ServiceError
+
+FILES = Path(__file__).parents[2] / "prompt_files"
 
 pytestmark = pytest.mark.integration
 
@@ -160,6 +163,35 @@ def test_a_job_runs_again_with_another_seed(client):
     assert np.array_equal(again.result(progress=False).patched, fresh.patched)
     with pytest.raises(ServiceError, match="/dataset/sed"):
         job.rerun({"dataset": {"sed": 3}})
+
+
+@pytest.mark.parametrize("file", ["eap_ig_ioi.csv", "eap_ig_text.jsonl", "auto_circuit.json", "mib_ioi.jsonl"])
+def test_prompts_from_files_run(client, file):
+    """Token ids and text name the same answers: the numbers of orig are equal in all formats."""
+    dataset = pp.prompts_from(FILES / file, prepend_bos=False)
+    dataset = dataset.model_copy(update={"roles": {}})  # auto-circuit's count the token that is left out here
+    metric = pp.logit_diff("correct", "incorrect")
+    result = client.run(pp.path_patch(pp.heads(2), pp.resid(3), dataset, metric, model="demo"))
+    as_text = pp.prompts(
+        dataset.orig, dataset.new, answers={"correct": [" Mary", " Anna"], "incorrect": [" John", " Tom"]}
+    )
+    same = client.run(pp.path_patch(pp.heads(2), pp.resid(3), as_text, metric, model="demo", use_cache=False))
+    assert np.array_equal(result.orig, same.orig) and np.array_equal(result.patched, same.patched)
+
+
+def test_positions_of_a_file_count_its_beginning_of_text(client):
+    """auto-circuit's positions do, where its labels say so."""
+    dataset = pp.prompts_from(FILES / "auto_circuit.json")
+    report = client.validate(pp.path_patch(pp.heads(2), pp.resid(3), dataset, pp.kl(), model="demo"))
+    first = report.examples[0]
+    assert [first.orig[first.roles[role]] for role in ("IO", "S1", "end")] == [" Mary", " John", " to"]
+
+
+def test_an_id_that_is_no_token_names_its_answer(client):
+    """The file was made with another model's tokenizer."""
+    dataset = pp.prompts(["When Mary"], ["When John"], answers={"correct": [50000]})
+    with pytest.raises(ServiceError, match="/dataset/answers/correct/0: token 50000 does not exist"):
+        client.validate(pp.path_patch(pp.heads(2), pp.resid(3), dataset, pp.logit("correct"), model="demo"))
 
 
 def test_models_workers_and_version_are_told(client):

@@ -207,8 +207,8 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
         {"metrix": []},
         "/metrix",
         'there is no field "metrix" here: did you mean "metric"? The fields are '
-        "model, dataset, patch, metric, metrics, output, method, verify, dtype, priority, expires_after_s, use_cache, "
-        "webhook, tags",
+        "name, model, dataset, patch, metric, metrics, output, method, verify, dtype, priority, expires_after_s, "
+        "use_cache, webhook, tags",
     ),
     "misspelled field of a node": (
         {"patch": {"senders": [{"hook": "z", "layer": 1, "haed": 2}], "receivers": RECEIVERS}},
