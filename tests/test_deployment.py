@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,38 @@ def test_torch_is_not_fetched_again_for_a_change_of_ours() -> None:
     for name in ("build-worker", "build-worker-cuda"):
         assert STAGES[name].index("install torch") < STAGES[name].index("COPY . .")
     assert "COPY" not in STAGES["build"]
+
+
+@pytest.mark.parametrize("name", STARTED)
+def test_an_edit_of_ours_installs_nothing_of_others_again(name: str) -> None:
+    """Dependencies come before our code, and what pip has fetched is kept between builds."""
+    before, after = STAGES[f"build-{name}"].split("COPY . .")
+    assert "-c constraints.txt" in before and "-c constraints.txt" not in after
+    assert re.findall("pip install (.*)", after) == ["--no-deps --force-reinstall ."]
+    installs = [line for line in STAGES[f"build-{name}"].splitlines() if "pip install" in line]
+    assert all(line.startswith("RUN --mount=type=cache,target=/root/.cache/pip ") for line in installs)
+
+
+def test_every_package_of_ours_is_copied() -> None:
+    """A new one that the list of what is let through forgets would be missing in the containers alone."""
+    included = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]["include"]
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert {f"!{pattern.removesuffix('*')}" for pattern in included} <= set(ignored)
+
+
+def test_images_have_names_and_the_gpu_file_gives_its_worker_another() -> None:
+    """A build of one must not replace the other on a machine that has both."""
+    names = [COMPOSE["services"][name]["image"] for name in ("service", "worker")] + [
+        GPU["services"]["worker"]["image"]
+    ]
+    assert len(set(names)) == 3
+
+
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_logs_are_kept_as_docker_and_podman_both_can_and_bounded(name: str) -> None:
+    """Podman refuses the driver `local`."""
+    logging = COMPOSE["services"][name]["logging"]
+    assert logging["driver"] == "json-file" and set(logging["options"]) == {"max-size", "max-file"}
 
 
 def test_images_take_the_pinned_versions() -> None:

@@ -3,6 +3,7 @@
 import sys
 import warnings
 
+from celery.apps import worker as celery_worker
 from celery.platforms import SecurityWarning
 from celery.worker import state
 
@@ -10,6 +11,10 @@ from job_store.broker import queue_of
 from worker.settings import BadSetting
 
 BAD_USAGE = 2
+
+
+def _leave_unsaid(*_: object) -> None:
+    """In place of lines that Celery prints past the log on a signal; ``Presence`` logs the end."""
 
 
 def main() -> int:
@@ -22,6 +27,7 @@ def main() -> int:
     warnings.simplefilter(
         "ignore", SecurityWarning
     )  # about pickle as root: messages are JSON, and only JSON is accepted
+    celery_worker.safe_say = _leave_unsaid
     worker = app.Worker(
         hostname=settings.full_name,
         pool_cls="prefork",

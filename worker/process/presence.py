@@ -69,6 +69,7 @@ class Presence:
 
     def leave(self) -> None:
         """Take the worker off the list."""
+        log.info("%s ends", self._settings.full_name)
         self._stopped.set()
         store = JobStore.connect(self._settings.redis_url)
         try:
