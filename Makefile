@@ -9,11 +9,11 @@ TORCH := torch==2.13.0
 TORCH_INDEX ?=
 LINTED := api_schemas checkpoints planning runtime job_store service worker pathpatch
 
-.PHONY: help setup demo test lint audit docs chaos bench clean
+.PHONY: help setup demo test lint audit docs chaos containers bench clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP) ## Create .venv and install everything, once
 
@@ -59,6 +59,9 @@ docs: $(STAMP) ## Build the documentation into site/
 
 chaos: $(STAMP) ## Kill processes at random for minutes; SEED=n repeats a run
 	@$(PY) tests/faults/chaos.py $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+containers: ## Build and run the container files with your Docker (DOCKER=podman), a job included
+	@python3 .ci/containers.py
 
 bench: $(STAMP) ## Measure engine and service; the tables of docs/performance.md
 	@for name in engine service scaling estimates; do echo "== $$name"; $(PY) -m benchmarks.$$name $(ARGS) || exit 1; done

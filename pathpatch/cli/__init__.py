@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pathpatch.cli import experiments, jobs, listing, runs, server, up
+from pathpatch.cli import doctor, experiments, jobs, listing, runs, server, up
 from pathpatch.cli.keys import keys_app
 from pathpatch.cli.terminal import reporting, warn
 from pathpatch.version import __version__
@@ -30,6 +30,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "workers": server.workers,
     "me": server.me,
     "health": server.health,
+    "doctor": doctor.doctor,
     "webhooks": server.webhooks,
     "verify": experiments.verify,
     "version": server.version,
