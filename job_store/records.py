@@ -75,6 +75,8 @@ class NewJob:
     webhook_url: str | None = None
     result_bytes: int = 0
     """Estimated size of the result, which counts as stored until the true size is known."""
+    spec_json: str = ""
+    """The spec as it is stored, where that was written already; ``spec`` may then lack its dataset."""
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,8 @@ def _header(job: NewJob) -> str:
 
 
 def _arguments(job: NewJob) -> list[Argument]:
-    shards = map(sealed, job.shards)
-    return [job.id, _header(job), job.spec.model_dump_json(), job.facts.to_json(), len(job.shards), *shards]
+    spec_json = job.spec_json or job.spec.model_dump_json()
+    return [job.id, _header(job), spec_json, job.facts.to_json(), len(job.shards), *map(sealed, job.shards)]
 
 
 def _settings(limits: Limits, retention: Retention, idempotency: Idempotency | None, batch_id: str | None) -> str:

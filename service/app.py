@@ -101,7 +101,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         await end_all(background)
         await asyncio.to_thread(parts.publisher.stop)
-        parts.resolvers.shutdown(wait=False, cancel_futures=True)
+        parts.checkers.stop()
+        parts.threads.shutdown(wait=False, cancel_futures=True)
         await parts.store.close()
         await asyncio.to_thread(tracing.flush)
 

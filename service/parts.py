@@ -1,8 +1,10 @@
 """What the routes work with: the store, the models, the queue and so on, built once per process."""
 
+import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ParamSpec, TypeVar
 
 from fastapi import Depends, Request
 
@@ -14,6 +16,8 @@ from job_store.records import Retention
 from job_store.store import AsyncJobStore
 from service.accounts.keys import Keyring
 from service.accounts.shares import ByteBudget, Slots
+from service.checkers.checker import Checker
+from service.checkers.pool import Checkers
 from service.jobs.queue import Publisher
 from service.jobs.speeds import Speeds
 from service.models.catalog import ModelCatalog
@@ -22,11 +26,20 @@ from service.specs.limits import SpecLimits
 from service.telemetry.prometheus import RequestMetrics
 from service.webhooks.outbox import Webhooks
 
-RESOLVER_THREADS = 2
+Arguments = ParamSpec("Arguments")
+Value = TypeVar("Value")
+
+THREADS = 4
+"""For what takes some ten milliseconds at most."""
+CHECKS_AT_ONCE, CHECKS_PER_KEY = 4, 2
+"""Processes that check specs."""
+QUICK_CHECKS_AT_ONCE, QUICK_CHECKS_PER_KEY = 2, 1
+"""Threads that check small specs; the others are free for readiness, models and small results."""
+MOST_WAITING_QUICKLY = 10_000
 RENDERINGS_AT_ONCE, RENDERINGS_PER_KEY = 3, 2
 """Processes that make large results or figures at the same time, which bounds the memory for it."""
 MOST_WAITING = 64
-"""Requests of one key that stand in line for such a process, or with a large body to be checked."""
+"""Requests of one key that stand in line for such a process."""
 
 
 @dataclass
@@ -45,16 +58,21 @@ class Parts:
     speeds: Speeds
     webhooks: Webhooks
     metrics: RequestMetrics
-    resolvers: ThreadPoolExecutor
-    """Resolve specs, so that a big dataset never holds up the event loop."""
+    threads: ThreadPoolExecutor
+    checkers: Checkers
+    quick_checks: Slots
     renderings: Slots
-    large_bodies: Slots
     body_bytes: ByteBudget
     durability: Durability
     streams: Slots
     """Of clients that follow events."""
     waits: Slots
     """Of clients that wait for a job."""
+
+    @property
+    def checker(self) -> Checker:
+        """What checks small specs in a thread."""
+        return Checker(self.settings, self.limits, self.catalog)
 
     @classmethod
     def build(cls, settings: Settings) -> "Parts":
@@ -76,9 +94,12 @@ class Parts:
             speeds=Speeds(store),
             webhooks=Webhooks(settings, store, metrics),
             metrics=metrics,
-            resolvers=ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolve"),
+            threads=ThreadPoolExecutor(THREADS, thread_name_prefix="short"),
+            checkers=Checkers(settings, limits, _slots(settings, "specs", CHECKS_AT_ONCE, CHECKS_PER_KEY)),
+            quick_checks=_slots(
+                settings, "small specs", QUICK_CHECKS_AT_ONCE, QUICK_CHECKS_PER_KEY, MOST_WAITING_QUICKLY
+            ),
             renderings=_slots(settings, "figures and large results", RENDERINGS_AT_ONCE, RENDERINGS_PER_KEY),
-            large_bodies=_slots(settings, "large bodies", 1, 1),
             body_bytes=_body_bytes(settings, limits.max_body_bytes),
             durability=Durability(store),
             streams=_followers(settings, "event streams (PATHPATCH_MAX_EVENT_STREAMS, ..._PER_KEY)"),
@@ -86,10 +107,10 @@ class Parts:
         )
 
 
-def _slots(settings: Settings, what: str, in_all: int, per_key: int) -> Slots:
-    """Slots for short work; who is alone, without keys, may use all of them."""
+def _slots(settings: Settings, what: str, in_all: int, per_key: int, most_waiting: int = MOST_WAITING) -> Slots:
+    """Slots for work that ends; who is alone, without keys, may use all of them."""
     most = per_key if settings.keys_required else in_all
-    return Slots(what, in_all=in_all, per_key=most, most_waiting=MOST_WAITING)
+    return Slots(what, in_all=in_all, per_key=most, most_waiting=most_waiting)
 
 
 def _followers(settings: Settings, what: str) -> Slots:
@@ -102,6 +123,13 @@ def _body_bytes(settings: Settings, largest: int) -> ByteBudget:
     """One body of the size allowed always fits."""
     per_key = max(largest, settings.max_key_body_bytes)
     return ByteBudget(in_all=max(per_key, settings.max_all_body_bytes), per_key=per_key)
+
+
+async def in_thread(
+    parts: Parts, work: Callable[Arguments, Value], *arguments: Arguments.args, **options: Arguments.kwargs
+) -> Value:
+    """Do something that takes some ten milliseconds without holding up the event loop."""
+    return await asyncio.get_running_loop().run_in_executor(parts.threads, lambda: work(*arguments, **options))
 
 
 async def parts_of(request: Request) -> Parts:

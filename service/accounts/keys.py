@@ -13,7 +13,6 @@ from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
 
 from api_schemas.errors import Forbidden, StoreUnavailable, Unauthenticated
-from api_schemas.spec import JobSpec
 from job_store import keys as stored_keys
 from job_store.keys import ApiKey
 from job_store.records import Limits, when
@@ -193,13 +192,13 @@ def lacks(needed: Sequence[str], name: str, scopes: Sequence[str]) -> str:
     return f"this needs the scope {' or '.join(map(repr, needed))}: the key {name!r} has {', '.join(scopes)}"
 
 
-def require_priority(caller: Caller, specs: Iterable[JobSpec]) -> None:
+def require_priority(caller: Caller, priorities: Iterable[str]) -> None:
     """Whoever may run first could keep all others waiting, so that it is a right of a key.
 
     Raises:
         Forbidden: A spec has the priority `high`, and the key has not the scope.
     """
-    if not caller.may("high") and any(spec.priority == "high" for spec in specs):
+    if not caller.may("high") and "high" in priorities:
         raise Forbidden(f'"priority": "high" {lacks(("high",), caller.name, caller.scopes)}'.replace(" this", "", 1))
 
 

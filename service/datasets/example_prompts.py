@@ -1,6 +1,6 @@
 """The first prompts of a dataset as the model will read them, for people to look at before a job is queued."""
 
-from api_schemas.datasets import ResolvedDataset
+from api_schemas.datasets import Dataset, IoiDataset, ResolvedDataset, TemplatesDataset
 from api_schemas.errors import PathPatchingError
 from api_schemas.jobs import ExamplePrompt
 from api_schemas.nodes import SweepOf
@@ -22,10 +22,17 @@ def first_prompt(spec: JobSpec, revision: str, catalog: ModelCatalog, limits: Sp
         model = catalog.get(spec.model.name)
         if model.revision != revision:
             return None
-        dataset = resolve(spec.dataset, model, limits).dataset
+        dataset = resolve(_first_example(spec.dataset), model, limits).dataset
     except PathPatchingError:
         return None
     return pieces(model.tokenizer, dataset.orig[0])
+
+
+def _first_example(dataset: Dataset) -> Dataset:
+    """A longer draw begins with the shorter one of the same seed."""
+    if isinstance(dataset, IoiDataset | TemplatesDataset):
+        return dataset.model_copy(update={"examples": 1})
+    return dataset.model_copy(update={"orig": dataset.orig[:1], "new": dataset.new[:1], "roles": {}, "answers": {}})
 
 
 def example_prompts(dataset: ResolvedDataset, model: CatalogModel, count: int = SHOWN) -> list[ExamplePrompt]:

@@ -17,7 +17,7 @@ from job_store.records import Limits
 from service.accounts.keys import Admin, ReaderOrSubmitter
 from service.http import documented as doc
 from service.http.answers import json_answer
-from service.http.bodies import json_body
+from service.http.bodies import json_document
 from service.http.representations import key_document, page, timestamp
 from service.parts import Parts, PartsOf
 
@@ -89,11 +89,11 @@ async def create_key(request: Request, parts: PartsOf, caller: Admin) -> Respons
 
 
 async def _read_new_key(request: Request, parts: Parts) -> NewKey:
-    async with json_body(request, parts) as (_, document):
-        try:
-            return NewKey.model_validate(document)
-        except ValidationError as exc:
-            raise InvalidParameter.listing(field_errors(exc, document, NewKey)) from None
+    document = await json_document(request, parts)
+    try:
+        return NewKey.model_validate(document)
+    except ValidationError as exc:
+        raise InvalidParameter.listing(field_errors(exc, document, NewKey)) from None
 
 
 @router.delete(

@@ -3,20 +3,20 @@
 from fastapi import APIRouter, Request, Response
 
 from api_schemas.jobs import Batch
-from api_schemas.spec import JobSpec
 from job_store import jobs
 from job_store.ids import new_batch_id
 from service.accounts.keys import Reader, Submitter
 from service.accounts.rate_fields import rate_fields
+from service.checkers.checker import SpecText
 from service.http import documented as doc
 from service.http.answers import json_answer
-from service.http.bodies import json_body
+from service.http.bodies import json_text
 from service.http.parameters import BatchId, IdempotencyKey
 from service.http.representations import batch_document
 from service.jobs.idempotency import named, replay_headers, reserved
-from service.jobs.submission import Order, check, in_thread, submit
-from service.parts import Parts, PartsOf
-from service.specs.parsing import parse_batch
+from service.jobs.intake import Intake
+from service.jobs.submission import Submission, submit
+from service.parts import PartsOf
 
 router = APIRouter(tags=["batches"])
 
@@ -52,12 +52,12 @@ _EXAMPLE = {"jobs": [doc.EXAMPLE_SPEC]}
 )
 async def submit_batch(request: Request, parts: PartsOf, caller: Submitter, key: IdempotencyKey) -> Response:
     """Queue 1 to 1000 experiments, all or none; errors of all of them are told at once."""
-    async with json_body(request, parts) as (body, document):
+    async with json_text(request, parts) as body:
         idempotency = named(key, "/v1/batches", body, parts.settings.idempotency_s)
         async with reserved(parts, caller, idempotency) as earlier:
             if earlier is None:
-                specs = await in_thread(parts, _specs, parts, document)
-                created = await submit(parts, Order(caller, specs, idempotency, new_batch_id()))
+                intake = Intake(parts, request, SpecText(body, is_batch=True))
+                created = await submit(parts, Submission(caller, intake, idempotency, new_batch_id()))
             else:
                 created = earlier
     assert created.batch_id is not None
@@ -66,17 +66,6 @@ async def submit_batch(request: Request, parts: PartsOf, caller: Submitter, key:
     record = await parts.store.run(jobs.batch(created.batch_id, caller.sees))
     headers = {"Location": f"/v1/batches/{created.batch_id}"} | replay_headers(created)
     return json_answer(batch_document(record), 202, headers | await rate_fields(parts.store, caller))
-
-
-def _specs(parts: Parts, document: object) -> list[JobSpec]:
-    tokens = 0
-
-    def checked(spec: JobSpec) -> None:
-        nonlocal tokens
-        if tokens <= parts.limits.max_batch_tokens:
-            tokens += check(parts, spec).dataset.tokens
-
-    return parse_batch(document, parts.limits, checked)
 
 
 @router.get(

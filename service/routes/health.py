@@ -13,8 +13,7 @@ from job_store import workers
 from job_store.durability import try_create
 from service.http import documented as doc
 from service.http.answers import json_answer
-from service.jobs.submission import in_thread
-from service.parts import Parts, PartsOf
+from service.parts import Parts, PartsOf, in_thread
 from service.version import package_version
 
 router = APIRouter(tags=["service"])

@@ -13,14 +13,13 @@ from api_schemas.results import MultiMetricResult, Result
 from job_store import jobs
 from job_store.records import JobRecord, StoredResult
 from service.accounts.keys import Caller, Reader
-from service.datasets.example_prompts import first_prompt
 from service.http import documented as doc
 from service.http.answers import file_answer, job_answer
 from service.http.clients import while_connected
 from service.http.negotiation import VARY, accepts_gzip, coded, compressed, is_unchanged, media_type
 from service.http.parameters import IfNoneMatch, JobId
-from service.jobs.submission import in_thread
-from service.parts import Parts, PartsOf
+from service.jobs.intake import first_prompt_of
+from service.parts import Parts, PartsOf, in_thread
 from service.results import drawing, formats
 from service.results.rendering import Order, render
 from service.version import package_version
@@ -183,8 +182,7 @@ async def get_figure(
 
 
 async def _drawn(parts: Parts, caller: Caller, record: JobRecord, order: Order, headers: dict[str, str]) -> Response:
-    revision = record.facts.revision
-    tokens = await in_thread(parts, first_prompt, record.spec, revision, parts.catalog, parts.limits)
+    tokens = await first_prompt_of(parts, caller.owner, record)
     return await _rendered(parts, caller, replace(order, prompt_tokens=tokens), headers)
 
 

@@ -1,31 +1,28 @@
 """Jobs: submit, look ahead, list, watch, cancel, erase."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
 from api_schemas.errors import InvalidParameter
 from api_schemas.jobs import Job, JobStatus, ListOf, ValidationReport
-from api_schemas.spec import JobSpec
 from job_store import jobs
 from job_store.records import Created
 from service.accounts.keys import Caller, Reader, ReaderOrSubmitter, Submitter, require_priority
 from service.accounts.rate_fields import rate_fields
+from service.checkers.checker import Given, SpecText
 from service.http import documented as doc
 from service.http.answers import after_wait, job_answer, json_answer, retry_after
-from service.http.bodies import LARGE_BODY_BYTES, MERGE_PATCH, SMALL_BODY_BYTES, has_body, json_body
+from service.http.bodies import MERGE_PATCH, has_body, json_text
 from service.http.negotiation import wait_s
 from service.http.parameters import JOB_ID, IdempotencyKey, IfNoneMatch, JobId, Limit, PreferHeader
 from service.http.representations import job_document, job_etag, page
 from service.jobs.idempotency import named, replay_headers, reserved
+from service.jobs.intake import Intake, speeds_of
 from service.jobs.listing import page_of_jobs
-from service.jobs.reports import report
-from service.jobs.reruns import changed_spec
-from service.jobs.submission import Order, in_thread, submit
+from service.jobs.submission import Submission, submit
 from service.parts import Parts, PartsOf
-from service.specs.parsing import parse_spec
 
 LAST_ID = f"^{JOB_ID.pattern}$"
 
@@ -39,13 +36,6 @@ _SUBMIT_HEADERS = _HEADERS | {
     "RateLimit": doc.RATE_LIMIT,
     "RateLimit_Policy": doc.RATE_POLICY,
 }
-
-
-async def _parsed(parts: Parts, body: bytes, document: object) -> JobSpec:
-    """The spec; a small one is parsed in less time than it takes to hand it to a thread."""
-    if len(body) <= SMALL_BODY_BYTES:
-        return parse_spec(document, parts.limits)
-    return await in_thread(parts, parse_spec, document, parts.limits)
 
 
 def _submit_responses(unknown_job: str) -> dict[int | str, dict[str, Any]]:
@@ -96,13 +86,12 @@ async def _answer(request: Request, parts: Parts, caller: Caller, created: Creat
 
 async def _accept(request: Request, parts: Parts, caller: Caller, key: str | None) -> Created:
     """Nothing of the spec stays in memory while a client waits."""
-    async with json_body(request, parts) as (body, document):
+    async with json_text(request, parts) as body:
         idempotency = named(key, "/v1/jobs", body, parts.settings.idempotency_s)
         async with reserved(parts, caller, idempotency) as earlier:
             if earlier is not None:
                 return earlier
-            spec = await _parsed(parts, body, document)
-            return await submit(parts, Order(caller, [spec], idempotency))
+            return await submit(parts, Submission(caller, Intake(parts, request, SpecText(body)), idempotency))
 
 
 @router.post(
@@ -125,27 +114,15 @@ async def rerun_job(
 
     The patch is applied to what was asked for: defaults that other fields imply follow the changed fields.
     """
-    async with _patch_of(request, parts) as (body, patch):
+    async with json_text(request, parts, MERGE_PATCH) if has_body(request) else nullcontext(b"{}") as body:
         idempotency = named(key, request.url.path, body, parts.settings.idempotency_s)
         async with reserved(parts, caller, idempotency) as earlier:
             created = earlier
             if created is None:
                 record = await parts.store.run(jobs.get(job_id, caller.sees))
-                is_first_large = len(record.spec_json) > LARGE_BODY_BYTES >= len(body)  # a large body has its slot
-                async with parts.large_bodies.taken(caller.owner) if is_first_large else nullcontext():
-                    spec = await in_thread(parts, changed_spec, record.spec_json, patch, parts.limits)
-                    created = await submit(parts, Order(caller, [spec], idempotency))
+                intake = Intake(parts, request, SpecText(body, base=record.spec_json))
+                created = await submit(parts, Submission(caller, intake, idempotency))
     return await _answer(request, parts, caller, created)
-
-
-@asynccontextmanager
-async def _patch_of(request: Request, parts: Parts) -> AsyncIterator[tuple[bytes, Any]]:
-    """The body and the patch it states; without a body the patch that changes nothing."""
-    if not has_body(request):
-        yield b"", {}
-        return
-    async with json_body(request, parts, MERGE_PATCH) as body_and_patch:
-        yield body_and_patch
 
 
 @router.post(
@@ -160,12 +137,12 @@ async def _patch_of(request: Request, parts: Parts) -> AsyncIterator[tuple[bytes
 )
 async def validate_job(request: Request, parts: PartsOf, caller: ReaderOrSubmitter) -> Response:
     """Check a spec without queueing it: prompts with tokens and roles marked, cells, time, size, warnings."""
-    async with json_body(request, parts) as (body, document):
-        spec = await _parsed(parts, body, document)
-        require_priority(caller, [spec])
-        await parts.speeds.refresh(spec.model.name)
-        found = await in_thread(parts, report, parts, spec)
-        return Response(found.model_dump_json(), media_type="application/json")
+    async with json_text(request, parts) as body:
+        intake = Intake(parts, request, SpecText(body))
+        outlines = await intake.outlines()
+        require_priority(caller, [outline.priority for outline in outlines])
+        given = Given(await speeds_of(parts, outlines))
+        return Response(await intake.report(given), media_type="application/json")
 
 
 @router.get(

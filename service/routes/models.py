@@ -12,8 +12,7 @@ from service.accounts.keys import Reader
 from service.http import documented as doc
 from service.http.answers import json_answer
 from service.http.representations import page
-from service.jobs.submission import in_thread
-from service.parts import Parts, PartsOf
+from service.parts import Parts, PartsOf, in_thread
 
 router = APIRouter(tags=["models"])
 

@@ -33,6 +33,10 @@ class SpecLimits:
     """Nesting of a request's body."""
     max_shards: int = 1000
     """Shards of one job."""
+    max_check_s: int = 30
+    """Seconds that checking one spec may take, and four times as many a batch."""
+    max_check_bytes: int = 2**30
+    """Memory of a process that checks specs."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "SpecLimits":

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from operator import is_
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -20,6 +21,8 @@ LONGEST_OTHER_LIST = 10_000
 """Lists that are not one entry per example, such as a prompt's tokens or a layer's neurons, are shorter than this."""
 LONGEST_STRING = 1_000_000
 """Characters of a prompt or a name."""
+FIRST_ITEMS = 100
+"""Of every list, so many are validated before all of them are."""
 MOST_FIELDS = 1000
 """Entries of an object, such as a dataset's roles."""
 NESTED = frozenset({dict, list, str})
@@ -36,10 +39,40 @@ def parse_spec(document: Any, limits: SpecLimits) -> JobSpec:
     """
     if oversized := refuse_oversized(document, limits):
         raise InvalidSpec(oversized)
+    beginning = _beginning(document)
+    try:
+        if beginning is not document:
+            JobSpec.model_validate(beginning)  # a million wrong items would make a million records of errors
+    except ValidationError as exc:
+        raise InvalidSpec(field_errors(exc, beginning, JobSpec)) from None
     try:
         return JobSpec.model_validate(document)
     except ValidationError as exc:
         raise InvalidSpec(field_errors(exc, document, JobSpec)) from None
+
+
+def bare_spec(document: Any, limits: SpecLimits) -> JobSpec:
+    """The same; what is wrong is not put into words, which takes much longer than to find that something is.
+
+    Raises:
+        InvalidSpec: Something in it is larger than in any spec.
+        ValidationError: It is not a spec.
+    """
+    if oversized := refuse_oversized(document, limits):
+        raise InvalidSpec(oversized)
+    return JobSpec.model_validate(document)
+
+
+def _beginning(document: Any) -> Any:
+    """The document with the first items of every list alone; itself where none is longer."""
+    if isinstance(document, dict):
+        shortened = {name: _beginning(value) for name, value in document.items()}
+        return shortened if any(shortened[name] is not document[name] for name in document) else document
+    if not isinstance(document, list):
+        return document
+    items = [_beginning(item) for item in document[:FIRST_ITEMS]]
+    is_whole = len(items) == len(document) and all(map(is_, items, document))
+    return document if is_whole else items
 
 
 def refuse_oversized(document: Any, limits: SpecLimits) -> list[FieldError]:
@@ -77,10 +110,10 @@ def parse_batch(document: Any, limits: SpecLimits, check: Callable[[JobSpec], No
     Raises:
         InvalidSpec: It is not a batch, or some of its specs are wrong; names every field that is wrong.
     """
-    entries, errors = _entries(document)
+    entries, errors = entries_of(document)
     if not errors:
-        with suppress(InvalidSpec):
-            return each(entries, lambda entry: parse_spec(entry, limits))
+        with suppress(InvalidSpec, ValidationError):
+            return [bare_spec(entry, limits) for entry in entries]
     try:
         each(entries, lambda entry: check(parse_spec(entry, limits)))
     except InvalidSpec as exc:
@@ -88,7 +121,7 @@ def parse_batch(document: Any, limits: SpecLimits, check: Callable[[JobSpec], No
     raise InvalidSpec(errors)
 
 
-def _entries(document: Any) -> tuple[list[Any], list[FieldError]]:
+def entries_of(document: Any) -> tuple[list[Any], list[FieldError]]:
     """The list of specs, and which fields beside it do not exist."""
     if not isinstance(document, dict) or not isinstance(document.get("jobs"), list):
         raise InvalidSpec([FieldError(pointer="/jobs", message='a batch is {"jobs": [spec, ...]}')])

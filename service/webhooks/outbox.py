@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from api_schemas.errors import FieldError, PathPatchingError, StoreUnavailable, UnknownJob
-from api_schemas.spec import JobSpec
+from api_schemas.spec import Webhook
 from job_store import jobs, webhooks
 from job_store.store import AsyncJobStore
 from job_store.webhooks import Delivery
@@ -34,6 +34,18 @@ SKIPPED_FIELDS = ("spec", "progress", "queue", "attempt")
 """Left out of the message: the spec may hold private prompts, the rest says nothing once a job has ended."""
 
 
+def webhook_errors(webhook: Webhook, settings: Settings) -> list[FieldError]:
+    """Why the end of a job could never be announced there: webhooks are off here, or its URL cannot be called."""
+    if not settings.webhook_secret:
+        message = "webhooks are off on this server (PATHPATCH_WEBHOOK_SECRET): poll, or read the events"
+        return [FieldError(pointer="/webhook", message=message)]
+    try:
+        checked_url(webhook.url, settings.webhook_allow_http)
+    except Refused as exc:
+        return [FieldError(pointer="/webhook/url", message=str(exc))]
+    return []
+
+
 class Webhooks:
     """Delivers in the background; off without a secret."""
 
@@ -46,19 +58,6 @@ class Webhooks:
     @property
     def is_on(self) -> bool:
         return bool(self._settings.webhook_secret)
-
-    def errors_of(self, spec: JobSpec) -> list[FieldError]:
-        """Why the end of this job could never be announced: webhooks are off here, or its URL cannot be called."""
-        if spec.webhook is None:
-            return []
-        if not self.is_on:
-            message = "webhooks are off on this server (PATHPATCH_WEBHOOK_SECRET): poll, or read the events"
-            return [FieldError(pointer="/webhook", message=message)]
-        try:
-            checked_url(spec.webhook.url, self._settings.webhook_allow_http)
-        except Refused as exc:
-            return [FieldError(pointer="/webhook/url", message=str(exc))]
-        return []
 
     async def run_forever(self) -> None:
         """Deliver whatever is due, until cancelled."""

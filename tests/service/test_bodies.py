@@ -5,7 +5,7 @@ import time
 import pytest
 
 from api_schemas.errors import MalformedJson
-from service.http.bodies import parse_json
+from service.http.strict_json import parse_json
 
 DEPTH = 32
 

@@ -1,0 +1,238 @@
+"""What is done with the specs of a request before anything is stored: by the service, or by a process of its own."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from api_schemas.datasets import IoiDataset, ResolvedDataset
+from api_schemas.errors import FieldError, InvalidSpec, ModelUnavailable, UnknownModel
+from api_schemas.jobs import ValidationReport
+from api_schemas.models import parse_registry
+from api_schemas.spec import JobSpec
+from api_schemas.wording.values import wrong
+from job_store.digest import spec_sha256
+from job_store.ids import new_job_id
+from job_store.records import JobFacts, NewJob
+from service.datasets.example_prompts import example_prompts, first_prompt
+from service.http.strict_json import parse_json
+from service.jobs.reruns import changed_spec
+from service.jobs.sharding import cut, slices
+from service.jobs.speeds import Speed
+from service.models.catalog import ModelCatalog
+from service.settings import Settings
+from service.specs.limits import SpecLimits, knob
+from service.specs.parsing import each, parse_batch, parse_spec
+from service.specs.validation import CheckedSpec, check_job, normalised
+from service.version import software_sha256
+
+Method = Literal["outlines", "report", "new_jobs", "first_prompt"]
+"""What a checker is asked for."""
+TEXT_BYTES_PER_STORED = 4
+"""A result as JSON, which is what is estimated, takes so many times the bytes that are stored."""
+NO_PROMPTS = IoiDataset(kind="ioi", examples=1)
+
+
+@dataclass(frozen=True)
+class SpecText:
+    """The specs of one request, as they came."""
+
+    body: bytes
+    is_batch: bool = False
+    base: bytes = b""
+    """A job's spec, where the body is a JSON merge patch of it."""
+
+    def __len__(self) -> int:
+        return len(self.body) + len(self.base)
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What must be known of a spec before it is resolved."""
+
+    model: str
+    priority: str
+    digest: str | None
+    """Under which an earlier result is found; None where none may answer."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the service knows beside the specs."""
+
+    speeds: dict[str, Speed] = field(default_factory=dict)
+    """Of the models that the specs name."""
+    answered: list[bool] = field(default_factory=list)
+    """Of each spec, whether an earlier result answers it, so that it need not be resolved."""
+    trace: dict[str, str] = field(default_factory=dict)
+    """Trace context."""
+    is_batch: bool = False
+    revision: str = ""
+    """Of the model that a finished job ran on."""
+
+
+@dataclass(frozen=True)
+class Checker:
+    """Checks specs: has what that takes, and nothing that asks or changes the store."""
+
+    settings: Settings
+    limits: SpecLimits
+    catalog: ModelCatalog
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Checker":
+        """As the service's settings say."""
+        limits = SpecLimits.from_environment(settings.environment)
+        return cls(settings, limits, ModelCatalog(parse_registry(settings.models)))
+
+    def specs(self, text: SpecText) -> list[JobSpec]:
+        """The specs that the text states.
+
+        Raises:
+            MalformedJson: It is not JSON.
+            InvalidSpec: Some of them are wrong; carries everything that is.
+        """
+        document = parse_json(text.body, self.limits.max_json_depth)
+        if text.base:
+            return [changed_spec(text.base, document, self.limits)]
+        if not text.is_batch:
+            return [parse_spec(document, self.limits)]
+        tokens = 0
+
+        def check(spec: JobSpec) -> None:
+            nonlocal tokens
+            if tokens <= self.limits.max_batch_tokens:
+                tokens += self.check(spec).dataset.tokens
+
+        return parse_batch(document, self.limits, check)
+
+    def outlines(self, specs: Sequence[JobSpec], given: Given) -> list[Outline]:
+        """What must be known of each before it is resolved."""
+        digests = [self._digest(spec) if spec.use_cache else None for spec in specs]
+        return [Outline(spec.model.name, spec.priority, digest) for spec, digest in zip(specs, digests, strict=True)]
+
+    def _digest(self, spec: JobSpec) -> str | None:
+        """What equal specs share; None for a model that is not there, which is told when the spec is checked."""
+        try:
+            return _equal_specs(normalised(spec), self.catalog.get(spec.model.name).revision)
+        except (UnknownModel, ModelUnavailable):
+            return None
+
+    def check(self, spec: JobSpec) -> CheckedSpec:
+        """A spec that can run here, and whose end can be announced where it asks.
+
+        Raises:
+            InvalidSpec: Carries everything that is wrong.
+        """
+        errors = self._webhook_errors(spec)
+        try:
+            checked = check_job(spec, self.catalog, self.limits)
+        except InvalidSpec as exc:
+            raise InvalidSpec([*exc.errors, *errors]) from exc
+        if errors:
+            raise InvalidSpec(errors)
+        return checked
+
+    def _webhook_errors(self, spec: JobSpec) -> list[FieldError]:
+        if spec.webhook is None:
+            return []
+        from service.webhooks.outbox import webhook_errors  # most processes that check specs never need it
+
+        return webhook_errors(spec.webhook, self.settings)
+
+    def report(self, specs: Sequence[JobSpec], given: Given) -> str:
+        """The look ahead at a spec, as JSON.
+
+        Raises:
+            InvalidSpec: It cannot run.
+        """
+        checked = self.check(specs[0])
+        speed = given.speeds[checked.spec.model.name]
+        examples, cells = slices(checked, speed.nominal)
+        return ValidationReport(
+            spec=checked.spec,
+            examples=example_prompts(checked.dataset, self.catalog.get(checked.spec.model.name)),
+            cells=checked.cells,
+            axes=list(checked.axes),
+            shape=list(checked.shape),
+            shards=len(examples) * len(cells),
+            estimated_seconds=round(checked.estimated_flops / speed.expected, 3),
+            estimated_result_bytes=checked.estimated_result_bytes,
+            warnings=list(checked.warnings),
+            unreachable_senders=list(checked.unreachable_senders),
+        ).model_dump_json()
+
+    def first_prompt(self, specs: Sequence[JobSpec], given: Given) -> list[str] | None:
+        """Tokens of a spec's first orig prompt, where a figure shows them."""
+        return first_prompt(specs[0], given.revision, self.catalog, self.limits)
+
+    def new_jobs(self, specs: Sequence[JobSpec], given: Given) -> list[NewJob]:
+        """The jobs to create, resolved and cut.
+
+        Raises:
+            InvalidSpec: Some of them cannot run.
+        """
+        is_answered = iter(given.answered)
+        most, tokens = self.limits.max_batch_tokens, 0
+
+        def new_job(spec: JobSpec) -> NewJob:
+            nonlocal tokens
+            if next(is_answered) and not self._webhook_errors(spec):
+                return self._answered_job(spec, given.trace)
+            checked = self.check(spec)
+            tokens += checked.dataset.tokens
+            if given.is_batch and tokens > most:
+                raise _TooManyTokens
+            return self._checked_job(checked, given.speeds[spec.model.name], given.trace)
+
+        try:
+            return each(specs, new_job) if given.is_batch else [new_job(spec) for spec in specs]
+        except _TooManyTokens:
+            why = f"the prompts of these {len(specs)} jobs have more than {most:,} tokens in all"
+            message = f"{why} ({knob('max_batch_tokens')}): send smaller batches"
+            raise InvalidSpec([wrong(("jobs",), message)]) from None
+
+    def _answered_job(self, spec: JobSpec, trace: dict[str, str]) -> NewJob:
+        """An earlier result answers: no worker will need the rest."""
+        plain, revision = normalised(spec), self.catalog.get(spec.model.name).revision
+        return _new_job(plain, JobFacts(0, 0, 0.0, "", _equal_specs(plain, revision), revision), (), trace)
+
+    def _checked_job(self, checked: CheckedSpec, speed: Speed, trace: dict[str, str]) -> NewJob:
+        shards = tuple(shard.model_dump_json() for shard in cut(checked, speed.nominal))
+        result_bytes = checked.estimated_result_bytes // TEXT_BYTES_PER_STORED
+        return _new_job(checked.spec, _facts(checked, len(shards)), shards, trace, result_bytes)
+
+
+def _equal_specs(spec: JobSpec, revision: str) -> str:
+    """The digest that equal specs share."""
+    return spec_sha256(spec, revision, software_sha256())
+
+
+class _TooManyTokens(Exception):
+    """No more of the batch is resolved."""
+
+
+def _new_job(
+    spec: JobSpec, facts: JobFacts, shards: tuple[str, ...], trace: dict[str, str], result_bytes: int = 0
+) -> NewJob:
+    url = None if spec.webhook is None else spec.webhook.url
+    without_prompts = spec.model_copy(update={"dataset": NO_PROMPTS})  # they can be megabytes, and are in the JSON
+    return NewJob(new_job_id(), without_prompts, facts, shards, trace, url, result_bytes, spec.model_dump_json())
+
+
+def _facts(checked: CheckedSpec, shards: int) -> JobFacts:
+    return JobFacts(
+        longest=checked.dataset.longest,
+        examples=len(checked.dataset),
+        flops_per_shard=checked.estimated_flops / shards,
+        dataset_sha256=dataset_sha256(checked.dataset),
+        spec_sha256=_equal_specs(checked.spec, checked.revision),
+        revision=checked.revision,
+        warnings=tuple(checked.warnings),
+        phase_shares=tuple(flops / checked.estimated_flops for flops in checked.phase_flops),
+    )
+
+
+def dataset_sha256(dataset: ResolvedDataset) -> str:
+    """Digest of the token ids, roles and answers, whatever they were drawn from."""
+    return hashlib.sha256(dataset.model_dump_json().encode()).hexdigest()

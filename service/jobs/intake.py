@@ -1,0 +1,129 @@
+"""The specs of one request on their way in: checked here if that is quick for sure, else where it can be killed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import Request
+from pydantic import ValidationError
+
+from api_schemas.errors import InvalidSpec, PathPatchingError
+from api_schemas.spec import JobSpec
+from job_store.records import JobRecord, NewJob
+from service.checkers.checker import Given, Method, Outline, SpecText
+from service.datasets.example_prompts import first_prompt
+from service.http.bodies import SMALL_BODY_BYTES
+from service.http.clients import while_connected
+from service.http.strict_json import parse_json
+from service.jobs.speeds import Speed
+from service.parts import Parts, in_thread
+from service.specs.parsing import bare_spec, entries_of
+from service.specs.work import work_of
+
+QUICK_WORK = 50_000
+"""Work, as ``work_of`` counts it, that takes some ten milliseconds."""
+QUICK_BYTES = 4096
+"""A spec and a patch of it of together so many are joined and put into words in some milliseconds."""
+QUICK_ERRORS = 100
+"""So many of pydantic's errors are put into words in some milliseconds."""
+
+
+class Intake:
+    """The specs of one request."""
+
+    def __init__(self, parts: Parts, request: Request, text: SpecText) -> None:
+        self._parts = parts
+        self._request = request
+        self._key: str = request.state.key_id
+        self._text = text
+        self._specs: list[JobSpec] | None = None
+        """Of a small body."""
+
+    async def outlines(self) -> list[Outline]:
+        """What must be known of each spec before it is resolved; for small bodies nothing is waited for.
+
+        Raises:
+            MalformedJson, InvalidSpec: The body does not state specs.
+            ClientDisconnect: Nobody waits for the answer any more.
+        """
+        if len(self._text) <= SMALL_BODY_BYTES:
+            self._specs = await self._small()
+        do = self._elsewhere if self._specs is None else self._here
+        found: list[Outline] = await do("outlines", Given())
+        return found
+
+    async def report(self, given: Given) -> str:
+        """The look ahead at a spec, as JSON; as for ``new_jobs``, ``outlines`` comes first.
+
+        Raises:
+            InvalidSpec: It cannot run.
+            ClientDisconnect: Nobody waits for the answer any more.
+        """
+        found: str = await self._wherever("report", given)
+        return found
+
+    async def new_jobs(self, given: Given) -> list[NewJob]:
+        """The jobs to create; raises what ``report`` raises."""
+        found: list[NewJob] = await self._wherever("new_jobs", given)
+        return found
+
+    async def _small(self) -> list[JobSpec] | None:
+        """The specs; None where saying what is wrong with them may take long."""
+        limits, is_batch = self._parts.limits, self._text.is_batch
+        if self._text.base:
+            return None if len(self._text) > QUICK_BYTES else await self._read_here()
+        document = parse_json(self._text.body, limits.max_json_depth)
+        try:
+            entries, errors = entries_of(document) if is_batch else ([document], [])
+            return None if errors else [bare_spec(entry, limits) for entry in entries]
+        except InvalidSpec:
+            if is_batch:
+                return None
+            raise
+        except ValidationError as exc:
+            if is_batch or exc.error_count() > QUICK_ERRORS:
+                return None
+            return await self._read_here()
+
+    async def _read_here(self) -> list[JobSpec]:
+        async with self._parts.quick_checks.taken(self._key):
+            return await in_thread(self._parts, self._parts.checker.specs, self._text)
+
+    def _are_quick(self, specs: Sequence[JobSpec]) -> bool:
+        try:
+            shapes = [self._parts.catalog.get(spec.model.name).shape for spec in specs]
+        except PathPatchingError:
+            return True  # without its model nothing of a spec is made
+        return sum(map(work_of, specs, shapes)) <= QUICK_WORK
+
+    async def _wherever(self, method: Method, given: Given) -> Any:
+        is_quick = self._specs is not None and self._are_quick(self._specs)
+        return await (self._here if is_quick else self._elsewhere)(method, given)
+
+    async def _here(self, method: Method, given: Given) -> Any:
+        async with self._parts.quick_checks.taken(self._key):
+            return await in_thread(self._parts, getattr(self._parts.checker, method), self._specs, given)
+
+    async def _elsewhere(self, method: Method, given: Given) -> Any:
+        work = self._parts.checkers.call(self._key, self._text, method, given)
+        return await while_connected(self._request, work)
+
+
+async def first_prompt_of(parts: Parts, key: str, record: JobRecord) -> list[str] | None:
+    """Tokens of a job's first orig prompt, where a figure shows them."""
+    revision = record.facts.revision
+    if len(record.spec_json) <= SMALL_BODY_BYTES:
+        return await in_thread(parts, first_prompt, record.spec, revision, parts.catalog, parts.limits)
+    text, given = SpecText(record.spec_json), Given(revision=revision)
+    try:
+        found: list[str] | None = await parts.checkers.call(key, text, "first_prompt", given)
+    except InvalidSpec:
+        return None
+    return found
+
+
+async def speeds_of(parts: Parts, outlines: Sequence[Outline]) -> dict[str, Speed]:
+    """Of the models that the specs name."""
+    models = {outline.model for outline in outlines}
+    for model in models:
+        await parts.speeds.refresh(model)
+    return {model: parts.speeds.of(model) for model in models}
