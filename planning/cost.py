@@ -11,7 +11,7 @@ from functools import cached_property
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.metrics import ATTENTION_METRICS, Loss, Metric
 from api_schemas.models import ModelShape
-from api_schemas.nodes import HEAD_HOOKS
+from api_schemas.nodes import EMBEDDING_HOOKS, HEAD_HOOKS, RESIDUAL_HOOKS
 from api_schemas.spec import ActivationPatch, JobSpec
 from planning.graph import layer_of, mlps_between, time_of
 from planning.grid import Grid, grid_of
@@ -136,7 +136,7 @@ class _Price:
         first, last = min(map(layer_of, group.sites[0])), group.last_layer
         if group.is_own_attention or first >= last:
             return cost
-        cost += rows * (self.mlp if hooks & (HEAD_HOOKS | {"pre", "post", "attn_out", "mlp_out"}) else self.layer)
+        cost += rows * (self.mlp if hooks - RESIDUAL_HOOKS - EMBEDDING_HOOKS else self.layer)
         cost += rows * max(last - first - 1, 0) * self.layer
         if last == shape.n_layers and not any(isinstance(metric, Loss) for metric in self.spec.all_metrics):
             cost -= (rows - reads) * self.mlp  # the last MLP runs where the metric is read

@@ -102,6 +102,16 @@ def is_mlp(time: int) -> bool:
     return time >= 0 and time % N_STAGES == Stage.MLP
 
 
+def is_in_attention(hook: str) -> bool:
+    """Whether an activation lies within an attention layer: after the stream that it reads, before its output."""
+    return _STAGE_OF.get(hook) in (Stage.ATTENTION_INPUT, Stage.HEADS) and hook != "attn_out"
+
+
+def is_in_mlp(hook: str) -> bool:
+    """Whether an activation lies within an MLP: after the stream that it reads, before its output."""
+    return _STAGE_OF.get(hook) in (Stage.MLP_INPUT, Stage.MLP) and hook != "mlp_out"
+
+
 def mlps_between(first: int, last: int) -> int:
     """How many MLPs write after one time and before another."""
     return sum(is_mlp(time) for time in range(first + 1, last))

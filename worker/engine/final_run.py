@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from planning.graph import Site, layer_of
+from planning.graph import Site, is_in_attention, is_in_mlp, layer_of
 from worker.engine import transformer
 from worker.engine.receivers import Patch, PatchedLayer
 from worker.engine.rows import RowMap, Rows, row_map, rows_of, sight, split_pattern
@@ -202,10 +202,6 @@ def _reads_nothing(stream: Tensor, units: list[int] | None) -> Tensor:
     raise AssertionError("a receiver's pattern is its query and its keys")
 
 
-_HEADS = frozenset({"q", "k", "v", "pattern", "z"})
-_NEURONS = frozenset({"pre", "post"})
-
-
 def _entered_layer(runs: Runs, state: State, layer: int, patches: Patches, sights: _Sights, to: RowMap | None) -> State:
     """A layer whose stream equals orig.
 
@@ -213,12 +209,13 @@ def _entered_layer(runs: Runs, state: State, layer: int, patches: Patches, sight
     orig's stream. It holds because all others read orig.
     """
     hooks = {patch.site.hook for patch in patches}
-    stream_changes = bool(hooks & (_HEADS | {"attn_out", "resid_mid"}))
-    heads = _named(patches, _HEADS, runs.weights.n_heads)
-    neurons = None if stream_changes or "mlp_out" in hooks else _named(patches, _NEURONS, runs.weights.d_mlp)
+    in_attention, in_mlp = set(filter(is_in_attention, hooks)), set(filter(is_in_mlp, hooks))
+    stream_changes = bool(in_attention or hooks & {"attn_out", "resid_mid"})
+    heads = _named(patches, in_attention, runs.weights.n_heads)
+    neurons = None if stream_changes or "mlp_out" in hooks else _named(patches, in_mlp, runs.weights.d_mlp)
     orig_pre = state.stream(runs, layer)
     patched = PatchedLayer(runs, layer, patches, state.rows, state.touched, orig_pre, heads, neurons)
-    written = _entered_heads(patched, orig_pre, sights, to) if hooks & _HEADS else None
+    written = _entered_heads(patched, orig_pre, sights, to) if in_attention else None
     if written is None and to is not None:
         patched.narrow(to, sights.queries)
     rows = patched.rows
@@ -231,7 +228,7 @@ def _entered_layer(runs: Runs, state: State, layer: int, patches: Patches, sight
         attn_out = orig("attn_out") if written is None else orig("attn_out") + written
         resid_mid = orig("resid_pre") + patched("attn_out", attn_out)
     resid_mid = patched("resid_mid", resid_mid)
-    if stream_changes or (hooks & _NEURONS and neurons is None):
+    if stream_changes or (in_mlp and neurons is None):
         resid = resid_mid + transformer.mlp(runs.weights, layer, resid_mid, patched)
     elif "mlp_out" in hooks:
         resid = resid_mid + patched("mlp_out", orig("mlp_out"))
@@ -242,7 +239,7 @@ def _entered_layer(runs: Runs, state: State, layer: int, patches: Patches, sight
     return State(resid.expand(-1, state.n_cells, -1, -1), patched.touched, rows)
 
 
-def _named(patches: Patches, hooks: frozenset[str], size: int) -> list[int] | None:
+def _named(patches: Patches, hooks: set[str], size: int) -> list[int] | None:
     """The heads or neurons that patches of these hooks name; None for all."""
     named = {patch.site.unit for patch in patches if patch.site.hook in hooks}
     units = sorted(unit for unit in named if unit is not None)

@@ -68,7 +68,7 @@ def path_patch(
             if point in _points_read(receiver):
                 live = run.get(input_of(receiver), value)  # the stream itself is its own input
                 changed = (orig[input_of(receiver)] if overwrite else live) + change
-                value = put(value, read(weights, point, changed), receiver.unit, here)
+                value = put(value, transformer.read(weights, *point, changed), receiver.unit, here)
         return value
 
     return forward(weights, orig_tokens, let_receivers_read)
@@ -121,17 +121,6 @@ def written(
     if sender.hook == "z":
         return torch.einsum("bphd,hdm->bpm", change[:, :, own], weights.W_O[layer, own])
     return change[:, :, own] @ weights.W_out[layer, own] if sender.hook == "post" else change
-
-
-def read(weights: Weights, point: Point, resid: Float[Tensor, "batch pos d_model"]) -> Tensor:
-    """An activation from the residual stream that it reads: of all heads or neurons of the layer."""
-    hook, layer = point
-    if layer is None or hook in ("resid_pre", "resid_mid"):
-        return resid
-    if hook == "pre":
-        return transformer.mlp_pre(weights, layer, resid)
-    q, k, v = transformer.queries_keys_values(weights, layer, resid)
-    return {"q": q, "k": k, "v": v}[hook]
 
 
 def put(value: Tensor, new: Tensor, unit: int | None, here: Bool[Tensor, "batch pos"]) -> Tensor:

@@ -162,7 +162,11 @@ class PatchedLayer:
         """The activation with the layer's patches, as ``transformer.block`` asks for it."""
         if hook in ("resid_pre", "resid_mid"):
             self._streams[hook] = live
-        value = self.patched(hook, live, lambda stream, units: self._read(hook, stream, units))
+
+        def read(stream: Tensor, units: list[int] | None) -> Tensor:
+            return transformer.read(self.runs.weights, hook, self.layer, stream, units)
+
+        value = self.patched(hook, live, read)
         if hook in self._streams:
             self._streams[hook] = value
         return value
@@ -202,15 +206,6 @@ class PatchedLayer:
         if site.unit is None or computed == [site.unit]:
             return None
         return [site.unit if computed is None else computed.index(site.unit)]
-
-    def _read(self, hook: str, stream: Float[Tensor, "batch cell row d_model"], units: list[int] | None) -> Tensor:
-        weights = self.runs.weights
-        if hook in ("q", "k", "v"):
-            heads = list(range(weights.n_heads)) if units is None else units
-            return transformer.project(
-                weights, hook, self.layer, heads, transformer.attention_input(weights, self.layer, stream)
-            )
-        return transformer.mlp_pre(weights, self.layer, stream, units) if hook == "pre" else stream
 
     def narrow(self, to: RowMap, rows: Rows) -> None:
         """Go on with other rows: those that are needed after the attention."""

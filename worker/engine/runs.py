@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from planning.graph import Site, input_of
 from worker.engine import transformer
 from worker.engine.model import Weights
 
@@ -104,13 +105,11 @@ class Activations:
                 return transformer.heads_output(weights, layer, self.get("z", layer))
             case "resid_mid":
                 return self.get("resid_pre", layer) + self.get("attn_out", layer)
-            case "pre":
-                return transformer.mlp_pre(weights, layer, self.get("resid_mid", layer))
             case "post":
                 return transformer.activation(transformer.mlp_pre(weights, layer, self.get("resid_mid", layer)))
             case "mlp_out":
                 return transformer.neurons_output(weights, layer, self.get("post", layer))
-        raise AssertionError(f"no activation is called {hook!r}")
+        return transformer.read(weights, hook, layer, self.get(*input_of(Site(hook, layer))))
 
 
 def stack_tokens(orig: list[list[int]], new: list[list[int]], device: torch.device) -> Int[Tensor, "both pos"]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torch.nn import functional
 
@@ -63,6 +63,23 @@ def mlp(
 def embed(weights: Weights, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
     """The first residual stream: token and position embeddings."""
     return weights.W_E[tokens] + weights.W_pos[: tokens.shape[1]]
+
+
+def read(
+    weights: Weights,
+    hook: str,
+    layer: int | None,
+    resid: Float[Tensor, "*rows d_model"],
+    units: list[int] | None = None,
+) -> Shaped[Tensor, "*rows_and_units"]:
+    """An activation from the point of the stream that it reads: of some heads or neurons, or of all.
+
+    A hook without weights of its own reads the stream itself.
+    """
+    if layer is not None and hook in ("q", "k", "v"):
+        heads = list(range(weights.n_heads)) if units is None else units
+        return project(weights, hook, layer, heads, attention_input(weights, layer, resid))
+    return mlp_pre(weights, layer, resid, units) if layer is not None and hook == "pre" else resid
 
 
 def layer_norm(
