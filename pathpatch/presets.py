@@ -1,14 +1,32 @@
 """Starting specs with comments, filled in for a model: its last layer, and heads worth patching."""
 
 import json
+from collections.abc import Iterator
 from importlib.resources import files
 from string import Template
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import yaml
 
 from api_schemas.datasets import PromptsDataset, TokensDataset
 from api_schemas.models import FAMILY, ModelShape
+
+
+class Sizes(Protocol):
+    """What a preset asks of a model's shape."""
+
+    @property
+    def n_layers(self) -> int: ...
+    @property
+    def n_heads(self) -> int: ...
+
+
+class LayersAndHeads(NamedTuple):
+    """The sizes of a model of which nothing else is known."""
+
+    n_layers: int
+    n_heads: int
+
 
 Heads = tuple[list[list[int]], list[int]]
 """Senders and receiver, each as layer and head."""
@@ -16,25 +34,32 @@ NOTEBOOK_HEADS: Heads = [[9, 6], [9, 9], [10, 10]], [10, 7]
 """The founding notebook's own, for GPT-2 small: 9.6, 9.9, 10.10 into the query of 10.7."""
 
 PRESETS = {
-    "ioi-heads": "heads into a later head's query, per example: the founding experiment",
-    "sweep": "every head's direct effect on the answer, as a heatmap",
-    "receiver-sweep": "every head into one head's query, key and value",
-    "activation": "activation patching by layer and position",
-    "prompts": "your own prompts, roles and answers",
-    "templates": "a data set drawn from templates with slots",
-    "attribution": "an estimate of every edge at once, the strongest computed exactly",
-    "several-metrics": "several readings of one run",
+    "founding-experiment": "Heads into a later head's query: where does it look once they are patched?",
+    "heads-to-logits": "Every head to the logits: which heads write the answer?",
+    "mlps-to-logits": "Every MLP to the logits: which MLPs write the answer?",
+    "receiver-sweep": "Every head into one head's query, key and value: what does that head listen to?",
+    "edge-matrix": "Every head into every later head's query and key: all edges at once",
+    "residual-by-position": "Residual stream by layer and position: where is the answer, and when?",
+    "activation-patching": "Activation patching at the prompt's named positions, denoising",
+    "attribution": "An estimate of every edge at once, the strongest computed exactly",
+    "prompts": "Your own prompts, roles and answers",
+    "templates": "A data set drawn from templates with slots",
+    "several-metrics": "Several readings of one run",
 }
+EARLIER_NAMES = {"ioi-heads": "founding-experiment", "sweep": "heads-to-logits", "activation": "activation-patching"}
+"""What presets were called before the command line, the page and ``examples/`` had one name for each."""
 
 
 class UnknownPreset(ValueError):
     """No such preset; says which there are."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"There is no preset {name!r}: choose one of {', '.join(PRESETS)}.")
+        earlier = ", ".join(f"{old} ({new})" for old, new in EARLIER_NAMES.items())
+        known = ", ".join(PRESETS)
+        super().__init__(f"There is no preset {name!r}: choose one of {known}, or by its earlier name: {earlier}.")
 
 
-def experiment_heads(model: str, shape: ModelShape | None = None) -> Heads:
+def experiment_heads(model: str, shape: Sizes | None = None) -> Heads:
     """Heads for the founding experiment: those of its card for `demo`, the notebook's where they are GPT-2 small's.
 
     In a model of another shape, all heads of a late layer into the first of the next.
@@ -87,7 +112,7 @@ _OF_PROMPTS = """\
 """
 
 
-def preset(name: str, model: str = "demo", shape: ModelShape | None = None) -> str:
+def preset(name: str, model: str = "demo", shape: Sizes | None = None) -> str:
     """The preset's YAML, comments included.
 
     Args:
@@ -96,6 +121,7 @@ def preset(name: str, model: str = "demo", shape: ModelShape | None = None) -> s
     Raises:
         UnknownPreset: There is none of this name.
     """
+    name = EARLIER_NAMES.get(name, name)
     if name not in PRESETS:
         raise UnknownPreset(name)
     text = (files("pathpatch") / "data" / "specs" / f"{name}.yaml").read_text(encoding="utf-8")
@@ -103,3 +129,9 @@ def preset(name: str, model: str = "demo", shape: ModelShape | None = None) -> s
     lines = "\n".join(f"    - {{hook: z, layer: {sender[0]}, head: {sender[1]}}}" for sender in senders)
     last_layer = (shape or shape_of(model)).n_layers - 1
     return Template(text).substitute(model=model, senders=lines, layer=layer, head=head, last_layer=last_layer)
+
+
+def filled_in(model: str, shape: Sizes | None = None) -> Iterator[dict[str, Any]]:
+    """Every preset for a model: its ``name``, its ``title``, and its ``spec`` as data."""
+    for name, title in PRESETS.items():
+        yield {"name": name, "title": title, "spec": yaml.safe_load(preset(name, model, shape))}

@@ -65,7 +65,7 @@ def about(
 
       pathpatch up
 
-      pathpatch new ioi-heads > spec.yaml; pathpatch run spec.yaml --plot histogram.html
+      pathpatch new founding-experiment > spec.yaml; pathpatch run spec.yaml --plot histogram.html
 
     PATHPATCH_URL names another service than http://127.0.0.1:8000, PATHPATCH_API_KEY is the key to it.
     """

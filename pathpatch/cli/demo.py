@@ -44,7 +44,7 @@ def _computed(model: str, examples: int, shows_logs: bool) -> "Result":
     try:
         with Stack(settings, say) as stack, Client(stack.url, os.environ.get("PATHPATCH_ADMIN_KEY")) as client:
             note(f"Ready at {stack.url}; submitting the experiment over HTTP")
-            spec = yaml.safe_load(preset("ioi-heads", model, client.model(model).shape))
+            spec = yaml.safe_load(preset("founding-experiment", model, client.model(model).shape))
             spec["dataset"]["examples"] = examples
             return client.run(spec, progress=True)
     finally:

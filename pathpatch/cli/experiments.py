@@ -31,9 +31,9 @@ def new(
 
       pathpatch new
 
-      pathpatch new ioi-heads > spec.yaml
+      pathpatch new founding-experiment > spec.yaml
 
-      pathpatch new sweep --model gpt2-small > spec.yaml
+      pathpatch new heads-to-logits --model gpt2-small > spec.yaml
 
       pathpatch new --prompts gender-bias.csv --model gpt2-small > spec.yaml
     """

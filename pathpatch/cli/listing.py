@@ -30,7 +30,7 @@ def list_jobs(
 
       pathpatch list --status running
 
-      pathpatch list --tag experiment:ioi-heads --limit 100
+      pathpatch list --tag experiment:founding-experiment --limit 100
 
       pathpatch list --name movers --watch
     """

@@ -54,7 +54,7 @@ def run(
 
       pathpatch run spec.yaml --seed 3 --set model.name=gpt2-medium
 
-      pathpatch new sweep | pathpatch run - --plot heads.svg
+      pathpatch new heads-to-logits | pathpatch run - --plot heads.svg
     """
     check_endings(output, plot)
     wanted = changed(read_spec(spec), seed, sets)

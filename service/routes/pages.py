@@ -2,9 +2,10 @@
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated, Any
 
 import fastapi_offline
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.responses import FileResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
@@ -39,6 +40,19 @@ async def web_page() -> Response:
 async def plotly() -> Response:
     """plotly.js as the plotly package ships it; importing that package would double the service's memory."""
     return FileResponse(PLOTLY, media_type="text/javascript", headers={"Cache-Control": "public, max-age=86400"})
+
+
+@router.get("/web/presets.json")
+def presets(
+    model: Annotated[str, Query(min_length=1, max_length=128)] = "demo",
+    n_layers: Annotated[int | None, Query(ge=1, le=1000)] = None,
+    n_heads: Annotated[int | None, Query(ge=1, le=1000)] = None,
+) -> list[dict[str, Any]]:
+    """What `pathpatch new` writes, as data, for a model of so many layers and heads."""
+    from pathpatch.presets import LayersAndHeads, filled_in
+
+    shape = None if n_layers is None or n_heads is None else LayersAndHeads(n_layers, n_heads)
+    return list(filled_in(model, shape))
 
 
 @router.get("/docs")

@@ -35,6 +35,7 @@ export async function ask(path, { method = "GET", headers = {}, body, signal } =
     if (error.name === "AbortError") throw error;
     throw new Refused({ title: "No answer", detail: "The service does not answer. Is it still running?", status: 0, code: "unreachable" });
   }
+  if (secret && answer.status !== 401) document.dispatchEvent(new CustomEvent("key-accepted"));
   if (answer.ok || answer.status === 304) return answer;
   const said = await answer.json().catch(() => ({ title: answer.statusText, status: answer.status, code: `http_${answer.status}` }));
   if (answer.status === 401) document.dispatchEvent(new CustomEvent("key-needed", { detail: said.detail }));

@@ -17,6 +17,8 @@ function route() {
   return { view: view || "jobs", rest, query: new URLSearchParams(query) };
 }
 
+let shownView = "";
+
 async function show(isFirst = false) {
   leaving.abort();
   leaving = new AbortController();
@@ -26,6 +28,9 @@ async function show(isFirst = false) {
     link.dataset.view === view ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
   }
   main.setAttribute("aria-busy", "true");
+  const address = [view, ...rest].join("/");
+  if (address !== shownView && !isFirst) scrollTo(0, 0);
+  shownView = address;
   try {
     if (view === "jobs" && rest[0]) await showJob(main, { id: rest[0], signal });
     else if (view === "new") await showExperiment(main, { signal, query });
@@ -47,23 +52,30 @@ const keyField = document.getElementById("key");
 const keyState = document.getElementById("key-state");
 const keyPanel = document.getElementById("key-panel");
 
-function describeKey(said = "") {
-  keyState.textContent = said || (key.get() ? "A key is in use." : "No key in use.");
-  keyPanel.querySelector("summary").textContent = key.get() ? "API key ✓" : "API key";
+const KEY_STATES = {
+  none: ["API key", "No key in use."], unknown: ["API key", "The key was not tried yet."],
+  accepted: ["API key ✓", "The service takes this key."], refused: ["API key ✕", "The service refused this key."],
+};
+
+function describeKey(state, said = "") {
+  const [title, words] = KEY_STATES[state];
+  keyPanel.querySelector("summary").textContent = title;
+  keyState.textContent = said || words;
 }
 
 document.getElementById("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
   key.set(keyField.value.trim());
   keyField.value = "";
-  describeKey();
+  describeKey(key.get() ? "unknown" : "none");
   keyPanel.open = false;
   show();
 });
 document.addEventListener("key-needed", (event) => {
   keyPanel.open = true;
-  describeKey(event.detail || "This service wants an API key.");
+  describeKey(key.get() ? "refused" : "none", event.detail || "This service wants an API key.");
 });
+document.addEventListener("key-accepted", () => describeKey("accepted"));
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && keyPanel.open) { keyPanel.open = false; keyPanel.querySelector("summary").focus(); }
 });
@@ -77,7 +89,12 @@ theme.value = localStorage.getItem("pathpatch-theme") || "auto";
 theme.addEventListener("change", () => { localStorage.setItem("pathpatch-theme", theme.value); applyTheme(); });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
 
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address names the view
+  main.focus();
+});
+
 applyTheme();
-describeKey();
+describeKey(key.get() ? "unknown" : "none");
 addEventListener("hashchange", () => show());
 show(true);

@@ -6,13 +6,13 @@ import { shareScale, showFigure } from "./figure.js";
 import { problemBox } from "./problem.js";
 import { compact, differences, written } from "./spec.js";
 import { summaryTables } from "./tables.js";
-import { examplesOf, specWords } from "./words.js";
+import { examplesOf, titleOf } from "./words.js";
 
 const shown = (value) => (value === undefined ? "–" : el("code", {}, written(value, " ")));
 
 export async function showCompare(main, { ids, signal }) {
   const page = await getJson("v1/jobs?limit=100&status=succeeded", { signal });
-  const options = [["", "choose a job"], ...page.data.map((job) => [job.id, `${specWords(job.spec)} (${job.model}, …${job.id.slice(-6)})`])];
+  const options = [["", "choose a job"], ...page.data.map((job) => [job.id, `…${job.id.slice(-6)}, ${job.model}: ${titleOf(job)}`])];
   for (const id of ids) if (id && !options.some(([value]) => value === id)) options.push([id, id]);
   const picks = [0, 1].map((side) => choice(options, ids[side] || "", { onchange: () => {
     location.hash = `#/compare/${picks.map((pick) => pick.value).join("/")}`;
@@ -21,7 +21,7 @@ export async function showCompare(main, { ids, signal }) {
   main.replaceChildren(el("h1", { tabindex: "-1" }, "Compare two jobs"),
     el("div", { class: "card pair" }, field("First job", picks[0]), field("Second job", picks[1])), body);
   const jobs = await Promise.all([0, 1].map((side) => (ids[side] ? getJob(ids[side]) : null)));
-  const sides = jobs.map((job) => job && el("section", { class: "card", "aria-label": specWords(job.spec) }));
+  const sides = jobs.map((job) => job && el("section", { class: "card", "aria-label": titleOf(job) }));
   if (jobs[0] && jobs[1]) {
     const found = differences(compact(jobs[0].spec), compact(jobs[1].spec));
     body.append(found.length
@@ -39,7 +39,7 @@ async function showSide(place, job) {
   const figure = el("div", { class: "figure" });
   const numbers = el("div", {});
   place.replaceChildren(
-    el("h2", {}, el("a", { href: `#/jobs/${job.id}` }, specWords(job.spec))),
+    el("h2", {}, el("a", { href: `#/jobs/${job.id}` }, titleOf(job))),
     el("div", { class: "state" }, badge(job), el("span", {}, [job.model, examplesOf(job.spec)].filter(Boolean).join(", "))),
     figure, numbers);
   if (job.status !== "succeeded") return null;

@@ -43,6 +43,18 @@ export function field(label, control, note = null, attributes = {}) {
   return el("div", { class: "field", ...attributes }, el("label", { for: id }, label), control, hint);
 }
 
+/** Say what is wrong with a control, beside it; with an empty message that nothing is. */
+export function setFault(control, message) {
+  const place = control.closest(".field");
+  let fault = place?.querySelector(".fault");
+  if (!place || (!message && !fault)) return;
+  if (!fault) place.append(fault = el("small", { class: "fault", id: `${control.id}-fault` }));
+  fault.textContent = message;
+  fault.hidden = !message;
+  message ? control.setAttribute("aria-invalid", "true") : control.removeAttribute("aria-invalid");
+  message ? control.setAttribute("aria-errormessage", fault.id) : control.removeAttribute("aria-errormessage");
+}
+
 /** A drop-down list of [value, text] pairs or plain values. */
 export function choice(options, value, attributes = {}) {
   const select = el("select", attributes, options.map((option) => {

@@ -7,17 +7,17 @@ import { showFigure } from "./figure.js";
 import { problemBox } from "./problem.js";
 import { compact, written } from "./spec.js";
 import { blocksOf, checks, provenance, summaryTables, titleOf } from "./tables.js";
-import { examplesOf, metricsWords, patchWords } from "./words.js";
+import { examplesOf, metricsWords, patchWords, tagLinks } from "./words.js";
 
-const KINDS = [["", "the fitting one"], "histogram", "scatter", "heatmap", "bars", "graph"];
 const DOWNLOADS = [
   ["result", "application/json", "json", "Result, JSON"], ["result", "application/x-npz", "npz", "Result, npz"],
   ["result", "text/csv", "csv", "Result, CSV"], ["figure", "text/html", "html", "Figure, HTML"],
-  ["figure", "image/svg+xml", "svg", "Figure, SVG"],
+  ["figure", "image/svg+xml", "svg", "Figure, SVG"], ["figure", "image/png", "png", "Figure, PNG"], ["figure", "application/pdf", "pdf", "Figure, PDF"],
 ];
 
 export async function showJob(main, { id, signal }) {
   let job = await getJob(id);
+  if (signal.aborted) return; // another view is shown by now
   const state = el("div", { class: "state" });
   const actions = el("div", { class: "row" });
   const outcome = el("div", {});
@@ -26,7 +26,7 @@ export async function showJob(main, { id, signal }) {
   const short = compact(job.spec);
   main.replaceChildren(
     el("div", { class: "head" },
-      el("div", {}, el("h1", { tabindex: "-1" }, patchWords(job.spec.patch), el("span", { class: "of" }, `: ${metricsWords(job.spec)}`)), state),
+      el("div", {}, el("h1", { tabindex: "-1" }, heading(job.spec)), state),
       actions),
     el("div", { class: "layout" },
       el("div", {}, outcome, section("Spec",
@@ -36,7 +36,8 @@ export async function showJob(main, { id, signal }) {
         el("details", {}, el("summary", {}, "Events"), events))),
       el("aside", { "aria-label": "About this job" }, section("Job", facts([
         ["id", el("code", {}, job.id)], ["model", job.model], ["prompts", [job.spec.dataset.kind, examplesOf(job.spec)].filter(Boolean).join(", ")],
-        ["tags", Object.entries(job.tags).map(([name, value]) => `${name}:${value}`).join(", ")],
+        ["asks", job.spec.name ? `${patchWords(job.spec.patch)}: ${metricsWords(job.spec)}` : null],
+        ["tags", Object.keys(job.tags).length ? el("span", { class: "tags" }, tagLinks(job.tags)) : null],
         ["created", new Date(job.created_at).toLocaleString()], ["attempts", job.attempt > 1 ? job.attempt : null],
       ])), trust)));
 
@@ -45,10 +46,15 @@ export async function showJob(main, { id, signal }) {
     const button = (name, action, attributes = {}) => el("button", { type: "button", onclick: action, ...attributes }, name);
     actions.replaceChildren(
       isDone(job.status) ? "" : button("Cancel", stop, { class: "danger", disabled: job.status === "cancelling" }),
-      button("Run again with changes", () => { sessionStorage.setItem("pathpatch-draft", JSON.stringify(short)); location.hash = "#/new?draft"; }),
+      button("Run again with changes", again),
       button("Compare", () => { location.hash = `#/compare/${job.id}`; }),
       isDone(job.status) ? button("Erase", remove, { class: "danger" }) : "");
     if (!isDone(job.status) && !outcome.children.length) outcome.append(el("p", { class: "notice" }, "The figure appears here when the job has ended."));
+  }
+
+  function again() {
+    sessionStorage.setItem("pathpatch-draft", JSON.stringify(short));
+    location.hash = "#/new?draft";
   }
 
   async function stop() {
@@ -71,9 +77,8 @@ export async function showJob(main, { id, signal }) {
     job = await getJob(id);
     draw();
     announce(`Job ${job.status}`);
-    if (job.status === "failed") outcome.replaceChildren(problemBox({ problem: job.error }));
-    else if (job.status === "succeeded") await showOutcome(outcome, trust, job);
-    else outcome.replaceChildren(el("p", { class: "notice" }, `This job is ${job.status}: it has no result.`));
+    if (job.status === "succeeded") await showOutcome(outcome, trust, job);
+    else outcome.replaceChildren(...withoutResult(job));
   }
 
   draw();
@@ -90,15 +95,36 @@ export async function showJob(main, { id, signal }) {
   }, signal);
 }
 
+const heading = (spec) => (spec.name ? spec.name : [patchWords(spec.patch), el("span", { class: "of" }, `: ${metricsWords(spec)}`)]);
+
+/** What a job without a result says, and what to do next. */
+function withoutResult(job) {
+  if (job.status === "failed") {
+    const error = job.error ?? { title: "The job failed", detail: "No reason was recorded." };
+    const next = error.retryable
+      ? "The cause may pass: run it again. If it fails again, show the id of this job to whoever runs the service."
+      : "Run it again with changes: fewer examples or cells if it was too large, float32 if its checks failed. If the reason above does not explain it, show the id of this job to whoever runs the service: their log has the details.";
+    return [problemBox({ problem: error }), el("p", { class: "notice" }, next)];
+  }
+  const next = {
+    expired: `It had not ended within ${job.spec.expires_after_s ?? "its"} s of its submission. Run it again with a longer expires_after_s, or without one.`,
+    cancelled: "It was cancelled before it ended. Run it again to have its result.",
+  }[job.status];
+  return [el("p", { class: "notice" }, `This job is ${job.status}: it has no result. ${next}`)];
+}
+
 /** Everything that a job which succeeded has to show: what came out, and beside it why to trust it. */
 async function showOutcome(place, trust, job) {
-  const figure = el("div", { class: "figure" }, el("p", {}, "Drawing the figure…"));
+  const figure = el("div", { class: "figure" });
   const numbers = el("div", {});
-  const kind = choice(KINDS, "");
+  const kind = choice([["", "Automatic"]], "");
   const block = choice([["0", "first metric"]], "0");
-  const draw = () => showFigure(figure, job.id, { kind: kind.value, block: block.value });
+  const draw = async () => {
+    const drawn = await showFigure(figure, job.id, { kind: kind.value, block: block.value });
+    if (drawn) offer(kind, drawn.kinds);
+  };
   kind.addEventListener("change", draw);
-  block.addEventListener("change", draw);
+  block.addEventListener("change", () => { kind.value = ""; draw(); });
   const blockField = field("Metric", block);
   blockField.hidden = true;
   place.replaceChildren(
@@ -113,6 +139,13 @@ async function showOutcome(place, trust, job) {
     trust.replaceChildren(section("Downloads", el("div", { class: "row" }, downloads(job.id, kind, block))),
       section("Checks", checks(result)), section("Provenance", provenance(result)));
   }).catch((error) => numbers.replaceChildren(problemBox(error)))]);
+}
+
+/** Only the kinds that this result can fill. */
+function offer(select, kinds) {
+  const chosen = select.value;
+  select.replaceChildren(el("option", { value: "" }, "Automatic"), ...kinds.map((kind) => el("option", { value: kind }, kind)));
+  select.value = kinds.includes(chosen) ? chosen : "";
 }
 
 function downloads(id, kind, block) {

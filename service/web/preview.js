@@ -16,7 +16,7 @@ function prompt(name, tokens, roles, other) {
 
 export function preview(report) {
   const seconds = report.estimated_seconds;
-  const shape = report.axes.map((axis, index) => (axis === "example" ? `${report.shape[index]} examples` : `${axis.replaceAll("_", " ")} ${report.shape[index]}`)).join(" × ");
+  const shape = report.axes.map((axis, index) => [report.shape[index], axis]).filter(([size]) => size > 1).map(([size, axis]) => `${size} ${axis.replaceAll("_", " ")}s`).join(" × ");
   return el("div", {},
     ...report.warnings.map((warning) => el("p", { class: "notice" }, `Warning: ${warning}`)),
     el("dl", { class: "tiles" }, [
@@ -28,5 +28,5 @@ export function preview(report) {
     el("p", { class: "hint" }, "Coloured tokens carry their role below; underlined tokens differ between orig and new."),
     report.examples.slice(0, MOST_PROMPTS).map((example) => el("div", { class: "example" },
       prompt("orig", example.orig, example.roles, example.new), prompt("new", example.new, example.roles, example.orig),
-      el("p", { class: "hint" }, Object.entries(example.answers).map(([name, token]) => `${name} = “${token.trim()}”`).join(", ")))));
+      el("p", { class: "hint" }, Object.entries(example.answers).map(([name, token]) => `${name} = ${[token].flat().map((one) => `“${one.replace(/^ /, "␣")}”`).join(" or ")}`).join(", ")))));
 }

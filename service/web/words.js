@@ -1,4 +1,5 @@
 // Specs in words, as figure captions say them.
+import { el } from "./dom.js";
 
 const place = (node) => {
   const index = node.head ?? node.neuron;
@@ -16,6 +17,8 @@ export function endWords(end) {
 
 export function patchWords(patch) {
   if (patch.kind === "activation") return `activations ${endWords(patch.nodes)}`;
+  if (patch.paths) return patch.paths.slice(0, 2).map((path) => path.map((node) => endWords([node])).join(" → ")).join("; ") + (patch.paths.length > 2 ? ` and ${patch.paths.length - 2} more` : "");
+  if (!patch.senders) return `${patch.kind}${patch.score ? `, ${patch.score.method}` : ""}`;
   return `${endWords(patch.senders)} → ${endWords(patch.receivers)}${patch.direct_includes_mlps ? ", through MLPs" : ""}`;
 }
 
@@ -31,6 +34,13 @@ export function metricWords(metric) {
 
 export const metricsOf = (spec) => spec.metrics || (spec.metric ? [spec.metric] : []);
 export const metricsWords = (spec) => metricsOf(spec).map(metricWords).join(", ");
+/** What a job is called: its own name, or what its spec asks. */
+export const titleOf = (job) => job.spec.name || specWords(job.spec);
+
+/** Each tag as a link to the jobs that have it. */
+export const tagLinks = (tags) => Object.entries(tags).map(([name, value]) =>
+  el("a", { class: "tag", href: `#/jobs?${new URLSearchParams({ tag: `${name}:${value}` })}` }, `${name}:${value}`));
+
 export const specWords = (spec) => `${patchWords(spec.patch)}: ${metricsWords(spec)}`;
 
 /** How many prompts a spec has, in words. */

@@ -48,3 +48,20 @@ def test_the_key_is_asked_for_kept_for_the_tab_and_sent_with_events(page, stack)
     other.goto(f"{stack.url}/")
     expect(other.get_by_label("API key, kept")).to_be_visible()
     other.context.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_wrong_key_is_told_and_has_no_tick(page, stack, width):
+    """The panel with the field lies beside the error, not on it."""
+    page.set_viewport_size({"width": width, "height": 844})
+    page.goto(f"{stack.url}/")
+    page.get_by_label("API key, kept").fill(f"{KEY[:-1]}x")
+    page.get_by_role("button", name="Use").click()
+    expect(page.locator("#key-panel summary")).to_have_text("API key ✕")
+    expect(page.locator(".problem")).to_be_visible()
+    if width == 390:
+        panel, problem = page.locator("#key-form").bounding_box(), page.locator(".problem").bounding_box()
+        assert panel["y"] + panel["height"] <= problem["y"]
+    page.get_by_label("API key, kept").fill(KEY)
+    page.get_by_role("button", name="Use").click()
+    expect(page.locator("#key-panel summary")).to_have_text("API key ✓")

@@ -1,0 +1,98 @@
+// What is patched: paths from senders to receivers, or whole activations.
+import { choice, el, field } from "../dom.js";
+import { makeEnd } from "./ends.js";
+import { Unreadable, readPositions, writtenPositions } from "./lists.js";
+
+const NAMES = { path: "paths from senders to receivers", activation: "whole activations" };
+const SOURCES = [["new", "their value in new"], ["zero", "zero"], ["mean", "their mean over new"]];
+const START = { path: { senders: [{ hook: "z", layer: 0, head: 0 }], receivers: [{ hook: "resid_post", layer: 0 }] }, activation: { kind: "activation", nodes: [{ hook: "z", layer: 0, head: 0 }] } };
+const ENDS_OF = { path: ["senders", "receivers"], activation: ["nodes"] };
+const orDelete = (record, name, value, isDefault) => { isDefault ? delete record[name] : (record[name] = value); };
+
+/** @param kinds the patch kinds of the service; `hooks`: the hooks of its nodes. */
+export function makePatch(kinds, hooks) {
+  const ends = Object.fromEntries(["senders", "receivers", "nodes"].map((name) => [name, makeEnd(name, hooks)]));
+  const controls = {
+    kind: choice([...kinds.map((kind) => [kind, NAMES[kind] ?? kind.replaceAll("_", " ")]), ["custom", "as in the JSON"]], "path"),
+    positions: el("input", { type: "text", spellcheck: "false", autocomplete: "off", list: "roles", placeholder: "everywhere" }),
+    source: choice(SOURCES, "new"), mlps: el("input", { type: "checkbox" }),
+  };
+  const note = el("p", { class: "hint" });
+  const fields = {
+    positions: field("Only at positions", controls.positions, "such as end, or IO, S1; empty: everywhere"),
+    source: field("What it becomes", controls.source), mlps: field("Through MLPs (the IOI paper's algorithm)", controls.mlps, null, { class: "field wide" }),
+  };
+  let hasPositions = true;
+
+  const isOneHop = (patch) => !patch.paths;
+  const kindOf = (patch) => (patch && ENDS_OF[patch.kind ?? "path"] && isOneHop(patch) ? patch.kind ?? "path" : "custom");
+
+  function arrange() {
+    const kind = controls.kind.value;
+    for (const end of Object.values(ends)) {
+      const isUsed = (ENDS_OF[kind] || []).includes(end.name);
+      end.arrange();
+      for (const [part, control] of Object.entries(end.controls)) {
+        if (!isUsed) end.fields[part].hidden = true;
+        else if (part === "kind") end.fields.kind.hidden = false;
+        control.disabled = end.fields[part].hidden;
+      }
+    }
+    fields.mlps.hidden = controls.mlps.disabled = kind !== "path";
+    fields.positions.hidden = fields.source.hidden = kind === "custom";
+    controls.positions.disabled = !hasPositions;
+    note.textContent = kind === "custom" ? "This patch is edited in the JSON." : "";
+  }
+
+  function fill(patch) {
+    controls.kind.value = kindOf(patch);
+    for (const name of ENDS_OF[controls.kind.value] || []) ends[name].fill(patch[name]);
+    const positions = writtenPositions(patch?.positions);
+    hasPositions = positions !== undefined;
+    controls.positions.value = hasPositions ? positions : "as in the JSON";
+    controls.source.value = patch?.source ?? "new";
+    controls.mlps.checked = Boolean(patch?.direct_includes_mlps);
+    arrange();
+  }
+
+  function write(spec, changed) {
+    const faults = [];
+    const kind = controls.kind.value;
+    if (changed === controls.kind) {
+      const { positions, source } = spec.patch ?? {};
+      spec.patch = { ...structuredClone(START[kind] ?? { kind }), ...(positions ? { positions } : {}), ...(source ? { source } : {}) };
+      fill(spec.patch);
+    }
+    arrange();
+    if (!ENDS_OF[kind] || !spec.patch) return faults;
+    for (const name of ENDS_OF[kind]) collectEnd(spec.patch, ends[name], faults);
+    if (hasPositions) {
+      const positions = readPositions(controls.positions.value);
+      orDelete(spec.patch, "positions", positions, positions === null);
+    }
+    orDelete(spec.patch, "source", controls.source.value, controls.source.value === "new");
+    if (kind === "path") orDelete(spec.patch, "direct_includes_mlps", true, !controls.mlps.checked);
+    return faults;
+  }
+
+  function collectEnd(patch, end, faults) {
+    try {
+      const said = end.read();
+      if (said !== undefined) patch[end.name] = said;
+    } catch (error) {
+      if (!(error instanceof Unreadable)) throw error;
+      faults.push([end.place(), error.message]);
+    }
+  }
+
+  return {
+    controls: { patchKind: controls.kind, positions: controls.positions, source: controls.source, mlps: controls.mlps,
+      ...Object.fromEntries(Object.values(ends).flatMap((end) => Object.entries(end.controls).map(([part, control]) => [`${end.name}-${part}`, control]))) },
+    fill, write, title: "Patch",
+    elements: [field("Kind of patch", controls.kind, null, { class: "field wide" }), note, Object.values(ends).flatMap((end) => end.elements), Object.values(fields)].flat(),
+    places: () => ({
+      ...Object.fromEntries(Object.values(ends).map((end) => [`/patch/${end.name}`, end.place()])),
+      "/patch/positions": controls.positions, "/patch/source": controls.source, "/patch/kind": controls.kind,
+    }),
+  };
+}

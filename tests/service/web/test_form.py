@@ -1,0 +1,228 @@
+"""The form of a new experiment, typed into with real keys: nothing that is typed is lost, locked or replaced."""
+
+import json
+import re
+
+import pytest
+
+import pathpatch as pp
+
+expect = pytest.importorskip("playwright.sync_api").expect
+pytestmark = pytest.mark.integration
+
+SWEEP = pp.path_patch(pp.sweep("z"), pp.resid(3), pp.ioi(20), pp.logit_diff(), model="demo")
+
+
+def opened(page, stack, preset="founding-experiment"):
+    """The form with a preset, its preview there."""
+    page.goto(f"{stack.url}/#/new?preset={preset}")
+    expect(page.locator(".verdict .tiles")).to_be_visible()
+
+
+def said(page):
+    """The spec as the form's JSON says it."""
+    return json.loads(page.get_by_label("Spec", exact=True).input_value())
+
+
+def fault_of(page, label):
+    """What stands beside a field as its fault."""
+    return page.locator(".field", has=page.get_by_label(label, exact=True)).locator(".fault")
+
+
+def test_one_key_too_many_neither_locks_a_field_nor_flips_its_neighbour(page, stack):
+    """Backspace in "3.0" makes "3.", which is nothing yet: it stays, with an error beside it, until it is right."""
+    opened(page, stack)
+    names, kind = page.get_by_label("Receiver names"), page.get_by_label("Into")
+    names.click()
+    page.keyboard.press("End")
+    page.keyboard.press("Backspace")
+    expect(fault_of(page, "Receiver names")).to_contain_text("“3.” is not a head: write layer.head, such as 9.6")
+    expect(names).to_have_value("3.")
+    expect(names).to_be_enabled()
+    expect(names).to_have_attribute("aria-invalid", "true")
+    expect(kind).to_have_value("q")
+    expect(page.locator(".verdict .problem")).to_contain_text("“3.” is not a head")
+    page.keyboard.type("1")
+    expect(fault_of(page, "Receiver names")).to_be_hidden()
+    expect(page.locator(".verdict .tiles")).to_be_visible()
+    assert said(page)["patch"]["receivers"] == [{"hook": "q", "layer": 3, "head": 1}]
+
+
+def test_a_field_can_be_emptied_and_typed_again(page, stack):
+    """Each field of names, numbers and positions, key by key."""
+    opened(page, stack)
+    for label, text in [("Sender names", "1.0, 1.7"), ("Receiver names", "2.1"), ("Examples", "12"), ("To", "S1"),
+                        ("Only at positions", "IO, end"), ("Tags", "topic:names, night:3")]:  # fmt: skip
+        page.get_by_label(label, exact=True).click()
+        page.keyboard.press("Control+a")
+        page.keyboard.press("Delete")
+        expect(page.get_by_label(label, exact=True)).to_have_value("")
+        page.keyboard.type(text)
+        expect(page.get_by_label(label, exact=True)).to_have_value(text)
+    expect(page.locator(".verdict .tiles")).to_contain_text("12 examples")
+    spec = pp.specs.as_spec(said(page))
+    assert spec.patch.senders == pp.heads("1.0", "1.7") and spec.patch.receivers == pp.query("2.1")
+    assert (spec.dataset.examples, spec.metric.key, spec.patch.positions) == (12, "S1", ["IO", "end"])
+    assert spec.tags == {"topic": "names", "night": "3"}
+
+
+def test_named_heads_can_be_chosen_after_a_sweep(page, stack, client):
+    """From the preset of a sweep, and when a sweep is run again with changes."""
+    job = client.submit(SWEEP).wait(timeout_s=60)
+    for again in (False, True):
+        if again:
+            page.goto(f"{stack.url}/#/jobs/{job.id}")
+            page.get_by_role("button", name="Run again with changes").click()
+            expect(page.locator(".verdict .tiles")).to_be_visible()
+        else:
+            opened(page, stack, "heads-to-logits")
+        page.get_by_label("From", exact=True).first.select_option("z")
+        expect(fault_of(page, "Sender names")).to_contain_text("Name heads, such as 9.6, 9.9.")
+        page.get_by_label("Sender names").press_sequentially("1.0, 1.1")
+        expect(page.get_by_label("From", exact=True).first).to_have_value("z")
+        expect(page.locator(".verdict .tiles dd").first).to_have_text("1")
+        assert said(page)["patch"]["senders"] == [{"hook": "z", "layer": 1, "head": head} for head in (0, 1)]
+
+
+def test_whoever_types_fast_loses_no_key(page, stack):
+    """While the preview is asked for, and after a preset was chosen whose answer is still on its way."""
+    opened(page, stack)
+    names = ", ".join(f"{layer}.{head}" for layer in range(3) for head in range(8))
+    page.get_by_label("Sender names").fill("")
+    page.get_by_label("Sender names").press_sequentially(names)
+    expect(page.get_by_label("Sender names")).to_have_value(names)
+    assert len(said(page)["patch"]["senders"]) == 24
+    page.get_by_label("Examples").select_text()
+    page.keyboard.type("7")
+    page.get_by_label("Model").select_option("impostor")
+    page.get_by_label("Examples").press("End")
+    page.keyboard.type("1")
+    expect(page.locator(".verdict .tiles")).to_contain_text("71 examples")
+    expect(page.get_by_label("Examples")).to_have_value("71")
+
+
+def test_a_refusal_goes_when_it_is_mended(page, stack):
+    """It would be read as the answer to what stands there now."""
+    opened(page, stack)
+    page.get_by_label("Receiver names").fill("2.99")
+    page.get_by_role("button", name="Start the experiment").click()
+    expect(page.locator("form .problem")).to_contain_text("/patch/receivers")
+    page.get_by_label("Receiver names").fill("2.1")
+    expect(page.locator("form .problem")).to_have_count(0)
+    expect(page.locator(".verdict .example").first).to_be_visible()
+
+
+def test_what_is_wrong_in_a_field_is_not_sent(page, stack):
+    """The button says the same as the field."""
+    opened(page, stack)
+    page.get_by_label("Tags").fill("night")
+    page.get_by_role("button", name="Start the experiment").click()
+    expect(page.locator("form .problem")).to_contain_text("“night” is not a tag: write name:value")
+    expect(page).to_have_url(re.compile("#/new"))
+
+
+def started(page, client):
+    """The spec of the job that the button started."""
+    page.get_by_role("button", name="Start the experiment").click()
+    expect(page).to_have_url(re.compile(r"#/jobs/job_"))
+    return client.get(page.url.rsplit("/", 1)[-1]).job.spec
+
+
+def test_own_prompts_are_typed_in_the_form(page, stack, client):
+    """Prompts, answers and roles, without a line of JSON."""
+    opened(page, stack)
+    page.get_by_label("Kind of prompts").select_option("prompts")
+    page.get_by_label("Prompts of orig").fill("When Mary and John left\nWhen Tom and James left\n")
+    page.get_by_label("Prompts of new").fill("When John and Mary left\nWhen James and Tom left")
+    page.get_by_label("Answers").fill('IO: Mary, Tom\nS: " John", " James"')
+    page.get_by_label("Roles").fill("IO: Mary, Tom\nS1: 3\nend: -1")
+    expect(page.locator(".verdict .tiles")).to_contain_text("2 examples")
+    expect(page.locator(".verdict")).to_contain_text("IO = “␣Mary”, S = “␣John”")
+    dataset = started(page, client).dataset
+    assert dataset.orig == ["When Mary and John left", "When Tom and James left"]
+    assert dataset.answers == {"IO": [" Mary", " Tom"], "S": [" John", " James"]}
+    assert dataset.roles == {"IO": [" Mary", " Tom"], "S1": [3, 3], "end": [-1, -1]}
+
+
+def test_answers_that_are_too_few_are_told_beside_them(page, stack):
+    """Three prompts and two answers."""
+    opened(page, stack, "prompts")
+    page.get_by_label("Answers").fill("IO: Mary, Tom, Anna")
+    expect(fault_of(page, "Answers")).to_contain_text("IO has 3 values and there are 2 prompts")
+
+
+CSV = '\ufeffclean,corrupted,correct,incorrect\r\n"When Mary, and John left",When John and Mary left, Mary, John\r\n'
+JSONL = json.dumps(
+    {"orig": "When Mary, and John left", "new": "When John and Mary left", "answer": " Mary", "wrong": " John"}
+)
+
+
+@pytest.mark.parametrize(("name", "content"), [("pairs.csv", CSV), ("pairs.jsonl", JSONL)])
+def test_own_prompts_are_read_from_a_file(page, stack, name, content):
+    """As tables and as lines of JSON; a comma in quotes, a byte-order mark and `\\r` are no part of a prompt."""
+    opened(page, stack)
+    page.get_by_label("Kind of prompts").select_option("prompts")
+    page.get_by_label("From a file").set_input_files(
+        {"name": name, "mimeType": "text/plain", "buffer": content.encode()}
+    )
+    expect(page.get_by_label("Prompts of orig")).to_have_value("When Mary, and John left")
+    dataset = said(page)["dataset"]
+    assert (dataset["orig"], dataset["new"]) == (["When Mary, and John left"], ["When John and Mary left"])
+    assert dataset["answers"] == {"answer": [" Mary"], "wrong": [" John"]}
+
+
+def test_a_file_without_prompts_says_what_it_needs(page, stack):
+    """The columns that it may have, and those it has."""
+    opened(page, stack)
+    page.get_by_label("Kind of prompts").select_option("prompts")
+    file = {"name": "a.csv", "mimeType": "text/csv", "buffer": b"text,label\nWhen,1\n"}
+    page.get_by_label("From a file").set_input_files(file)
+    expect(fault_of(page, "From a file")).to_contain_text(
+        "no column of prompts: name it orig, or clean, or prompt; here are text, label"
+    )
+
+
+def test_activations_at_positions_are_patched_from_the_form(page, stack, client):
+    """The other kind of patch: nodes, positions, and what they become."""
+    opened(page, stack)
+    page.get_by_label("Kind of patch").select_option("activation")
+    page.get_by_label("What is patched").select_option("mixed")
+    page.get_by_label("Node names").fill("z 1.0, mlp_out 2, embed")
+    page.get_by_label("Only at positions").fill("end")
+    page.get_by_label("What it becomes").select_option("mean")
+    page.get_by_label("Metric").select_option("logit_diff")
+    page.get_by_label("Examples").fill("9")
+    expect(page.locator(".verdict .tiles")).to_contain_text("9 examples")
+    patch = started(page, client).patch
+    nodes = [{"hook": "z", "layer": 1, "head": 0}, {"hook": "mlp_out", "layer": 2}, {"hook": "embed"}]
+    assert [node.model_dump(exclude_none=True) for node in patch.nodes] == nodes
+    assert (patch.kind, patch.positions, patch.source) == ("activation", "end", "mean")
+
+
+def test_a_sweep_by_layers_and_positions_with_an_estimate(page, stack, client):
+    """Part of the heads, position by position, by attribution with the largest computed exactly."""
+    opened(page, stack, "heads-to-logits")
+    page.get_by_label("Layers").first.fill("1-2")
+    page.get_by_label("Heads").first.fill("0, 3")
+    page.get_by_label("Position by position").first.fill("S1, end")
+    page.get_by_label("Method").select_option("attribution")
+    page.get_by_label("Computed exactly").fill("3")
+    page.get_by_label("Examples").fill("8")
+    expect(page.locator(".verdict .tiles")).to_contain_text("2 sender layers × 2 sender heads × 2 sender positions")
+    spec = started(page, client)
+    sweep = {"hook": "z", "layers": [1, 2], "heads": [0, 3], "positions": ["S1", "end"]}
+    assert spec.patch.senders.sweep.model_dump(exclude_none=True) == sweep
+    assert (spec.method, spec.verify) == ("attribution", 3)
+
+
+def test_a_metric_of_a_head_and_a_position_is_chosen_in_the_form(page, stack, client):
+    """Activation patching has no receiver to take the head from."""
+    opened(page, stack)
+    page.get_by_label("Kind of patch").select_option("activation")
+    page.get_by_label("Node names").fill("1.0")
+    page.get_by_label("Of head").fill("2")
+    expect(fault_of(page, "Of head")).to_contain_text("“2” is not a head: write layer.head")
+    page.get_by_label("Of head").fill("2.1")
+    expect(page.locator(".verdict .tiles")).to_be_visible()
+    metric = started(page, client).metric
+    assert (metric.head.layer, metric.head.head) == (2, 1)
