@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pathpatch.cli import doctor, experiments, jobs, listing, runs, server, up
+from pathpatch.cli import assistants, doctor, experiments, jobs, listing, runs, server, up
 from pathpatch.cli.keys import keys_app
 from pathpatch.cli.terminal import reporting, warn
 from pathpatch.version import __version__
@@ -32,6 +32,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "health": server.health,
     "doctor": doctor.doctor,
     "webhooks": server.webhooks,
+    "mcp": assistants.mcp,
     "verify": experiments.verify,
     "version": server.version,
 }

@@ -1,0 +1,1 @@
+"""`pathpatch mcp`: experiments for assistants, as tools of the Model Context Protocol."""
