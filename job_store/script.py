@@ -11,6 +11,13 @@ T = TypeVar("T")
 Argument = bytes | str | int | float
 
 
+UNLESS_DISK_IS_FULL = """if redis.call('EXISTS', 'pp:disk_full') == 1 then
+  return redis.error_reply('MISCONF the disk is nearly full: only what makes room is done')
+end
+"""
+"""Before each step that adds to the store: `pathpatch up` sets the key when it has given up its reserve of disk."""
+
+
 @dataclass(frozen=True)
 class Script:
     """Lua source as sent to the server, and the digest by which the server knows it."""
@@ -26,7 +33,8 @@ def load_script(name: str) -> Script:
     flags, _, body = (folder / f"{name}.lua").read_text().partition("\n")
     wanted = flags.removeprefix("-- ").replace("deny-oom", "").strip()
     header = f"#!lua flags={wanted}" if wanted else "#!lua"
-    source = f"{header}\n{(folder / 'prelude.lua').read_text()}\n{body}"
+    gate = UNLESS_DISK_IS_FULL if "deny-oom" in flags else ""
+    source = f"{header}\n{gate}{(folder / 'prelude.lua').read_text()}\n{body}"
     return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 

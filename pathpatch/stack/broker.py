@@ -102,12 +102,16 @@ class Broker:
 
     def answers(self) -> bool:
         """Whether it is up and has read its data back."""
+        return b"+PONG" in self.ask("PING")
+
+    def ask(self, command: str) -> bytes:
+        """Its answers, as they come, to the password and to one command without spaces in its words; empty for none."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1.0) as connection:
-                connection.sendall(f"AUTH {self.password}\r\nPING\r\nQUIT\r\n".encode())
+                connection.sendall(f"AUTH {self.password}\r\n{command}\r\nQUIT\r\n".encode())
                 answer = b""
-                while part := connection.recv(1024):
+                while part := connection.recv(65536):
                     answer += part
         except OSError:
-            return False
-        return b"+PONG" in answer
+            return b""
+        return answer

@@ -4,6 +4,9 @@ It reads lines ``add PID`` and ``remove PID`` from standard input, each PID the 
 input ends, its writer is gone: whatever was added and not removed is asked to end, last started first, and killed if
 it does not. It holds the stack's lock file open meanwhile, so that nobody starts on the same data too early.
 
+A child of it reads the same lines from the descriptor that is its argument, if any, and has its turn when the first is
+gone: so nothing is left even when the stack's process and its guard are killed together.
+
 It imports the standard library only and is started with ``python -I -S``, so that it costs little.
 """
 
@@ -68,10 +71,34 @@ def end_group(leader: int, grace_s: float = GRACE_S) -> None:
 
 
 def main() -> None:
-    """Wait for the input to end, then end everything."""
+    """Wait for the input to end, and end everything; a child does so should this process be killed."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    for leader in reversed(left_behind(sys.stdin)):
+    second = _second(int(sys.argv[1])) if len(sys.argv) > 1 else 0
+    leaders = left_behind(sys.stdin)
+    _end(leaders)
+    if second and not leaders:
+        os.waitpid(second, 0)
+
+
+def _second(orders: int) -> int:
+    """The process id of the second guard, which this one starts."""
+    first = os.getpid()
+    if second := os.fork():
+        os.close(orders)
+        return second
+    os.setsid()
+    sys.stdin.close()
+    with os.fdopen(orders, encoding="utf-8") as file:
+        leaders = left_behind(file)
+    while leaders and is_alive(first):
+        time.sleep(POLL_S)
+    _end(leaders)
+    os._exit(0)
+
+
+def _end(leaders: list[int]) -> None:
+    for leader in reversed(leaders):
         end_group(leader)
 
 

@@ -13,9 +13,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from pathpatch.stack import append_only
 from pathpatch.stack.broker import Broker, free_port
 from pathpatch.stack.data_folder import DataFolder
 from pathpatch.stack.errors import NotReady, PortInUse, ProcessDied, StackFailed
+from pathpatch.stack.reserve import Reserve
 from pathpatch.stack.supervision import Program, Say, Supervisor
 
 READY_S = 180.0
@@ -86,6 +88,7 @@ class Stack:
         self._say = say
         self._folder: DataFolder | None = None
         self._supervisor: Supervisor | None = None
+        self._reserve: Reserve | None = None
 
     @property
     def url(self) -> str:
@@ -121,16 +124,19 @@ class Stack:
         shared = self._environment(redis_url)
         for number in range(1, self.settings.workers + 1):
             supervisor.start(_worker(number, self.settings, shared))
-        supervisor.start(_service(self.settings.host, self.port, shared))
+        supervisor.start(_service(self.settings.host, self.port, self.url, shared))
         self._wait(supervisor, "the service and a worker", self._is_ready)
         supervisor.keep_alive()
 
     def _start_broker(self, supervisor: Supervisor, folder: DataFolder) -> str:
         broker = Broker.prepare(folder.path / "broker")
+        append_only.repair(broker.folder, lambda told: self._say("stack", told))
         lock = (folder.descriptor,)
         environment = _without_secrets(os.environ)
         supervisor.start(Program("broker", broker.command, environment, BROKER_STAGE, grace_s=10.0, keep_open=lock))
         self._wait(supervisor, "the broker to read its data", broker.answers)
+        self._reserve = Reserve(broker, self._say)
+        self._reserve.start()
         return broker.url
 
     def _environment(self, redis_url: str) -> dict[str, str]:
@@ -156,6 +162,9 @@ class Stack:
 
     def stop(self) -> None:
         """End service, workers and broker, in this order, and let go of the data folder."""
+        if self._reserve is not None:
+            self._reserve.stop()
+            self._reserve = None
         if self._supervisor is not None:
             self._supervisor.stop()
             self._supervisor = None
@@ -176,9 +185,10 @@ class Stack:
         self.stop()
 
 
-def _service(host: str, port: int, shared: Mapping[str, str]) -> Program:
+def _service(host: str, port: int, url: str, shared: Mapping[str, str]) -> Program:
     own = {"PATHPATCH_HOST": host, "PATHPATCH_PORT": str(port)}
-    return Program("service", [sys.executable, "-P", "-m", "service"], {**shared, **own}, SERVICE_STAGE, grace_s=15.0)
+    command = [sys.executable, "-P", "-m", "service"]
+    return Program("service", command, {**shared, **own}, SERVICE_STAGE, grace_s=15.0, lives=lambda: _lives(url))
 
 
 def _worker(number: int, settings: StackSettings, shared: Mapping[str, str]) -> Program:
@@ -206,6 +216,18 @@ def _require_free_port(host: str, port: int) -> None:
             raise StackFailed(f"{host!r} is not an address of this machine.") from exc
         except OSError as exc:
             raise PortInUse(host, port) from exc
+
+
+def _lives(url: str) -> bool:
+    """Whether the service answers at all, whatever it says."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{url}/livez", timeout=5.0) as answer:
+            return bool(answer.read())
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
 
 
 def _readiness(url: str) -> dict[str, Any]:

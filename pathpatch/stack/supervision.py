@@ -22,6 +22,8 @@ LONGEST_DELAY_S = 30.0
 STEADY_S = 60.0  # a process that lived this long is started again without a long delay
 WATCH_S = 0.1
 LAST_WORDS = 15
+LISTEN_S, SILENT_S = 5.0, 45.0
+"""How often a program is asked whether it does its work, and after how long without a yes it is killed."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Program:
     grace_s: float
     keep_open: tuple[int, ...] = ()
     """File descriptors it inherits."""
+    lives: Callable[[], bool] | None = None
+    """Asked now and then whether it still does its work; one that does not for long is killed, and started again."""
 
 
 @dataclass
@@ -48,6 +52,8 @@ class Child:
     started_at: float
     starts: int = 1
     restart_at: float | None = None
+    heard_at: float = field(default_factory=time.monotonic)
+    """When it was last known to do its work, or was started."""
     last_words: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_WORDS))
 
     @property
@@ -75,6 +81,46 @@ class Child:
         return delay
 
 
+class Guards:
+    """Two processes that end whatever the stack's own has left: the second has its turn after the first is gone."""
+
+    def __init__(self, keep_open: tuple[int, ...]) -> None:
+        reading, writing = os.pipe()
+        self._first = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py")), str(reading)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+            pass_fds=(*keep_open, reading),
+        )
+        os.close(reading)
+        assert self._first.stdin is not None
+        self._inputs = (self._first.stdin, os.fdopen(writing, "wb"))
+
+    @property
+    def pid(self) -> int:
+        """Of the first; the second is its child."""
+        return self._first.pid
+
+    def tell(self, verb: str, pid: int) -> None:
+        """Note a process group, or forget it."""
+        for file in self._inputs:
+            with contextlib.suppress(BrokenPipeError):
+                file.write(f"{verb} {pid}\n".encode())
+                file.flush()
+
+    @property
+    def have_ended(self) -> bool:
+        return self._inputs[0].closed
+
+    def end(self) -> None:
+        """There is nothing left to guard."""
+        for file in self._inputs:
+            with contextlib.suppress(BrokenPipeError):
+                file.close()
+        self._first.wait()
+
+
 def _spawn(program: Program) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(  # noqa: S603
         list(program.command),
@@ -89,45 +135,56 @@ def _spawn(program: Program) -> "subprocess.Popen[bytes]":
 
 
 class Supervisor:
-    """Starts programs, watches them, and ends them all; a guard process does that should this one be killed."""
+    """Starts programs, watches them, and ends them all.
+
+    A guard process does that should this one be killed, and another one should the guard be killed too.
+    """
 
     def __init__(self, say: Say, keep_open: tuple[int, ...] = ()) -> None:
         self.say = say
         self.children: list[Child] = []
         self._lock = threading.RLock()
         self._stopping = threading.Event()
-        self._guard = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-            pass_fds=keep_open,
-        )
+        self.guards = Guards(keep_open)
         self._watcher = threading.Thread(target=self._watch, name="watch over the stack", daemon=True)
+        self._listener = threading.Thread(target=self._listen, name="signs of life", daemon=True)
 
     def start(self, program: Program) -> Child:
         """Start one program."""
         with self._lock:
             process = _spawn(program)
-            self._tell_guard("add", process.pid)
+            self.guards.tell("add", process.pid)
             child = Child(program, self.say, process, time.monotonic())
             self.children.append(child)
         child.listen()
         return child
 
     def keep_alive(self) -> None:
-        """From now on, start again what dies."""
+        """From now on, start again what dies, and what lives without doing its work."""
+        for child in self.children:
+            child.heard_at = time.monotonic()
         self._watcher.start()
+        self._listener.start()
 
     def dead(self) -> Child | None:
         """A child that has ended, if any."""
         return next((child for child in self.children if child.process.poll() is not None), None)
 
-    def _tell_guard(self, verb: str, pid: int) -> None:
-        assert self._guard.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._guard.stdin.write(f"{verb} {pid}\n".encode())
-            self._guard.stdin.flush()
+    def _listen(self) -> None:
+        """Beside the watch, since an answer may take long."""
+        while not self._stopping.wait(LISTEN_S):
+            for child in self.children:
+                lives = child.program.lives
+                if lives is None or child.restart_at is not None or lives():
+                    child.heard_at = time.monotonic()
+
+    def _kill_silent(self, child: Child) -> None:
+        silent_s = time.monotonic() - child.heard_at
+        if silent_s > SILENT_S and child.restart_at is None:
+            self.say("stack", f"{child.name} lives but has not answered for {silent_s:.0f} s: killing it")
+            child.heard_at = time.monotonic()
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.process.pid, signal.SIGKILL)
 
     def _watch(self) -> None:
         while not self._stopping.wait(WATCH_S):
@@ -135,6 +192,7 @@ class Supervisor:
                 with self._lock:
                     if not self._stopping.is_set():
                         self._look_after(child)
+                        self._kill_silent(child)
 
     def _look_after(self, child: Child) -> None:
         if child.restart_at is not None:
@@ -150,9 +208,9 @@ class Supervisor:
 
     def _restart(self, child: Child) -> None:
         child.process = _spawn(child.program)
-        self._tell_guard("add", child.process.pid)
+        self.guards.tell("add", child.process.pid)
         child.starts += 1
-        child.started_at = time.monotonic()
+        child.started_at = child.heard_at = time.monotonic()
         child.restart_at = None
         child.listen()
 
@@ -160,20 +218,17 @@ class Supervisor:
         """Kill what a dead leader left of its group, such as the pool processes of a worker."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.process.pid, signal.SIGKILL)
-        self._tell_guard("remove", child.process.pid)
+        self.guards.tell("remove", child.process.pid)
 
     def stop(self) -> None:
         """End all programs, those of a higher stage first, each within its grace; then the guard."""
         self._stopping.set()
-        assert self._guard.stdin is not None
-        if self._guard.stdin.closed:
+        if self.guards.have_ended:
             return
         with self._lock:
             for stage in sorted({child.program.stage for child in self.children}, reverse=True):
                 self._end([child for child in self.children if child.program.stage == stage])
-        with contextlib.suppress(BrokenPipeError):
-            self._guard.stdin.close()
-        self._guard.wait()
+        self.guards.end()
 
     def kill(self) -> None:
         """End everything at once; `stop`, running in another thread or interrupted, then has nothing to wait for."""

@@ -57,7 +57,7 @@ def test_a_damaged_output_input_or_carry_is_told(store: JobStore) -> None:
     flip(store, f"pp:job:{job.id}:inputs", "0")
     held = must_take(store)
     with pytest.raises(DamagedData, match=f"The input of {job.id}/0/0"):
-        _ = held.dataset
+        _ = held.input
     assembly = store.run(hand_in(held, b"numbers", phases=2)).assembly
     assert assembly is not None
     assert store.run(outputs(assembly, 0, 1)) == (b"numbers",)

@@ -7,8 +7,10 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pathpatch.stack.guard import is_alive, left_behind
@@ -140,3 +142,54 @@ def test_nothing_is_left_when_the_supervisor_itself_is_killed(tmp_path: Path) ->
 def test_the_guard_ends_only_what_was_not_removed() -> None:
     """A process that ended by itself may have had its number given to a stranger."""
     assert left_behind(["add 1\n", "add 2\n", "add 3\n", "remove 2\n"]) == [1, 3]
+
+
+def test_a_child_that_lives_and_does_nothing_is_started_again(
+    supervisor: Supervisor, lines: list[Line], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service whose loop hangs serves nobody, and would for ever: here one that was stopped."""
+    monkeypatch.setattr("pathpatch.stack.supervision.LISTEN_S", 0.1)
+    monkeypatch.setattr("pathpatch.stack.supervision.SILENT_S", 1.0)
+    pulse = tmp_path / "pulse"
+    code = f"""
+        import pathlib, time
+        while True:
+            pathlib.Path({str(pulse)!r}).write_text(str(time.monotonic()))
+            time.sleep(0.05)
+    """
+
+    def lives() -> bool:
+        return time.monotonic() - float(pulse.read_text() or 0) < 0.5
+
+    child = supervisor.start(replace(program("service", code), lives=lives))
+    until(pulse.exists)
+    supervisor.keep_alive()
+    first = child.process.pid
+    time.sleep(1.5)
+    assert child.process.pid == first
+    os.kill(first, signal.SIGSTOP)
+    until(lambda: child.process.pid != first and child.process.poll() is None)
+    assert any("has not answered" in line for _, line in lines)
+
+
+def test_nothing_is_left_when_the_supervisor_and_its_guard_are_killed_together(tmp_path: Path) -> None:
+    """The second guard ends what there is, also a child that takes no notice of SIGTERM."""
+    code = f"""
+        import os, sys, time
+        sys.path.insert(0, {str(Path(__file__).parents[3])!r})
+        from pathpatch.stack.supervision import Program, Supervisor
+        supervisor = Supervisor(lambda *_: None)
+        deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+        children = [supervisor.start(Program(str(n), [sys.executable, "-c", deaf], os.environ, n, 1.0)) for n in (0, 1)]
+        print(supervisor.guards.pid, *(child.process.pid for child in children), flush=True)
+        time.sleep(600)
+    """
+    parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    guard, *leaders = map(int, parent.stdout.readline().split())
+    until(lambda: bool(psutil.Process(guard).children()))
+    os.kill(guard, signal.SIGKILL)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    until(lambda: not any(map(is_alive, leaders)), 20)
