@@ -45,6 +45,8 @@ class WorkerSettings:
     """``PATHPATCH_SHARED_BY``: how many workers share the machine's processors and memory, where these are not set."""
     weights_dir: Path = Path("weights")
     """``PATHPATCH_DATA_DIR``/weights: where processed weights are kept."""
+    weights_bytes: int = 64 * GIB
+    """``PATHPATCH_WEIGHTS_BYTES``: processed weights kept on disk; those used least recently are removed above it."""
     memory_bytes: int = 0
     """``PATHPATCH_MEMORY_BYTES``: working memory of one shard, and of prompts kept for the next job, of each child; 0
     takes a part of what the device has."""
@@ -107,6 +109,7 @@ class WorkerSettings:
             threads=int(_number(environment, "THREADS", cls.threads)),
             shared_by=max(1, int(_number(environment, "SHARED_BY", cls.shared_by))),
             weights_dir=data_dir / "weights",
+            weights_bytes=int(_number(environment, "WEIGHTS_BYTES", cls.weights_bytes)),
             memory_bytes=int(_number(environment, "MEMORY_BYTES", cls.memory_bytes)),
             model_bytes=int(_number(environment, "MODEL_BYTES", cls.model_bytes)),
             lease_s=_lease(environment, cls.lease_s, heartbeat_s),

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from api_schemas.spec import ModelSpec
 from tests.bridges import boot_bridge
 from tests.tiny_models import tiny_shape
 from worker.models.loading import LoadedModel, clean_logits, load_model, self_check
+from worker.models.processed import sweep
 
 FLAGS = (
     "fold_ln",
@@ -343,6 +345,25 @@ def test_a_revision_outlives_its_files_as_processed_weights(make_gpt2_folder: Ma
     assert (again.revision, again.weights_sha256) == (before.revision, before.weights_sha256)
     with pytest.raises(ModelChanged, match=f"accepted for revision {before.revision}.*now revision local-"):
         load_model("tiny", spec, registry, "cpu", tmp_path / "empty", before.revision)
+
+
+def test_processed_weights_on_disk_are_bounded(make_gpt2_folder: MakeFolder, tmp_path: Path) -> None:
+    """Each save of a fine-tune leaves a file; the least recently used go, and whatever was left half written."""
+    folders = [make_gpt2_folder(seed=seed) for seed in (1, 2, 3)]
+    for age, folder in enumerate(folders):
+        load(folder, tmp_path)
+        newest = max(tmp_path.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+        os.utime(newest, (time.time() - 100 + age,) * 2)
+    abandoned = tmp_path / ".writing-x.safetensors"
+    abandoned.write_bytes(b"half")
+    os.utime(abandoned, (0, 0))
+    assert load(folders[0], tmp_path).from_cache  # used again, so that the second is the oldest
+    size = next(tmp_path.glob("[!.]*")).stat().st_size
+    sweep(tmp_path, 2 * size + 100)
+    assert not abandoned.exists() and len(list(tmp_path.iterdir())) == 2
+    assert [load(folder, tmp_path).from_cache for folder in (folders[0], folders[2], folders[1])] == [True, True, False]
+    sweep(tmp_path, 0)
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize("tied", [True, False])

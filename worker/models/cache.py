@@ -7,6 +7,7 @@ import torch
 
 from api_schemas.spec import ModelSpec
 from worker.models.loading import LoadedModel, load_model
+from worker.models.processed import sweep
 from worker.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,8 @@ class ModelCache:
         settings = self._settings
         model = load_model(spec.name, spec, dict(settings.models), self._device, settings.weights_dir, revision)
         log.info("loaded %s at %s on %s (%d bytes)", spec.name, model.revision, self._device, weight_bytes(model))
+        if not model.from_cache:
+            sweep(settings.weights_dir, settings.weights_bytes)
         return model
 
     def _make_room(self) -> None:

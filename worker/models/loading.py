@@ -1,17 +1,10 @@
 """Load registered models with weights that TransformerLens has processed; done once and kept as safetensors."""
 
-import hashlib
-import json
 import logging
-import os
-import tempfile
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from api_schemas.errors import ModelChanged, SelfCheckFailed, UnusableModel
@@ -21,10 +14,10 @@ from worker.engine import transformer
 from worker.engine.model import Weights
 from worker.engine.runs import Activations
 from worker.models.checkpoints import Checkpoint, find_checkpoint
+from worker.models.processed import Processed, cache_path, digest, read_cache, write_cache
 
 log = logging.getLogger(__name__)
 
-CACHE_FORMAT = 2
 SELF_CHECK_TOKENS = 16
 SELF_CHECK_TOLERANCE = 1e-3
 TERMS_SHARE = 1e-2
@@ -42,16 +35,6 @@ class LoadedModel:
     """Digest of the processed weights."""
     from_cache: bool
     """Whether processed weights were found, so that TransformerLens was not needed."""
-
-
-@dataclass(frozen=True)
-class Processed:
-    """Processed weights on the CPU, with TransformerLens' own logits for the tokens of the self-check."""
-
-    weights: Weights
-    expected_logits: Tensor
-    """[pos d_vocab]"""
-    sha256: str
 
 
 def load_model(
@@ -160,59 +143,3 @@ def process(checkpoint: Checkpoint, flags: ModelSpec) -> Processed:
         reason = f"our forward pass and TransformerLens' differ by {deviation:.1e} (relative) on its weights"
         raise UnusableModel(str(checkpoint.folder), reason)
     return Processed(weights, logits[0].contiguous(), digest(weights.tensors()))
-
-
-def cache_path(cache_dir: Path, revision: str, flags: ModelSpec) -> Path:
-    """Where processed weights are kept: one file per revision, flags and version of TransformerLens."""
-    key = {
-        "format": CACHE_FORMAT,
-        "revision": revision,
-        "flags": flags.model_dump(exclude={"name"}),
-        "transformer-lens": version("transformer-lens"),
-    }
-    return cache_dir / f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:40]}.safetensors"
-
-
-def read_cache(path: Path) -> Processed | None:
-    """The processed weights of a cache file; None where there is none, or it is damaged."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if metadata["sha256"] != digest({name: value for name, value in tensors.items() if name != "expected_logits"}):
-            raise ValueError("the digest differs")
-        expected_logits = tensors.pop("expected_logits")
-        weights = Weights(**tensors, eps=float(metadata["eps"]))
-    except FileNotFoundError:
-        return None
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as exc:
-        log.warning("the processed weights in %s are damaged and will be made again: %s", path, exc)
-        return None
-    return Processed(weights, expected_logits, metadata["sha256"])
-
-
-def write_cache(path: Path, processed: Processed) -> None:
-    """Keep processed weights. Written beside and renamed, so that a reader sees all of the file or none."""
-    tensors = processed.weights.tensors() | {"expected_logits": processed.expected_logits}
-    metadata = {"sha256": processed.sha256, "eps": repr(processed.weights.eps)}
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=".safetensors")
-        os.close(handle)
-        save_file(tensors, temporary, metadata)
-        os.replace(temporary, path)
-    except (SafetensorError, OSError) as exc:
-        log.warning("the processed weights could not be kept in %s: %s", path, exc)
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-
-
-def digest(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 over names, shapes and bytes of CPU tensors."""
-    total = hashlib.sha256()
-    for name in sorted(tensors):
-        value = tensors[name].contiguous()
-        total.update(f"{name} {list(value.shape)} {value.dtype}\n".encode())
-        total.update(value.numpy().data)
-    return total.hexdigest()
