@@ -5,13 +5,13 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
 MIB = 1 << 20
 MAX_JSON_BYTES = 16 * MIB
 MAX_JSON_DEPTH = 32
+MOST_REMEMBERED = 1000
 SETTLED_NS = 20_000_000
 """A file system's clock may stand still for so long: two writes within it can bear one time."""
 
@@ -159,20 +159,28 @@ def _is_deeper(value: Any, depth: int) -> bool:
     return bool(level)
 
 
-def remembered(read: Callable[[Path], Value]) -> Callable[[Path], Value]:
-    """``read``, remembered for as long as the file keeps its stamp: a look costs one ``stat``.
+class Remembered(Generic[Value]):
+    """A way to read files that keeps what it read for as long as a file keeps its stamp: a look costs one ``stat``."""
 
-    Raises:
-        UnusableCheckpoint: The file was being written while it was read.
-    """
+    def __init__(self, read: Callable[[Path], Value]) -> None:
+        self._read = read
+        self.known: dict[str, tuple[Stamp, Value]] = {}
+        """By path; what another process knows may be added."""
 
-    @lru_cache(maxsize=512)
-    def read_once(path: Path, seen: Stamp) -> Value:
+    def __call__(self, path: Path) -> Value:
+        """What reading the file tells.
+
+        Raises:
+            FileNotFoundError: There is none.
+            UnusableCheckpoint: It cannot be read, or was being written meanwhile.
+        """
+        seen, known = stamp(path), self.known.get(str(path))
+        if known is not None and known[0] == seen:
+            return known[1]
         while 0 <= time.time_ns() - seen[-1] < SETTLED_NS:
             time.sleep(SETTLED_NS / 1e9)
-        value = read(path)
+        value = self._read(path)
         if stamp(path) != seen:
             raise UnusableCheckpoint(f"{path.name} is being written")
+        self.known = {**dict(list(self.known.items())[-MOST_REMEMBERED:]), str(path): (seen, value)}
         return value
-
-    return lambda path: read_once(path, stamp(path))

@@ -15,10 +15,10 @@ from checkpoints.files import (
     MissingFile,
     MissingFolder,
     NoCheckpoint,
+    Remembered,
     Stamp,
     UnusableCheckpoint,
     read_json,
-    remembered,
     stamp,
     unreadable,
 )
@@ -99,7 +99,7 @@ def _configuration(path: Path) -> Configuration:
     return found
 
 
-_remembered_configuration = remembered(_configuration)
+_remembered_configuration = Remembered(_configuration)
 
 
 def configuration(folder: Path) -> Configuration:

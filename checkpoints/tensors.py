@@ -15,10 +15,10 @@ from checkpoints.files import (
     MAX_JSON_BYTES,
     MIB,
     MissingFile,
+    Remembered,
     UnusableCheckpoint,
     open_regular,
     read_json,
-    remembered,
     unreadable,
 )
 
@@ -201,7 +201,7 @@ def are_equal(folder: Path, one: Tensor, other: Tensor) -> bool:
     return digests[0] == digests[1]
 
 
-read_header = remembered(_header)
+read_header = Remembered(_header)
 """Tensors of one file by name, from its header alone."""
-read_content = remembered(_content)
+read_content = Remembered(_content)
 """Digest of one file, and its tensors that are not finite; reads all of it."""

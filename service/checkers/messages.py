@@ -6,6 +6,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from api_schemas.errors import FieldError
+from checkpoints.files import Stamp
+from checkpoints.tensors import Content
 from job_store.records import NewJob
 from service.checkers.checker import Given, Method, Outline
 from service.settings import Settings
@@ -42,6 +44,8 @@ class Answer:
 
 
 SETTINGS = TypeAdapter(Settings)
+CONTENTS = TypeAdapter(dict[str, tuple[Stamp, Content]])
+"""Digests of model files, so that no process reads the weights again."""
 QUESTION = TypeAdapter(Question)
 ANSWER = TypeAdapter(Answer)
 VALUES: dict[Method, TypeAdapter[Any]] = {

@@ -8,9 +8,10 @@ from typing import Any
 
 from api_schemas.errors import InternalError, InvalidSpec, MalformedJson
 from api_schemas.wording.values import wrong
+from checkpoints.tensors import read_content
 from service.accounts.shares import Slots
 from service.checkers.checker import Given, Method, SpecText
-from service.checkers.messages import ANSWER, QUESTION, SETTINGS, SIZE_BYTES, VALUES, Answer, Question, framed
+from service.checkers.messages import ANSWER, CONTENTS, QUESTION, SETTINGS, SIZE_BYTES, VALUES, Answer, Question, framed
 from service.settings import Settings
 from service.specs.limits import SpecLimits, knob
 
@@ -44,7 +45,7 @@ class CheckerProcess:
 
     @classmethod
     async def start(cls, settings: Settings) -> "CheckerProcess":
-        """A new one, which knows the settings."""
+        """A new one, which knows the settings and the digests of the models' files."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "service.checkers.process"),
             stdin=asyncio.subprocess.PIPE,
@@ -52,7 +53,7 @@ class CheckerProcess:
             env={**os.environ, **ENVIRONMENT},
         )
         started = cls(process)
-        started._questions.write(framed(SETTINGS.dump_json(settings)))
+        started._questions.write(framed(SETTINGS.dump_json(settings), CONTENTS.dump_json(read_content.known)))
         return started
 
     async def ask(self, question: Question, text: SpecText) -> tuple[Answer, bytes]:

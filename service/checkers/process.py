@@ -10,9 +10,10 @@ from math import ceil
 from typing import IO
 
 from api_schemas.errors import InvalidSpec, MalformedJson
+from checkpoints.tensors import read_content
 from runtime import logs
 from service.checkers.checker import Checker, SpecText
-from service.checkers.messages import ANSWER, QUESTION, SETTINGS, SIZE_BYTES, VALUES, Answer, Question, framed
+from service.checkers.messages import ANSWER, CONTENTS, QUESTION, SETTINGS, SIZE_BYTES, VALUES, Answer, Question, framed
 from service.datasets.resolve import forget_draws
 
 LOGGER = logging.getLogger("service.checkers.process")
@@ -30,6 +31,7 @@ def main() -> int:
     os.dup2(2, 1)  # whatever is printed must not get between the answers
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     settings = SETTINGS.validate_json(_frame(questions))
+    read_content.known = CONTENTS.validate_json(_frame(questions))
     logs.configure(settings.log_level, settings.log_format)
     checker = Checker.of(settings)
     os.nice(NICENESS)

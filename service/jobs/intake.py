@@ -1,6 +1,8 @@
 """The specs of one request on their way in: checked here if that is quick for sure, else where it can be killed."""
 
+import asyncio
 from collections.abc import Sequence
+from math import ceil
 from typing import Any
 
 from fastapi import Request
@@ -15,6 +17,7 @@ from service.http.bodies import SMALL_BODY_BYTES
 from service.http.clients import while_connected
 from service.http.strict_json import parse_json
 from service.jobs.speeds import Speed
+from service.models.catalog import PATIENCE_S, CatalogModel
 from service.parts import Parts, in_thread
 from service.specs.parsing import bare_spec, entries_of
 from service.specs.work import work_of
@@ -23,6 +26,8 @@ QUICK_WORK = 50_000
 """Work, as ``work_of`` counts it, that takes some ten milliseconds."""
 QUICK_BYTES = 4096
 """A spec and a patch of it of together so many are joined and put into words in some milliseconds."""
+LOOK_AGAIN_S = 0.02
+"""Between two looks whether a model has been read."""
 QUICK_ERRORS = 100
 """So many of pydantic's errors are put into words in some milliseconds."""
 
@@ -88,15 +93,26 @@ class Intake:
         async with self._parts.quick_checks.taken(self._key):
             return await in_thread(self._parts, self._parts.checker.specs, self._text)
 
-    def _are_quick(self, specs: Sequence[JobSpec]) -> bool:
+    async def _are_quick(self, specs: Sequence[JobSpec]) -> bool:
         try:
-            shapes = [self._parts.catalog.get(spec.model.name).shape for spec in specs]
+            models = {name: await self._model(name) for name in {spec.model.name for spec in specs}}
         except PathPatchingError:
             return True  # without its model nothing of a spec is made
-        return sum(map(work_of, specs, shapes)) <= QUICK_WORK
+        return sum(work_of(spec, models[spec.model.name].shape) for spec in specs) <= QUICK_WORK
+
+    async def _model(self, name: str) -> CatalogModel:
+        """The model, waited for without a thread while its files are being read: that may take a while."""
+        catalog = self._parts.catalog
+        for _ in range(ceil(PATIENCE_S / LOOK_AGAIN_S)):
+            if (known := catalog.peek(name)) is not None:
+                return known
+            if not catalog.is_being_read(name):
+                break
+            await asyncio.sleep(LOOK_AGAIN_S)
+        return await asyncio.to_thread(catalog.get, name)
 
     async def _wherever(self, method: Method, given: Given) -> Any:
-        is_quick = self._specs is not None and self._are_quick(self._specs)
+        is_quick = self._specs is not None and await self._are_quick(self._specs)
         return await (self._here if is_quick else self._elsewhere)(method, given)
 
     async def _here(self, method: Method, given: Given) -> Any:

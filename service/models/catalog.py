@@ -32,6 +32,18 @@ class ModelCatalog:
         """
         return self._watched(name).get(may_download=True, patience_s=PATIENCE_S)
 
+    def peek(self, name: str) -> CatalogModel | None:
+        """What is known of a model at this moment, without waiting; None where a look must come first, or it fails.
+
+        Raises:
+            UnknownModel: It is not in the registry.
+        """
+        return self._watched(name).peek()
+
+    def is_being_read(self, name: str) -> bool:
+        """Whether a look at a model's files is under way."""
+        return self._watched(name).is_being_read
+
     def list(self) -> list[ModelInfo]:
         """All models of the registry, in its order; nothing is downloaded, and nothing waits long."""
         for model in self._models.values():

@@ -61,6 +61,16 @@ class WatchedModel:
             raise ModelUnavailable(self._origin.name, known.reason)
         return known
 
+    def peek(self) -> CatalogModel | None:
+        """The model as it was last seen; starts a look where that is more than a second ago."""
+        self.begin_look(may_download=False)
+        return self._known if isinstance(self._known, CatalogModel) else None
+
+    @property
+    def is_being_read(self) -> bool:
+        """Whether a look is under way."""
+        return self._look is not None
+
     def begin_look(self, may_download: bool) -> threading.Event | None:
         """Start a look, or join the one that runs; None where what is known is fresh."""
         with self._lock:
