@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from api_schemas.frozen import Frozen
-from api_schemas.nodes import Index, PositionRef
+from api_schemas.nodes import Index, PromptPosition
 
 AnswerName = Annotated[str, Field(min_length=1, max_length=64, examples=["IO"])]
 Normalize = Literal["none", "noising", "denoising"]
@@ -46,10 +46,10 @@ class Attention(_Metric):
 
     kind: Literal["attention"]
     """Always `attention`."""
-    query: Annotated[PositionRef, Field(examples=["end"])]
-    """Where the head looks from: a role or a 0-based position."""
-    key: Annotated[PositionRef, Field(examples=["IO"])]
-    """Where it looks: a role or a 0-based position."""
+    query: Annotated[PromptPosition, Field(examples=["end"])]
+    """Where the head looks from: a role, or a position from 0, or negative from the end."""
+    key: Annotated[PromptPosition, Field(examples=["IO"])]
+    """Where it looks: a role, or a position from 0, or negative from the end."""
     head: Head | None = None
     """The head; by default the receivers' head, or in a sweep of receivers each cell's own."""
 
@@ -65,12 +65,12 @@ class AttentionDiff(_Metric):
 
     kind: Literal["attention_diff"]
     """Always `attention_diff`."""
-    query: Annotated[PositionRef, Field(examples=["end"])]
-    """Where the head looks from: a role or a 0-based position."""
-    key: Annotated[PositionRef, Field(examples=["IO"])]
-    """Where it looks, counted positive: a role or a 0-based position."""
-    minus_key: Annotated[PositionRef, Field(examples=["S1"])]
-    """Where it looks, counted negative: a role or a 0-based position."""
+    query: Annotated[PromptPosition, Field(examples=["end"])]
+    """Where the head looks from: a role, or a position from 0, or negative from the end."""
+    key: Annotated[PromptPosition, Field(examples=["IO"])]
+    """Where it looks, counted positive: a role, or a position from 0, or negative from the end."""
+    minus_key: Annotated[PromptPosition, Field(examples=["S1"])]
+    """Where it looks, counted negative: a role, or a position from 0, or negative from the end."""
     head: Head | None = None
     """The head; by default the receivers' head, or in a sweep of receivers each cell's own."""
 
@@ -90,8 +90,8 @@ class LogitDiff(_Metric):
     """Answer counted positive."""
     minus_answer: AnswerName
     """Answer counted negative."""
-    position: Annotated[PositionRef, Field(examples=["end"])] = "end"
-    """Where the logits are read: a role or a 0-based position."""
+    position: Annotated[PromptPosition, Field(examples=["end"])] = "end"
+    """Where the logits are read: a role, or a position from 0, or negative from the end."""
 
     @property
     def words(self) -> str:
@@ -107,8 +107,8 @@ class Logit(_Metric):
     """Always `logit`."""
     answer: AnswerName
     """The answer."""
-    position: Annotated[PositionRef, Field(examples=["end"])] = "end"
-    """Where the logit is read: a role or a 0-based position."""
+    position: Annotated[PromptPosition, Field(examples=["end"])] = "end"
+    """Where the logit is read: a role, or a position from 0, or negative from the end."""
 
 
 class Prob(_Metric):
@@ -121,8 +121,8 @@ class Prob(_Metric):
     """Always `prob`."""
     answer: AnswerName
     """The answer."""
-    position: Annotated[PositionRef, Field(examples=["end"])] = "end"
-    """Where the probability is read: a role or a 0-based position."""
+    position: Annotated[PromptPosition, Field(examples=["end"])] = "end"
+    """Where the probability is read: a role, or a position from 0, or negative from the end."""
 
 
 class LogProb(_Metric):
@@ -135,8 +135,8 @@ class LogProb(_Metric):
     """Always `log_prob`."""
     answer: AnswerName
     """The answer."""
-    position: Annotated[PositionRef, Field(examples=["end"])] = "end"
-    """Where the log-probability is read: a role or a 0-based position."""
+    position: Annotated[PromptPosition, Field(examples=["end"])] = "end"
+    """Where the log-probability is read: a role, or a position from 0, or negative from the end."""
 
 
 class Rank(_Metric):
@@ -150,8 +150,8 @@ class Rank(_Metric):
     """Always `rank`."""
     answer: AnswerName
     """The answer."""
-    position: Annotated[PositionRef, Field(examples=["end"])] = "end"
-    """Where the rank is read: a role or a 0-based position."""
+    position: Annotated[PromptPosition, Field(examples=["end"])] = "end"
+    """Where the rank is read: a role, or a position from 0, or negative from the end."""
 
 
 class Kl(_Metric):
@@ -163,8 +163,8 @@ class Kl(_Metric):
 
     kind: Literal["kl"]
     """Always `kl`."""
-    position: Annotated[PositionRef, Field(examples=["end"])] = "end"
-    """Where the distributions are read: a role or a 0-based position."""
+    position: Annotated[PromptPosition, Field(examples=["end"])] = "end"
+    """Where the distributions are read: a role, or a position from 0, or negative from the end."""
 
     @property
     def words(self) -> str:

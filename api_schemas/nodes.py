@@ -22,6 +22,8 @@ Hook = Literal[
 ]  # fmt: skip
 Index = Annotated[int, Field(ge=0)]
 PositionRef = Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1)]
+PromptPosition = int | Annotated[str, Field(min_length=1)]
+"""A position in each prompt: an index, negative from its end, or a role."""
 """One position of every example: a 0-based token index, or the name of a role."""
 Positions = PositionRef | list[PositionRef] | list[list[Annotated[int, Field(ge=0)]]]
 """An index, a role, a list of these (the same for every example), or one list of indices per example."""

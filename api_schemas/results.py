@@ -6,7 +6,7 @@ from pydantic import Field
 
 from api_schemas.frozen import Count, Frozen, Number, Sha256
 from api_schemas.metrics import Head
-from api_schemas.nodes import Node, PositionRef
+from api_schemas.nodes import Node, PromptPosition
 
 NestedNumbers = Annotated[Any, Field(examples=[[0.08, 0.12]])]
 """A number, null (not finite, or not computed), or nested lists of these, in the shape that ``shape`` states."""
@@ -55,17 +55,17 @@ class MetricLabel(Frozen):
     """The normalisation of patched, orig and new."""
     head: Head | None = None
     """The head whose attention is read; absent if it is each receiver's own."""
-    query: Annotated[PositionRef | None, Field(examples=["end"])] = None
+    query: Annotated[PromptPosition | None, Field(examples=["end"])] = None
     """Where the head looks from."""
-    key: Annotated[PositionRef | None, Field(examples=["IO"])] = None
+    key: Annotated[PromptPosition | None, Field(examples=["IO"])] = None
     """Where it looks."""
-    minus_key: Annotated[PositionRef | None, Field(examples=["S1"])] = None
+    minus_key: Annotated[PromptPosition | None, Field(examples=["S1"])] = None
     """Where it looks, counted negative."""
     answer: Annotated[str | None, Field(examples=["IO"])] = None
     """The answer, counted positive."""
     minus_answer: Annotated[str | None, Field(examples=["S"])] = None
     """The answer, counted negative."""
-    position: Annotated[PositionRef | None, Field(examples=["end"])] = None
+    position: Annotated[PromptPosition | None, Field(examples=["end"])] = None
     """Where logits are read."""
 
 

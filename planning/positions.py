@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.models import ModelShape
-from api_schemas.nodes import Node, PositionRef, Positions
+from api_schemas.nodes import Node, Positions, PromptPosition
 from api_schemas.spec import ActivationPatch, PathPatch
 from planning.graph import clashes, overlaps, time_of
 from planning.grid import grid_of, kinds_of_node
@@ -38,14 +38,15 @@ def after_first_difference(dataset: ResolvedDataset) -> Mask:
     return real_tokens(dataset) & np.logical_or.accumulate(mask, axis=1)
 
 
-def positions_of(reference: PositionRef, dataset: ResolvedDataset) -> NDArray[np.int64]:
-    """One position per example: a role's, or the same index for all."""
+def positions_of(reference: PromptPosition, dataset: ResolvedDataset) -> NDArray[np.int64]:
+    """One position per example: a role's, or the same index for all, negative from each prompt's end."""
     if isinstance(reference, str):
         return np.array(dataset.roles[reference], dtype=np.int64)
-    return np.full(len(dataset), reference, dtype=np.int64)
+    lengths = np.array([len(prompt) for prompt in dataset.orig], dtype=np.int64)
+    return np.full(len(dataset), reference) if reference >= 0 else lengths + reference
 
 
-def one_position(reference: PositionRef, dataset: ResolvedDataset) -> Mask:
+def one_position(reference: PromptPosition, dataset: ResolvedDataset) -> Mask:
     """True at one position per example."""
     return np.asarray(np.arange(dataset.longest)[None, :] == positions_of(reference, dataset)[:, None])
 

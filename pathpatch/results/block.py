@@ -97,6 +97,7 @@ class Block:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Shape of ``patched``."""
         return self.patched.shape
 
     @property

@@ -90,14 +90,17 @@ class Broker:
 
     @property
     def configuration(self) -> Path:
+        """Its configuration file."""
         return self.folder / "valkey.conf"
 
     @property
     def url(self) -> str:
+        """Where it listens, password included."""
         return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
 
     @property
     def command(self) -> list[str]:
+        """What starts it."""
         return [str(server_binary()), str(self.configuration)]
 
     def answers(self) -> bool:

@@ -58,6 +58,7 @@ class Child:
 
     @property
     def name(self) -> str:
+        """Of its program."""
         return self.program.name
 
     def listen(self) -> None:

@@ -8,7 +8,7 @@ from api_schemas.datasets import IOI_ANSWERS, IOI_ROLES, Dataset, IoiDataset, Re
 from api_schemas.errors import FieldError
 from api_schemas.metrics import Attention, AttentionDiff, Kl, LogitDiff, Loss, Metric
 from api_schemas.models import ModelShape
-from api_schemas.nodes import Node, PositionRef, Positions, Sweep, SweepOf
+from api_schemas.nodes import Node, PositionRef, Positions, PromptPosition, Sweep, SweepOf
 from api_schemas.spec import ActivationPatch, JobSpec, PathPatch
 from api_schemas.wording.values import Suggestions, counted, shown, wrong
 from planning.positions import Places, twice_counted
@@ -154,11 +154,11 @@ class _Comparison:
             last = self.names.longest - 1
             yield wrong(path, f"position {ref} does not exist: the longest prompt has positions 0 to {last}")
 
-    def position_everywhere(self, ref: PositionRef, path: Path) -> Iterator[FieldError]:
-        """A role, or an index that every prompt has: a metric cannot read padding."""
+    def position_everywhere(self, ref: PromptPosition, path: Path) -> Iterator[FieldError]:
+        """A role, or an index that every prompt has, negative from its end: a metric cannot read padding."""
         if isinstance(ref, str):
             yield from self.role(ref, path)
-        elif self.names.shortest is not None and ref >= self.names.shortest:
+        elif self.names.shortest is not None and not -self.names.shortest <= ref < self.names.shortest:
             example, last = self.names.lengths.index(self.names.shortest), self.names.shortest - 1
             hint = "a metric is read in every prompt; the role 'end' is each prompt's last token"
             yield wrong(path, f"position {ref} does not exist in prompt {example}, which has 0 to {last}: {hint}")

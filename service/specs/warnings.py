@@ -15,10 +15,11 @@ from api_schemas.metrics import (
     title_of,
 )
 from api_schemas.models import ModelShape
-from api_schemas.nodes import Node, PositionRef, Positions, SweepOf
+from api_schemas.nodes import Node, Positions, PromptPosition, SweepOf
 from api_schemas.spec import JobSpec
 from api_schemas.wording.values import counted, listed, shown
 from planning.graph import Reach, reach_of_attention
+from planning.positions import positions_of
 from service.specs.comparison import ends_of
 
 UNREACHABLE_SHOWN = 6
@@ -143,9 +144,10 @@ def _fixed_embeddings(spec: JobSpec) -> Iterator[str]:
         yield "pos_embed is the same in both runs, so patching it changes nothing (it does with source 'zero')"
 
 
-def _at(ref: PositionRef, dataset: ResolvedDataset) -> list[int]:
+def _at(ref: PromptPosition, dataset: ResolvedDataset) -> list[int]:
     """The position of each example."""
-    return [ref] * len(dataset) if isinstance(ref, int) else dataset.roles[ref]
+    positions: list[int] = positions_of(ref, dataset).tolist()
+    return positions
 
 
 def _attention(metric: Attention | AttentionDiff, dataset: ResolvedDataset) -> Iterator[str]:

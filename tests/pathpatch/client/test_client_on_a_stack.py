@@ -194,6 +194,27 @@ def test_an_id_that_is_no_token_names_its_answer(client):
         client.validate(pp.path_patch(pp.heads(2), pp.resid(3), dataset, pp.logit("correct"), model="demo"))
 
 
+def test_a_negative_position_of_a_metric_counts_from_each_prompts_end(client):
+    """As a role's does: -1 is `end` in prompts of every length, for logits and for attention."""
+    dataset = pp.prompts(
+        ["When Mary and John went to", "Then, when Mary and John went to"],
+        ["When Anna and Tom went to", "Then, when Anna and Tom went to"],
+        answers={"IO": [" Mary", " Mary"]},
+    )
+    attends = {"head": "3.0"}
+    named = [pp.logit("IO"), pp.kl(), pp.attention("end", 1, **attends)]
+    counted = [pp.logit("IO", -1), pp.kl(-1), pp.attention(-1, 1, **attends)]
+    by_name, by_count = (
+        client.run(pp.path_patch(pp.heads(2), pp.query("3.0"), dataset, metrics, model="demo"))
+        for metrics in (named, counted)
+    )
+    for one, other in zip(by_name.blocks, by_count.blocks, strict=True):
+        assert np.array_equal(one.patched, other.patched) and np.array_equal(one.orig, other.orig)
+    too_far = pp.path_patch(pp.heads(2), pp.query("3.0"), dataset, pp.kl(-99), model="demo")
+    with pytest.raises(ServiceError, match="/metric/position: position -99 does not exist in prompt 0"):
+        client.submit(too_far)
+
+
 def test_models_workers_and_version_are_told(client):
     """What is there to run on."""
     assert any(model.name == "demo" and model.available for model in client.models())
