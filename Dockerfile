@@ -1,7 +1,10 @@
 # One file, three images:  docker build --target service . | --target worker . | --target worker-cuda .
 # Each installs the versions of constraints.txt in a stage of its own and takes only the outcome along. Torch comes first,
-# then what pyproject.toml names, then our own code: an edit of the code installs nothing again. What is copied is what
+# then what pyproject.toml names, by the hashes of hashes/, then our own code: an edit of the code installs nothing again. What is copied is what
 # .dockerignore lets through.
+#
+# The base image has no digest here, because that of a tag that moves was known from no registry when this was written:
+# `docker buildx imagetools inspect python:3.11-slim` tells it. Torch has no hash: each of its indexes has other builds.
 FROM python:3.11-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 RUN python -m venv /opt/pathpatch
@@ -11,9 +14,11 @@ WORKDIR /build
 # Empty packages in place of ours, so that pip installs all that they need.
 FROM build AS dependencies
 COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY hashes ./hashes
 RUN mkdir -p pathpatch && touch pathpatch/__init__.py
 
 FROM dependencies AS build-service
+RUN --mount=type=cache,target=/root/.cache/pip pip install --require-hashes --no-deps -r hashes/service.txt
 RUN --mount=type=cache,target=/root/.cache/pip pip install -c constraints.txt '.[service,tracing]'
 COPY . .
 RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --force-reinstall .
@@ -23,6 +28,7 @@ FROM build AS build-worker
 ARG TORCH_INDEX=
 RUN --mount=type=cache,target=/root/.cache/pip pip install torch==2.13.0 ${TORCH_INDEX:+--index-url ${TORCH_INDEX}}
 COPY --from=dependencies /build ./
+RUN --mount=type=cache,target=/root/.cache/pip pip install --require-hashes --no-deps -r hashes/worker.txt
 RUN --mount=type=cache,target=/root/.cache/pip pip install -c constraints.txt '.[worker,tracing]'
 COPY . .
 RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --force-reinstall .
@@ -30,6 +36,7 @@ RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --force-rei
 FROM build AS build-worker-cuda
 RUN --mount=type=cache,target=/root/.cache/pip pip install torch==2.13.0
 COPY --from=dependencies /build ./
+RUN --mount=type=cache,target=/root/.cache/pip pip install --require-hashes --no-deps -r hashes/worker.txt
 RUN --mount=type=cache,target=/root/.cache/pip pip install -c constraints.txt '.[worker,tracing]'
 COPY . .
 RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --force-reinstall .

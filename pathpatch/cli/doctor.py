@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pathpatch.cli.terminal import DEFAULT_URL, AsJson, Url, print_json, print_table
+from pathpatch.cli.terminal import DEFAULT_URL, AsJson, Url, print_json, print_table, say
 
 if TYPE_CHECKING:
     from pathpatch.doctor.finding import Finding
@@ -37,7 +37,7 @@ def doctor(
         print_table(("check", "state", "found"), [(one.check, SAID[one.state], one.detail) for one in findings])
         for one in findings:
             if one.advice:
-                print(f"\n{one.check}: {one.detail}\n  -> {one.advice}")
+                say(f"\n{one.check}: {one.detail}\n  -> {one.advice}", keep="\n")
     if any(finding.state == "fault" for finding in findings):
         raise typer.Exit(1)
 
