@@ -1,6 +1,8 @@
 """Two API keys of one service: what one does must not be felt by the other."""
 
+import contextlib
 import itertools
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -24,12 +26,31 @@ class Key:
         self.secret: str = document["secret"]
         self.headers = {"Authorization": f"Bearer {self.secret}"}
         self._url = service.url
+        self._port = service.port
 
     @contextmanager
     def client(self) -> Iterator[httpx.Client]:
         """A client of its own, for a thread."""
         with httpx.Client(base_url=self._url, headers=self.headers, timeout=30.0) as client:
             yield client
+
+    def head(self, path: str, *headers: str) -> bytes:
+        """A request without a body, as it goes over a connection of one's own."""
+        lines = (f"GET {path} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {self.secret}", *headers)
+        return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+    def connect(self) -> socket.socket:
+        """A connection of one's own."""
+        return socket.create_connection(("127.0.0.1", self._port), timeout=10)
+
+    def unfinished_body(self, size: int) -> socket.socket:
+        """A connection that has sent so many bytes of a body, and never sends the last one."""
+        connection = self.connect()
+        head = self.head("/v1/jobs", "Content-Type: application/json", f"Content-Length: {size + 1}")
+        connection.sendall(head.replace(b"GET", b"POST", 1))
+        with contextlib.suppress(ConnectionError):  # refused before it has sent all
+            connection.sendall(b" " * size)
+        return connection
 
 
 def new_key(service: LiveService, name: str, **wanted: Any) -> Key:
@@ -47,7 +68,8 @@ class Bystander:
     def __init__(self, service: LiveService, key: Key) -> None:
         self.key = key
         self.statuses: list[int] = []
-        self.seconds: list[float] = []
+        self.submit_s: list[float] = []
+        self.poll_s: list[float] = []
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
 
@@ -56,9 +78,11 @@ class Bystander:
             while not self._ending.is_set():
                 started = time.perf_counter()
                 made = client.post("/v1/jobs", json=spec(next(_seeds)))
+                submitted = time.perf_counter()
                 seen = client.get(made.headers.get("location", "/v1/jobs"))
+                self.submit_s.append(submitted - started)
+                self.poll_s.append(time.perf_counter() - submitted)
                 ready = client.get("/readyz")
-                self.seconds.append(time.perf_counter() - started)
                 self.statuses += [made.status_code, seen.status_code, ready.status_code]
                 self._ending.wait(PAUSE_S)
 

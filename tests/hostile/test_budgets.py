@@ -20,25 +20,6 @@ MIB = 2**20
 STREAM = {"Accept": "text/event-stream"}
 
 
-def _unfinished_body(service: LiveService, key: Key, size: int) -> socket.socket:
-    """A connection that has sent so many bytes of a body, and never sends the last one."""
-    connection = socket.create_connection(("127.0.0.1", service.port), timeout=10)
-    head = (
-        f"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key.secret}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {size + 1}\r\n\r\n"
-    )
-    connection.sendall(head.encode())
-    with contextlib.suppress(ConnectionError):  # refused before it has sent all
-        connection.sendall(b" " * size)
-    return connection
-
-
-def _head(key: Key, path: str, header: str) -> bytes:
-    """A request as it goes over a connection of one's own."""
-    lines = (f"GET {path} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {key.secret}", header)
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
-
-
 @contextlib.contextmanager
 def _held(connections: list[socket.socket]) -> Iterator[list[socket.socket]]:
     try:
@@ -61,7 +42,7 @@ def _statuses(connections: list[socket.socket]) -> list[int]:
 def test_bodies_that_a_key_holds_open_have_a_budget(guarded: LiveService, attacker: Key, bystander: Bystander) -> None:
     """Sixty of 1 MB, of which none ends: four are kept, the others come back later, and memory is bounded."""
     before = psutil.Process(guarded.pid).memory_info().rss
-    with _held([_unfinished_body(guarded, attacker, MIB - 2) for _ in range(60)]) as connections:
+    with _held([attacker.unfinished_body(MIB - 2) for _ in range(60)]) as connections:
         refused = _statuses(connections)
         assert len(refused) >= 55 and set(refused) == {429}
         assert psutil.Process(guarded.pid).memory_info().rss - before < 24 * MIB
@@ -73,8 +54,8 @@ def test_bodies_of_all_keys_have_a_budget_that_small_ones_do_not_need(
     """Two keys together are told 503, and a third still submits small specs."""
     accomplice = new_key(guarded, "accomplice")
     with (
-        _held([_unfinished_body(guarded, attacker, MIB - 2) for _ in range(4)]),
-        _held([_unfinished_body(guarded, accomplice, MIB - 2) for _ in range(4)]) as connections,
+        _held([attacker.unfinished_body(MIB - 2) for _ in range(4)]),
+        _held([accomplice.unfinished_body(MIB - 2) for _ in range(4)]) as connections,
     ):
         assert set(_statuses(connections)) == {503}
         time.sleep(0.5)
@@ -82,7 +63,7 @@ def test_bodies_of_all_keys_have_a_budget_that_small_ones_do_not_need(
 
 def test_what_was_held_is_given_back(guarded: LiveService, attacker: Key) -> None:
     """When the clients leave, and when they are answered."""
-    with _held([_unfinished_body(guarded, attacker, MIB - 2) for _ in range(5)]) as connections:
+    with _held([attacker.unfinished_body(MIB - 2) for _ in range(5)]) as connections:
         assert 429 in _statuses(connections)
 
     def is_read() -> bool:
@@ -112,7 +93,7 @@ def test_those_who_wait_beyond_the_limit_are_answered_at_once(guarded: LiveServi
     """A preference may be ignored; the answer does not say that it was honoured."""
     with attacker.client() as client:
         path = client.post("/v1/jobs", json=spec()).headers["location"]
-        head = _head(attacker, path, "Prefer: wait=20")
+        head = attacker.head(path, "Prefer: wait=20")
         waiting = [socket.create_connection(("127.0.0.1", guarded.port)) for _ in range(4)]
         with _held(waiting):
             for connection in waiting:
@@ -145,7 +126,7 @@ def test_figures_whose_clients_leave_are_not_drawn_and_delay_no_other_key(
     """Thirty requests of one key; two are drawn at a time, none after its client has left."""
     with attacker.client() as client, bystander.key.client() as other:
         path, theirs = _with_large_result(client, worker, 1), _with_large_result(other, worker, 2)
-        head = _head(attacker, path, "Accept: image/svg+xml")
+        head = attacker.head(path, "Accept: image/svg+xml")
         with _held([socket.create_connection(("127.0.0.1", guarded.port)) for _ in range(30)]) as connections:
             for connection in connections:
                 connection.sendall(head)
