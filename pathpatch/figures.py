@@ -6,7 +6,7 @@ n, the model and the spec. :mod:`pathpatch.static_figures` draws the same charts
 """
 
 from collections.abc import Sequence
-from html import escape
+from html import escape, unescape
 from typing import Any
 
 import plotly.graph_objects as go
@@ -14,13 +14,17 @@ import plotly.io as pio
 
 from pathpatch.drawing.charting import KINDS, FigureDoesNotFit, build, fitting_kind, kinds_of, subject_of
 from pathpatch.drawing.look import UnfitLook, taken_from
-from pathpatch.drawing.plotly_charts import draw
+from pathpatch.drawing.plotly_charts import SMALL_PRINT, draw
 
 __all__ = [
     "KINDS", "FigureDoesNotFit", "UnfitLook", "bars", "circuit_graph", "draw", "edge_matrix", "figure_for",
     "fitting_kind", "head_heatmap", "histogram", "position_heatmap", "scatter", "to_html", "to_json", "top_cells",
 ]  # fmt: skip
 
+_STYLE = (
+    "body{font:15px system-ui,sans-serif;margin:1rem}h1{font-size:1.15rem;font-weight:500;margin:0}"
+    "h1,p{text-align:center}p{font-size:.8rem;color:#545b64}"
+)
 _CONFIG = {"displaylogo": False, "responsive": True, "showSendToCloud": False, "plotlyServerURL": ""}
 
 
@@ -105,16 +109,30 @@ def to_json(figure: go.Figure) -> str:
 def to_html(figure: go.Figure, title: str | None = None) -> str:
     """One HTML file that needs nothing else: plotly.js is inside, and no other host is asked for anything.
 
-    The same figure gives the same bytes.
+    Title and caption are text of the page, so that they break where it is narrow. The same figure gives the same bytes.
     """
     meta = figure.layout.meta or {}
+    bare, heading, caption = _without_words(figure)
     body = pio.to_html(
-        figure, config=_CONFIG, include_plotlyjs=True, full_html=False, default_width="100%", div_id="figure"
+        bare, config=_CONFIG, include_plotlyjs=True, full_html=False, default_width="100%", div_id="figure"
     )
-    name = escape(title or figure.layout.title.text or "pathpatch")
+    name = escape(title or heading or "pathpatch")
     alt = escape(str(meta.get("alt", name)))
     return (
         f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{name}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1"></head>\n'
-        f'<body><main role="img" aria-label="{alt}">{body}</main></body>\n</html>\n'
+        f"<style>{_STYLE}</style>\n"
+        f'<body><h1>{escape(heading)}</h1><main role="img" aria-label="{alt}">{body}</main>'
+        f"<p>{escape(caption)}</p></body>\n</html>\n"
     )
+
+
+def _without_words(figure: go.Figure) -> tuple[go.Figure, str, str]:
+    """A copy without title and caption, and these as plain text."""
+    bare = go.Figure(figure)
+    heading = unescape((figure.layout.title.text or "").replace("<br>", " "))
+    label, mark, _ = (figure.layout.xaxis.title.text or "").partition(SMALL_PRINT)
+    caption = str((figure.layout.meta or {}).get("caption", "")) if mark else ""
+    bare.update_layout(title_text="", margin_t=84 if len(figure.data) > 1 and figure.layout.legend.orientation else 40)
+    bare.update_xaxes(title_text=label)
+    return bare, heading, caption

@@ -103,22 +103,28 @@ class Bars:
 
     @property
     def label_ends(self) -> list[float]:
-        """Where each bar's number stands: at the end of its error bar, on the side that the bar points to."""
+        """Where each bar's number stands: beyond its error bar and its exact effect, on the side it points to."""
         if not self.numbers:
             return []
-        errors = np.zeros(len(self.values)) if self.errors is None else np.nan_to_num(self.errors)
-        return [float(end) for end in self.values + np.where(self.values < 0, -errors, errors)]
+        lowest, highest = self._extents
+        return [float(end) for end in np.where(self.values < 0, lowest, highest)]
 
     @property
     def reach(self) -> list[float]:
         """The value axis: 0, every bar with its error bar, every exact effect, and room for the numbers."""
-        errors = np.zeros(len(self.values)) if self.errors is None else np.nan_to_num(self.errors)
-        exact = np.zeros(0) if self.exact is None else self.exact
-        ends = np.concatenate([self.values - errors, self.values + errors, exact, [0.0]])
-        ends = ends[np.isfinite(ends)]
-        low, high = float(ends.min()), float(ends.max())
+        lowest, highest = self._extents
+        low, high = (float(end) for end in (np.nanmin([*lowest, 0.0]), np.nanmax([*highest, 0.0])))
         room = ((high - low) or 1.0) * ((0.16 if self.is_ranked else 0.1) if self.numbers else 0.04)
         return [low - room if low < 0 else 0.0, high + room if high > 0 or low == 0 else 0.0]
+
+    @property
+    def _extents(self) -> tuple[Floats, Floats]:
+        """Both ends of all that is drawn of each bar."""
+        errors = np.zeros(len(self.values)) if self.errors is None else np.nan_to_num(self.errors)
+        lowest, highest = self.values - errors, self.values + errors
+        if self.exact is not None:
+            lowest, highest = np.fmin(lowest, self.exact), np.fmax(highest, self.exact)
+        return lowest, highest
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,8 @@ from pathpatch.drawing.palette import (
     VERMILION,
 )  # fmt: skip
 
+SMALL_PRINT = '<br><span style="font-size:11px">'
+"""What each line of the caption begins with, below the label of the horizontal axis."""
 _CAPTION_COLUMNS = 100
 _TITLE_COLUMNS = 70
 _TOOLBAR_PX = 30
@@ -74,7 +76,7 @@ def _label(figure: go.Figure, look: Look, caption: str) -> None:
 def _small_print(caption: str) -> str:
     """The caption below the axis's own title: plotly keeps both clear of the ticks, however long these are."""
     lines = [escape(line, quote=False) for line in caption_lines(caption, _CAPTION_COLUMNS)]
-    return "".join(f'<br><span style="font-size:11px">{line}</span>' for line in lines)
+    return "".join(f"{SMALL_PRINT}{line}</span>" for line in lines)
 
 
 def _histogram(chart: Histogram) -> go.Figure:

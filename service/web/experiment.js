@@ -38,7 +38,8 @@ export async function showExperiment(main, { signal, query }) {
     model: choice(models.map((model) => [model.name, model.available ? model.name : `${model.name} (not on this server)`]), usable),
     json: el("textarea", { rows: "16", spellcheck: "false", autocapitalize: "off" }),
   };
-  const start = (kind) => offered.find(({ spec }) => spec.dataset.kind === kind)?.spec.dataset ?? { kind, examples: 100, seed: 0 };
+  const start = (kind) => offered.find(({ spec }) => spec.dataset.kind === kind)?.spec.dataset
+    ?? (kind === "tokens" ? { kind, orig: [[1, 2, 3]], new: [[1, 2, 4]], roles: { end: [-1] } } : { kind, examples: 100, seed: 0 });
   const dataset = makeDataset(can.datasets, start);
   const parts = [dataset, makePatch(can.patches, can.hooks), makeMeasure(can.metrics), makeRun(can.hasName)];
   let spec = draft ? JSON.parse(draft) : structuredClone(first.spec);

@@ -6,6 +6,7 @@ const isDark = () => getComputedStyle(document.documentElement).colorScheme === 
 const NARROW_PX = 560;
 const TOOLBAR_PX = 34;
 const LEGEND_PX = { wide: 32, narrow: 54 }; // one line, or two
+const NUMBER_PX = 62; // of a bar
 const CHARACTER_PX = 6.2; // of a cell's number
 const TITLE_CHARACTER_PX = 8;
 const SMALLEST_NUMBER_PX = 8;
@@ -27,6 +28,7 @@ export function themed(figure, width) {
   if (isNarrow) layout.font = { ...layout.font, size: 11 };
   breakTitle(layout.xaxis, width - layout.margin.l);
   breakTitle(layout.yaxis, layout.height ?? 450);
+  if (layout.annotations) fitNotes(layout, width - layout.margin.l - layout.margin.r, isNarrow);
   if (heatmap) fitHeatmap(heatmap, layout, width, isNarrow);
   else thin(layout.xaxis, width - layout.margin.l - layout.margin.r);
   return { data, layout, isNarrow };
@@ -48,7 +50,29 @@ function colour(layout, data, isHeatmap) {
   for (const trace of data) {
     for (const axis of ["error_x", "error_y"]) if (trace[axis]) trace[axis].color = ink;
     if (trace.marker?.symbol === "diamond-open") trace.marker.color = ink;
+    if (isDark() && ON_DARK[trace.line?.color]) trace.line.color = ON_DARK[trace.line.color];
   }
+}
+
+const ON_DARK = { "#0072B2": "#56b4e9", "#D55E00": "#ff9f70" };
+
+/** Texts in the figure: nodes and labels of a graph, numbers of bars. Where they would lie on one another they are left out. */
+function fitNotes(layout, px, isNarrow) {
+  const isGraph = layout.annotations.some((note) => note.bordercolor);
+  const [card, ink] = isDark() ? ["#1b1e23", "#e6e6e6"] : ["#ffffff", "#222222"];
+  if (isGraph && isNarrow) layout.annotations = layout.annotations.filter((note) => note.bordercolor);
+  for (const note of layout.annotations) {
+    if (note.bordercolor) Object.assign(note, { bgcolor: card, bordercolor: ink, font: { ...note.font, color: ink } });
+    else if (note.bgcolor) Object.assign(note, { bgcolor: `${card}cc`, font: { ...note.font, color: (isDark() && ON_DARK[note.font.color]) || note.font.color } });
+  }
+  const isRanked = layout.annotations.some((note) => note.xshift);
+  if (isRanked) layout.xaxis.range = withRoom(layout.xaxis.range, NUMBER_PX / px);
+}
+
+/** A range with at least this part of it free beyond the bars; a sixth is free already. */
+function withRoom([low, high], part) {
+  const more = Math.max(0, part - 1 / 7) * (high - low) * 1.6;
+  return [low < 0 ? low - more : low, high > 0 ? high + more : high];
 }
 
 /** Numbers where they can be read, else signs; the colour bar below where it would take the cells' room. */

@@ -21,8 +21,8 @@ export function preview(report) {
     ...report.warnings.map((warning) => el("p", { class: "notice" }, `Warning: ${warning}`)),
     el("dl", { class: "tiles" }, [
       ["Cells", report.cells], ["Result", shape || "one number"],
-      ["Work, about", seconds === null || seconds === undefined ? "not known" : duration(seconds)],
-      ["Size, about", bytes(report.estimated_result_bytes)],
+      ["Estimated time", seconds === null || seconds === undefined ? "not known" : duration(seconds)],
+      ["Result size, about", bytes(report.estimated_result_bytes)],
     ].map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(value))))),
     el("h3", {}, "First prompts"),
     el("p", { class: "hint" }, "Coloured tokens carry their role below; underlined tokens differ between orig and new."),

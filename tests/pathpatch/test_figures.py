@@ -261,6 +261,20 @@ def test_numbers_of_bars_stand_clear_of_error_bars_and_axes():
     assert low < -2.5 - 0.5 and high > 2.0 + 0.5
 
 
+def test_numbers_of_bars_stand_beyond_the_exact_effects():
+    """A diamond on a number hides it."""
+    figure = figure_for(heads(exact=[[None] * 4, [None] * 4, [None, None, None, -2.75], [None] * 4]), kind="bars")
+    numbers = {note.text: note.x for note in figure.layout.annotations}
+    assert numbers["−2"] == -2.75 and figure.layout.xaxis.range[0] < -2.75
+
+
+def test_title_and_caption_are_text_of_the_html_page():
+    """Plotly cuts a title that is wider than the window, and lays its toolbar on it."""
+    page = to_html(figure_for(heads(), title="Heads & more <b>"))
+    assert "<h1>Heads &amp; more &lt;b&gt;</h1>" in page
+    assert "<p>unit: nats · n = 800" in page and "font-size:11px" not in page
+
+
 LOOK = {"title": "Name movers", "x_label": "head", "y_label": "layer of $it$", "colour_limit": 4, "size": (5, 3)}
 
 

@@ -28,7 +28,7 @@ export function makeDataset(kinds, starts) {
   const note = el("p", { class: "hint" });
   const fields = {
     examples: field("Examples", controls.examples), seed: field("Seed", controls.seed), new_: field("New prompts", controls.counterpart, null, { class: "field wide" }),
-    file: field("From a file", controls.file, "csv, tsv, jsonl or json with orig, new, answer, wrong (or clean, corrupted, correct_idx, incorrect_idx); txt: a prompt on each line", { class: "field wide" }),
+    file: field("From a file", controls.file, "csv, tsv, jsonl or json with orig, new, correct, incorrect (or clean, corrupted, correct_idx, incorrect_idx); txt: a prompt on each line", { class: "field wide" }),
     orig: field("Prompts of orig, one a line", controls.orig, null, { class: "field wide" }),
     new: field("Prompts of new, one a line", controls.new, "each with as many tokens as its orig", { class: "field wide" }),
     answers: field("Answers", controls.answers, "such as IO: Mary, Tom; a word means the token with its leading space, quotes mean the text as it is", { class: "field wide" }),
@@ -104,7 +104,7 @@ export function makeDataset(kinds, starts) {
     if (!file) return false;
     try {
       const found = promptsOf(file.name, await file.text());
-      const named = Object.fromEntries(Object.entries({ answer: found.answer, wrong: found.wrong }).filter(([, values]) => values));
+      const named = Object.fromEntries(Object.entries({ correct: found.correct, incorrect: found.incorrect }).filter(([, values]) => values));
       controls.orig.value = found.orig.join("\n");
       controls.new.value = (found.new ?? found.orig).join("\n");
       controls.answers.value = writtenNamed(named, writtenToken);

@@ -4,7 +4,7 @@ import { makeEnd } from "./ends.js";
 import { Unreadable, readPositions, writtenPositions } from "./lists.js";
 
 const NAMES = { path: "paths from senders to receivers", activation: "whole activations" };
-const SOURCES = [["new", "their value in new"], ["zero", "zero"], ["mean", "their mean over new"]];
+const SOURCES = [["new", "values of new"], ["zero", "zero"], ["mean", "means over new"]];
 const START = { path: { senders: [{ hook: "z", layer: 0, head: 0 }], receivers: [{ hook: "resid_post", layer: 0 }] }, activation: { kind: "activation", nodes: [{ hook: "z", layer: 0, head: 0 }] } };
 const ENDS_OF = { path: ["senders", "receivers"], activation: ["nodes"] };
 const orDelete = (record, name, value, isDefault) => { isDefault ? delete record[name] : (record[name] = value); };
@@ -20,7 +20,7 @@ export function makePatch(kinds, hooks) {
   const note = el("p", { class: "hint" });
   const fields = {
     positions: field("Only at positions", controls.positions, "such as end, or IO, S1; empty: everywhere"),
-    source: field("What it becomes", controls.source), mlps: field("Through MLPs (the IOI paper's algorithm)", controls.mlps, null, { class: "field wide" }),
+    source: field("Patched with", controls.source), mlps: field("Through MLPs (the IOI paper's algorithm)", controls.mlps, null, { class: "field wide" }),
   };
   let hasPositions = true;
 

@@ -1,6 +1,9 @@
 // Prompts from a file: plain lines, a table with named columns, or a line of JSON for each pair.
 
-const COLUMNS = { orig: ["orig", "clean", "prompt"], new: ["new", "corrupted", "corrupt", "counterfactual"], answer: ["answer", "correct", "correct_idx"], wrong: ["wrong", "incorrect", "incorrect_idx"] };
+const COLUMNS = {
+  orig: ["orig", "clean", "prompt"], new: ["new", "corrupted", "corrupt", "counterfactual"],
+  correct: ["correct", "answer", "correct_idx", "answers"], incorrect: ["incorrect", "wrong", "incorrect_idx", "wrong_answers"],
+};
 
 /** The cells of a table whose fields may be in quotes. */
 export function readTable(text, separator) {
@@ -32,7 +35,7 @@ function rowsOf(name, text) {
   return text.split("\n").filter((line) => line.trim()).map((line) => ({ orig: line }));
 }
 
-/** { orig, new, answer, wrong }: a list each, of the columns that the file has. */
+/** { orig, new, correct, incorrect }: a list each, of the columns that the file has. */
 export function promptsOf(name, content) {
   const rows = rowsOf(name, content.replace(/^\uFEFF/, "").replaceAll("\r\n", "\n"));
   if (!rows.length) throw new Error(`${name} holds no prompts.`);
@@ -42,7 +45,11 @@ export function promptsOf(name, content) {
     if (column === undefined) continue;
     const missing = rows.findIndex((row) => row[column] === undefined || row[column] === "");
     if (missing !== -1) throw new Error(`${name}: prompt ${missing + 1} has no ${column}.`);
-    found[part] = rows.map((row) => (column.endsWith("_idx") ? Number(row[column]) : row[column]));
+    found[part] = rows.map((row, place) => {
+      const [value, ...more] = [row[column]].flat();
+      if (more.length) throw new Error(`${name}: prompt ${place + 1} has ${more.length + 1} ${column}, and the form takes one.`);
+      return column.endsWith("_idx") ? Number(value) : value;
+    });
   }
   if (!found.orig) throw new Error(`${name} has no column of prompts: name it ${COLUMNS.orig.join(", or ")}; here are ${Object.keys(rows[0]).join(", ")}.`);
   return found;

@@ -112,6 +112,33 @@ def test_numbers_of_bars_lie_on_neither_ticks_nor_error_bars(page, stack, client
         assert [(one, other) for one in numbers for other in others if overlap(one, other)] == []
 
 
+def test_numbers_of_ranked_bars_lie_on_no_name(page, stack, jobs):
+    """On a phone there is little room between the longest bar and its name."""
+    shown(page, stack, f"jobs/{jobs['heads'].id}", 390)
+    page.get_by_label("Kind of figure").select_option("bars")
+    expect(page.locator(".gtitle")).to_have_text("Strongest effects on logit IO minus S", timeout=60_000)
+    numbers = boxes(page, ".canvas .annotation-text")
+    assert len(numbers) == 30
+    names = boxes(page, ".canvas .ytick text")
+    assert [(one, other) for one in numbers for other in names if overlap(one, other)] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_graph_is_readable_on_every_ground(page, stack, jobs, scheme):
+    """No axes; nodes in the page's colours; on a phone no numbers that would lie on one another."""
+    page.emulate_media(color_scheme=scheme)
+    for width, labels in ((1280, 20), (390, 0)):
+        shown(page, stack, f"jobs/{jobs['heads'].id}", width)
+        page.get_by_label("Kind of figure").select_option("graph")
+        receiver = page.locator(".canvas .annotation-text", has_text="resid_post 11")
+        expect(receiver).to_be_visible(timeout=60_000)
+        notes = page.evaluate("document.querySelector('.canvas').layout.annotations")
+        assert len([note for note in notes if "bordercolor" not in note]) == labels
+        grounds = {note["bgcolor"] for note in notes if "bordercolor" in note}
+        assert grounds == {"#1b1e23" if scheme == "dark" else "#ffffff"}
+        assert page.locator(".canvas .xtick, .canvas .ytick, .canvas .crisp.xl").count() == 0
+
+
 def test_the_later_of_two_quick_choices_is_shown(page, stack, jobs):
     """Also if the answer to the first comes last; until it is there, the figure says that it is being drawn."""
 

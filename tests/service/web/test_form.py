@@ -153,7 +153,7 @@ def test_answers_that_are_too_few_are_told_beside_them(page, stack):
 
 CSV = '\ufeffclean,corrupted,correct,incorrect\r\n"When Mary, and John left",When John and Mary left, Mary, John\r\n'
 JSONL = json.dumps(
-    {"orig": "When Mary, and John left", "new": "When John and Mary left", "answer": " Mary", "wrong": " John"}
+    {"orig": "When Mary, and John left", "new": "When John and Mary left", "correct": " Mary", "incorrect": " John"}
 )
 
 
@@ -168,7 +168,7 @@ def test_own_prompts_are_read_from_a_file(page, stack, name, content):
     expect(page.get_by_label("Prompts of orig")).to_have_value("When Mary, and John left")
     dataset = said(page)["dataset"]
     assert (dataset["orig"], dataset["new"]) == (["When Mary, and John left"], ["When John and Mary left"])
-    assert dataset["answers"] == {"answer": [" Mary"], "wrong": [" John"]}
+    assert dataset["answers"] == {"correct": [" Mary"], "incorrect": [" John"]}
 
 
 def test_a_file_without_prompts_says_what_it_needs(page, stack):
@@ -189,7 +189,7 @@ def test_activations_at_positions_are_patched_from_the_form(page, stack, client)
     page.get_by_label("What is patched").select_option("mixed")
     page.get_by_label("Node names").fill("z 1.0, mlp_out 2, embed")
     page.get_by_label("Only at positions").fill("end")
-    page.get_by_label("What it becomes").select_option("mean")
+    page.get_by_label("Patched with").select_option("mean")
     page.get_by_label("Metric").select_option("logit_diff")
     page.get_by_label("Examples").fill("9")
     expect(page.locator(".verdict .tiles")).to_contain_text("9 examples")
@@ -226,3 +226,25 @@ def test_a_metric_of_a_head_and_a_position_is_chosen_in_the_form(page, stack, cl
     expect(page.locator(".verdict .tiles")).to_be_visible()
     metric = started(page, client).metric
     assert (metric.head.layer, metric.head.head) == (2, 1)
+
+
+def test_answers_of_a_file_may_be_token_ids(page, stack):
+    """`correct_idx` and `incorrect_idx`, as EAP-IG's tables have them."""
+    opened(page, stack)
+    page.get_by_label("Kind of prompts").select_option("prompts")
+    content = b"clean,corrupted,correct_idx,incorrect_idx\nWhen Mary left,When John left,12,7\n"
+    page.get_by_label("From a file").set_input_files({"name": "ids.csv", "mimeType": "text/csv", "buffer": content})
+    expect(page.get_by_label("Answers")).to_have_value("correct: #12\nincorrect: #7")
+    assert said(page)["dataset"]["answers"] == {"correct": [12], "incorrect": [7]}
+
+
+def test_a_name_is_given_in_the_form_and_heads_the_job(page, stack, client):
+    """In its list, its heading, and the choice of jobs to compare."""
+    opened(page, stack)
+    page.get_by_label("Name", exact=True).fill("Name movers, second try")
+    page.get_by_label("Examples").fill("6")
+    expect(page.locator(".verdict .tiles")).to_contain_text("6 examples")
+    assert started(page, client).name == "Name movers, second try"
+    expect(page.locator("h1")).to_have_text("Name movers, second try")
+    page.goto(f"{stack.url}/#/jobs")
+    expect(page.get_by_role("link", name="Name movers, second try").first).to_be_visible()

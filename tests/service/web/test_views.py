@@ -3,6 +3,7 @@
 import pytest
 
 import pathpatch as pp
+from tests.live_service import spec
 
 expect = pytest.importorskip("playwright.sync_api").expect
 pytestmark = pytest.mark.integration
@@ -152,3 +153,15 @@ def test_a_view_that_was_left_does_not_come_back(page, stack, client):
     expect(page.locator("h1")).to_contain_text("z 1.0 → resid_post 3")
     page.wait_for_timeout(1000)
     expect(page.locator("h1")).to_contain_text("z 1.0 → resid_post 3")
+
+
+def test_a_failed_job_says_why_and_what_to_do_next(browser, service, worker):
+    """The reason alone leaves a user who did not set the service up where they are."""
+    job = service.client.post("/v1/jobs", json=spec()).json()
+    worker.fail(worker.take(), "checks_failed", "identity is off by 0.1")
+    tab = browser.new_page()
+    tab.goto(f"{service.url}/#/jobs/{job['id']}")
+    expect(tab.locator(".badge.failed")).to_be_visible()
+    expect(tab.locator(".problem")).to_contain_text("identity is off by 0.1")
+    expect(tab.locator("main .notice")).to_contain_text("Run it again with changes")
+    tab.close()
