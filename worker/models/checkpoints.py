@@ -55,15 +55,27 @@ def find_checkpoint(name: str, registry: dict[str, ModelOrigin]) -> Checkpoint:
         ModelNotFound: Not registered, or not where the registry says.
         UnusableModel: Of another architecture, an adapter, or its configuration is damaged.
     """
+    folder, repository = locate(name, registry)
+    return _read(name, folder, None if repository is None else folder.name, repository)
+
+
+def locate(name: str, registry: dict[str, ModelOrigin]) -> tuple[Path, str | None]:
+    """The folder of a registered name, and its repository if it is one of the hub's; reads nothing in it.
+
+    Raises:
+        ModelNotFound: Not registered, or not where the registry says.
+    """
     origin = registry.get(name)
     if origin is None:
         raise ModelNotFound(name, f"the registry of this worker holds {', '.join(sorted(registry))}.")
     if origin.folder is not None:
-        return _read(name, Path(origin.folder).resolve(), None, None)
+        folder = Path(origin.folder).resolve()
+        if not folder.is_dir():
+            raise _told(name, folder, MissingFolder())
+        return folder, None
     if origin.repository is None:
         raise ModelNotFound(name, "the registry names neither a folder nor a hub repository for it.")
-    folder = _in_hub_cache(origin.repository) or _download(name, origin.repository)
-    return _read(name, folder, folder.name, origin.repository)
+    return _in_hub_cache(origin.repository) or _download(name, origin.repository), origin.repository
 
 
 def _read(name: str, folder: Path, commit: str | None, repository: str | None) -> Checkpoint:

@@ -13,7 +13,7 @@ from api_schemas.spec import ModelSpec
 from worker.engine import transformer
 from worker.engine.model import Weights
 from worker.engine.runs import Activations
-from worker.models.checkpoints import Checkpoint, find_checkpoint
+from worker.models.checkpoints import Checkpoint, find_checkpoint, locate
 from worker.models.processed import Processed, cache_path, digest, read_cache, write_cache
 
 log = logging.getLogger(__name__)
@@ -57,31 +57,37 @@ def load_model(
         ModelChanged: The files are of another revision now, and no processed weights of the wanted one are left.
         SelfCheckFailed: The device computes other logits than TransformerLens did when the weights were processed.
     """
-    processed = read_cache(cache_path(cache_dir, revision, flags)) if revision is not None else None
-    from_cache = processed is not None
-    if processed is None:
-        checkpoint = find_checkpoint(name, registry)
-        if revision not in (None, checkpoint.revision):
-            raise ModelChanged(name, str(revision), checkpoint.revision)
-        revision = checkpoint.revision
-        processed, from_cache = _processed(checkpoint, flags, cache_dir)
+    processed = None
+    if revision is not None:
+        locate(name, registry)  # a model that is gone has no revisions either
+        processed = read_cache(cache_path(cache_dir, revision, flags))
+    if processed is not None and revision is not None:
+        return _checked(name, processed, revision, device, True)
+    checkpoint = _of_revision(find_checkpoint(name, registry), revision)
+    processed = read_cache(cache_path(cache_dir, checkpoint.revision, flags))
+    if processed is not None:
+        return _checked(name, processed, checkpoint.revision, device, True)
+    checkpoint = _of_revision(checkpoint.with_weights(), revision)
+    processed = process(checkpoint, flags)
+    if not checkpoint.is_current():
+        raise ModelChanged(name, checkpoint.revision, "another (they were replaced while they were read)")
+    write_cache(cache_path(cache_dir, checkpoint.revision, flags), processed)
+    return _checked(name, processed, checkpoint.revision, device, False)
+
+
+def _of_revision(checkpoint: Checkpoint, revision: str | None) -> Checkpoint:
+    """The checkpoint, if it is of the wanted revision."""
+    if revision not in (None, checkpoint.revision):
+        raise ModelChanged(checkpoint.name, str(revision), checkpoint.revision)
+    return checkpoint
+
+
+def _checked(
+    name: str, processed: Processed, revision: str, device: torch.device | str, from_cache: bool
+) -> LoadedModel:
     weights = processed.weights.to(torch.device(device), torch.float32)
     self_check(name, weights, processed.expected_logits)
-    assert revision is not None
     return LoadedModel(weights, revision, processed.sha256, from_cache)
-
-
-def _processed(checkpoint: Checkpoint, flags: ModelSpec, cache_dir: Path) -> tuple[Processed, bool]:
-    """Processed weights of a checkpoint, and whether they were found."""
-    found = read_cache(cache_path(cache_dir, checkpoint.revision, flags))
-    if found is not None:
-        return found, True
-    checkpoint = checkpoint.with_weights()
-    made = process(checkpoint, flags)
-    if not checkpoint.is_current():
-        raise UnusableModel(str(checkpoint.folder), "its files were replaced while they were read")
-    write_cache(cache_path(cache_dir, checkpoint.revision, flags), made)
-    return made, False
 
 
 def self_check(name: str, weights: Weights, expected_logits: Tensor) -> None:
