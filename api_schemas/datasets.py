@@ -167,7 +167,7 @@ class ResolvedDataset(Frozen):
 class ShardInput(ResolvedDataset):
     """What a shard computes: some examples of the dataset, and all cells of the grid or some."""
 
-    cells: tuple[tuple[int, int], tuple[int, int]] | None = None
+    cells: Annotated[tuple[tuple[int, int], tuple[int, int]] | None, Field(examples=[((0, 8), (0, 1))])] = None
     """First and last plus one of the sender cells, then of the receiver cells; absent for all."""
 
 
