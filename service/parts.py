@@ -16,7 +16,6 @@ from job_store.records import Retention
 from job_store.store import AsyncJobStore
 from service.accounts.keys import Keyring
 from service.accounts.shares import ByteBudget, Slots
-from service.checkers.checker import Checker
 from service.checkers.pool import Checkers
 from service.jobs.queue import Publisher
 from service.jobs.speeds import Speeds
@@ -68,11 +67,6 @@ class Parts:
     """Of clients that follow events."""
     waits: Slots
     """Of clients that wait for a job."""
-
-    @property
-    def checker(self) -> Checker:
-        """What checks small specs in a thread."""
-        return Checker(self.settings, self.limits, self.catalog)
 
     @classmethod
     def build(cls, settings: Settings) -> "Parts":

@@ -1,32 +1,35 @@
 """What is done with the specs of a request before anything is stored: by the service, or by a process of its own."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pydantic import ValidationError
+
 from api_schemas.datasets import IoiDataset, ResolvedDataset
-from api_schemas.errors import FieldError, InvalidSpec, ModelUnavailable, UnknownModel
+from api_schemas.errors import FieldError, InvalidSpec
 from api_schemas.jobs import ValidationReport
-from api_schemas.models import parse_registry
 from api_schemas.spec import JobSpec
 from api_schemas.wording.values import wrong
 from job_store.digest import spec_sha256
 from job_store.ids import new_job_id
 from job_store.records import JobFacts, NewJob
+from service.checkers.models import KnownModels
 from service.datasets.example_prompts import example_prompts, first_prompt
 from service.http.strict_json import parse_json
 from service.jobs.reruns import changed_spec
 from service.jobs.sharding import cut, slices
 from service.jobs.speeds import Speed
-from service.models.catalog import ModelCatalog
 from service.settings import Settings
 from service.specs.limits import SpecLimits, knob
-from service.specs.parsing import each, parse_batch, parse_spec
+from service.specs.parsing import bare_spec, each, entries_of, parse_batch, parse_spec
 from service.specs.validation import CheckedSpec, check_job, normalised
+from service.specs.work import work_of
 from service.version import software_sha256
 
-Method = Literal["outlines", "report", "new_jobs", "first_prompt"]
+Method = Literal["names", "outlines", "report", "new_jobs", "first_prompt"]
 """What a checker is asked for."""
 TEXT_BYTES_PER_STORED = 4
 """A result as JSON, which is what is estimated, takes so many times the bytes that are stored."""
@@ -54,6 +57,8 @@ class Outline:
     priority: str
     digest: str | None
     """Under which an earlier result is found; None where none may answer."""
+    work: int
+    """As ``work_of`` counts it."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +82,8 @@ class Checker:
 
     settings: Settings
     limits: SpecLimits
-    catalog: ModelCatalog
-
-    @classmethod
-    def of(cls, settings: Settings) -> "Checker":
-        """As the service's settings say."""
-        limits = SpecLimits.from_environment(settings.environment)
-        return cls(settings, limits, ModelCatalog(parse_registry(settings.models)))
+    models: KnownModels
+    """Those that the specs name."""
 
     def specs(self, text: SpecText) -> list[JobSpec]:
         """The specs that the text states.
@@ -106,16 +106,37 @@ class Checker:
 
         return parse_batch(document, self.limits, check)
 
+    def names(self, text: SpecText) -> list[str]:
+        """The models that those of the specs name that are well formed.
+
+        Raises:
+            MalformedJson, InvalidSpec: The text states no specs at all.
+        """
+        return sorted({spec.model.name for spec in self._well_formed(text)})
+
+    def _well_formed(self, text: SpecText) -> Iterator[JobSpec]:
+        if not text.is_batch:
+            yield from self.specs(text)
+            return
+        for entry in entries_of(parse_json(text.body, self.limits.max_json_depth))[0]:
+            with suppress(ValidationError, InvalidSpec):
+                yield bare_spec(entry, self.limits)
+
     def outlines(self, specs: Sequence[JobSpec], given: Given) -> list[Outline]:
         """What must be known of each before it is resolved."""
-        digests = [self._digest(spec) if spec.use_cache else None for spec in specs]
-        return [Outline(spec.model.name, spec.priority, digest) for spec, digest in zip(specs, digests, strict=True)]
+        return [self._outline(spec) for spec in specs]
+
+    def _outline(self, spec: JobSpec) -> Outline:
+        digest = self._digest(spec) if spec.use_cache else None
+        is_there = spec.model.name in self.models.models
+        work = work_of(spec, self.models.get(spec.model.name).shape) if is_there else 0  # nothing is made without it
+        return Outline(spec.model.name, spec.priority, digest, work)
 
     def _digest(self, spec: JobSpec) -> str | None:
         """What equal specs share; None for a model that is not there, which is told when the spec is checked."""
         try:
-            return _equal_specs(normalised(spec), self.catalog.get(spec.model.name).revision)
-        except (UnknownModel, ModelUnavailable):
+            return _equal_specs(normalised(spec), self.models.get(spec.model.name).revision)
+        except InvalidSpec:
             return None
 
     def check(self, spec: JobSpec) -> CheckedSpec:
@@ -126,7 +147,7 @@ class Checker:
         """
         errors = self._webhook_errors(spec)
         try:
-            checked = check_job(spec, self.catalog, self.limits)
+            checked = check_job(spec, self.models, self.limits)
         except InvalidSpec as exc:
             raise InvalidSpec([*exc.errors, *errors]) from exc
         if errors:
@@ -151,7 +172,7 @@ class Checker:
         examples, cells = slices(checked, speed.nominal)
         return ValidationReport(
             spec=checked.spec,
-            examples=example_prompts(checked.dataset, self.catalog.get(checked.spec.model.name)),
+            examples=example_prompts(checked.dataset, self.models.get(checked.spec.model.name)),
             cells=checked.cells,
             axes=list(checked.axes),
             shape=list(checked.shape),
@@ -164,7 +185,7 @@ class Checker:
 
     def first_prompt(self, specs: Sequence[JobSpec], given: Given) -> list[str] | None:
         """Tokens of a spec's first orig prompt, where a figure shows them."""
-        return first_prompt(specs[0], given.revision, self.catalog, self.limits)
+        return first_prompt(specs[0], given.revision, self.models, self.limits)
 
     def new_jobs(self, specs: Sequence[JobSpec], given: Given) -> list[NewJob]:
         """The jobs to create, resolved and cut.
@@ -194,7 +215,7 @@ class Checker:
 
     def _answered_job(self, spec: JobSpec, trace: dict[str, str]) -> NewJob:
         """An earlier result answers: no worker will need the rest."""
-        plain, revision = normalised(spec), self.catalog.get(spec.model.name).revision
+        plain, revision = normalised(spec), self.models.get(spec.model.name).revision
         return _new_job(plain, JobFacts(0, 0, 0.0, "", _equal_specs(plain, revision), revision), (), trace)
 
     def _checked_job(self, checked: CheckedSpec, speed: Speed, trace: dict[str, str]) -> NewJob:

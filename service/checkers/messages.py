@@ -6,10 +6,9 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from api_schemas.errors import FieldError
-from checkpoints.files import Stamp
-from checkpoints.tensors import Content
 from job_store.records import NewJob
 from service.checkers.checker import Given, Method, Outline
+from service.checkers.models import ModelCard
 from service.settings import Settings
 
 SIZE_BYTES = 8
@@ -25,6 +24,10 @@ class Question:
     is_batch: bool
     method: Method
     given: Given
+    models: list[ModelCard]
+    """Those that the specs name; a frame with the text of each one's tokenizer follows, empty if it was sent before."""
+    missing: dict[str, list[FieldError]]
+    """Models that are not there, and why."""
     limit_s: float
 
 
@@ -44,11 +47,10 @@ class Answer:
 
 
 SETTINGS = TypeAdapter(Settings)
-CONTENTS = TypeAdapter(dict[str, tuple[Stamp, Content]])
-"""Digests of model files, so that no process reads the weights again."""
 QUESTION = TypeAdapter(Question)
 ANSWER = TypeAdapter(Answer)
 VALUES: dict[Method, TypeAdapter[Any]] = {
+    "names": TypeAdapter(list[str]),
     "outlines": TypeAdapter(list[Outline]),
     "report": TypeAdapter(str),
     "new_jobs": TypeAdapter(list[NewJob]),

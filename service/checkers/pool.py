@@ -4,14 +4,15 @@ import asyncio
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from api_schemas.errors import InternalError, InvalidSpec, MalformedJson
 from api_schemas.wording.values import wrong
-from checkpoints.tensors import read_content
 from service.accounts.shares import Slots
 from service.checkers.checker import Given, Method, SpecText
-from service.checkers.messages import ANSWER, CONTENTS, QUESTION, SETTINGS, SIZE_BYTES, VALUES, Answer, Question, framed
+from service.checkers.messages import ANSWER, QUESTION, SETTINGS, SIZE_BYTES, VALUES, Answer, Question, framed
+from service.checkers.models import KnownModels, ModelCard, tokenizer_text
 from service.settings import Settings
 from service.specs.limits import SpecLimits, knob
 
@@ -42,10 +43,11 @@ class CheckerProcess:
         assert process.stdin
         assert process.stdout
         self._process, self._questions, self._answers = process, process.stdin, process.stdout
+        self._has_tokenizers: set[str] = set()
 
     @classmethod
     async def start(cls, settings: Settings) -> "CheckerProcess":
-        """A new one, which knows the settings and the digests of the models' files."""
+        """A new one, which knows the settings."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "service.checkers.process"),
             stdin=asyncio.subprocess.PIPE,
@@ -53,21 +55,28 @@ class CheckerProcess:
             env={**os.environ, **ENVIRONMENT},
         )
         started = cls(process)
-        started._questions.write(framed(SETTINGS.dump_json(settings), CONTENTS.dump_json(read_content.known)))
+        started._questions.write(framed(SETTINGS.dump_json(settings)))
         return started
 
-    async def ask(self, question: Question, text: SpecText) -> tuple[Answer, bytes]:
-        """Have work done; the answer, and its value as JSON.
+    async def ask(self, question: Question, text: SpecText, models: KnownModels) -> tuple[Answer, bytes]:
+        """Have work done with these models; the answer, and its value as JSON.
 
         Raises:
             ProcessEnded: It ended instead.
         """
         try:
-            self._questions.write(framed(QUESTION.dump_json(question), text.body, text.base))
+            self._questions.write(framed(QUESTION.dump_json(question), text.body, text.base, *self._tokenizers(models)))
             await self._questions.drain()
             return ANSWER.validate_json(await self._frame()), await self._frame()
         except (OSError, asyncio.IncompleteReadError) as exc:
             raise ProcessEnded from exc
+
+    def _tokenizers(self, models: KnownModels) -> Iterator[bytes]:
+        """Their texts, as far as the process does not have them; empty frames in place of others."""
+        for model in models.models.values():
+            digest, content = ("", b"") if model.tokenizer is None else tokenizer_text(model.tokenizer)
+            yield b"" if digest in self._has_tokenizers else content
+            self._has_tokenizers.add(digest)
 
     async def _frame(self) -> bytes:
         size = int.from_bytes(await self._answers.readexactly(SIZE_BYTES), "big")
@@ -89,30 +98,31 @@ class Checkers:
         self._idle: list[CheckerProcess] = []
         self._busy: set[CheckerProcess] = set()
 
-    async def call(self, key: str, text: SpecText, method: Method, given: Given) -> Any:
-        """What that method of ``Checker`` returns for the specs of a text, in the key's turn.
+    async def call(self, key: str, text: SpecText, method: Method, given: Given, models: KnownModels) -> Any:
+        """What that method of ``Checker`` with these models returns for the specs of a text, in the key's turn.
 
         Raises:
             InvalidSpec, MalformedJson: As the method; or it took more time or memory than is allowed.
             RateLimited: Too many requests of this key wait already.
         """
         limit_s = self._limits.max_check_s * (BATCH_TIMES if text.is_batch else 1)
-        question = Question(key, text.is_batch, method, given, limit_s)
+        cards = list(map(ModelCard.of, models.models.values()))
+        question = Question(key, text.is_batch, method, given, cards, models.missing, limit_s)
         async with self._slots.taken(key):
             for _ in range(ATTEMPTS):
                 with contextlib.suppress(ProcessEnded):
-                    answer, value = await self._asked(question, text)
+                    answer, value = await self._asked(question, text, models)
                     self._raise_from(answer)
                     return VALUES[method].validate_json(value)
         raise self._too_much_memory()
 
-    async def _asked(self, question: Question, text: SpecText) -> tuple[Answer, bytes]:
+    async def _asked(self, question: Question, text: SpecText, models: KnownModels) -> tuple[Answer, bytes]:
         process = self._idle.pop() if self._idle else await CheckerProcess.start(self._settings)
         self._busy.add(process)
         answer = None
         try:
             async with asyncio.timeout(question.limit_s):
-                answer, value = await process.ask(question, text)
+                answer, value = await process.ask(question, text, models)
         except TimeoutError:
             allowed = f"{question.limit_s:g} s are allowed ({knob('max_check_s')})"
             message = f"checking this takes too long, {allowed}: use fewer or shorter prompts, or fewer nodes"

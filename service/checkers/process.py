@@ -5,16 +5,20 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from math import ceil
-from typing import IO
+from typing import IO, Any
 
 from api_schemas.errors import InvalidSpec, MalformedJson
-from checkpoints.tensors import read_content
+from api_schemas.spec import JobSpec
 from runtime import logs
 from service.checkers.checker import Checker, SpecText
-from service.checkers.messages import ANSWER, CONTENTS, QUESTION, SETTINGS, SIZE_BYTES, VALUES, Answer, Question, framed
+from service.checkers.messages import ANSWER, QUESTION, SETTINGS, SIZE_BYTES, VALUES, Answer, Question, framed
+from service.checkers.models import KnownModels
 from service.datasets.resolve import forget_draws
+from service.settings import Settings
+from service.specs.limits import SpecLimits
 
 LOGGER = logging.getLogger("service.checkers.process")
 NICENESS = 5
@@ -31,41 +35,67 @@ def main() -> int:
     os.dup2(2, 1)  # whatever is printed must not get between the answers
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     settings = SETTINGS.validate_json(_frame(questions))
-    read_content.known = CONTENTS.validate_json(_frame(questions))
     logs.configure(settings.log_level, settings.log_format)
-    checker = Checker.of(settings)
     os.nice(NICENESS)
-    _limit_memory(checker.limits.max_check_bytes)
-    last_key, is_last = "", False
+    desk = _Desk(settings)
+    _limit_memory(desk.limits.max_check_bytes)
+    is_last = False
     while not is_last and (content := _frame(questions)):
-        question = QUESTION.validate_json(content)
-        if question.key != last_key:
-            forget_draws()
-        last_key = question.key
-        signal.alarm(ceil(question.limit_s) + GRACE_S)
-        answer, value = _answer(checker, question, _frame(questions), _frame(questions))
-        signal.alarm(0)
+        answer, value = desk.answer(QUESTION.validate_json(content), questions)
         is_last = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > LARGE_BYTES
         answers.write(framed(ANSWER.dump_json(replace(answer, is_last=is_last)), value))
         answers.flush()
     return 0
 
 
-def _answer(checker: Checker, question: Question, body: bytes, base: bytes) -> tuple[Answer, bytes]:
-    """Do the work."""
-    try:
-        specs = checker.specs(SpecText(body, question.is_batch, base))
-        value = getattr(checker, question.method)(specs, question.given)
-        return Answer(), VALUES[question.method].dump_json(value)
-    except InvalidSpec as exc:
-        return Answer(errors=exc.errors), b""
-    except MalformedJson as exc:
-        return Answer(malformed=exc.detail), b""
-    except MemoryError:
-        return Answer(is_out_of_memory=True), b""
-    except Exception:
-        LOGGER.exception("fault")
-        return Answer(is_fault=True), b""
+class _Desk:
+    """What the process knows from one question to the next."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.limits = SpecLimits.from_environment(settings.environment)
+        self._key = ""
+        self._tokenizers: dict[str, bytes] = {}
+        self._read: tuple[SpecText, Sequence[JobSpec]] | None = None
+        """The last text, and its specs: a request asks about them several times."""
+
+    def answer(self, question: Question, pipe: IO[bytes]) -> tuple[Answer, bytes]:
+        """The answer to a question, of which the further frames are still in the pipe."""
+        text = SpecText(_frame(pipe), question.is_batch, _frame(pipe))
+        for card in question.models:
+            if content := _frame(pipe):
+                self._tokenizers[str(card.tokenizer)] = content
+        if question.key != self._key:
+            forget_draws()
+        self._key = question.key
+        signal.alarm(ceil(question.limit_s) + GRACE_S)
+        try:
+            return self._answer(question, text)
+        finally:
+            signal.alarm(0)
+
+    def _answer(self, question: Question, text: SpecText) -> tuple[Answer, bytes]:
+        try:
+            return Answer(), VALUES[question.method].dump_json(self._value(question, text))
+        except InvalidSpec as exc:
+            return Answer(errors=exc.errors), b""
+        except MalformedJson as exc:
+            return Answer(malformed=exc.detail), b""
+        except MemoryError:
+            return Answer(is_out_of_memory=True), b""
+        except Exception:
+            LOGGER.exception("fault")
+            return Answer(is_fault=True), b""
+
+    def _value(self, question: Question, text: SpecText) -> Any:
+        models = {card.name: card.model(self._tokenizers) for card in question.models}
+        checker = Checker(self.settings, self.limits, KnownModels(models, question.missing))
+        if question.method == "names":
+            return checker.names(text)
+        if self._read is None or self._read[0] != text:
+            self._read = None
+            self._read = text, checker.specs(text)
+        return getattr(checker, question.method)(self._read[1], question.given)
 
 
 def _frame(pipe: IO[bytes]) -> bytes:

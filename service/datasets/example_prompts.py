@@ -7,19 +7,20 @@ from api_schemas.nodes import SweepOf
 from api_schemas.spec import JobSpec
 from service.datasets.draft import pieces
 from service.datasets.resolve import resolve
-from service.models.catalog import CatalogModel, ModelCatalog
+from service.models.catalog import CatalogModel
 from service.specs.limits import SpecLimits
+from service.specs.validation import Models
 
 SHOWN = 3
 
 
-def first_prompt(spec: JobSpec, revision: str, catalog: ModelCatalog, limits: SpecLimits) -> list[str] | None:
+def first_prompt(spec: JobSpec, revision: str, models: Models, limits: SpecLimits) -> list[str] | None:
     """Tokens of the first orig prompt, to label positions; None where none are swept, or that revision is gone."""
     ends = (getattr(spec.patch, end, None) for end in ("senders", "receivers", "nodes"))
     if not any(isinstance(end, SweepOf) and end.sweep.positions is not None for end in ends):
         return None
     try:
-        model = catalog.get(spec.model.name)
+        model = models.get(spec.model.name)
         if model.revision != revision:
             return None
         dataset = resolve(_first_example(spec.dataset), model, limits).dataset

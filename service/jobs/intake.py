@@ -1,26 +1,26 @@
 """The specs of one request on their way in: checked here if that is quick for sure, else where it can be killed."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import ceil
 from typing import Any
 
 from fastapi import Request
 from pydantic import ValidationError
 
-from api_schemas.errors import InvalidSpec, PathPatchingError
+from api_schemas.errors import InvalidSpec
 from api_schemas.spec import JobSpec
 from job_store.records import JobRecord, NewJob
-from service.checkers.checker import Given, Method, Outline, SpecText
+from service.checkers.checker import Checker, Given, Method, Outline, SpecText
+from service.checkers.models import KnownModels
 from service.datasets.example_prompts import first_prompt
 from service.http.bodies import SMALL_BODY_BYTES
 from service.http.clients import while_connected
 from service.http.strict_json import parse_json
 from service.jobs.speeds import Speed
-from service.models.catalog import PATIENCE_S, CatalogModel
+from service.models.catalog import PATIENCE_S, CatalogModel, ModelCatalog
 from service.parts import Parts, in_thread
 from service.specs.parsing import bare_spec, entries_of
-from service.specs.work import work_of
 
 QUICK_WORK = 50_000
 """Work, as ``work_of`` counts it, that takes some ten milliseconds."""
@@ -40,11 +40,13 @@ class Intake:
         self._request = request
         self._key: str = request.state.key_id
         self._text = text
+        self._models = KnownModels()
         self._specs: list[JobSpec] | None = None
         """Of a small body."""
+        self._work = 0
 
     async def outlines(self) -> list[Outline]:
-        """What must be known of each spec before it is resolved; for small bodies nothing is waited for.
+        """What must be known of each spec before it is resolved; small bodies wait for nothing but their models.
 
         Raises:
             MalformedJson, InvalidSpec: The body does not state specs.
@@ -52,8 +54,11 @@ class Intake:
         """
         if len(self._text) <= SMALL_BODY_BYTES:
             self._specs = await self._small()
+        names = await self._elsewhere("names", Given()) if self._specs is None else _names(self._specs)
+        self._models = await models_of(self._parts, names)
         do = self._elsewhere if self._specs is None else self._here
         found: list[Outline] = await do("outlines", Given())
+        self._work = sum(outline.work for outline in found)
         return found
 
     async def report(self, given: Given) -> str:
@@ -91,47 +96,59 @@ class Intake:
 
     async def _read_here(self) -> list[JobSpec]:
         async with self._parts.quick_checks.taken(self._key):
-            return await in_thread(self._parts, self._parts.checker.specs, self._text)
+            return await in_thread(self._parts, self._checker.specs, self._text)
 
-    async def _are_quick(self, specs: Sequence[JobSpec]) -> bool:
-        try:
-            models = {name: await self._model(name) for name in {spec.model.name for spec in specs}}
-        except PathPatchingError:
-            return True  # without its model nothing of a spec is made
-        return sum(work_of(spec, models[spec.model.name].shape) for spec in specs) <= QUICK_WORK
-
-    async def _model(self, name: str) -> CatalogModel:
-        """The model, waited for without a thread while its files are being read: that may take a while."""
-        catalog = self._parts.catalog
-        for _ in range(ceil(PATIENCE_S / LOOK_AGAIN_S)):
-            if (known := catalog.peek(name)) is not None:
-                return known
-            if not catalog.is_being_read(name):
-                break
-            await asyncio.sleep(LOOK_AGAIN_S)
-        return await asyncio.to_thread(catalog.get, name)
+    @property
+    def _checker(self) -> Checker:
+        return Checker(self._parts.settings, self._parts.limits, self._models)
 
     async def _wherever(self, method: Method, given: Given) -> Any:
-        is_quick = self._specs is not None and await self._are_quick(self._specs)
+        is_quick = self._specs is not None and self._work <= QUICK_WORK
         return await (self._here if is_quick else self._elsewhere)(method, given)
 
     async def _here(self, method: Method, given: Given) -> Any:
         async with self._parts.quick_checks.taken(self._key):
-            return await in_thread(self._parts, getattr(self._parts.checker, method), self._specs, given)
+            return await in_thread(self._parts, getattr(self._checker, method), self._specs, given)
 
     async def _elsewhere(self, method: Method, given: Given) -> Any:
-        work = self._parts.checkers.call(self._key, self._text, method, given)
+        work = self._parts.checkers.call(self._key, self._text, method, given, self._models)
         return await while_connected(self._request, work)
+
+
+def _names(specs: Iterable[JobSpec]) -> set[str]:
+    return {spec.model.name for spec in specs}
+
+
+async def models_of(parts: Parts, names: Iterable[str]) -> KnownModels:
+    """Models as their files are now."""
+    found = KnownModels()
+    for name in names:
+        try:
+            found.models[name] = await _model(parts.catalog, name)
+        except InvalidSpec as exc:
+            found.missing[name] = exc.errors
+    return found
+
+
+async def _model(catalog: ModelCatalog, name: str) -> CatalogModel:
+    """One model, waited for without a thread while its files are being read: that may take a while."""
+    for _ in range(ceil(PATIENCE_S / LOOK_AGAIN_S)):
+        if (known := catalog.peek(name)) is not None:
+            return known
+        if not catalog.is_being_read(name):
+            break
+        await asyncio.sleep(LOOK_AGAIN_S)
+    return await asyncio.to_thread(catalog.get, name)
 
 
 async def first_prompt_of(parts: Parts, key: str, record: JobRecord) -> list[str] | None:
     """Tokens of a job's first orig prompt, where a figure shows them."""
-    revision = record.facts.revision
+    revision, models = record.facts.revision, await models_of(parts, [record.model])
     if len(record.spec_json) <= SMALL_BODY_BYTES:
-        return await in_thread(parts, first_prompt, record.spec, revision, parts.catalog, parts.limits)
+        return await in_thread(parts, first_prompt, record.spec, revision, models, parts.limits)
     text, given = SpecText(record.spec_json), Given(revision=revision)
     try:
-        found: list[str] | None = await parts.checkers.call(key, text, "first_prompt", given)
+        found: list[str] | None = await parts.checkers.call(key, text, "first_prompt", given, models)
     except InvalidSpec:
         return None
     return found

@@ -7,6 +7,7 @@ warned of (``warnings``).
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.errors import FieldError, InvalidSpec
@@ -17,7 +18,7 @@ from planning.cost import phase_flops
 from planning.grid import grid_sizes
 from planning.positions import unreachable_senders
 from service.datasets.resolve import Resolution, resolve
-from service.models.catalog import CatalogModel, ModelCatalog
+from service.models.catalog import CatalogModel
 from service.specs.comparison import comparison_errors, ends_of, overlap_errors
 from service.specs.limits import SpecLimits
 from service.specs.size import ResultSize, cell_errors
@@ -53,13 +54,21 @@ class CheckedSpec:
         return sum(self.phase_flops)
 
 
-def check_job(spec: JobSpec, catalog: ModelCatalog, limits: SpecLimits) -> CheckedSpec:
+class Models(Protocol):
+    """Where a model is found by its name: the catalog, or what was taken from it."""
+
+    def get(self, name: str) -> CatalogModel:
+        """The model, or an ``InvalidSpec`` that says why there is none."""
+        ...
+
+
+def check_job(spec: JobSpec, models: Models, limits: SpecLimits) -> CheckedSpec:
     """``check_spec`` on the model that the spec names.
 
     Raises:
         InvalidSpec: Carries everything that is wrong; a model that is unknown or unavailable is told as a field too.
     """
-    return check_spec(spec, catalog.get(spec.model.name), limits)
+    return check_spec(spec, models.get(spec.model.name), limits)
 
 
 def check_spec(spec: JobSpec, model: CatalogModel, limits: SpecLimits) -> CheckedSpec:

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from checkpoints.registry import read_registry
 from service.accounts.shares import Slots
 from service.checkers.checker import Given, SpecText
+from service.checkers.models import KnownModels
 from service.checkers.pool import Checkers
 from service.datasets.resolve import LEAST_REMEMBERED
 from service.jobs.speeds import Speed
+from service.models.catalog import ModelCatalog
 from service.settings import Settings
 from service.specs.limits import SpecLimits
 from tests.live_service import ROOT, spec
@@ -36,13 +39,14 @@ def test_a_seed_that_another_key_has_drawn_is_drawn_again(tmp_path: Path, monkey
     monkeypatch.setenv("DRAWN", str(drawn))
     dataset = {"kind": "ioi", "examples": LEAST_REMEMBERED, "seed": 4711}
     text = SpecText(json.dumps(spec(dataset=dataset)).encode())
+    models = KnownModels({"demo": ModelCatalog(read_registry("")).get("demo")})
     given = Given(speeds={"demo": Speed.of(set(), {})})
 
     async def scenario() -> list[int]:
         checkers = Checkers(Settings(), SpecLimits(), Slots("specs", in_all=1, per_key=1))
         counts = []
         for key in ("victim", "victim", "curious", "curious", "victim"):
-            assert await checkers.call(key, text, "report", given)
+            assert await checkers.call(key, text, "report", given, models)
             counts.append(len(drawn.read_text().split()))
         checkers.stop()
         await asyncio.sleep(0.5)  # until the loop has seen the end of the process
