@@ -80,7 +80,7 @@ class KeyUse(Frozen):
     """Submits that remain now; null without a limit."""
     compute_s_today: Annotated[float, Field(examples=[12.5])]
     """Seconds of compute since midnight UTC."""
-    store_bytes: Annotated[int, Field(ge=0, examples=[1048576])]
+    store_bytes: Annotated[int, Field(ge=0, examples=[1048576])] = 0
     """Bytes of stored jobs and results; the result of an unfinished job counts by its estimate."""
 
 
