@@ -16,7 +16,7 @@ from api_schemas.models import FAMILY
 from api_schemas.spec import JobSpec
 from pathpatch import cli
 from pathpatch.local import Stack
-from pathpatch.presets import PRESETS, experiment_heads, preset, shape_of
+from pathpatch.presets import EARLIER_NAMES, PRESETS, experiment_heads, filled_in, preset, shape_of
 from pathpatch.stack.broker import free_port
 from tests.commands import Command
 from tests.conftest import GPT2_TOKENIZER
@@ -395,3 +395,16 @@ def test_a_pipe_that_closes_early_is_no_traceback(stack: Stack) -> None:
     environment = {**os.environ, "PATHPATCH_URL": stack.url}
     run = subprocess.run(command, shell=True, env=environment, capture_output=True, text=True)  # noqa: S602
     assert "Traceback" not in run.stderr
+
+
+def test_a_preset_has_one_name_and_its_earlier_one_still_works() -> None:
+    """The page offers what `pathpatch new` writes; a folder of `examples/` of the same name asks the same question."""
+    for earlier, name in EARLIER_NAMES.items():
+        assert preset(earlier) == preset(name) and earlier not in PRESETS
+    assert [one["name"] for one in filled_in("demo")] == list(PRESETS)
+    folders = {path.parent.name for path in Path("examples").glob("*/spec.yaml")}
+    assert {"founding-experiment", "heads-to-logits", "edge-matrix", "activation-patching", "attribution"} <= folders
+    for name in folders & set(PRESETS):
+        asked = (yaml.safe_load(Path(f"examples/{name}/spec.yaml").read_text()), yaml.safe_load(preset(name)))
+        assert len({spec["patch"].get("kind", "path") for spec in asked}) == 1, name
+        assert len({spec["metric"]["kind"] for spec in asked}) == 1, name
