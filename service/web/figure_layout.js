@@ -28,7 +28,7 @@ export function themed(figure, width) {
   if (isNarrow) layout.font = { ...layout.font, size: 11 };
   breakTitle(layout.xaxis, width - layout.margin.l);
   breakTitle(layout.yaxis, layout.height ?? 450);
-  if (layout.annotations) fitNotes(layout, width - layout.margin.l - layout.margin.r, isNarrow);
+  if (layout.annotations) fitNotes(layout, data, width - layout.margin.l - layout.margin.r, isNarrow);
   if (heatmap) fitHeatmap(heatmap, layout, width, isNarrow);
   else thin(layout.xaxis, width - layout.margin.l - layout.margin.r);
   return { data, layout, isNarrow };
@@ -57,7 +57,7 @@ function colour(layout, data, isHeatmap) {
 const ON_DARK = { "#0072B2": "#56b4e9", "#D55E00": "#ff9f70" };
 
 /** Texts in the figure: nodes and labels of a graph, numbers of bars. Where they would lie on one another they are left out. */
-function fitNotes(layout, px, isNarrow) {
+function fitNotes(layout, data, px, isNarrow) {
   const isGraph = layout.annotations.some((note) => note.bordercolor);
   const [card, ink] = isDark() ? ["#1b1e23", "#e6e6e6"] : ["#ffffff", "#222222"];
   if (isGraph && isNarrow) layout.annotations = layout.annotations.filter((note) => note.bordercolor);
@@ -65,8 +65,7 @@ function fitNotes(layout, px, isNarrow) {
     if (note.bordercolor) Object.assign(note, { bgcolor: card, bordercolor: ink, font: { ...note.font, color: ink } });
     else if (note.bgcolor) Object.assign(note, { bgcolor: `${card}cc`, font: { ...note.font, color: (isDark() && ON_DARK[note.font.color]) || note.font.color } });
   }
-  const isRanked = layout.annotations.some((note) => note.xshift);
-  if (isRanked) layout.xaxis.range = withRoom(layout.xaxis.range, NUMBER_PX / px);
+  if (data.some((trace) => trace.orientation === "h")) layout.xaxis.range = withRoom(layout.xaxis.range, NUMBER_PX / px);
 }
 
 /** A range with at least this part of it free beyond the bars; a sixth is free already. */

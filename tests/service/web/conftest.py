@@ -26,6 +26,7 @@ def browser():
     playwright = pytest.importorskip("playwright.sync_api")
     if not CHROMIUM.exists():
         pytest.skip(f"no browser at {CHROMIUM}: apt-get install chromium, or set CHROMIUM")
+    playwright.expect.set_options(timeout=20_000)  # a busy machine validates in seconds
     with playwright.sync_playwright() as running:
         chromium = running.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
         yield chromium
