@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum, auto
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from api_schemas.nodes import EMBEDDING_HOOKS, RESIDUAL_HOOKS
 
@@ -40,6 +40,7 @@ _STAGE_OF = {
 }
 
 
+@runtime_checkable
 class Named(Protocol):
     """Whatever names an activation: a node of a spec, or a site of a plan."""
 

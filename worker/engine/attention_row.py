@@ -68,7 +68,7 @@ def patched_row(
     touched = here.touched_at("q")[:, :, 0]
     scores = transformer.query_scores(q, runs.activations.keys(layer, heads)[: runs.n_examples])
     if state.resid is not None or any(patch.acts_at("k") for patch in patches):
-        changed, reached = _changed_scores(runs, state, layer, heads, q, patches)
+        changed, reached = _changed_scores(runs, state, layer, heads, q, scores, patches)
         scores = _put_scores(scores, changed, state.rows)
         before_query = state.rows.index <= query.rows.index
         touched = touched | (reached & before_query[:, None]).any(dim=-1)
@@ -83,9 +83,14 @@ def _changed_scores(
     layer: int,
     heads: list[int],
     q: Float[Tensor, "batch q_cell heads d_head"],
+    scores: Float[Tensor, "batch q_cell heads pos"],
     patches: Sequence[Patch],
-) -> tuple[Float[Tensor, "batch cell row heads"], Bool[Tensor, "batch cell row"]]:
-    """Scores with the keys of the rows that can change, and where they may differ from orig's."""
+) -> tuple[Float[Tensor, "batch any_cell row heads"], Bool[Tensor, "batch cell row"]]:
+    """Scores with the keys of the rows that can change, and where they may differ from orig's.
+
+    Args:
+        scores: With orig's keys.
+    """
     stream = state.stream(runs, layer)
     keys = PatchedLayer(runs, layer, patches, state.rows, state.touched, stream, heads)
 
@@ -95,7 +100,9 @@ def _changed_scores(
     def spread(k: Float[Tensor, "batch row heads d_head"]) -> Float[Tensor, "batch q_cell row heads"]:
         return transformer.query_scores(q, k).transpose(2, 3)
 
-    return keys.patched("k", read(stream), read, spread), keys.touched_at("k")
+    of_orig = state.rows.take(scores.permute(0, 3, 1, 2)).transpose(1, 2)
+    live = of_orig if state.resid is None else read(stream)
+    return keys.patched("k", live, read, spread), keys.touched_at("k")
 
 
 def _put_scores(

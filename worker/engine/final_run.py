@@ -169,8 +169,14 @@ def _changed_layer(runs: Runs, state: State, layer: int, patches: Patches, sight
 
 
 def _attend(
-    patched: PatchedLayer, q: Tensor, k: Tensor, v: Tensor, sights: _Sights, to: RowMap | None, keys_change: bool
-) -> Tensor:
+    patched: PatchedLayer,
+    q: Float[Tensor, "batch q_cell row heads d_head"],
+    k: Float[Tensor, "batch k_cell row heads d_head"],
+    v: Float[Tensor, "batch v_cell row heads d_head"],
+    sights: _Sights,
+    to: RowMap | None,
+    keys_change: bool,
+) -> Float[Tensor, "batch cell end_row heads d_head"]:
     """The heads' ``z`` at the rows that are needed from here on; and where a change has reached it."""
     runs, layer, heads = patched.runs, patched.layer, patched.units_of(Site("z", patched.layer))
     q, k, v = (part.expand(-1, patched.n_cells, -1, -1, -1) for part in (q, k, v))
@@ -194,7 +200,9 @@ def _attend(
     return transformer.attend_rows(seen, q, k, v, cached_k, cached_v, set_patterns if is_set else None)
 
 
-def _of_heads(values: Tensor, heads: list[int] | None) -> Tensor:
+def _of_heads(
+    values: Float[Tensor, "batch pos head_index d_head"], heads: list[int] | None
+) -> Float[Tensor, "batch pos heads d_head"]:
     return values if heads is None else values[:, :, heads]
 
 
@@ -248,7 +256,7 @@ def _named(patches: Patches, hooks: set[str], size: int) -> list[int] | None:
 
 def _entered_heads(
     patched: PatchedLayer, orig_pre: Float[Tensor, "batch one row d_model"], sights: _Sights, to: RowMap | None
-) -> Float[Tensor, "batch any_cell row d_model"]:
+) -> Float[Tensor, "batch any_cell end_row d_model"]:
     """How what the computed heads write differs from orig."""
     weights, layer, heads = patched.runs.weights, patched.layer, patched.units_of(Site("z", patched.layer))
     if heads is None:

@@ -4,6 +4,7 @@ Nothing is planned and nothing saved: this is the algorithm that ``sweep`` does 
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -37,9 +38,8 @@ def path_patch(
 
     Args:
         positions: Where the edges are patched; everywhere by default.
-        through_mlps: Whether the senders' changes pass the MLPs between senders and receivers, with every head frozen
-            to orig (the paper's algorithm); else they take skip connections only.
-        overwrite: Whether a receiver's input becomes orig plus its change; else the change is added to the live input,
+        through_mlps: Whether the senders' changes pass the MLPs on their way (the paper's algorithm), or none of them.
+        overwrite: Whether a receiver's input becomes orig plus its change, or the change is added to the live input,
             which earlier receivers may have changed. By default as ``through_mlps``.
 
     Returns:
@@ -47,10 +47,8 @@ def path_patch(
     """
     here = torch.ones_like(orig_tokens, dtype=torch.bool) if positions is None else positions
     overwrite = through_mlps if overwrite is None else overwrite
-
     # 1. The two clean runs.
     orig, new = forward(weights, orig_tokens), forward(weights, new_tokens)
-
     # 2. What the senders that come before it change in each receiver's residual-stream input.
     changes = []
     for receiver in receivers:
@@ -78,23 +76,20 @@ def forward(weights: Weights, tokens: Int[Tensor, "batch pos"], edit: Edit = lam
     """One forward pass, every activation kept."""
     run: Run = {}
 
-    def at(hook: str, layer: int | None, value: Tensor) -> Tensor:
+    def at(layer: int | None, hook: str, value: Tensor) -> Tensor:
         run[hook, layer] = edit((hook, layer), value, run)
         return run[hook, layer]
 
+    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        pattern = at(layer, "pattern", transformer.attention_pattern(q, k).transpose(1, 2))
+        return torch.einsum("bqhk,bkhd->bqhd", pattern, v)
+
     embed, pos_embed = weights.W_E[tokens], weights.W_pos[: tokens.shape[1]].expand(*tokens.shape, -1)
-    resid = at("embed", None, embed) + at("pos_embed", None, pos_embed)
+    resid = at(None, "embed", embed) + at(None, "pos_embed", pos_embed)
     for layer in range(weights.n_layers):
-
-        def attend(q: Tensor, k: Tensor, v: Tensor, layer: int = layer) -> Tensor:
-            pattern = at("pattern", layer, transformer.attention_pattern(q, k).transpose(1, 2))
-            return torch.einsum("bqhk,bkhd->bqhd", pattern, v)
-
-        resid = at("resid_pre", layer, resid)
-        resid = transformer.block(
-            weights, layer, resid, attend, lambda hook, value, layer=layer: at(hook, layer, value)
-        )
-    resid = at("resid_pre", weights.n_layers, resid)
+        resid = at(layer, "resid_pre", resid)
+        resid = transformer.block(weights, layer, resid, partial(attend, layer), partial(at, layer))
+    resid = at(weights.n_layers, "resid_pre", resid)
     run["logits", None] = transformer.unembed(weights, transformer.final_norm(weights, resid))
     return run
 

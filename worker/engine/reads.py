@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from planning.graph import Named
+from planning.graph import Site
 from planning.positions import Mask
 from planning.readings import AttentionReading, LogitReading, Reading, attended_head
 from worker.engine import transformer
@@ -134,7 +134,7 @@ def attention_value(
     return attention_metric(pattern, key, minus_key)
 
 
-def prepare_reads(runs: Runs, readings: list[Reading], cells: Sequence[Sequence[Named]]) -> Reads:
+def prepare_reads(runs: Runs, readings: list[Reading], cells: Sequence[Sequence[Site]]) -> Reads:
     """Plan the reading, and read the two runs themselves.
 
     Args:
@@ -206,7 +206,7 @@ def slot_of(rows: Rows, position: Mask) -> Int[Tensor, " batch"]:
 
 
 def _attention_values(
-    runs: Runs, reading: AttentionReading, cells: Sequence[Sequence[Named]], run: str
+    runs: Runs, reading: AttentionReading, cells: Sequence[Sequence[Site]], run: str
 ) -> Float[Tensor, "batch one cell"]:
     """An attention metric of an unpatched run, in every receiver cell or once for all."""
     heads = [attended_head(reading, cell) for cell in (cells if reading.head is None else cells[:1])]

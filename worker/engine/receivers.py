@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -16,6 +16,8 @@ from worker.engine.senders import Changes
 
 Read = Callable[[Tensor, list[int] | None], Tensor]
 """From rows of the residual stream, and the heads or neurons wanted, to an activation."""
+Value = Shaped[Tensor, "batch any_cell row *rest"]
+"""An activation of any kind: per head, per neuron, or of the stream."""
 Spread = Callable[[Tensor], Tensor]
 """From a kept activation (batch, row, ...) to one of cells (batch, cell, row, ...)."""
 
@@ -25,6 +27,7 @@ def one_cell(value: Shaped[Tensor, "batch row *rest"]) -> Shaped[Tensor, "batch 
     return value[:, None]
 
 
+@runtime_checkable
 class Patch(Protocol):
     """What happens at one site, the same site in every cell."""
 
@@ -38,12 +41,12 @@ class Patch(Protocol):
     def acts_at(self, hook: str) -> bool:
         """Whether the patch changes this activation of its layer."""
 
-    def moved(self, to: RowMap) -> Self:
+    def moved(self, to: RowMap) -> "Patch":
         """The same at other rows."""
 
     def value(
-        self, layer: "PatchedLayer", hook: str, live: Tensor, read: Read, spread: Spread
-    ) -> tuple[Tensor, Tensor]:
+        self, layer: "PatchedLayer", hook: str, live: Value, read: Read, spread: Spread
+    ) -> tuple[Shaped[Tensor, "batch cell row *rest"], Bool[Tensor, "batch touched_cell row"]]:
         """The patched activation, and the rows (batch, cell, row) at which it may differ from orig."""
 
 
@@ -63,7 +66,7 @@ class ChangedInput:
             return hook in ("q", "k")
         return hook == _point_of(self.site)
 
-    def moved(self, to: RowMap) -> Self:
+    def moved(self, to: RowMap) -> "ChangedInput":
         """The same at other rows."""
         change = Changes(to.move(self.change.value), to.move(self.change.touched))
         return replace(self, mask=to.move(self.mask[:, None])[:, 0], change=change)
@@ -77,8 +80,8 @@ class ChangedInput:
         return torch.where(self.mask[:, None, :, None], orig + self.change.value, live)
 
     def value(
-        self, layer: "PatchedLayer", hook: str, live: Tensor, read: Read, spread: Spread
-    ) -> tuple[Tensor, Tensor]:
+        self, layer: "PatchedLayer", hook: str, live: Value, read: Read, spread: Spread
+    ) -> tuple[Shaped[Tensor, "batch cell row *rest"], Bool[Tensor, "batch touched_cell row"]]:
         """Read again from the changed input; at other rows another receiver of the same site may have changed it."""
         stream, orig = layer.input_of(hook, self.site)
         new = read(self.input(stream, orig), layer.units_of(self.site))
@@ -96,20 +99,20 @@ class SetValue:
         """At its own activation only."""
         return hook == _point_of(self.site)
 
-    def moved(self, to: RowMap) -> Self:
+    def moved(self, to: RowMap) -> "SetValue":
         """The same at other rows."""
         return replace(self, mask=to.move(self.mask[:, None])[:, 0])
 
     def value(
-        self, layer: "PatchedLayer", hook: str, live: Tensor, read: Read, spread: Spread
-    ) -> tuple[Tensor, Tensor]:
+        self, layer: "PatchedLayer", hook: str, live: Value, read: Read, spread: Spread
+    ) -> tuple[Shaped[Tensor, "batch cell row *rest"], Bool[Tensor, "batch touched_cell row"]]:
         """The source value where the site is patched."""
         source, orig = layer.source_and_orig(hook, self.site)
         differs = (source != orig).flatten(2).any(dim=-1)[:, None] & self.mask[:, None]
         return torch.where(_at(self.mask, live), spread(source), live), differs
 
 
-def _at(mask: Bool[Tensor, "batch row"], value: Tensor) -> Bool[Tensor, "batch one row ..."]:
+def _at(mask: Bool[Tensor, "batch row"], value: Value) -> Bool[Tensor, "batch one row ..."]:
     """The mask with the axes of a value (batch, cell, row, ...)."""
     return mask[(slice(None), None, slice(None), *[None] * (value.dim() - 3))]
 
@@ -158,7 +161,7 @@ class PatchedLayer:
         """Cells that run together."""
         return self.touched.shape[1]
 
-    def __call__(self, hook: str, live: Tensor) -> Tensor:
+    def __call__(self, hook: str, live: Value) -> Shaped[Tensor, "batch cell row *rest"]:
         """The activation with the layer's patches, as ``transformer.block`` asks for it."""
         if hook in ("resid_pre", "resid_mid"):
             self._streams[hook] = live
@@ -171,7 +174,9 @@ class PatchedLayer:
             self._streams[hook] = value
         return value
 
-    def patched(self, hook: str, live: Tensor, read: Read, spread: Spread = one_cell) -> Tensor:
+    def patched(
+        self, hook: str, live: Value, read: Read, spread: Spread = one_cell
+    ) -> Shaped[Tensor, "batch cell row *rest"]:
         """``live`` with the patches that act at ``hook``.
 
         Args:
@@ -229,7 +234,11 @@ class PatchedLayer:
         return found[0], found[1]
 
 
-def _put(values: Tensor, slots: list[int], new: Tensor) -> Tensor:
+def _put(
+    values: Shaped[Tensor, "batch any_cell row unit *rest"],
+    slots: list[int],
+    new: Shaped[Tensor, "batch new_cell row own *rest"],
+) -> Shaped[Tensor, "batch cell row unit *rest"]:
     """A copy of values per head or neuron with some of them replaced."""
     n_cells = max(values.shape[1], new.shape[1])
     copied = values.expand(-1, n_cells, *values.shape[2:]).clone(memory_format=torch.contiguous_format)

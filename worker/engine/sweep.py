@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.nn import functional
 
@@ -29,6 +29,8 @@ from worker.engine.senders import Changes, input_changes
 Values = Float[Tensor, "batch sender_cell receiver_cell"]
 Touched = Bool[Tensor, "batch sender_cell receiver_cell"]
 """Where a value may differ from orig."""
+Read = tuple[int, Float[Tensor, "batch cell"], Bool[Tensor, "batch cell"]]
+"""A metric's index in the spec, its values, and where they may differ from orig."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,13 +213,13 @@ def run_and_read(
             yield Found(index, sender_cells, cells, _by_cell(value, n_senders), _by_cell(touched, n_senders))
 
 
-def _by_cell(values: Tensor, n_senders: int) -> Tensor:
+def _by_cell(values: Shaped[Tensor, "batch cell"], n_senders: int) -> Shaped[Tensor, "batch sender_cell receiver_cell"]:
     """(batch, receiver x sender) as (batch, sender, receiver)."""
     return values.reshape(len(values), -1, n_senders).transpose(1, 2)
 
 
-def _read_attention(batch: Batch, arrival: Arrival, group: ReceiverGroup) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """The attention metrics of heads in the layer that begins: metric, value and touched (batch, cell)."""
+def _read_attention(batch: Batch, arrival: Arrival, group: ReceiverGroup) -> Iterator[Read]:
+    """The attention metrics of heads in the layer that begins."""
     first_cell = group.sites[arrival.cells][0]
     for query, readings in batch.reads.by_query():
         for index, reading in readings.items():
@@ -233,8 +235,8 @@ def _is_attention_input(site: Site, layer: int, head: int) -> bool:
     return site.hook in ("q", "k", "pattern") and site.layer == layer and site.head in (None, head)
 
 
-def _read_end(batch: Batch, arrival: Arrival, group: ReceiverGroup) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """The metrics of logits: metric, value and touched (batch, cell)."""
+def _read_end(batch: Batch, arrival: Arrival, group: ReceiverGroup) -> Iterator[Read]:
+    """The metrics of logits."""
     logits, state = batch.reads.logits, arrival.state
     assert logits is not None
     assert state.resid is not None

@@ -5,7 +5,6 @@ the rows that they have, in what a query may attend to, and in what they do at t
 """
 
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -15,11 +14,8 @@ from torch.nn import functional
 from worker.engine.model import Weights
 from worker.engine.rows import Sight
 
-
-class At(Protocol):
-    """Sees each activation of a block, under TransformerLens' short name, and gives the one to go on with."""
-
-    def __call__(self, hook: str, value: Tensor, /) -> Tensor: ...
+At = Callable[[str, Tensor], Tensor]
+"""Sees each activation of a block, under TransformerLens' short name, and gives the one to go on with."""
 
 
 def unchanged(hook: str, value: Tensor) -> Tensor:
@@ -54,8 +50,8 @@ def block(
 
 def mlp(
     weights: Weights, layer: int, resid_mid: Float[Tensor, "*rows d_model"], at: At = unchanged
-) -> Float[Tensor, "*rows d_model"]:
-    """``mlp_out`` of rows of the residual stream."""
+) -> Float[Tensor, "*patched_rows d_model"]:
+    """``mlp_out`` of rows of the residual stream; of more cells, if ``at`` makes more of them."""
     post = activation(at("pre", mlp_pre(weights, layer, resid_mid)))
     return at("mlp_out", neurons_output(weights, layer, at("post", post)))
 

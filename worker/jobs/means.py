@@ -19,9 +19,10 @@ from worker.jobs.shard import Shard
 
 def sums_of_shard(weights: Weights, job: Job, shard_input: ShardInput, settings: ShardSettings) -> Means:
     """Sums over the shard's examples, per position of the whole dataset; of slices of cells the first adds up alone."""
-    shard = Shard.of(weights, job, replace(shard_input, cells=None), Means(), settings)
     if shard_input.cells is not None and not shard_input.cells.is_first:
         return Means()
+    exact = replace(job, spec=job.spec.model_copy(update={"dtype": "float32"}))  # whatever the patches are run in
+    shard = Shard.of(weights, exact, replace(shard_input, cells=None), Means(), settings)
     nodes = [node for cell in shard.grid.senders.cells for node in cell]
 
     def work(start: int, stop: int, portion: Portion) -> Means:

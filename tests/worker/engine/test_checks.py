@@ -66,6 +66,19 @@ def test_a_faster_arithmetic_reports_its_deviation(dtype: str) -> None:
     assert result.checks["identity_max_abs"] == 0.0
 
 
+@pytest.mark.parametrize("source", ["new", "mean", "zero"])
+def test_the_deviation_is_that_of_the_result_from_one_in_float32(source: str) -> None:
+    """Means are taken in float32 whatever the patches are run in, so that both runs patch the same values."""
+    dataset, patch = prompts([5, 4, 3]), {**PATCH, "source": source}
+    fast, exact = (
+        result_of(tiny_weights(), dataset, patch, dtype=dtype, output={"per_example": True})
+        for dtype in ("bfloat16", "float32")
+    )
+    true = np.abs(fast.arrays["0/patched"] - exact.arrays["0/patched"]).max()
+    assert fast.checks["dtype_max_abs"] == pytest.approx(true, rel=1e-4)
+    assert true > 1e-3
+
+
 def test_float32_reports_no_deviation() -> None:
     """It is what the others are compared with."""
     assert result_of(tiny_weights(), prompts([5]), PATCH).checks["dtype_max_abs"] is None
