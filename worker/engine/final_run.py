@@ -27,7 +27,7 @@ class State:
 
     resid: Float[Tensor, "batch cell row d_model"] | None
     touched: Bool[Tensor, "batch cell row"]
-    """Rows that a change has reached; the others are orig's, bit for bit, whatever was recomputed."""
+    """Rows that a change has reached. What is read of the others counts as orig's, whatever was recomputed."""
     rows: Rows
 
     @property
@@ -54,7 +54,7 @@ class Arrival:
     state: State
     patches: Patches
     """Those that may still act in this layer."""
-    cells: slice
+    receiver_cells: slice
     """Which cells of ``patches_by_cell`` it is of; each has ``n_senders`` cells, one after the other."""
 
 
@@ -65,7 +65,7 @@ def orig_state(runs: Runs, rows: Rows, n_cells: int) -> State:
 
 
 def final_run(
-    runs: Runs, patches_by_cell: Sequence[Patches], rows: Rows, n_senders: int, last_layer: int, ends: Rows | None
+    runs: Runs, patches_by_cell: Sequence[Patches], rows: Rows, n_senders: int, last_layer: int, logit_rows: Rows | None
 ) -> Iterator[Arrival]:
     """Run many cells: each enters its first layer alone, where only it is recomputed; then all go on together.
 
@@ -73,10 +73,11 @@ def final_run(
         patches_by_cell: Alike but for head or neuron.
         n_senders: Each cell stands for so many, with as many changes in its patches.
         last_layer: The run goes up to where this layer begins; ``n_layers`` runs all.
-        ends: Rows at which the last stream is read: the last layer computes only these.
+        logit_rows: Rows at which the last stream is read: the last layer computes only these.
     """
-    layers = _Layers(runs, rows, ends)
+    layers = _Layers(runs, rows, logit_rows)
     first = min(layer_of(patch.site) for patch in patches_by_cell[0])
+    assert len(patches_by_cell) == 1 or len({layer_of(patch.site) for patch in patches_by_cell[0]}) == 1
     entered: list[State] = []
     for cell, patches in enumerate(patches_by_cell):
         state = layers.enter(orig_state(runs, rows, n_senders), first, patches)
@@ -106,23 +107,23 @@ def _side_by_side(states: list[State]) -> State:
 class _Layers:
     """The layers of a final run, on rows that narrow in the last one to those that are read."""
 
-    def __init__(self, runs: Runs, rows: Rows, ends: Rows | None) -> None:
+    def __init__(self, runs: Runs, rows: Rows, logit_rows: Rows | None) -> None:
         self.runs = runs
         self._everywhere = _Sights(rows, rows)
-        self._to_ends = None if ends is None else row_map(rows, ends)
-        self._at_end = self._everywhere if ends is None else _Sights(ends, rows)
+        self._to_logit_rows = None if logit_rows is None else row_map(rows, logit_rows)
+        self._at_end = self._everywhere if logit_rows is None else _Sights(logit_rows, rows)
 
     def narrowed(self, state: State) -> State:
         """The state at the rows that are read."""
-        return state if self._to_ends is None else state.moved(self._to_ends, self._at_end.queries)
+        return state if self._to_logit_rows is None else state.moved(self._to_logit_rows, self._at_end.queries)
 
     def enter(self, state: State, layer: int, patches: Patches) -> State:
         """Patch the residual stream where a layer begins, in the order of a forward pass: embeddings first."""
         mine = [patch for patch in patches if layer_of(patch.site) == layer and _acts_on_stream(patch)]
         if not mine:
             return state
-        if self._to_ends is not None and state.rows is self._at_end.queries:
-            mine = [patch.moved(self._to_ends) for patch in mine]
+        if self._to_logit_rows is not None and state.rows is self._at_end.queries:
+            mine = [patch.moved(self._to_logit_rows) for patch in mine]
         resid = state.stream(self.runs, layer)
         patched = PatchedLayer(self.runs, layer, mine, state.rows, state.touched, resid)
         for hook in ("embed", "pos_embed"):
@@ -135,7 +136,7 @@ class _Layers:
     def run(self, state: State, layer: int, patches: Patches) -> State:
         """One layer, from the residual stream at its beginning to the one at its end."""
         is_last = layer == self.runs.weights.n_layers - 1
-        to, sights = (self._to_ends, self._at_end) if is_last else (None, self._everywhere)
+        to, sights = (self._to_logit_rows, self._at_end) if is_last else (None, self._everywhere)
         inside = [patch for patch in patches if layer_of(patch.site) == layer and not _acts_on_stream(patch)]
         run = _entered_layer if state.resid is None else _changed_layer
         return run(self.runs, state, layer, inside, sights, to)
@@ -188,7 +189,7 @@ def _attend(
         k, v, touched_kv = k[:, :, :1], v[:, :, :1], torch.zeros_like(touched_kv[:, :, :1])
     seen = sights.live if keys_change else sights.frozen
     cached_k, cached_v = (_of_heads(runs.orig(hook, layer), heads) for hook in ("k", "v"))
-    reached = (touched_kv[:, :, None] & seen.changed[:, None]).any(dim=-1)
+    reached = (touched_kv[:, :, None] & seen.computed[:, None]).any(dim=-1)
     patched.touched = touched_q | (reached & seen.queries.valid[:, None])
 
     def set_patterns(probabilities: Tensor) -> Tensor:

@@ -1,4 +1,6 @@
-"""Path patching of one patch, step by step as the paper has it (Wang et al. 2022, arXiv:2211.00593, appendix B).
+"""Path patching of one patch, step by step (Wang et al. 2022, arXiv:2211.00593, appendix B).
+
+The paper's algorithm is ``through_mlps=True``; without it, changes take skip connections only.
 
 Nothing is planned and nothing saved: this is the algorithm that ``sweep`` does for many cells at once.
 """
@@ -34,7 +36,7 @@ def path_patch(
     """Run orig with only the edges from the senders to the receivers as they are in new.
 
     >>> final = path_patch(weights, orig, new, [Site("z", 9, head=9)], [Site("q", 10, head=7)])
-    >>> final["pattern", 10][:, -1, 7]  # head 10.7's attention from the last position
+    >>> final["pattern", 10][:, -1, 7]  # (batch, query, head, key): head 10.7's attention from the last position
 
     Args:
         positions: Where the edges are patched; everywhere by default.
@@ -52,6 +54,7 @@ def path_patch(
     # 2. What the senders that come before it change in each receiver's residual-stream input.
     changes = []
     for receiver in receivers:
+        # strictly before: a sender at the very point that a receiver reads is not on a path to it
         earlier = [sender for sender in senders if time_of(sender) < time_of(receiver)]
         if through_mlps:
             frozen = forward(weights, orig_tokens, freeze_heads_and_set(earlier, orig, new, here))

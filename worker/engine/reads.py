@@ -100,7 +100,7 @@ class Reads:
     new_values: list[Float[Tensor, "batch one receiver_cell"]]
 
     @property
-    def ends(self) -> Rows | None:
+    def logit_rows(self) -> Rows | None:
         """Rows at which logits are read."""
         return None if self.logits is None else self.logits.rows
 

@@ -14,7 +14,7 @@ from worker.engine.rows import RowMap, Rows
 from worker.engine.runs import Runs
 from worker.engine.senders import Changes
 
-Read = Callable[[Tensor, list[int] | None], Tensor]
+ReadStream = Callable[[Tensor, list[int] | None], Tensor]
 """From rows of the residual stream, and the heads or neurons wanted, to an activation."""
 Value = Shaped[Tensor, "batch any_cell row *rest"]
 """An activation of any kind: per head, per neuron, or of the stream."""
@@ -45,7 +45,7 @@ class Patch(Protocol):
         """The same at other rows."""
 
     def value(
-        self, layer: "PatchedLayer", hook: str, live: Value, read: Read, spread: Spread
+        self, layer: "PatchedLayer", hook: str, live: Value, read: ReadStream, spread: Spread
     ) -> tuple[Shaped[Tensor, "batch cell row *rest"], Bool[Tensor, "batch touched_cell row"]]:
         """The patched activation, and the rows (batch, cell, row) at which it may differ from orig."""
 
@@ -80,10 +80,10 @@ class ChangedInput:
         return torch.where(self.mask[:, None, :, None], orig + self.change.value, live)
 
     def value(
-        self, layer: "PatchedLayer", hook: str, live: Value, read: Read, spread: Spread
+        self, layer: "PatchedLayer", hook: str, live: Value, read: ReadStream, spread: Spread
     ) -> tuple[Shaped[Tensor, "batch cell row *rest"], Bool[Tensor, "batch touched_cell row"]]:
-        """Read again from the changed input; at other rows another receiver of the same site may have changed it."""
-        stream, orig = layer.input_of(hook, self.site)
+        """Read again from the changed input, at its own rows: the same site may be a receiver at other rows too."""
+        stream, orig = layer.stream_read_by(self.site)
         new = read(self.input(stream, orig), layer.units_of(self.site))
         return torch.where(_at(self.mask, live), new, live), self.change.touched
 
@@ -104,7 +104,7 @@ class SetValue:
         return replace(self, mask=to.move(self.mask[:, None])[:, 0])
 
     def value(
-        self, layer: "PatchedLayer", hook: str, live: Value, read: Read, spread: Spread
+        self, layer: "PatchedLayer", hook: str, live: Value, read: ReadStream, spread: Spread
     ) -> tuple[Shaped[Tensor, "batch cell row *rest"], Bool[Tensor, "batch touched_cell row"]]:
         """The source value where the site is patched."""
         source, orig = layer.source_and_orig(hook, self.site)
@@ -125,7 +125,7 @@ def _point_of(site: Site) -> str:
 class PatchedLayer:
     """One layer of the final run: patches its activations as the block computes them, and follows what they touch.
 
-    A row that no change has touched keeps orig's value bit for bit, whatever was computed again.
+    Touched rows are only noted here: who reads a metric puts orig's value back where none of its rows was touched.
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class PatchedLayer:
         return value
 
     def patched(
-        self, hook: str, live: Value, read: Read, spread: Spread = one_cell
+        self, hook: str, live: Value, read: ReadStream, spread: Spread = one_cell
     ) -> Shaped[Tensor, "batch cell row *rest"]:
         """``live`` with the patches that act at ``hook``.
 
@@ -219,7 +219,7 @@ class PatchedLayer:
             self.touched = to.move(self.touched)
         self.rows = rows
 
-    def input_of(self, hook: str, site: Site) -> tuple[Tensor, Tensor]:
+    def stream_read_by(self, site: Site) -> tuple[Tensor, Tensor]:
         """The live stream that a site reads, and orig's."""
         point, layer = input_of(site)
         return self._streams[point], self.rows.take(self.runs.orig(point, layer))[:, None]

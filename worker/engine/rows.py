@@ -92,14 +92,14 @@ def row_map(old: Rows, new: Rows) -> RowMap:
 
 @dataclass(frozen=True, eq=False)
 class Sight:
-    """Which keys each query row sees: cached ones of unchanged positions, and the changed rows."""
+    """Which keys each query row sees: orig's cached ones, and in their place those of the computed rows."""
 
     queries: Rows
     keys: Rows
     n_cached: int
     """Cached keys lie in positions 0 to ``n_cached - 1``; zero where every visible position is a changed row."""
     cached: Bool[Tensor, "batch query_row key_pos"]
-    changed: Bool[Tensor, "batch query_row key_row"]
+    computed: Bool[Tensor, "batch query_row key_row"]
     whole_prompts: bool
     """Whether the changed rows are all positions, so that plain causal attention does."""
 
@@ -110,7 +110,7 @@ def split_pattern(
     """A pattern over positions as one over cached positions, then changed rows."""
     cached = pattern[..., : seen.n_cached] * seen.cached[:, :, None]
     index = seen.keys.index[:, None, None, :].expand(*pattern.shape[:3], -1)
-    changed = pattern.gather(-1, index) * seen.changed[:, :, None]
+    changed = pattern.gather(-1, index) * seen.computed[:, :, None]
     return torch.cat([cached, changed], dim=-1)
 
 

@@ -89,7 +89,8 @@ def written_change(
 ) -> tuple[Float[Tensor, "batch cell row d_model"], Bool[Tensor, "batch cell row"]]:
     """The change of what senders write to the residual stream, zero outside their positions.
 
-    A residual sender replaces all that was written before it; ``attn_out`` and ``mlp_out`` include their bias.
+    ``attn_out`` and ``mlp_out`` include their bias. Senders of one cell must not include one another, as a residual
+    point includes all that was written before it: their changes add up (``planning.graph.overlaps`` finds such).
     """
     if write.hook == "z":
         assert write.layer is not None

@@ -29,7 +29,7 @@ from worker.engine.senders import Changes, input_changes
 Values = Float[Tensor, "batch sender_cell receiver_cell"]
 Touched = Bool[Tensor, "batch sender_cell receiver_cell"]
 """Where a value may differ from orig."""
-Read = tuple[int, Float[Tensor, "batch cell"], Bool[Tensor, "batch cell"]]
+MetricValue = tuple[int, Float[Tensor, "batch cell"], Bool[Tensor, "batch cell"]]
 """A metric's index in the spec, its values, and where they may differ from orig."""
 
 
@@ -206,10 +206,10 @@ def run_and_read(
 ) -> Iterator[Found]:
     """The final runs of some cells, and every metric that they pass."""
     n_senders = len(sender_cells)
-    for arrival in final_run(batch.runs, patches, rows, n_senders, group.last_layer, batch.reads.ends):
+    for arrival in final_run(batch.runs, patches, rows, n_senders, group.last_layer, batch.reads.logit_rows):
         read = _read_end if arrival.layer == batch.runs.weights.n_layers else _read_attention
         for index, value, touched in read(batch, arrival, group):
-            cells = group.cells[arrival.cells]
+            cells = group.cells[arrival.receiver_cells]
             yield Found(index, sender_cells, cells, _by_cell(value, n_senders), _by_cell(touched, n_senders))
 
 
@@ -218,9 +218,9 @@ def _by_cell(values: Shaped[Tensor, "batch cell"], n_senders: int) -> Shaped[Ten
     return values.reshape(len(values), -1, n_senders).transpose(1, 2)
 
 
-def _read_attention(batch: Batch, arrival: Arrival, group: ReceiverGroup) -> Iterator[Read]:
+def _read_attention(batch: Batch, arrival: Arrival, group: ReceiverGroup) -> Iterator[MetricValue]:
     """The attention metrics of heads in the layer that begins."""
-    first_cell = group.sites[arrival.cells][0]
+    first_cell = group.sites[arrival.receiver_cells][0]
     for query, readings in batch.reads.by_query():
         for index, reading in readings.items():
             layer, head = attended_head(reading, first_cell)
@@ -235,7 +235,7 @@ def _is_attention_input(site: Site, layer: int, head: int) -> bool:
     return site.hook in ("q", "k", "pattern") and site.layer == layer and site.head in (None, head)
 
 
-def _read_end(batch: Batch, arrival: Arrival, group: ReceiverGroup) -> Iterator[Read]:
+def _read_end(batch: Batch, arrival: Arrival, group: ReceiverGroup) -> Iterator[MetricValue]:
     """The metrics of logits."""
     logits, state = batch.reads.logits, arrival.state
     assert logits is not None

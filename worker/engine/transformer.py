@@ -173,7 +173,7 @@ def attend_rows(
     scores = torch.cat(
         [
             cached_scores.masked_fill(~seen.cached[:, None, None], -torch.inf),
-            changed_scores.masked_fill(~seen.changed[:, None, None], -torch.inf),
+            changed_scores.masked_fill(~seen.computed[:, None, None], -torch.inf),
         ],
         dim=-1,
     )
