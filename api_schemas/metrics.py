@@ -2,8 +2,9 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from api_schemas.errors import Misfit
 from api_schemas.frozen import Frozen
 from api_schemas.nodes import Index, PromptPosition
 
@@ -179,6 +180,13 @@ class Loss(_Metric):
 
     kind: Literal["loss"]
     """Always `loss`."""
+
+    @model_validator(mode="after")
+    def _is_not_normalised(self) -> "Loss":
+        if self.normalize != "none":
+            why = "the two clean runs are scored on tokens of their own, so that they are no scale for the patched run"
+            raise Misfit((("normalize",), f"metric 'loss' takes normalize 'none' only, not {self.normalize!r}: {why}"))
+        return self
 
 
 Metric = Annotated[

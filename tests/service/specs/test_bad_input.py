@@ -52,6 +52,12 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
         "/metric/head/head",
         "head 9 does not exist: this model has heads 0 to 7",
     ),
+    "normalised loss": (
+        {"metric": {"kind": "loss", "normalize": "noising"}},
+        "/metric/normalize",
+        "metric 'loss' takes normalize 'none' only, not 'noising': the two clean runs are scored on tokens of their own, "
+        "so that they are no scale for the patched run",
+    ),
     "position out of range": (
         {"dataset": TOKENS, "patch": {**PATCH, "positions": 4}},
         "/patch/positions",
