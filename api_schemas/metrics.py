@@ -56,6 +56,7 @@ class Attention(_Metric):
 
     @property
     def words(self) -> str:
+        """Query and key."""
         return f"attention {self.query} → {self.key}"
 
 
@@ -77,6 +78,7 @@ class AttentionDiff(_Metric):
 
     @property
     def words(self) -> str:
+        """Query and both keys."""
         return f"attention {self.query} → {self.key} minus {self.query} → {self.minus_key}"
 
 
@@ -96,6 +98,7 @@ class LogitDiff(_Metric):
 
     @property
     def words(self) -> str:
+        """Both answers."""
         return f"logit {self.answer} minus {self.minus_answer}"
 
 
@@ -169,6 +172,7 @@ class Kl(_Metric):
 
     @property
     def words(self) -> str:
+        """The run that it compares with."""
         return "KL from orig"
 
 

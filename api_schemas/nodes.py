@@ -104,6 +104,7 @@ class Node(Frozen):
 
     @property
     def hook_name(self) -> str:
+        """The full name, as TransformerLens spells it."""
         return hook_name(self.hook, self.layer)
 
     def __str__(self) -> str:
@@ -158,6 +159,7 @@ class Sweep(Frozen):
 
     @property
     def hooks(self) -> tuple[Hook, ...]:
+        """The hook, or all of several."""
         return tuple(self.hook) if isinstance(self.hook, list) else (self.hook,)
 
     @property

@@ -52,10 +52,12 @@ class JobFacts:
     """Estimated share of each phase in the work; their sum is 1. Empty: all phases are equal."""
 
     def to_json(self) -> str:
+        """As the store keeps them."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, content: bytes) -> "JobFacts":
+        """From what the store kept; fields that it lacks have their defaults."""
         fields = json.loads(content)
         tuples = {name: tuple(fields.get(name, ())) for name in ("warnings", "phase_shares")}
         return cls(**{**fields, **tuples})

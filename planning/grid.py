@@ -29,6 +29,7 @@ class End:
 
     @property
     def shape(self) -> list[int]:
+        """Length of each axis."""
         return [len(axis.coordinates) for axis in self.axes]
 
 
@@ -73,10 +74,12 @@ class Grid:
 
     @property
     def axes(self) -> list[Axis]:
+        """The senders' axes, then the receivers'."""
         return self.senders.axes + (self.receivers.axes if self.receivers else [])
 
     @property
     def shape(self) -> list[int]:
+        """Length of each axis."""
         return [len(axis.coordinates) for axis in self.axes]
 
     def __len__(self) -> int:

@@ -52,6 +52,7 @@ class Repeats(logging.Filter):
         self._said: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is to be shown."""
         if record.levelno < logging.WARNING:
             return True
         now, line = time.monotonic(), f"{record.name} {record.getMessage()} {_fields(record)}"
@@ -65,6 +66,7 @@ class JsonFormatter(logging.Formatter):
     """A log record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """One record as one line of JSON."""
         entry = {"time": _time(record), "level": record.levelname.lower(), "logger": record.name}
         entry |= {"message": record.getMessage()} | _fields(record)
         if record.exc_info:
@@ -76,6 +78,7 @@ class TextFormatter(logging.Formatter):
     """A log record as one readable line."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """One record as one line for people."""
         message = record.getMessage()
         extra = " ".join(f"{name}={value}" for name, value in _fields(record).items() if str(value) not in message)
         line = plain(f"{_time(record)} {record.levelname.lower():7} {message}  {extra}".rstrip())

@@ -26,6 +26,7 @@ class Server(uvicorn.Server):
     """uvicorn's, which lets requests end before it does, and has whoever waits for a job answered at once."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the waits first, so that no request holds up the rest."""
         self.config.app.state.parts.feed.end_waits()  # type: ignore[union-attr]
         await super().shutdown(sockets)
 

@@ -28,6 +28,7 @@ class Expected:
 
     @property
     def description(self) -> str:
+        """What the field is, as the schema says it; empty where it does not."""
         return (self.field.description or "").rstrip(".") if self.field else ""
 
     @property

@@ -32,9 +32,11 @@ class Subject:
 
     @property
     def words(self) -> str:
+        """What is measured."""
         return self.block.title
 
     def caption(self, *extra: str) -> str:
+        """The line below the figure."""
         return caption(self.result, self.block, self.spec, *extra)
 
 
@@ -81,9 +83,11 @@ def axis_label(axes: Sequence[str]) -> str:
 
 
 def alt_text(subject: Subject) -> str:
+    """The figure in words, for who cannot see it."""
     top = [f"{subject.block.name_of(place)} {effect:+.3g}" for place, effect in subject.block.strongest(3)]
     return f"Effects on {subject.words} of {subject.block.patched.size} cells; strongest: {', '.join(top) or 'none'}."
 
 
 def sentence(text: str) -> str:
+    """The text with a capital letter."""
     return text[:1].upper() + text[1:]

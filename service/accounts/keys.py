@@ -49,6 +49,7 @@ class Caller:
         return None if "admin" in self.scopes else self.owner
 
     def may(self, scope: Scope) -> bool:
+        """Whether the key has this scope; `admin` includes all."""
         return scope in self.scopes or "admin" in self.scopes
 
 

@@ -23,6 +23,7 @@ class Slots:
 
     @property
     def taken_in_all(self) -> int:
+        """Slots taken by all keys together."""
         return self._taken.total()
 
     def has_room(self, key: str) -> bool:

@@ -33,6 +33,7 @@ class Slots:
 
     @classmethod
     def of(cls, dataset: TemplatesDataset) -> "Slots":
+        """The slots of a dataset, with each filler once."""
         fillers = {slot: list(dict.fromkeys(dataset.slots[slot])) for slot in sorted(dataset.slots)}
         indices = {slot: {filler: index for index, filler in enumerate(own)} for slot, own in fillers.items()}
         numbers: dict[frozenset[str], int] = {}

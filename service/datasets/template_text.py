@@ -26,6 +26,7 @@ class Template:
 
     @classmethod
     def parse(cls, template: str) -> "Template":
+        """A template taken apart at its slots."""
         parts = _SLOT.split(template)
         return cls(parts[::2], parts[1::2])
 

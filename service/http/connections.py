@@ -31,15 +31,18 @@ class TimedConnection(HttpToolsProtocol):
         self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the deadline of the first request's headers."""
         super().connection_made(transport)
         self._set_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Stop all deadlines."""
         self._cancel_deadline()
         self.resume_writing()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """Start the deadline of a request's headers with its first byte."""
         was_in_head = self._is_in_head
         if self._deadline is None and self._is_idle():
             self._set_deadline()
@@ -50,11 +53,13 @@ class TimedConnection(HttpToolsProtocol):
                 self._refuse(_too_large_head())
 
     def on_message_begin(self) -> None:
+        """A request begins."""
         super().on_message_begin()
         self._is_in_head = True
         self._head_bytes = 0
 
     def on_headers_complete(self) -> None:
+        """The headers came in time."""
         self._is_in_head = False
         self._cancel_deadline()
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
@@ -64,19 +69,23 @@ class TimedConnection(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
+        """The answer has been written."""
         super().on_response_complete()
         if self.cycle.response_complete and self.cycle.more_body:
             self._set_deadline()  # answered before the whole body had come: the rest is not waited for much longer
 
     def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP as a problem document."""
         self._refuse(MalformedRequest("this is not an HTTP/1.1 request"))
 
     def pause_writing(self) -> None:
+        """The client reads too slowly: it now has a deadline."""
         super().pause_writing()
         if self._stall is None:
             self._stall = self.loop.call_later(self._stall_timeout_s, self.transport.abort)
 
     def resume_writing(self) -> None:
+        """The client reads again."""
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None

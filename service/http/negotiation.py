@@ -69,6 +69,7 @@ def is_unchanged(request: Request, etag: str) -> bool:
 
 
 def accepts_gzip(request: Request) -> bool:
+    """Whether the client takes gzip."""
     weights = _weights(",".join(request.headers.getlist("accept-encoding")))
     return weights.get("gzip", weights.get("*", 0.0)) > 0
 

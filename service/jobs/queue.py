@@ -36,9 +36,11 @@ class Publisher:
         self._thread = threading.Thread(target=self._publish_all, name="nudges", daemon=True)
 
     def start(self) -> None:
+        """Begin to publish, in a thread of its own."""
         self._thread.start()
 
     def stop(self, timeout_s: float = 2.0) -> None:
+        """Publish what is left, for so long at most."""
         self._wanted.put(None)
         self._thread.join(timeout_s)
 

@@ -67,6 +67,7 @@ class StoreState:
 
     @classmethod
     async def read(cls, store: AsyncJobStore) -> "StoreState":
+        """The state of the store now."""
         return cls(
             states=await store.run(gauges.jobs_by_state()),
             queues=await store.run(gauges.queues()),

@@ -57,6 +57,7 @@ class Webhooks:
 
     @property
     def is_on(self) -> bool:
+        """Whether there is a secret to sign with."""
         return bool(self._settings.webhook_secret)
 
     async def run_forever(self) -> None:

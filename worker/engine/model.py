@@ -44,42 +44,52 @@ class Weights:
 
     @property
     def n_layers(self) -> int:
+        """Layers."""
         return self.W_Q.shape[0]
 
     @property
     def n_heads(self) -> int:
+        """Heads per layer."""
         return self.W_Q.shape[1]
 
     @property
     def d_model(self) -> int:
+        """Width of the residual stream."""
         return self.W_Q.shape[2]
 
     @property
     def d_head(self) -> int:
+        """Width of a head."""
         return self.W_Q.shape[3]
 
     @property
     def d_mlp(self) -> int:
+        """Neurons per MLP."""
         return self.W_in.shape[2]
 
     @property
     def n_ctx(self) -> int:
+        """Longest prompt, in tokens."""
         return self.W_pos.shape[0]
 
     @property
     def d_vocab(self) -> int:
+        """Tokens of the vocabulary."""
         return self.W_E.shape[0]
 
     @property
     def device(self) -> torch.device:
+        """Where the weights lie."""
         return self.W_E.device
 
     @property
     def dtype(self) -> torch.dtype:
+        """Their precision."""
         return self.W_E.dtype
 
     @property
     def shape(self) -> ModelShape:
+        """All sizes."""
         return ModelShape(
             n_layers=self.n_layers,
             n_heads=self.n_heads,

@@ -30,6 +30,7 @@ class Rows:
 
     @property
     def n_rows(self) -> int:
+        """Rows per example, padding included."""
         return int(self.positions.shape[1])
 
     def take(self, values: Shaped[Tensor, "batch pos *rest"]) -> Shaped[Tensor, "batch row *rest"]:

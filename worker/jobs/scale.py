@@ -28,6 +28,7 @@ class Scale:
         return Scale(self.offset[receivers], self.divisor[receivers])
 
     def apply(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Values on the metric's scale."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return (values - self.offset) / self.divisor
 
