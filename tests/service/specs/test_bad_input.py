@@ -55,8 +55,8 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "normalised loss": (
         {"metric": {"kind": "loss", "normalize": "noising"}},
         "/metric/normalize",
-        "metric 'loss' takes normalize 'none' only, not 'noising': the two clean runs are scored on tokens of their own, "
-        "so that they are no scale for the patched run",
+        "metric 'loss' takes normalize 'none' only, not 'noising': the two clean runs are scored on tokens of their "
+        "own, so that they are no scale for the patched run",
     ),
     "position out of range": (
         {"dataset": TOKENS, "patch": {**PATCH, "positions": 4}},
