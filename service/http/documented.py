@@ -63,6 +63,7 @@ def _header(description: str, example: str | int, **schema: Any) -> dict[str, An
 
 OF_EVERY_ANSWER = {
     "X-Request-Id": _header("Quote this when asking for help.", "req_9f2c41d07be35a8816c0f4d21e"),
+    "Cross-Origin-Resource-Policy": _header("Pages of other sites cannot embed this.", "same-origin"),
     "Pathpatch-Version": _header("Version of pathpatch that answered.", "0.1.0"),
 }
 RETRY_AFTER = _header("Seconds to wait before asking again, where that makes sense.", 2, minimum=0)
@@ -80,6 +81,7 @@ RATE_POLICY = _header(
 REPLAYED = _header("`true` where an earlier request with the same `Idempotency-Key` made this.", "true")
 AUTHENTICATE = _header("How to authenticate.", 'Bearer realm="pathpatch"')
 CACHED_BY = _header("The request headers that this answer depends on.", "Accept, Accept-Encoding")
+ALONE = _header("Of HTML and SVG: opened by itself, it belongs to no site.", "default-src 'none'; sandbox")
 ATTACHMENT = _header("A file name, for browsers.", f'attachment; filename="{EXAMPLE_JOB_ID}.csv"')
 
 

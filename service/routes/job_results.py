@@ -119,7 +119,7 @@ async def get_result(
         200: {
             "description": "The result as a picture: a Plotly figure as JSON or as one HTML page that needs no other "
             "host, or SVG, PNG or PDF.",
-            "headers": {"ETag": doc.ETAG, "Vary": doc.CACHED_BY},
+            "headers": {"ETag": doc.ETAG, "Vary": doc.CACHED_BY, "Content-Security-Policy": doc.ALONE},
             "content": {
                 drawing.PLOTLY_JSON: _PLOTLY_JSON,
                 drawing.HTML: _HTML,

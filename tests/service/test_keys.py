@@ -26,7 +26,7 @@ pytestmark = pytest.mark.integration
 
 ADMIN = "admin-secret-of-the-operator-0123456789"
 OPEN = {"/livez", "/readyz", "/version"}
-PAGES = {"/", "/docs", "/openapi.json", "/web/plotly.min.js"}
+PAGES = {"/", "/docs", "/openapi.json", "/web/plotly.min.js", "/web/presets.json"}
 APP = create_app(Settings())
 OPERATIONS = [(method.upper(), path) for path, operations in APP.openapi()["paths"].items() for method in operations]
 GUARDED = [(method, path) for method, path in OPERATIONS if path not in OPEN]
@@ -35,6 +35,7 @@ SCOPES = {
         ("POST", "/v1/jobs"),
         ("POST", "/v1/batches"),
         ("POST", "/v1/jobs/{job_id}/cancel"),
+        ("POST", "/v1/jobs/{job_id}/rerun"),
         ("POST", "/v1/batches/{batch_id}/cancel"),
         ("DELETE", "/v1/jobs/{job_id}"),
     },
