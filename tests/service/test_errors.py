@@ -7,6 +7,7 @@ from service.errors import STATUS, problem_of
 
 ONLY_ON_FAILED_JOBS_OR_AT_START = {
     "checks_failed",
+    "damaged_data",
     "model_changed",
     "model_not_found",
     "out_of_memory",
