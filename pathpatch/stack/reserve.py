@@ -33,12 +33,15 @@ class Reserve:
 
     @property
     def path(self) -> Path:
+        """The file that holds the space."""
         return self._broker.folder / "reserve"
 
     def start(self) -> None:
+        """Begin to watch the disk, in a thread of its own."""
         self._thread.start()
 
     def stop(self) -> None:
+        """Watch no longer."""
         self._ending.set()
         self._thread.join(2 * LOOK_S)
 

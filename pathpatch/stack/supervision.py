@@ -112,6 +112,7 @@ class Guards:
 
     @property
     def have_ended(self) -> bool:
+        """Whether no guard is left to end the processes."""
         return self._inputs[0].closed
 
     def end(self) -> None:
