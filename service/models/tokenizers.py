@@ -177,18 +177,25 @@ def _exported(folder: Path, digest: str) -> dict[str, Any]:
     return answer
 
 
+NO_MEMORY = "PyObject pointer is null"
+"""What the library's panic says where Python had no memory for an object."""
+
+
 @contextmanager
 def panics_told(name: str) -> Iterator[None]:
     """Around tokenising: a pattern of somebody's own may panic in the library, and no handler catches that.
 
     Raises:
         InvalidSpec: It did.
+        MemoryError: There was no memory left for the tokens.
     """
     try:
         yield
     except BaseException as exc:
         if type(exc).__name__ != "PanicException":
             raise
+        if NO_MEMORY in str(exc):
+            raise MemoryError from None
         reason = f"the tokenizer of model {name!r} broke down on this text ({exc}): give kind 'tokens'"
         raise InvalidSpec([wrong(("dataset", "kind"), reason)]) from None
 
