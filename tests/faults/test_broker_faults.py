@@ -3,7 +3,7 @@
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -148,6 +148,8 @@ def test_missing_and_truncated_model_files_fail_their_jobs_clearly(
     settings = {"MODELS": models, "SERVE": "gone,truncated,whole", "PRELOAD": "gone,truncated,whole"}
     with live_workers(valkey.url, fault_folder, "models", **settings):
         created = [demo_job(model={"name": name}) for name in ("gone", "truncated", "whole")]
+        # of the intact file's revision the worker has weights, and would rightly run them
+        created[1] = replace(created[1], facts=replace(created[1].facts, revision="of the truncated file"))
         submit(store, *created)
         records = [ended(store, job.id) for job in created]
     assert [record.status for record in records] == ["failed", "failed", "succeeded"]
