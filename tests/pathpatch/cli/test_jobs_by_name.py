@@ -136,6 +136,7 @@ def _piped(stack: Stack, *command: str, stdin: str = "") -> "subprocess.Popen[st
     process = subprocess.Popen(
         [sys.executable, "-m", "pathpatch.cli", *command, "--url", stack.url], stdin=subprocess.PIPE,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a suite in the background ignores it
     )  # fmt: skip
     assert process.stdin is not None
     process.stdin.write(stdin)
