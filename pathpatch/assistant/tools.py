@@ -13,7 +13,7 @@ from pydantic import Field
 
 from pathpatch.assistant.words import job_line, model_line, report_lines, summary
 from pathpatch.client import AsyncClient
-from pathpatch.presets import UnknownPreset, preset
+from pathpatch.presets import PRESETS, UnknownPreset, preset
 from pathpatch.problems import PathPatchingError, WaitTimedOut
 from pathpatch.results import Result
 
@@ -55,7 +55,11 @@ class Tools:
         kinds: list[tuple[Tool, ToolAnnotations]] = [(tool, _READS) for tool in reading]
         kinds += [(self.submit, ToolAnnotations()), (self.rerun, ToolAnnotations()), (self.cancel, _ERASES)]
         for tool, annotations in kinds:
-            server.tool(annotations=annotations, structured_output=False)(_telling(tool))
+            names = f" Names: {', '.join(PRESETS)}." if tool == self.starting_spec else ""
+            described = server.tool(
+                description=f"{tool.__doc__}{names}", annotations=annotations, structured_output=False
+            )
+            described(_telling(tool))
 
     def _client(self, context: Context[Any, Any]) -> AsyncClient:
         """A client with the key of whoever asks: over HTTP that of the request, else the one this process was given."""
@@ -71,10 +75,7 @@ class Tools:
             return "\n".join(map(model_line, await client.models()))
 
     async def starting_spec(self, name: str, model: str = "demo") -> str:
-        """Give a commented spec in YAML to start from.
-
-        Names: ioi-heads, sweep, receiver-sweep, activation, prompts, templates, attribution, several-metrics.
-        """
+        """Give a commented spec in YAML to start from."""
         return preset(name, model)
 
     async def validate(self, spec: Spec, context: Context[Any, Any]) -> str:

@@ -111,7 +111,7 @@ def test_errors_are_answers_that_say_what_to_change(stack: Stack) -> None:
             wrong = spec(patch={"senders": [{"hook": "z", "layer": 9, "head": 0}], "receivers": [{"hook": "embed"}]})
             assert "/patch/receivers/0/hook" in await refusal(client, "submit", spec=wrong)
             assert "unknown_job" in await refusal(client, "wait", job="job_" + "0" * 26)
-            assert "choose one of ioi-heads" in await refusal(client, "starting_spec", name="nonsense")
+            assert "choose one of founding-experiment" in await refusal(client, "starting_spec", name="nonsense")
             assert "demo" in await told(client, "list_models")
 
     asyncio.run(experiment())
