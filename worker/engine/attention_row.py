@@ -33,7 +33,7 @@ class PatchedRow:
     """Attention of one query in every cell, and where a change has reached it."""
 
     pattern: Float[Tensor, "batch any_cell heads pos"]
-    touched: Bool[Tensor, "batch any_cell"]
+    touched: Bool[Tensor, "batch cell"]
 
 
 def clean_row(

@@ -11,8 +11,14 @@ expect = pytest.importorskip("playwright.sync_api").expect
 pytestmark = pytest.mark.integration
 
 SINGLE = pp.path_patch(pp.heads("1.0"), pp.query("2.1"), pp.ioi(40), pp.attention_diff("end", "IO", "S1"), model="demo")
-HEADS = pp.path_patch(pp.sweep("z"), pp.resid(11), pp.ioi(4), pp.logit_diff(), model="impostor")
-EDGES = pp.path_patch(pp.sweep("z"), pp.sweep("v"), pp.ioi(2), pp.logit_diff(), model="impostor")
+PAIR = pp.tokens(
+    [[11, 12, 13, 14], [21, 22, 23, 24]],
+    [[15, 12, 16, 14], [25, 22, 26, 24]],
+    roles={"end": [-1, -1]},
+    answers={"IO": [11, 21], "S": [13, 23]},
+)
+HEADS = pp.path_patch(pp.sweep("z"), pp.resid(11), PAIR, pp.logit_diff(), model="impostor")
+EDGES = pp.path_patch(pp.sweep("z"), pp.sweep("v"), PAIR, pp.logit_diff(), model="impostor")
 WIDTHS = (1280, 900, 700, 390)
 
 
