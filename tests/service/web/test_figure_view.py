@@ -1,7 +1,6 @@
 """Figures on the page: they fit their card, nothing lies on anything else, and the latest choice is the one shown."""
 
 import re
-import time
 
 import pytest
 
@@ -148,17 +147,16 @@ def test_a_graph_is_readable_on_every_ground(page, stack, jobs, scheme):
 def test_the_later_of_two_quick_choices_is_shown(page, stack, jobs):
     """Also if the answer to the first comes last; until it is there, the figure says that it is being drawn."""
 
-    def late(route):
-        time.sleep(1.5)
-        route.continue_()
-
+    held = []
     shown(page, stack, f"jobs/{jobs['single'].id}")
-    page.route("**/figure?*kind=scatter*", late)
+    page.route("**/figure?*kind=scatter*", held.append)
     kind = page.get_by_label("Kind of figure")
     kind.select_option("scatter")
-    kind.select_option("bars")
     expect(page.locator(".figure")).to_have_attribute("aria-busy", "true")
+    kind.select_option("bars")
     expect(page.locator(".gtitle")).to_have_text("Attention end → IO minus end → S1, head 2.1", timeout=60_000)
+    for route in held:
+        route.continue_()
     page.wait_for_timeout(2500)
     expect(page.locator(".gtitle")).to_have_text("Attention end → IO minus end → S1, head 2.1")
     expect(page.locator(".figure")).not_to_have_attribute("aria-busy", "true")
