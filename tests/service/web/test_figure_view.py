@@ -149,7 +149,7 @@ def test_the_later_of_two_quick_choices_is_shown(page, stack, jobs):
 
     held = []
     shown(page, stack, f"jobs/{jobs['single'].id}")
-    page.route("**/figure?*kind=scatter*", held.append)
+    page.route("**/figure?*kind=scatter*", lambda route: held.append(route))
     kind = page.get_by_label("Kind of figure")
     kind.select_option("scatter")
     expect(page.locator(".figure")).to_have_attribute("aria-busy", "true")
