@@ -50,6 +50,7 @@ from benchmarks.experiments import (
     seconds_of,
     spec_of,
 )
+from planning.graph import Graph
 from planning.grid import grid_of
 from worker.engine.model import Weights
 from worker.engine.runs import ActivationCache, Activations, stack_tokens
@@ -122,7 +123,7 @@ def connected_cells(spec: JobSpec) -> list[tuple[int, int]]:
     grid = grid_of(spec.patch, SHAPE, N_POS)
     assert grid.receivers is not None
     cells = [divmod(cell, len(grid.receivers.cells)) for cell in range(len(grid))]
-    return [cell for cell in cells if grid.is_reachable(*cell)]
+    return [cell for cell in cells if grid.is_reachable(Graph(SHAPE), *cell)]
 
 
 def measure(experiment: Experiment, weights: Weights, oracle: Oracle, dataset: ResolvedDataset) -> Row:

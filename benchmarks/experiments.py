@@ -14,12 +14,12 @@ import torch
 
 import benchmarks.jaxtyping_stand_in  # noqa: F401
 from api_schemas.datasets import ResolvedDataset
-from api_schemas.models import FAMILY, ModelShape
 from api_schemas.spec import JobSpec
+from planning.architecture import Architecture
 from worker.engine.model import Weights
 from worker.jobs.run import AssembledResult, ShardSettings, assemble, run_shard
 
-SHAPE = FAMILY["gpt2-small"][1]
+SHAPE = Architecture(n_layers=12, n_heads=12, d_model=768, d_mlp=3072, n_ctx=1024, d_vocab=50257)
 N_EXAMPLES, N_POS = 20, 16
 SCALE = 0.05
 HEADS: dict[str, Any] = {"sweep": {"hook": "z"}}
@@ -102,7 +102,7 @@ def spec_of(
 def run_once(weights: Weights, spec: JobSpec, dataset: ResolvedDataset, settings: ShardSettings) -> AssembledResult:
     """From tokens to the result, checks included."""
     output = run_shard(weights, spec, dataset, N_POS, "patch", b"", settings)
-    return assemble(spec, weights.shape, N_POS, b"", [output])
+    return assemble(spec, weights.architecture, N_POS, b"", [output])
 
 
 def seconds_of(work: Callable[[], Any]) -> float:
@@ -112,12 +112,12 @@ def seconds_of(work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def founding_flops(shape: ModelShape, n_examples: int) -> float:
+def founding_flops(shape: Architecture, n_examples: int) -> float:
     """Products that the founding experiment cannot do without: ten layers of both runs."""
     return 2 * n_examples * N_POS * 10 * 2 * shape.d_model * (4 * shape.d_model + 2 * shape.d_mlp)
 
 
-def random_weights(shape: ModelShape, seed: int = 0) -> Weights:
+def random_weights(shape: Architecture, seed: int = 0) -> Weights:
     """Weights as they are after processing, made with torch alone: LayerNorm folded, everything else random."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -128,6 +128,7 @@ def random_weights(shape: ModelShape, seed: int = 0) -> Weights:
     into_heads, out_of_heads = (n_layers, n_heads, d_model, d_head), (n_layers, n_heads, d_head, d_model)
     ones, zeros = torch.ones(n_layers, d_model), torch.zeros(n_layers, d_model)
     return Weights(
+        architecture=shape,
         W_E=drawn(shape.d_vocab, d_model),
         W_pos=drawn(shape.n_ctx, d_model),
         W_Q=drawn(*into_heads),
@@ -150,7 +151,6 @@ def random_weights(shape: ModelShape, seed: int = 0) -> Weights:
         ln_final_b=zeros[0],
         W_U=drawn(d_model, shape.d_vocab),
         b_U=drawn(shape.d_vocab),
-        eps=1e-5,
     )
 
 

@@ -21,7 +21,6 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 
-from api_schemas.models import ModelShape
 from benchmarks.experiments import (
     EXPERIMENTS,
     N_POS,
@@ -35,13 +34,14 @@ from benchmarks.experiments import (
     seconds_of,
     spec_of,
 )
+from planning.architecture import Architecture
 from worker.engine.model import Weights
 from worker.jobs.run import ShardSettings
 
 TOLERANCE = 1e-4
 COMPARED_EXAMPLES = 8
 DTYPES = ("float32", "tf32", "bfloat16")
-TINY = ModelShape(n_layers=12, n_heads=12, d_model=48, d_mlp=96, n_ctx=32, d_vocab=101)
+TINY = Architecture(n_layers=12, n_heads=12, d_model=48, d_mlp=96, n_ctx=32, d_vocab=101)
 Row = dict[str, Any]
 
 
@@ -76,7 +76,7 @@ def check_against_cpu(experiments: Sequence[Experiment], weights: Weights, devic
     Raises:
         SystemExit: Some difference is above the tolerance: no speed is worth measuring.
     """
-    dataset, differences = random_prompts(COMPARED_EXAMPLES, weights.d_vocab), {}
+    dataset, differences = random_prompts(COMPARED_EXAMPLES, weights.architecture.d_vocab), {}
     on_device = weights.to(device)
     for experiment in experiments:
         spec = spec_of(experiment.patch, experiment.metric, dataset)
@@ -107,7 +107,7 @@ def measure(
     experiment: Experiment, weights: Weights, settings: ShardSettings, n_examples: int, dtype: str, rate: float
 ) -> Row:
     """Seconds from tokens to the result, checks included, and what they were spent on."""
-    dataset = random_prompts(n_examples, weights.d_vocab)
+    dataset = random_prompts(n_examples, weights.architecture.d_vocab)
     spec = spec_of(experiment.patch, experiment.metric, dataset, dtype, per_example=False)
 
     def work() -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from api_schemas.models import ModelShape
+from planning.architecture import Architecture
 
 Config = Mapping[str, Any]
 Named = tuple[str, tuple[int, ...]]
@@ -43,9 +43,9 @@ class Family:
     rules: tuple[Rule, ...]
     aliases: Mapping[str, str]
     """Names that transformers reads in place of the family's own; both must agree."""
-    shape: Callable[[Config], ModelShape]
+    architecture: Callable[[Config], Architecture]
     eps_key: str
-    tensors: Callable[[Config, ModelShape], Iterator[Named]]
+    tensors: Callable[[Config, Architecture], Iterator[Named]]
     """The tensors that the checkpoint must hold, without ``prefix``."""
     tied: tuple[str, str]
     """Two tensors that are one while ``tie_word_embeddings`` is true (its default); the second may then be left out."""
@@ -55,13 +55,22 @@ class Family:
     """Tensors that older programs stored and that nothing reads, such as causal masks."""
 
 
-def _gpt2_shape(config: Config) -> ModelShape:
+def _gpt2_architecture(config: Config) -> Architecture:
     if config["n_embd"] % config["n_head"]:
         raise ValueError(f"n_embd {config['n_embd']} is not a multiple of n_head {config['n_head']}")
-    return ModelShape.from_config(dict(config))
+    width = config["n_embd"]
+    return Architecture(
+        n_layers=config["n_layer"],
+        n_heads=config["n_head"],
+        d_model=width,
+        d_mlp=config.get("n_inner") or 4 * width,
+        n_ctx=config["n_positions"],
+        d_vocab=config["vocab_size"],
+        eps=float(config.get("layer_norm_epsilon", 1e-5)),
+    )
 
 
-def _gpt2_tensors(config: Config, shape: ModelShape) -> Iterator[Named]:
+def _gpt2_tensors(config: Config, shape: Architecture) -> Iterator[Named]:
     width = shape.d_model
     yield "wte.weight", (shape.d_vocab, width)
     yield "wpe.weight", (shape.n_ctx, width)
@@ -105,7 +114,7 @@ GPT2 = Family(
         "num_attention_heads": "n_head",
         "num_hidden_layers": "n_layer",
     },
-    shape=_gpt2_shape,
+    architecture=_gpt2_architecture,
     eps_key="layer_norm_epsilon",
     tensors=_gpt2_tensors,
     tied=("wte.weight", "lm_head.weight"),

@@ -9,7 +9,6 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from api_schemas.models import ModelShape
 from checkpoints.families import FAMILIES, Family, unsupported
 from checkpoints.files import (
     MissingFile,
@@ -23,6 +22,7 @@ from checkpoints.files import (
     unreadable,
 )
 from checkpoints.tensors import read_content
+from planning.architecture import Architecture
 
 ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 REVISION_FILES = (
@@ -48,8 +48,7 @@ class Configuration:
 
     family: Family
     config: Mapping[str, Any]
-    shape: ModelShape
-    eps: float
+    architecture: Architecture
 
 
 def listed(folder: Path) -> dict[str, Stamp]:
@@ -88,12 +87,12 @@ def _configuration(path: Path) -> Configuration:
         raise UnusableCheckpoint(reason)
     family = FAMILIES[config["model_type"]]
     try:
-        eps = float(config.get(family.eps_key, 1e-5))
-        found = Configuration(family, config, family.shape(config), eps)
+        found = Configuration(family, config, family.architecture(config))
     except KeyError as exc:
         raise UnusableCheckpoint(f"config.json has no {exc}") from exc
     except (ValueError, AttributeError, TypeError, ArithmeticError) as exc:
         raise UnusableCheckpoint(f"config.json is damaged ({exc})") from exc
+    eps = found.architecture.eps
     if not (isfinite(eps) and eps > 0):
         raise UnusableCheckpoint(f"config.json says {family.eps_key} {eps}, which must be more than 0")
     return found

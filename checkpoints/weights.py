@@ -41,7 +41,7 @@ def check_weights(folder: Path, found: Configuration) -> None:
 
 def _wanted(found: Configuration, is_tied: bool) -> Iterator[Named]:
     one, other = found.family.tied
-    for name, shape in found.family.tensors(found.config, found.shape):
+    for name, shape in found.family.tensors(found.config, found.architecture):
         yield name, shape
         if name == one and not is_tied:
             yield other, shape

@@ -10,10 +10,10 @@ from functools import cached_property
 
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.metrics import ATTENTION_METRICS, Loss, Metric
-from api_schemas.models import ModelShape
 from api_schemas.nodes import EMBEDDING_HOOKS, HEAD_HOOKS, RESIDUAL_HOOKS
 from api_schemas.spec import ActivationPatch, JobSpec
-from planning.graph import layer_of, mlps_between, time_of
+from planning.architecture import Architecture
+from planning.graph import Graph, layer_of, mlps_between
 from planning.grid import Grid, grid_of
 from planning.plan import CellGroup, Pass, ReceiverGroup, plan_activation_patch, plan_path_patch
 from planning.positions import ChangedPlaces
@@ -33,26 +33,26 @@ EXAMPLES_PLANNED = 64
 """The plan of so many examples is priced, and stands for all."""
 
 
-def mlp_flops(shape: ModelShape) -> float:
+def mlp_flops(architecture: Architecture) -> float:
     """Of one token through one MLP."""
-    return 4.0 * shape.d_model * shape.d_mlp + GELU * shape.d_mlp + VISIT * shape.d_model
+    return 4.0 * architecture.d_model * architecture.d_mlp + GELU * architecture.d_mlp + VISIT * architecture.d_model
 
 
-def attention_flops(shape: ModelShape, length: float) -> float:
+def attention_flops(architecture: Architecture, length: float) -> float:
     """Of one token through one attention layer, with ``length / 2`` tokens to attend to."""
-    return 8.0 * shape.d_model**2 + 2.0 * length * shape.d_model + VISIT * shape.d_model
+    return 8.0 * architecture.d_model**2 + 2.0 * length * architecture.d_model + VISIT * architecture.d_model
 
 
-def layer_flops(shape: ModelShape, length: float) -> float:
+def layer_flops(architecture: Architecture, length: float) -> float:
     """Of one token through one layer."""
-    return attention_flops(shape, length) + mlp_flops(shape)
+    return attention_flops(architecture, length) + mlp_flops(architecture)
 
 
-def phase_flops(spec: JobSpec, shape: ModelShape, dataset: ResolvedDataset) -> tuple[float, ...]:
+def phase_flops(spec: JobSpec, architecture: Architecture, dataset: ResolvedDataset) -> tuple[float, ...]:
     """Of the whole job, by phase: the means if these are patched, then the cells, then those that are verified."""
     sample = dataset.slice(0, EXAMPLES_PLANNED)
     return tuple(
-        flops * dataset.tokens / sample.tokens for flops in _Price(spec, shape, sample, dataset.longest).phases()
+        flops * dataset.tokens / sample.tokens for flops in _Price(spec, architecture, sample, dataset.longest).phases()
     )
 
 
@@ -61,7 +61,7 @@ class _Price:
     """The price of a job on some examples."""
 
     spec: JobSpec
-    shape: ModelShape
+    architecture: Architecture
     dataset: ResolvedDataset
     longest: int
     """Tokens of the longest prompt of the whole dataset: the length of an ``each`` positions axis."""
@@ -69,8 +69,8 @@ class _Price:
     def phases(self) -> Iterator[float]:
         """The clean runs go no deeper than the last metric reads."""
         grid = self.grid
-        deepest = deepest_layer(self.readings, (grid.receivers or grid.senders).cells, self.shape.n_layers)
-        run = self.tokens * min(deepest + 0.5, self.shape.n_layers) * self.layer
+        deepest = deepest_layer(self.readings, (grid.receivers or grid.senders).cells, self.architecture.n_layers)
+        run = self.tokens * min(deepest + 0.5, self.architecture.n_layers) * self.layer
         clean = 2 * (run + len(self.dataset) * self.readout)
         exact = sum(self.cells())
         if self.spec.patch.source == "mean":
@@ -80,8 +80,12 @@ class _Price:
             yield clean + min(self.spec.verify, len(grid)) * exact / len(grid)
 
     @cached_property
+    def graph(self) -> Graph:
+        return Graph(self.architecture)
+
+    @cached_property
     def grid(self) -> Grid:
-        return grid_of(self.spec.patch, self.shape, self.longest)
+        return grid_of(self.spec.patch, self.architecture, self.longest)
 
     @cached_property
     def readings(self) -> list[Reading]:
@@ -99,21 +103,21 @@ class _Price:
 
     @cached_property
     def mlp(self) -> float:
-        return mlp_flops(self.shape)
+        return mlp_flops(self.architecture)
 
     @cached_property
     def layer(self) -> float:
-        return layer_flops(self.shape, self.length)
+        return layer_flops(self.architecture, self.length)
 
     def cells(self) -> Iterator[float]:
         """Of every part of the plan."""
-        patch, n_layers = self.spec.patch, self.shape.n_layers
-        places = ChangedPlaces(patch.positions, self.dataset, patch.source == "new")
+        patch = self.spec.patch
+        places = ChangedPlaces(patch.positions, self.dataset, self.graph, patch.source == "new")
         if isinstance(patch, ActivationPatch):
-            for group in plan_activation_patch(self.grid, places, self.readings, n_layers):
+            for group in plan_activation_patch(self.grid, places, self.readings):
                 yield len(group.cells) * self.final_run(group)
             return
-        for one in plan_path_patch(self.grid, places, self.readings, n_layers):
+        for one in plan_path_patch(self.grid, places, self.readings):
             yield self.carried(one, patch.direct_includes_mlps)
             for group in one.receivers:
                 met = sum(first < group.times[-1] for first in one.senders.first_times)
@@ -121,24 +125,24 @@ class _Price:
 
     def carried(self, one: Pass, through_mlps: bool) -> float:
         """What the senders of a pass write, and the MLPs on its way to the last receiver."""
-        shape, senders = self.shape, one.senders
+        architecture, senders = self.architecture, one.senders
         is_head = any(site.hook == "z" for site in senders.sites[0])
-        write = 2.0 * self.width(senders) * shape.d_model * is_head + VISIT * shape.d_model
+        write = 2.0 * self.width(senders) * architecture.d_model * is_head + VISIT * architecture.d_model
         mlps = sum(mlps_between(first, one.times[-1]) for first in senders.first_times) if through_mlps else 0
         return float(one.rows.sum()) * (len(senders.cells) * write + mlps * self.mlp)
 
     def final_run(self, group: ReceiverGroup) -> float:
         """Of one cell: from the receivers on to the last metric, at the rows that can change."""
-        shape, hooks = self.shape, {site.hook for site in group.sites[0]}
+        architecture, hooks = self.architecture, {site.hook for site in group.sites[0]}
         reads = float(group.needed.any(axis=1).sum())
         rows = float((group.needed if group.is_own_attention else group.computed).sum())
-        cost = rows * (VISIT * shape.d_model + self.entering(group)) + reads * self.readout
+        cost = rows * (VISIT * architecture.d_model + self.entering(group)) + reads * self.readout
         first, last = min(map(layer_of, group.sites[0])), group.last_layer
         if group.is_own_attention or first >= last:
             return cost
         cost += rows * (self.mlp if hooks - RESIDUAL_HOOKS - EMBEDDING_HOOKS else self.layer)
         cost += rows * max(last - first - 1, 0) * self.layer
-        if last == shape.n_layers and not any(isinstance(metric, Loss) for metric in self.spec.all_metrics):
+        if last == architecture.n_layers and not any(isinstance(metric, Loss) for metric in self.spec.all_metrics):
             cost -= (rows - reads) * self.mlp  # the last MLP runs where the metric is read
         return cost
 
@@ -148,31 +152,31 @@ class _Price:
             return 0.0
         width = self.width(group)
         products = 2.0 if all(isinstance(metric, ATTENTION_METRICS) for metric in self.spec.all_metrics) else 4.0
-        return products * self.shape.d_model * width + 4.0 * self.length * width
+        return products * self.architecture.d_model * width + 4.0 * self.length * width
 
     def width(self, group: CellGroup) -> float:
         """Of what a cell's heads read or write: one head, or all of a layer."""
-        return self.shape.d_model if group.sites[0][0].unit is None else self.shape.d_head
+        return self.architecture.d_model if group.sites[0][0].unit is None else self.architecture.d_head
 
     def attribution(self, run: float) -> float:
         """A pass forward and back for each metric, every receiver's gradient, and a product for every cell."""
         assert self.grid.receivers is not None
         receivers = [node for cell in self.grid.receivers.cells for node in cell[:1]]
-        numbers = self.tokens * self.shape.d_model
+        numbers = self.tokens * self.architecture.d_model
         each = 2.0 * len(self.grid.senders.cells) * len(receivers) * numbers
         if not isinstance(self.spec.patch, ActivationPatch) and self.spec.patch.direct_includes_mlps:
             each += sum(map(layer_of, receivers)) * self.tokens * BACKWARD * self.mlp
         own = [isinstance(metric, ATTENTION_METRICS) and metric.head is None for metric in self.spec.all_metrics]
         gradients = len(receivers) * numbers * sum(GRADIENT * (OWN_HEAD if is_own else 1.0) for is_own in own)
-        first = layer_of(min(receivers, key=time_of))
-        return len(own) * ((1 + BACKWARD) * run * (1 - first / self.shape.n_layers) + each) + gradients
+        first = layer_of(min(receivers, key=self.graph.time_of))
+        return len(own) * ((1 + BACKWARD) * run * (1 - first / self.architecture.n_layers) + each) + gradients
 
     @cached_property
     def readout(self) -> float:
         """Unembedding of one example."""
-        return sum(2.0 * self.shape.d_model * self.columns(metric) for metric in self.spec.all_metrics)
+        return sum(2.0 * self.architecture.d_model * self.columns(metric) for metric in self.spec.all_metrics)
 
     def columns(self, metric: Metric) -> float:
         if not metric.reads_all_logits:
             return 2.0
-        return self.shape.d_vocab * (self.length if isinstance(metric, Loss) else 1)
+        return self.architecture.d_vocab * (self.length if isinstance(metric, Loss) else 1)

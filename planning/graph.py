@@ -11,6 +11,7 @@ from enum import Enum, IntEnum, auto
 from typing import Protocol, runtime_checkable
 
 from api_schemas.nodes import EMBEDDING_HOOKS, RESIDUAL_HOOKS
+from planning.architecture import Architecture
 
 
 class Stage(IntEnum):
@@ -32,10 +33,10 @@ N_STAGES = len(Stage)
 EMBEDDING_TIME = -1
 _STAGE_OF = {
     "resid_pre": Stage.RESID_PRE,
-    **dict.fromkeys(("q", "k", "v", "pattern"), Stage.ATTENTION_INPUT),
+    **dict.fromkeys(("q", "k", "v", "query_k", "query_v", "pattern"), Stage.ATTENTION_INPUT),
     **dict.fromkeys(("z", "attn_out"), Stage.HEADS),
     "resid_mid": Stage.RESID_MID,
-    "pre": Stage.MLP_INPUT,
+    **dict.fromkeys(("pre", "mlp_in"), Stage.MLP_INPUT),
     **dict.fromkeys(("post", "mlp_out"), Stage.MLP),
 }
 
@@ -56,7 +57,11 @@ class Named(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One activation: a hook of a layer, or of one head or neuron of it. Embeddings have no layer."""
+    """One activation: a hook of a layer, or of one head or neuron of it. Embeddings have no layer.
+
+    Under grouped heads ``k`` and ``v`` count key-value heads, and ``query_k`` and ``query_v`` are what each query head
+    reads of them.
+    """
 
     hook: str
     layer: int | None = None
@@ -66,6 +71,9 @@ class Site:
     @classmethod
     def of(cls, node: Named) -> "Site":
         """The site that a spec's node names."""
+        query_head = getattr(node, "query_head", None)
+        if query_head is not None:
+            return cls(f"query_{node.hook}", node.layer, query_head)
         return cls(node.hook, node.layer, node.head, node.neuron)
 
     @property
@@ -79,13 +87,17 @@ def time_at(layer: int, stage: Stage) -> int:
     return layer * N_STAGES + stage
 
 
-def time_of(node: Named) -> int:
-    """Place in the order of a forward pass; ``resid_post`` of a layer is ``resid_pre`` of the next."""
+def time_of(node: Named, *, is_parallel: bool) -> int:
+    """Place in the order of a forward pass; ``resid_post`` of a layer is ``resid_pre`` of the next.
+
+    In a parallel block the MLP reads before the heads of its layer write.
+    """
     if node.layer is None:
         return EMBEDDING_TIME
     if node.hook == "resid_post":
         return time_at(node.layer + 1, Stage.RESID_PRE)
-    return time_at(node.layer, _STAGE_OF[node.hook])
+    stage = _STAGE_OF[node.hook]
+    return time_at(node.layer, Stage.ATTENTION_INPUT if is_parallel and stage is Stage.MLP_INPUT else stage)
 
 
 def layer_at(time: int) -> int:
@@ -95,7 +107,9 @@ def layer_at(time: int) -> int:
 
 def layer_of(node: Named) -> int:
     """The layer in whose computation a node takes part; the last residual stream belongs to layer ``n_layers``."""
-    return layer_at(time_of(node))
+    if node.layer is None:
+        return 0
+    return node.layer + (node.hook == "resid_post")
 
 
 def is_mlp(time: int) -> bool:
@@ -118,16 +132,6 @@ def mlps_between(first: int, last: int) -> int:
     return sum(is_mlp(time) for time in range(first + 1, last))
 
 
-def input_of(receiver: Named) -> tuple[str, int]:
-    """The point of the residual stream that a receiver reads: ``resid_pre`` or ``resid_mid`` of a layer."""
-    return ("resid_mid" if receiver.hook in ("pre", "resid_mid") else "resid_pre"), layer_of(receiver)
-
-
-def reaches(sender: Named, receivers: Iterable[Named]) -> bool:
-    """Whether the sender comes before at least one of the receivers."""
-    return any(time_of(sender) < time_of(receiver) for receiver in receivers)
-
-
 class Reach(Enum):
     """Which rows of a changed activation can be seen where a metric is read."""
 
@@ -138,70 +142,101 @@ class Reach(Enum):
     """That row and all before it: attention carries them there."""
 
 
-def reach_of_logits(node: Named, n_layers: int, is_input: bool) -> Reach:
-    """Which rows of a node reach the logits at a position: after the last attention, that position alone.
+@dataclass(frozen=True)
+class Graph:
+    """Order and edges of the nodes of a model."""
 
-    Args:
-        is_input: Whether what the node reads changes, or its own value: a pattern's input is a query and its keys.
-    """
-    last_attention = time_at(n_layers - 1, Stage.ATTENTION_INPUT)
-    if time_of(node) > last_attention:
-        return Reach.AT_POSITION
-    queries = ("q",) if is_input else ("q", "pattern")
-    is_query = time_of(node) == last_attention and node.hook in queries
-    return Reach.AT_POSITION if is_query else Reach.UP_TO_POSITION
+    architecture: Architecture
 
+    def time_of(self, node: Named) -> int:
+        """Place in the order of a forward pass."""
+        return time_of(node, is_parallel=self.architecture.is_parallel)
 
-def reach_of_attention(node: Named, layer: int, head: int, is_input: bool) -> Reach:
-    """Which rows of a node reach the attention of a head from a position.
+    def input_of(self, receiver: Named) -> tuple[str, int]:
+        """The point of the residual stream that a receiver reads: ``resid_pre`` or ``resid_mid`` of a layer."""
+        reads_mid = receiver.hook in ("pre", "mlp_in", "resid_mid") and not self.architecture.is_parallel
+        return ("resid_mid" if reads_mid else "resid_pre"), layer_of(receiver)
 
-    Args:
-        is_input: As for ``reach_of_logits``.
-    """
-    if layer_of(node) < layer or node.hook in EMBEDDING_HOOKS:
-        return Reach.UP_TO_POSITION
-    if layer_of(node) > layer:
-        return Reach.NONE
-    if node.hook in ("resid_pre", "resid_post"):
-        return Reach.UP_TO_POSITION
-    if node.head not in (None, head):
-        return Reach.NONE
-    of_hook = {"q": Reach.AT_POSITION, "k": Reach.UP_TO_POSITION, "pattern": Reach.UP_TO_POSITION}
-    if node.hook == "pattern" and not is_input:
-        return Reach.AT_POSITION
-    return of_hook.get(node.hook, Reach.NONE)
+    def reaches(self, sender: Named, receivers: Iterable[Named]) -> bool:
+        """Whether the sender comes before at least one of the receivers."""
+        return any(self.time_of(sender) < self.time_of(receiver) for receiver in receivers)
 
+    def reach_of_logits(self, node: Named, is_input: bool) -> Reach:
+        """Which rows of a node reach the logits at a position: after the last attention, that position alone.
 
-_WRITERS = {"z": "attn_out", "post": "mlp_out"}
+        Args:
+            is_input: Whether what the node reads changes, or its own value: a pattern's input is a query and its keys.
+        """
+        last_attention = time_at(self.architecture.n_layers - 1, Stage.ATTENTION_INPUT)
+        if self.time_of(node) > last_attention:
+            return Reach.AT_POSITION
+        queries = ("q", "pre", "mlp_in") if is_input else ("q", "pre", "mlp_in", "pattern")
+        is_query = self.time_of(node) == last_attention and node.hook in queries
+        return Reach.AT_POSITION if is_query else Reach.UP_TO_POSITION
 
+    def reach_of_attention(self, node: Named, layer: int, head: int, is_input: bool) -> Reach:
+        """Which rows of a node reach the attention of a query head from a position.
 
-def _edges(node: Named) -> list[tuple[str, int | None]]:
-    """What a node writes or reads, with its layer: two nodes clash if they share one, and its head or neuron."""
-    if node.hook in RESIDUAL_HOOKS:
-        return [("residual", time_of(node))]
-    hooks = ("q", "k") if node.hook == "pattern" else (_WRITERS.get(node.hook, node.hook),)
-    return [(hook, node.layer) for hook in hooks]
+        Args:
+            is_input: As for ``reach_of_logits``.
+        """
+        if layer_of(node) < layer or node.hook in EMBEDDING_HOOKS:
+            return Reach.UP_TO_POSITION
+        if layer_of(node) > layer:
+            return Reach.NONE
+        if node.hook in ("resid_pre", "resid_post"):
+            return Reach.UP_TO_POSITION
+        heads = self.query_heads_of(node)
+        if heads is not None and head not in heads:
+            return Reach.NONE
+        if node.hook == "pattern" and not is_input:
+            return Reach.AT_POSITION
+        of_hook = {"q": Reach.AT_POSITION, **dict.fromkeys(("k", "query_k", "pattern"), Reach.UP_TO_POSITION)}
+        return of_hook.get(Site.of(node).hook, Reach.NONE)
 
+    def query_heads_of(self, node: Named) -> range | None:
+        """The query heads that read a head's activation; None if the node is no single head."""
+        site = Site.of(node)
+        if site.head is None:
+            return None
+        size = self.architecture.group_size if site.hook in ("k", "v") else 1
+        return range(site.head * size, (site.head + 1) * size)
 
-def clashes(nodes: Sequence[Named]) -> Iterator[tuple[int, int]]:
-    """Pairs of indices (earlier, later) of nodes that include one another, wherever each takes part."""
-    seen: dict[tuple[str, int | None], dict[int | None, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for later, node in enumerate(nodes):
-        unit = node.head if node.head is not None else node.neuron
-        found: set[int] = set()
-        for edge in _edges(node):
-            units = seen[edge]
-            alike = units.keys() if unit is None else (unit, None)
-            found.update(earlier for other in alike for earlier in units.get(other, []))
-            units[unit].append(later)
-        yield from ((earlier, later) for earlier in sorted(found))
+    def clashes(self, nodes: Sequence[Named]) -> Iterator[tuple[int, int]]:
+        """Pairs of indices (earlier, later) of nodes that include one another, wherever each takes part."""
+        seen: dict[tuple[str, int | None], dict[int | None, list[int]]] = defaultdict(lambda: defaultdict(list))
+        for later, node in enumerate(nodes):
+            found: set[int] = set()
+            units = self.query_heads_of(node) or [node.neuron]
+            for edge in self._edges(node):
+                known = seen[edge]
+                alike = known.keys() if list(units) == [None] else {*units, None}
+                found.update(earlier for other in alike for earlier in known.get(other, []))
+                for unit in units:
+                    known[unit].append(later)
+            yield from ((earlier, later) for earlier in sorted(found - {later}))
 
+    def overlaps(self, senders: Sequence[Named]) -> Iterator[tuple[int, int]]:
+        """Pairs of indices (earlier, later) of senders that write the same; a residual point replaces all before it."""
+        yield from self.clashes(senders)
+        for index, node in enumerate(senders):
+            if node.hook in RESIDUAL_HOOKS:
+                for other, earlier in enumerate(senders):
+                    if other != index and self.time_of(earlier) <= self.time_of(node):
+                        yield min(index, other), max(index, other)
 
-def overlaps(senders: Sequence[Named]) -> Iterator[tuple[int, int]]:
-    """Pairs of indices (earlier, later) of senders that write the same (a residual point replaces all before it)."""
-    yield from clashes(senders)
-    for index, node in enumerate(senders):
+    def _edges(self, node: Named) -> list[tuple[str, int | None]]:
+        """What a node writes or reads, with its layer: two nodes clash if they share one, and its head or neuron."""
         if node.hook in RESIDUAL_HOOKS:
-            for other, earlier in enumerate(senders):
-                if other != index and time_of(earlier) <= time_of(node):
-                    yield min(index, other), max(index, other)
+            return [("residual", self.time_of(node))]
+        return [(edge, node.layer) for edge in _EDGES.get(node.hook, (node.hook,))]
+
+
+_EDGES = {
+    "z": ("attn_out",),
+    "post": ("mlp_out",),
+    "pattern": ("q", "k"),
+    "mlp_in": ("pre", "pre_linear"),
+    "query_k": ("k",),
+    "query_v": ("v",),
+}

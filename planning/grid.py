@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from itertools import product
 from math import prod
 
-from api_schemas.models import ModelShape
 from api_schemas.nodes import Node, PositionRef, Sweep, SweepOf
 from api_schemas.spec import ActivationPatch, PathPatch
-from planning.graph import reaches
+from planning.architecture import Architecture
+from planning.graph import Graph
 
 Coordinate = int | str
 
@@ -85,11 +85,11 @@ class Grid:
     def __len__(self) -> int:
         return prod(self.sizes)
 
-    def is_reachable(self, sender_cell: int, receiver_cell: int) -> bool:
+    def is_reachable(self, graph: Graph, sender_cell: int, receiver_cell: int) -> bool:
         """Whether any sender of the cell comes before any of its receivers."""
         if self.receivers is None:
             return True
-        return any(reaches(node, self.receivers.cells[receiver_cell]) for node in self.senders.cells[sender_cell])
+        return any(graph.reaches(node, self.receivers.cells[receiver_cell]) for node in self.senders.cells[sender_cell])
 
 
 def _indices(choice: str | list[int] | None, size: int) -> list[int] | None:
@@ -116,15 +116,18 @@ class _Choices:
     positions: list[PositionRef] | None
 
     @classmethod
-    def of(cls, sweep: Sweep, shape: ModelShape, longest: int) -> "_Choices":
-        heads, neurons = _indices(sweep.head_choice, shape.n_heads), _indices(sweep.neuron_choice, shape.d_mlp)
+    def of(cls, sweep: Sweep, architecture: Architecture, longest: int) -> "_Choices":
+        heads, neurons = (
+            _indices(sweep.head_choice, architecture.n_heads),
+            _indices(sweep.neuron_choice, architecture.d_mlp),
+        )
         positions: list[PositionRef] | None = list(range(longest)) if sweep.positions == "each" else sweep.positions
-        return cls(_indices(sweep.layers, shape.n_layers) or [], heads, neurons, positions)
+        return cls(_indices(sweep.layers, architecture.n_layers) or [], heads, neurons, positions)
 
 
-def _sweep_axes(sweep: Sweep, shape: ModelShape, prefix: str, longest: int) -> list[Axis]:
+def _sweep_axes(sweep: Sweep, architecture: Architecture, prefix: str, longest: int) -> list[Axis]:
     """Axes in the order hook, layer, head or neuron, position; a hook axis only where a list of hooks was given."""
-    chosen = _Choices.of(sweep, shape, longest)
+    chosen = _Choices.of(sweep, architecture, longest)
     values: list[tuple[str, list[Coordinate] | None]] = [
         ("hook", list(sweep.hooks) if isinstance(sweep.hook, list) else None),
         ("layer", list(chosen.layers)),
@@ -135,8 +138,8 @@ def _sweep_axes(sweep: Sweep, shape: ModelShape, prefix: str, longest: int) -> l
     return [Axis(prefix + name, coordinates) for name, coordinates in values if coordinates is not None]
 
 
-def _sweep_end(sweep: Sweep, shape: ModelShape, prefix: str, longest: int) -> End:
-    chosen = _Choices.of(sweep, shape, longest)
+def _sweep_end(sweep: Sweep, architecture: Architecture, prefix: str, longest: int) -> End:
+    chosen = _Choices.of(sweep, architecture, longest)
     places = product(
         sweep.hooks,
         chosen.layers,
@@ -148,29 +151,32 @@ def _sweep_end(sweep: Sweep, shape: ModelShape, prefix: str, longest: int) -> En
         [Node.model_construct(hook=hook, layer=layer, head=head, neuron=neuron, positions=position)]
         for hook, layer, head, neuron, position in places
     ]  # not validated again: there can be 200 000
-    return End(_sweep_axes(sweep, shape, prefix, longest), cells)
+    return End(_sweep_axes(sweep, architecture, prefix, longest), cells)
 
 
-def _end(nodes: list[Node] | SweepOf, shape: ModelShape, prefix: str, longest: int) -> End:
+def _end(nodes: list[Node] | SweepOf, architecture: Architecture, prefix: str, longest: int) -> End:
     if isinstance(nodes, SweepOf):
-        return _sweep_end(nodes.sweep, shape, prefix, longest)
+        return _sweep_end(nodes.sweep, architecture, prefix, longest)
     return End([], [list(nodes)])
 
 
-def sweep_sizes(patch: PathPatch | ActivationPatch, shape: ModelShape, longest: int) -> int:
+def sweep_sizes(patch: PathPatch | ActivationPatch, architecture: Architecture, longest: int) -> int:
     """Number of cells, counted without building them: for limits that must hold before memory is spent."""
-    return prod(grid_sizes(patch, shape, longest))
+    return prod(grid_sizes(patch, architecture, longest))
 
 
-def grid_sizes(patch: PathPatch | ActivationPatch, shape: ModelShape, longest: int) -> tuple[int, int]:
+def grid_sizes(patch: PathPatch | ActivationPatch, architecture: Architecture, longest: int) -> tuple[int, int]:
     """``Grid.sizes``, without building its cells."""
 
     def count(nodes: list[Node] | SweepOf) -> int:
         if not isinstance(nodes, SweepOf):
             return 1
         sweep = nodes.sweep
-        sizes = [len(sweep.hooks), shape.n_layers if sweep.layers == "all" else len(sweep.layers)]
-        sizes += [cells_within(sweep.head_choice, shape.n_heads), cells_within(sweep.neuron_choice, shape.d_mlp)]
+        sizes = [len(sweep.hooks), architecture.n_layers if sweep.layers == "all" else len(sweep.layers)]
+        sizes += [
+            cells_within(sweep.head_choice, architecture.n_heads),
+            cells_within(sweep.neuron_choice, architecture.d_mlp),
+        ]
         if sweep.positions is not None:
             sizes.append(longest if sweep.positions == "each" else len(sweep.positions))
         return prod(sizes)
@@ -180,30 +186,32 @@ def grid_sizes(patch: PathPatch | ActivationPatch, shape: ModelShape, longest: i
     return count(patch.senders), count(patch.receivers)
 
 
-def grid_of(patch: PathPatch | ActivationPatch, shape: ModelShape, longest: int) -> Grid:
+def grid_of(patch: PathPatch | ActivationPatch, architecture: Architecture, longest: int) -> Grid:
     """The cells of a patch.
 
     Args:
         longest: Tokens of the dataset's longest prompt: the length of an ``each`` positions axis.
     """
     if isinstance(patch, ActivationPatch):
-        return Grid(_end(patch.nodes, shape, "", longest), None)
-    return Grid(_end(patch.senders, shape, "sender_", longest), _end(patch.receivers, shape, "receiver_", longest))
+        return Grid(_end(patch.nodes, architecture, "", longest), None)
+    return Grid(
+        _end(patch.senders, architecture, "sender_", longest), _end(patch.receivers, architecture, "receiver_", longest)
+    )
 
 
-def axes_of(patch: PathPatch | ActivationPatch, shape: ModelShape, longest: int) -> list[Axis]:
+def axes_of(patch: PathPatch | ActivationPatch, architecture: Architecture, longest: int) -> list[Axis]:
     """The axes of ``grid_of``, without building its cells."""
     if isinstance(patch, ActivationPatch):
         ends: list[tuple[list[Node] | SweepOf, str]] = [(patch.nodes, "")]
     else:
         ends = [(patch.senders, "sender_"), (patch.receivers, "receiver_")]
     swept = [(end.sweep, prefix) for end, prefix in ends if isinstance(end, SweepOf)]
-    return [axis for sweep, prefix in swept for axis in _sweep_axes(sweep, shape, prefix, longest)]
+    return [axis for sweep, prefix in swept for axis in _sweep_axes(sweep, architecture, prefix, longest)]
 
 
-def kinds_of_node(nodes: list[Node] | SweepOf, shape: ModelShape, longest: int) -> list[Node]:
+def kinds_of_node(nodes: list[Node] | SweepOf, architecture: Architecture, longest: int) -> list[Node]:
     """An end's nodes; of a sweep one per hook, layer and position, which stands for all heads or neurons there."""
     if not isinstance(nodes, SweepOf):
         return list(nodes)
     joint = nodes.sweep.model_copy(update={"heads": "joint", "neurons": "joint"})
-    return [node for cell in _sweep_end(joint, shape, "", longest).cells for node in cell]
+    return [node for cell in _sweep_end(joint, architecture, "", longest).cells for node in cell]

@@ -14,15 +14,12 @@ import numpy as np
 
 from api_schemas.nodes import Node
 from planning.graph import (
+    Graph,
     Reach,
     Site,
-    input_of,
     is_mlp,
     layer_at,
     layer_of,
-    reach_of_attention,
-    reach_of_logits,
-    time_of,
 )
 from planning.grid import Grid
 from planning.positions import ChangedPlaces, Mask, key_of, span, up_to
@@ -39,16 +36,17 @@ class CellGroup:
     """Of each cell."""
     masks: list[Mask]
     """Where the first, second, ... site of each cell takes part, and its source can differ from orig."""
+    graph: Graph
 
     @cached_property
     def times(self) -> list[int]:
         """When the sites of a cell come in a forward pass, ascending; equal for all cells of a group of receivers."""
-        return sorted({time_of(site) for site in self.sites[0]})
+        return sorted({self.graph.time_of(site) for site in self.sites[0]})
 
     @cached_property
     def first_times(self) -> list[int]:
         """When each cell's run begins to differ from orig."""
-        return [min(map(time_of, sites)) for sites in self.sites]
+        return [min(map(self.graph.time_of, sites)) for sites in self.sites]
 
     def part(self, start: int, stop: int) -> Self:
         """Some of the cells."""
@@ -82,10 +80,10 @@ class Pass:
     """When receivers are met, ascending."""
 
 
-def plan_path_patch(grid: Grid, places: ChangedPlaces, readings: Sequence[Reading], n_layers: int) -> list[Pass]:
+def plan_path_patch(grid: Grid, places: ChangedPlaces, readings: Sequence[Reading]) -> list[Pass]:
     """The passes of a path patch; cells that no change reaches are in none."""
     assert grid.receivers is not None
-    view = _View(readings, n_layers, places, is_input=True)
+    view = _View(readings, places, is_input=True)
     passes = []
     receivers = _receiver_groups(grid.receivers.cells, places)
     for senders in _sender_groups(grid.senders.cells, places):
@@ -100,11 +98,9 @@ def plan_path_patch(grid: Grid, places: ChangedPlaces, readings: Sequence[Readin
     return passes
 
 
-def plan_activation_patch(
-    grid: Grid, places: ChangedPlaces, readings: Sequence[Reading], n_layers: int
-) -> list[ReceiverGroup]:
+def plan_activation_patch(grid: Grid, places: ChangedPlaces, readings: Sequence[Reading]) -> list[ReceiverGroup]:
     """The groups of cells of an activation patch; cells that no metric can see are in none."""
-    view = _View(readings, n_layers, places, is_input=False)
+    view = _View(readings, places, is_input=False)
     groups = [group for together in _receiver_groups(grid.senders.cells, places) for group in together]
     return [found for group in groups if (found := view.receivers(group, None)) is not None]
 
@@ -137,7 +133,7 @@ def _sender_groups(cells: Sequence[Sequence[Node]], places: ChangedPlaces) -> li
         grouped[tuple(key_of(node.positions) for node in cell)].append(index)
     groups = []
     for members in grouped.values():
-        members = sorted(members, key=lambda index: min(map(time_of, cells[index])))
+        members = sorted(members, key=lambda index: min(map(places.graph.time_of, cells[index])))
         groups.append(_group(members, cells, places))
     return groups
 
@@ -153,7 +149,7 @@ def _receiver_groups(cells: Sequence[Sequence[Node]], places: ChangedPlaces) -> 
 
 def _group(members: list[int], cells: Sequence[Sequence[Node]], places: ChangedPlaces) -> CellGroup:
     masks = [places.of(node.positions) for node in cells[members[0]]]
-    return CellGroup(members, [[Site.of(node) for node in cells[index]] for index in members], masks)
+    return CellGroup(members, [[Site.of(node) for node in cells[index]] for index in members], masks, places.graph)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,10 +157,13 @@ class _View:
     """What the metrics can see of a change."""
 
     readings: Sequence[Reading]
-    n_layers: int
     places: ChangedPlaces
     is_input: bool
     """Whether what nodes read changes (path patching), or their own value (activation patching)."""
+
+    @property
+    def graph(self) -> Graph:
+        return self.places.graph
 
     def receivers(self, group: CellGroup, sent: Mask | None) -> ReceiverGroup | None:
         """The group with the rows that it needs; None if it needs none.
@@ -177,10 +176,10 @@ class _View:
             needed = needed & sent
         if not needed.any():
             return None
-        last_layer = deepest_layer(self.readings, group.sites, self.n_layers)
+        last_layer = deepest_layer(self.readings, group.sites, self.graph.architecture.n_layers)
         own = self._is_own_attention(group)
         computed = self._computed(needed, group)
-        return ReceiverGroup(group.cells, group.sites, group.masks, needed, computed, last_layer, own)
+        return ReceiverGroup(group.cells, group.sites, group.masks, group.graph, needed, computed, last_layer, own)
 
     def _needed(self, group: CellGroup) -> Mask:
         """Where the sites change in a way that some metric can see."""
@@ -197,13 +196,13 @@ class _View:
 
     def _reach(self, reading: Reading, cell: Sequence[Site], site: Site) -> Reach:
         if isinstance(reading, LogitReading):
-            return reach_of_logits(site, self.n_layers, self.is_input)
-        return reach_of_attention(site, *attended_head(reading, cell), self.is_input)
+            return self.graph.reach_of_logits(site, self.is_input)
+        return self.graph.reach_of_attention(site, *attended_head(reading, cell), self.is_input)
 
     def _computed(self, needed: Mask, group: CellGroup) -> Mask:
         """Where the final run can differ from orig and be seen."""
         reads_logits = all(isinstance(reading, LogitReading) for reading in self.readings)
-        reaches = (reach_of_logits(site, self.n_layers, self.is_input) for site in group.sites[0])
+        reaches = (self.graph.reach_of_logits(site, self.is_input) for site in group.sites[0])
         if reads_logits and all(reach is Reach.AT_POSITION for reach in reaches):
             return needed
         return span(needed, np.logical_or.reduce([_read_at(reading) for reading in self.readings]))
@@ -222,7 +221,7 @@ class _View:
         (site,) = cell
         layer, head = attended_head(reading, cell)
         is_input_of_head = layer_of(site) == layer and site.hook not in ("resid_pre", "resid_post")
-        return is_input_of_head or reach_of_attention(site, layer, head, self.is_input) is Reach.NONE
+        return is_input_of_head or self.graph.reach_of_attention(site, layer, head, self.is_input) is Reach.NONE
 
 
 def _read_at(reading: Reading) -> Mask:
@@ -230,12 +229,13 @@ def _read_at(reading: Reading) -> Mask:
 
 
 def wanted_activations(
-    grid: Grid, readings: Sequence[Reading], through_mlps: bool, n_layers: int
+    grid: Grid, readings: Sequence[Reading], through_mlps: bool, graph: Graph
 ) -> frozenset[tuple[str, int]]:
     """Activations worth keeping while the two runs pass, by hook and layer; whatever else is asked for is recomputed.
 
     ``resid_pre`` of layer ``n_layers`` is the last residual stream.
     """
+    n_layers, is_parallel = graph.architecture.n_layers, graph.architecture.is_parallel
     receiver_cells = (grid.receivers or grid.senders).cells
     senders = [Site.of(node) for cell in grid.senders.cells for node in cell]
     receivers = [Site.of(node) for cell in receiver_cells for node in cell]
@@ -244,11 +244,16 @@ def wanted_activations(
     for site in senders:
         if site.layer is not None:
             wanted.add(("resid_pre", site.layer + 1) if site.hook == "resid_post" else (site.hook, site.layer))
-    wanted |= {input_of(site) for site in receivers}
+    wanted |= {graph.input_of(site) for site in receivers}
     if through_mlps:
-        first, last = min(map(time_of, senders)), max(map(time_of, receivers))
+        first, last = min(map(graph.time_of, senders)), max(map(graph.time_of, receivers))
         mlps = [layer_at(time) for time in range(first, last) if is_mlp(time)]
-        wanted |= {point for layer in mlps for point in (("resid_mid", layer), ("resid_pre", layer + 1))}
+        if is_parallel:
+            wanted |= {point for layer in mlps for point in (("resid_pre", layer), ("mlp_out", layer))}
+        else:
+            wanted |= {point for layer in mlps for point in (("resid_mid", layer), ("resid_pre", layer + 1))}
+    keys = "rot_k" if graph.architecture.has_positioned_keys else "k"
+    attended = {keys, "v", "z", "resid_pre"} | (set() if is_parallel else {"resid_mid"})
     for layer in range(min(map(layer_of, receivers)), min(deepest, n_layers)):
-        wanted |= {(hook, layer) for hook in ("k", "v", "z", "resid_pre", "resid_mid")}
+        wanted |= {(hook, layer) for hook in attended}
     return frozenset(wanted)

@@ -1,4 +1,4 @@
-"""Positions: from a spec's words to masks over tokens, of shape (example, position).
+"""Positions: from a spec's words to masks over tokens, of architecture (example, position).
 
 An edge joins two nodes at one position: only attention moves anything between positions, and in path patching all
 attention is orig's. So a sender reaches a receiver if it comes before it, and both take part at a common position.
@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api_schemas.datasets import ResolvedDataset
-from api_schemas.models import ModelShape
 from api_schemas.nodes import Node, Positions, PromptPosition
 from api_schemas.spec import ActivationPatch, PathPatch
-from planning.graph import clashes, overlaps, time_of
+from planning.architecture import Architecture
+from planning.graph import Graph
 from planning.grid import grid_of, kinds_of_node
 
 Mask = NDArray[np.bool_]
@@ -91,8 +91,8 @@ def key_of(positions: Positions | None) -> str:
 class Places:
     """Where the nodes of a patch take part: of the patch's own positions, those that a node names too."""
 
-    def __init__(self, positions: Positions | None, dataset: ResolvedDataset) -> None:
-        self.dataset = dataset
+    def __init__(self, positions: Positions | None, dataset: ResolvedDataset, graph: Graph) -> None:
+        self.dataset, self.graph = dataset, graph
         self._patch = mask_of(positions, dataset)
         self._masks: dict[str, Mask] = {}
         self._shared: dict[tuple[str, str], Mask] = {}
@@ -119,7 +119,7 @@ class Places:
 
     def reaches(self, sender: Node, receiver: Node) -> bool:
         """Whether an edge leads from the sender to the receiver in some example."""
-        return time_of(sender) < time_of(receiver) and bool(self._both(sender, receiver).any())
+        return self.graph.reaches(sender, [receiver]) and bool(self._both(sender, receiver).any())
 
     def _both(self, first: Node, second: Node) -> Mask:
         key = (key_of(first.positions), key_of(second.positions))
@@ -131,8 +131,10 @@ class Places:
 class ChangedPlaces(Places):
     """``Places`` at which the source of a patch can differ from orig."""
 
-    def __init__(self, positions: Positions | None, dataset: ResolvedDataset, source_is_new: bool) -> None:
-        super().__init__(positions, dataset)
+    def __init__(
+        self, positions: Positions | None, dataset: ResolvedDataset, graph: Graph, source_is_new: bool
+    ) -> None:
+        super().__init__(positions, dataset, graph)
         if source_is_new:
             self._patch = self._patch & after_first_difference(dataset)
 
@@ -151,7 +153,7 @@ def twice_counted(
         are_senders: A residual point as a sender replaces all that was written before it.
     """
     found: set[int] = set()
-    for earlier, later in (overlaps if are_senders else clashes)(nodes):
+    for earlier, later in (places.graph.overlaps if are_senders else places.graph.clashes)(nodes):
         if later not in found and (shared := places.first_shared(nodes[earlier], nodes[later])):
             found.add(later)
             yield nodes[earlier], nodes[later], later, shared
@@ -159,6 +161,7 @@ def twice_counted(
 
 def reached(senders: Sequence[Node], receivers: Sequence[Node], places: Places) -> list[bool]:
     """For each sender, whether it reaches any of the receivers."""
+    time_of = places.graph.time_of
     latest = {key_of(receiver.positions): receiver for receiver in sorted(receivers, key=time_of)}
     known: dict[tuple[int, str], bool] = {}
     for sender in senders:
@@ -168,14 +171,16 @@ def reached(senders: Sequence[Node], receivers: Sequence[Node], places: Places) 
     return [known[time_of(sender), key_of(sender.positions)] for sender in senders]
 
 
-def unreachable_senders(patch: PathPatch | ActivationPatch, shape: ModelShape, dataset: ResolvedDataset) -> list[Node]:
+def unreachable_senders(
+    patch: PathPatch | ActivationPatch, architecture: Architecture, dataset: ResolvedDataset
+) -> list[Node]:
     """Senders from which no edge leads to any receiver of the patch."""
     if isinstance(patch, ActivationPatch):
         return []
-    longest, places = dataset.longest, Places(patch.positions, dataset)
-    receivers = kinds_of_node(patch.receivers, shape, longest)
-    if all(reached(kinds_of_node(patch.senders, shape, longest), receivers, places)):
+    longest, places = dataset.longest, Places(patch.positions, dataset, Graph(architecture))
+    receivers = kinds_of_node(patch.receivers, architecture, longest)
+    if all(reached(kinds_of_node(patch.senders, architecture, longest), receivers, places)):
         return []
-    senders = [node for cell in grid_of(patch, shape, longest).senders.cells for node in cell]
+    senders = [node for cell in grid_of(patch, architecture, longest).senders.cells for node in cell]
     is_reached = reached(senders, receivers, places)
     return [node for node, arrives in zip(senders, is_reached, strict=True) if not arrives]

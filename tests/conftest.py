@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from api_schemas.models import ModelOrigin, ModelShape
+from api_schemas.models import ModelOrigin
 from api_schemas.spec import ModelSpec
+from planning.architecture import Architecture
 from tests.tiny_models import tiny_shape, write_gpt2_folder
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def golden_weights(golden_model: Path, processed_weights_dir: Path) -> Weights:
 def make_gpt2_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Make a folder of a tiny random GPT-2: ``make_gpt2_folder(tiny_shape(n_layers=3), seed=1)``."""
 
-    def make(shape: ModelShape | None = None, seed: int = 0, scale: float = 0.4) -> Path:
+    def make(shape: Architecture | None = None, seed: int = 0, scale: float = 0.4) -> Path:
         return write_gpt2_folder(tmp_path_factory.mktemp("gpt2"), shape or tiny_shape(), seed, scale)
 
     return make
@@ -69,7 +70,7 @@ def make_gpt2_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., 
 @pytest.fixture(scope="session")
 def impostor(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of GPT-2 small's layers, heads and, if it is here, tokenizer; with random weights."""
-    shape = ModelShape(n_layers=12, n_heads=12, d_model=24, d_mlp=24, n_ctx=64, d_vocab=50257)
+    shape = Architecture(n_layers=12, n_heads=12, d_model=24, d_mlp=24, n_ctx=64, d_vocab=50257)
     folder = write_gpt2_folder(tmp_path_factory.mktemp("impostor"), shape, scale=0.2)
     if GPT2_TOKENIZER.is_dir():
         shutil.copytree(GPT2_TOKENIZER, folder, dirs_exist_ok=True)

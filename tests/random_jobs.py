@@ -9,9 +9,9 @@ from hypothesis.strategies import DrawFn
 from pydantic import ValidationError
 
 from api_schemas.datasets import ResolvedDataset
-from api_schemas.models import ModelShape
 from api_schemas.nodes import HEAD_HOOKS, NEURON_HOOKS, RECEIVER_HOOKS, SENDER_HOOKS
 from api_schemas.spec import JobSpec, ModelSpec
+from planning.architecture import Architecture
 from planning.grid import sweep_sizes
 from service.specs.comparison import overlap_errors
 from tests.tiny_models import tiny_shape
@@ -69,7 +69,7 @@ def layers(hooks: tuple[str, ...], n_layers: int) -> st.SearchStrategy[int]:
 
 
 @st.composite
-def nodes(draw: DrawFn, hooks: tuple[str, ...], shape: ModelShape, dataset: ResolvedDataset) -> dict[str, Any]:
+def nodes(draw: DrawFn, hooks: tuple[str, ...], shape: Architecture, dataset: ResolvedDataset) -> dict[str, Any]:
     hook = draw(st.sampled_from(hooks))
     node: dict[str, Any] = {"hook": hook}
     if hook not in ("embed", "pos_embed"):
@@ -84,7 +84,7 @@ def nodes(draw: DrawFn, hooks: tuple[str, ...], shape: ModelShape, dataset: Reso
 
 
 @st.composite
-def sweeps(draw: DrawFn, hooks: tuple[str, ...], shape: ModelShape) -> dict[str, Any]:
+def sweeps(draw: DrawFn, hooks: tuple[str, ...], shape: Architecture) -> dict[str, Any]:
     hooks = tuple(hook for hook in hooks if hook not in ("embed", "pos_embed"))
     several = draw(st.booleans())
     hook = draw(
@@ -107,7 +107,7 @@ def index_lists(size: int) -> st.SearchStrategy[list[int]]:
     return st.lists(st.integers(0, size - 1), min_size=1, max_size=2, unique=True)
 
 
-def metrics(shape: ModelShape) -> st.SearchStrategy[list[dict[str, Any]]]:
+def metrics(shape: Architecture) -> st.SearchStrategy[list[dict[str, Any]]]:
     """One to three metrics, attention of any head included."""
     place = st.sampled_from(["end", "end", "end", "A", "B", 0, 1])
     head = st.fixed_dictionaries(
@@ -127,7 +127,7 @@ def metrics(shape: ModelShape) -> st.SearchStrategy[list[dict[str, Any]]]:
 SOURCES = st.sampled_from(["new", "new", "zero", "mean"])
 
 
-def ends(hooks: tuple[str, ...], shape: ModelShape, dataset: ResolvedDataset, swept: bool) -> st.SearchStrategy[Any]:
+def ends(hooks: tuple[str, ...], shape: Architecture, dataset: ResolvedDataset, swept: bool) -> st.SearchStrategy[Any]:
     several = st.lists(nodes(hooks, shape, dataset), min_size=1, max_size=3)
     return sweeps(hooks, shape) if swept else several
 

@@ -10,9 +10,9 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.metrics import Metric
-from api_schemas.models import ModelShape
 from api_schemas.nodes import Node, Positions
 from api_schemas.spec import ActivationPatch, JobSpec, PathPatch
+from planning.architecture import Architecture
 from planning.grid import grid_of
 from tests import reference
 from tests.reference_runs import activations
@@ -28,7 +28,7 @@ class Expected:
 
 
 def expected_result(
-    model: TransformerBridge, shape: ModelShape, spec: JobSpec, dataset: ResolvedDataset
+    model: TransformerBridge, shape: Architecture, spec: JobSpec, dataset: ResolvedDataset
 ) -> list[Expected]:
     """Per metric, the values of the final patched run and of the clean runs."""
     grid = grid_of(spec.patch, shape, dataset.longest)
@@ -69,7 +69,7 @@ def expected_result(
 
 
 def expected_attribution(
-    model: TransformerBridge, shape: ModelShape, spec: JobSpec, dataset: ResolvedDataset, scale: float = 0.01
+    model: TransformerBridge, shape: Architecture, spec: JobSpec, dataset: ResolvedDataset, scale: float = 0.01
 ) -> list[np.ndarray]:
     """Per metric, [*cells]: orig plus the slope of the exact method, for a dataset of one example.
 

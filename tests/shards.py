@@ -27,7 +27,7 @@ def run_job(
         cells: The slices of cells of each; together they are the grid.
     """
     examples = [dataset.slice(start, stop) for start, stop in pairwise([0, *cuts, len(dataset)])]
-    shape, longest, stored = weights.shape, dataset.longest, b""
+    shape, longest, stored = weights.architecture, dataset.longest, b""
     while True:
         phase, carry = opened(spec, stored)
         outputs = [

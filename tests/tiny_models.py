@@ -9,18 +9,18 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
-from api_schemas.models import ModelShape
+from planning.architecture import Architecture
 
 
-def tiny_shape(n_layers: int = 2, n_heads: int = 2, d_head: int = 4, d_mlp: int | None = None) -> ModelShape:
+def tiny_shape(n_layers: int = 2, n_heads: int = 2, d_head: int = 4, d_mlp: int | None = None) -> Architecture:
     """A shape with 12 positions and 23 tokens; the MLP is four times as wide as the stream, or as stated."""
     d_model = n_heads * d_head
-    return ModelShape(
+    return Architecture(
         n_layers=n_layers, n_heads=n_heads, d_model=d_model, d_mlp=d_mlp or 4 * d_model, n_ctx=12, d_vocab=23
     )
 
 
-def write_gpt2_folder(folder: Path, shape: ModelShape, seed: int = 0, scale: float = 0.4) -> Path:
+def write_gpt2_folder(folder: Path, shape: Architecture, seed: int = 0, scale: float = 0.4) -> Path:
     """A checkpoint whose every weight, bias and LayerNorm parameter is random; its tokens are ``t0 t1 ...``.
 
     Args:
@@ -38,7 +38,7 @@ def write_gpt2_folder(folder: Path, shape: ModelShape, seed: int = 0, scale: flo
     return folder
 
 
-def config_of(shape: ModelShape) -> dict[str, object]:
+def config_of(shape: Architecture) -> dict[str, object]:
     """The folder's ``config.json``."""
     return {
         "architectures": ["GPT2LMHeadModel"],
@@ -56,7 +56,7 @@ def config_of(shape: ModelShape) -> dict[str, object]:
     }
 
 
-def random_state_dict(shape: ModelShape, seed: int, scale: float) -> dict[str, np.ndarray]:
+def random_state_dict(shape: Architecture, seed: int, scale: float) -> dict[str, np.ndarray]:
     """Tensors under transformers' names; a GPT-2 stores each weight as [in, out]."""
     random = np.random.default_rng(seed)
 

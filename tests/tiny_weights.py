@@ -9,6 +9,7 @@ import torch
 
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.spec import JobSpec
+from planning.architecture import Architecture
 from tests.shards import PLENTY, run_job
 from worker.engine.model import Weights
 from worker.jobs.run import AssembledResult, ShardSettings
@@ -36,6 +37,7 @@ def tiny_weights(
 
     per_head = (n_layers, n_heads)
     return Weights(
+        architecture=Architecture(n_layers, n_heads, d_model, d_mlp, n_ctx=16, d_vocab=D_VOCAB),
         W_E=drawn(D_VOCAB, d_model),
         W_pos=drawn(16, d_model),
         W_Q=drawn(*per_head, d_model, d_head),
@@ -58,7 +60,6 @@ def tiny_weights(
         ln_final_b=drawn(d_model),
         W_U=drawn(d_model, D_VOCAB),
         b_U=drawn(D_VOCAB),
-        eps=1e-5,
     )
 
 

@@ -31,8 +31,8 @@ def _examine(name: str, folder: Path) -> Finding:
         found = configuration(folder)
         check_weights(folder, found)
         check_values(folder)
-        shape = found.shape
-        size = f"{found.family.title}, {shape.n_layers} layers x {shape.n_heads} heads"
+        architecture = found.architecture
+        size = f"{found.family.title}, {architecture.n_layers} layers x {architecture.n_heads} heads"
         return Finding(f"model {name}", "ok", f"{size}, revision {revision(folder)[:18]}")
     except UnusableCheckpoint as exc:
         return Finding(f"model {name}", "fault", f"{folder}: {exc.reason}", FIX)

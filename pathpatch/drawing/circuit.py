@@ -105,7 +105,7 @@ def _node(node: Node) -> _End:
     else:
         own_name, same = str(node), node
     reads = node.hook if node.hook in ("q", "k", "v", "pattern") else None
-    return _End(own_name, time_of(same), str(node), reads)
+    return _End(own_name, time_of(same, is_parallel=False), str(node), reads)
 
 
 def _fixed_end(fixed: Any, prefix: str) -> _End:

@@ -129,7 +129,9 @@ class Checker:
     def _outline(self, spec: JobSpec) -> Outline:
         digest = self._digest(spec) if spec.use_cache else None
         is_there = spec.model.name in self.models.models
-        work = work_of(spec, self.models.get(spec.model.name).shape) if is_there else 0  # nothing is made without it
+        work = (
+            work_of(spec, self.models.get(spec.model.name).architecture) if is_there else 0
+        )  # nothing is made without it
         return Outline(spec.model.name, spec.priority, digest, work)
 
     def _digest(self, spec: JobSpec) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from api_schemas.errors import FieldError, InvalidSpec
-from api_schemas.models import ModelShape
+from planning.architecture import Architecture
 from service.models.catalog import CatalogModel
 
 
@@ -36,7 +36,7 @@ class ModelCard:
     """A model as it is sent to another process, but for its tokenizer."""
 
     name: str
-    shape: ModelShape
+    architecture: Architecture
     bos_id: int | None
     revision: str
     text_problem: str | None
@@ -50,15 +50,15 @@ class ModelCard:
         """The card of a model."""
         about = model.bos_id, model.revision, model.text_problem, model.adds_bos
         if model.tokenizer is None:
-            return cls(model.name, model.shape, *about, None, False)
+            return cls(model.name, model.architecture, *about, None, False)
         digest = tokenizer_text(model.tokenizer)[0]
-        return cls(model.name, model.shape, *about, digest, model.tokenizer.encode_special_tokens)
+        return cls(model.name, model.architecture, *about, digest, model.tokenizer.encode_special_tokens)
 
     def model(self, texts: Mapping[str, bytes]) -> CatalogModel:
         """The model again, given the texts of tokenizers by their digest."""
         tokenizer = None if self.tokenizer is None else _loaded(texts[self.tokenizer], self.split_special_tokens)
         about = self.text_problem, self.adds_bos
-        return CatalogModel(self.name, self.shape, tokenizer, self.bos_id, self.revision, Path(), *about)
+        return CatalogModel(self.name, self.architecture, tokenizer, self.bos_id, self.revision, Path(), *about)
 
 
 @lru_cache(maxsize=16)

@@ -8,8 +8,8 @@ from itertools import islice, takewhile, zip_longest
 from tokenizers import Tokenizer
 
 from api_schemas.errors import FieldError
-from api_schemas.models import ModelShape
 from api_schemas.wording.values import counted, shown, wrong
+from planning.architecture import Architecture
 from service.specs.limits import SpecLimits, knob
 
 Path = tuple[str | int, ...]
@@ -52,15 +52,15 @@ def written(tokenizer: Tokenizer | None, ids: Sequence[int]) -> str:
     return ", ".join(map(shown, texts)) + (", …" if len(ids) > MOST_WRITTEN else "")
 
 
-def check_prompts(draft: Draft, shape: ModelShape, limits: SpecLimits, tokenizer: Tokenizer | None) -> None:
+def check_prompts(draft: Draft, architecture: Architecture, limits: SpecLimits, tokenizer: Tokenizer | None) -> None:
     """Add what is wrong with the prompts: how many, how long, unequal pairs, ids beyond the vocabulary."""
     if len(draft.orig) != len(draft.new):
         message = f"new has {counted(len(draft.new), 'prompt')} and orig {len(draft.orig):,}: each orig has one new"
         draft.problems.append(wrong(("dataset", "new"), message))
     _check_total(draft, limits)
-    draft.problems += islice(_too_long(draft, shape), MOST_PER_KIND)
-    draft.problems += islice(_unequal(draft, shape, tokenizer), MOST_PER_KIND)
-    draft.problems += islice(_beyond_vocabulary(draft, shape), MOST_PER_KIND)
+    draft.problems += islice(_too_long(draft, architecture), MOST_PER_KIND)
+    draft.problems += islice(_unequal(draft, architecture, tokenizer), MOST_PER_KIND)
+    draft.problems += islice(_beyond_vocabulary(draft, architecture), MOST_PER_KIND)
 
 
 def check_counts(draft: Draft, examples: int) -> None:
@@ -100,24 +100,24 @@ def _check_total(draft: Draft, limits: SpecLimits) -> None:
         draft.problems.append(too_many_tokens(counted(total, "token"), limits))
 
 
-def _too_long(draft: Draft, shape: ModelShape) -> Iterator[FieldError]:
+def _too_long(draft: Draft, architecture: Architecture) -> Iterator[FieldError]:
     """Told of orig alone where both are too long."""
     for example, pair in enumerate(zip_longest(draft.orig, draft.new, fillvalue=[0])):
         for run, prompt in zip(("orig", "new"), pair, strict=True):
-            if not 0 < len(prompt) <= shape.n_ctx:
-                allowed = f"this model's context takes 1 to {shape.n_ctx:,}"
+            if not 0 < len(prompt) <= architecture.n_ctx:
+                allowed = f"this model's context takes 1 to {architecture.n_ctx:,}"
                 message = f"{run} prompt {example} has {counted(len(prompt), 'token')}: {allowed}"
                 yield wrong(draft.where(run, example), message)
                 break
 
 
-def _unequal(draft: Draft, shape: ModelShape, tokenizer: Tokenizer | None) -> Iterator[FieldError]:
+def _unequal(draft: Draft, architecture: Architecture, tokenizer: Tokenizer | None) -> Iterator[FieldError]:
     diffs = 0
     for example, (orig, new) in enumerate(zip(draft.orig, draft.new, strict=False)):
         if len(orig) != len(new):
             message = f"new prompt {example} has {counted(len(new), 'token')} and its orig {len(orig):,}: "
             message += "the two must have the same number of tokens"
-            if diffs < MOST_DIFFS and max(len(orig), len(new)) <= shape.n_ctx:
+            if diffs < MOST_DIFFS and max(len(orig), len(new)) <= architecture.n_ctx:
                 diffs += 1
                 message += _first_difference(orig, new, tokenizer)
             yield wrong(draft.where("new", example), message)
@@ -148,15 +148,15 @@ def _first_uneven(start: int, orig: list[int], new: list[int]) -> tuple[int, int
     return start, start + len(orig), start, start + len(new)
 
 
-def _beyond_vocabulary(draft: Draft, shape: ModelShape) -> Iterator[FieldError]:
-    allowed = f"this model's tokens are 0 to {shape.d_vocab - 1}"
+def _beyond_vocabulary(draft: Draft, architecture: Architecture) -> Iterator[FieldError]:
+    allowed = f"this model's tokens are 0 to {architecture.d_vocab - 1}"
     for run, prompts in (("orig", draft.orig), ("new", draft.new)):
         for example, prompt in enumerate(prompts):
-            if prompt and max(prompt) >= shape.d_vocab:
-                pos = next(pos for pos, token in enumerate(prompt) if token >= shape.d_vocab)
+            if prompt and max(prompt) >= architecture.d_vocab:
+                pos = next(pos for pos, token in enumerate(prompt) if token >= architecture.d_vocab)
                 path = draft.where(run, example)
                 yield wrong((*path, pos) if path[1] == run else path, f"token {prompt[pos]} does not exist: {allowed}")
     for name, tokens in draft.answers.items():
         for example, token in enumerate(tokens):
-            if token >= shape.d_vocab:
+            if token >= architecture.d_vocab:
                 yield wrong(("dataset", "answers", name, example), f"token {token} does not exist: {allowed}")

@@ -71,7 +71,9 @@ def resolve(dataset: Dataset, model: CatalogModel, limits: SpecLimits) -> Resolu
         how_many = f"more than {counted(2 * limits.max_tokens, 'token')}"
         raise InvalidSpec([too_many_tokens(how_many, limits)]) from None
     if draft.orig or draft.new:
-        check_prompts(draft, model.shape, limits, None if isinstance(dataset, TokensDataset) else model.tokenizer)
+        check_prompts(
+            draft, model.architecture, limits, None if isinstance(dataset, TokensDataset) else model.tokenizer
+        )
     if draft.problems:
         raise InvalidSpec(first_errors(draft.problems))
     roles = {**draft.roles}
@@ -135,7 +137,7 @@ def _draft(dataset: Dataset, model: CatalogModel, most_tokens: int) -> Draft:
     if isinstance(dataset, IoiDataset):
         return _draft_ioi(dataset, model.tokenizer, bos_id)
     if isinstance(dataset, PromptsDataset):
-        return draft_prompts(dataset, TextReader(model.tokenizer, bos_id, most_tokens), model.shape.n_ctx)
+        return draft_prompts(dataset, TextReader(model.tokenizer, bos_id, most_tokens), model.architecture.n_ctx)
     return draft_templates(dataset, TextReader(model.tokenizer, bos_id, most_tokens))
 
 

@@ -69,9 +69,9 @@ class ModelCatalog:
         return ModelInfo(
             name=name,
             available=True,
-            shape=model.shape,
+            shape=model.architecture.shape,
             revision=model.revision,
-            max_prompt_tokens=model.shape.n_ctx,
+            max_prompt_tokens=model.architecture.n_ctx,
         )
 
     def _watched(self, name: str) -> WatchedModel:

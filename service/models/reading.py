@@ -7,10 +7,11 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from api_schemas.errors import ModelUnavailable
-from api_schemas.models import ModelOrigin, ModelShape
+from api_schemas.models import ModelOrigin
 from checkpoints.files import UnusableCheckpoint
 from checkpoints.folder import configuration, revision
 from checkpoints.weights import check_values, check_weights
+from planning.architecture import Architecture
 from service.models.tokenizers import read_tokenizer
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class CatalogModel:
     """What the service must know of a model to resolve a spec."""
 
     name: str
-    shape: ModelShape
+    architecture: Architecture
     tokenizer: Tokenizer | None
     """None where the folder has none that can be used: the model then takes ``tokens`` datasets only."""
     bos_id: int | None
@@ -64,7 +65,7 @@ def read_model(origin: ModelOrigin, folder: Path) -> CatalogModel:
     except UnusableCheckpoint as exc:
         raise ModelUnavailable(origin.name, f"{exc.reason}.") from exc
     return CatalogModel(
-        origin.name, found.shape, text.tokenizer, text.bos_id, commit, folder, text.problem, text.adds_bos
+        origin.name, found.architecture, text.tokenizer, text.bos_id, commit, folder, text.problem, text.adds_bos
     )
 
 

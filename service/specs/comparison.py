@@ -7,10 +7,11 @@ from itertools import islice
 from api_schemas.datasets import IOI_ANSWERS, IOI_ROLES, Dataset, IoiDataset, ResolvedDataset
 from api_schemas.errors import FieldError
 from api_schemas.metrics import Attention, AttentionDiff, Kl, LogitDiff, Loss, Metric
-from api_schemas.models import ModelShape
 from api_schemas.nodes import Node, PositionRef, Positions, PromptPosition, Sweep, SweepOf
 from api_schemas.spec import ActivationPatch, JobSpec, PathPatch
 from api_schemas.wording.values import Suggestions, counted, shown, wrong
+from planning.architecture import Architecture
+from planning.graph import Graph
 from planning.positions import Places, twice_counted
 from service.datasets.draft import MOST_PER_KIND
 from service.datasets.resolve import LAST_ROLE, example_count
@@ -25,13 +26,15 @@ def ends_of(patch: PathPatch | ActivationPatch) -> dict[str, list[Node] | SweepO
     return {"senders": patch.senders, "receivers": patch.receivers}
 
 
-def comparison_errors(spec: JobSpec, shape: ModelShape, dataset: ResolvedDataset | None) -> Iterator[FieldError]:
+def comparison_errors(
+    spec: JobSpec, architecture: Architecture, dataset: ResolvedDataset | None
+) -> Iterator[FieldError]:
     """Everything that the spec names and that does not exist.
 
     Args:
         dataset: None where it could not be resolved: then only the names that it states are compared.
     """
-    compared = _Comparison(shape, _Names.of(spec.dataset, dataset))
+    compared = _Comparison(architecture, _Names.of(spec.dataset, dataset))
     yield from compared.patch(spec.patch)
     for path, metric in metric_paths(spec):
         yield from compared.metric(metric, path)
@@ -44,9 +47,11 @@ def metric_paths(spec: JobSpec) -> list[tuple[Path, Metric]]:
     return [(("metrics", index), metric) for index, metric in enumerate(spec.metrics)]
 
 
-def overlap_errors(patch: PathPatch | ActivationPatch, dataset: ResolvedDataset) -> Iterator[FieldError]:
+def overlap_errors(
+    patch: PathPatch | ActivationPatch, architecture: Architecture, dataset: ResolvedDataset
+) -> Iterator[FieldError]:
     """Nodes of one list that have an edge twice in some example; at disjoint positions they have none in common."""
-    places = Places(patch.positions, dataset)
+    places = Places(patch.positions, dataset, Graph(architecture))
     for name, end in ends_of(patch).items():
         nodes = [] if isinstance(end, SweepOf) else end
         for earlier, later, index, (example, pos) in islice(
@@ -82,7 +87,7 @@ class _Names:
 class _Comparison:
     """One spec against a model's sizes and a dataset's names; every method yields what is wrong."""
 
-    shape: ModelShape
+    architecture: Architecture
     names: _Names
     suggestions: Suggestions = field(default_factory=Suggestions)
 
@@ -110,7 +115,11 @@ class _Comparison:
 
     def index(self, axis: str, index: int | None, path: Path) -> Iterator[FieldError]:
         """A layer, head or neuron."""
-        size = {"layer": self.shape.n_layers, "head": self.shape.n_heads, "neuron": self.shape.d_mlp}[axis]
+        size = {
+            "layer": self.architecture.n_layers,
+            "head": self.architecture.n_heads,
+            "neuron": self.architecture.d_mlp,
+        }[axis]
         if index is not None and index >= size:
             yield wrong(path, f"{axis} {index} does not exist: this model has {axis}s 0 to {size - 1}")
 

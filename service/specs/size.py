@@ -6,10 +6,10 @@ from math import prod
 
 from api_schemas.errors import FieldError
 from api_schemas.metrics import ATTENTION_METRICS
-from api_schemas.models import ModelShape
 from api_schemas.nodes import SweepOf
 from api_schemas.spec import JobSpec, PathPatch, TopCells
 from api_schemas.wording.values import counted, wrong
+from planning.architecture import Architecture
 from planning.grid import axes_of, sweep_sizes
 from service.specs.comparison import Path, ends_of
 from service.specs.limits import SpecLimits, knob
@@ -21,13 +21,13 @@ FIXED_BYTES = 2000
 """Of everything but the arrays."""
 
 
-def cell_errors(spec: JobSpec, shape: ModelShape, longest: int, limits: SpecLimits) -> Iterator[FieldError]:
+def cell_errors(spec: JobSpec, architecture: Architecture, longest: int, limits: SpecLimits) -> Iterator[FieldError]:
     """A sweep of too many cells.
 
     Args:
         longest: Tokens of the longest prompt.
     """
-    cells = sweep_sizes(spec.patch, shape, longest)
+    cells = sweep_sizes(spec.patch, architecture, longest)
     if cells > limits.max_cells:
         swept = [field for field, end in ends_of(spec.patch).items() if isinstance(end, SweepOf)]
         path: Path = ("patch", swept[0], "sweep") if len(swept) == 1 else ("patch",)
@@ -47,9 +47,9 @@ class ResultSize:
     """Of the result as JSON, roughly."""
 
     @classmethod
-    def of(cls, spec: JobSpec, shape: ModelShape, longest: int, examples: int) -> "ResultSize":
+    def of(cls, spec: JobSpec, architecture: Architecture, longest: int, examples: int) -> "ResultSize":
         """The axes of the cells, then ``example`` if asked for; with ``reduce: top`` one axis ``cell``."""
-        axes = axes_of(spec.patch, shape, longest)
+        axes = axes_of(spec.patch, architecture, longest)
         names, lengths = [axis.name for axis in axes], [len(axis.coordinates) for axis in axes]
         cells, size = prod(lengths), _estimated_bytes(spec, lengths, examples)
         if isinstance(spec.output.reduce, TopCells):

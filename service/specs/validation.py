@@ -79,11 +79,11 @@ def check_spec(spec: JobSpec, model: CatalogModel, limits: SpecLimits) -> Checke
     """
     resolution, errors = _resolved(spec, model, limits)
     dataset = resolution.dataset if resolution else None
-    errors += first_errors(comparison_errors(spec, model.shape, dataset))
-    errors += cell_errors(spec, model.shape, dataset.longest if dataset else 1, limits)
+    errors += first_errors(comparison_errors(spec, model.architecture, dataset))
+    errors += cell_errors(spec, model.architecture, dataset.longest if dataset else 1, limits)
     errors += _output_errors(spec)
     if dataset is not None and not errors:
-        errors += overlap_errors(spec.patch, dataset)
+        errors += overlap_errors(spec.patch, model.architecture, dataset)
     if errors or resolution is None:
         raise InvalidSpec(list(dict.fromkeys(errors)))
     return _checked(normalised(spec), resolution, model, limits)
@@ -121,21 +121,21 @@ def _output_errors(spec: JobSpec) -> Iterator[FieldError]:
 
 
 def _checked(spec: JobSpec, resolution: Resolution, model: CatalogModel, limits: SpecLimits) -> CheckedSpec:
-    dataset, shape = resolution.dataset, model.shape
-    size = ResultSize.of(spec, shape, dataset.longest, len(dataset))
+    dataset, architecture = resolution.dataset, model.architecture
+    size = ResultSize.of(spec, architecture, dataset.longest, len(dataset))
     if errors := list(size.errors(spec, len(dataset), limits)):
         raise InvalidSpec(errors)
-    unreachable = unreachable_senders(spec.patch, shape, dataset)
+    unreachable = unreachable_senders(spec.patch, architecture, dataset)
     return CheckedSpec(
         spec=spec,
         dataset=dataset,
         cells=size.cells,
-        grid_sizes=grid_sizes(spec.patch, shape, dataset.longest),
+        grid_sizes=grid_sizes(spec.patch, architecture, dataset.longest),
         axes=size.axes,
         shape=size.shape,
-        warnings=[*resolution.warnings, *warnings_of(spec, dataset, shape, unreachable)],
+        warnings=[*resolution.warnings, *warnings_of(spec, dataset, architecture, unreachable)],
         unreachable_senders=unreachable,
-        phase_flops=phase_flops(spec, shape, dataset),
+        phase_flops=phase_flops(spec, architecture, dataset),
         estimated_result_bytes=size.bytes,
         max_shards=limits.max_shards,
         revision=model.revision,

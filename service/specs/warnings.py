@@ -14,11 +14,11 @@ from api_schemas.metrics import (
     Metric,
     title_of,
 )
-from api_schemas.models import ModelShape
 from api_schemas.nodes import Node, Positions, PromptPosition, SweepOf
 from api_schemas.spec import JobSpec
 from api_schemas.wording.values import counted, listed, shown
-from planning.graph import Reach, reach_of_attention
+from planning.architecture import Architecture
+from planning.graph import Graph, Reach
 from planning.positions import positions_of
 from service.specs.comparison import ends_of
 
@@ -27,7 +27,7 @@ ROLES_SHOWN = 4
 
 
 def warnings_of(
-    spec: JobSpec, dataset: ResolvedDataset, shape: ModelShape, unreachable: Sequence[Node]
+    spec: JobSpec, dataset: ResolvedDataset, architecture: Architecture, unreachable: Sequence[Node]
 ) -> Iterator[str]:
     """One sentence each."""
     if unreachable:
@@ -45,7 +45,7 @@ def warnings_of(
             yield from _attention(metric, dataset)
         if isinstance(metric, LogitDiff):
             yield from _equal_answers(metric, dataset)
-        yield from _out_of_reach(spec, metric, dataset, shape)
+        yield from _out_of_reach(spec, metric, dataset, architecture)
         if spec.method == "attribution" and metric.is_flat_at_orig:
             yield f"the gradient of {metric.kind} at orig is 0, so method 'attribution' estimates 0 for every cell"
 
@@ -172,9 +172,13 @@ def _equal_answers(metric: LogitDiff, dataset: ResolvedDataset) -> Iterator[str]
         yield f"{what} in {_some(equal, len(dataset))}: their logit difference is 0 there"
 
 
-def _out_of_reach(spec: JobSpec, metric: Metric, dataset: ResolvedDataset, shape: ModelShape) -> Iterator[str]:
+def _out_of_reach(spec: JobSpec, metric: Metric, dataset: ResolvedDataset, architecture: Architecture) -> Iterator[str]:
     """Metrics that no patched value can change: of an earlier layer, or of an earlier position."""
-    if isinstance(metric, ATTENTION_METRICS) and metric.head is not None and _is_before(metric.head, spec):
+    if (
+        isinstance(metric, ATTENTION_METRICS)
+        and metric.head is not None
+        and _is_before(metric.head, spec, architecture)
+    ):
         head = f"{metric.head.layer}.{metric.head.head}"
         yield f"attention of head {head} is computed before all that is patched, and cannot change"
     if isinstance(metric, Loss) or not isinstance(spec.patch.positions, int | str):
@@ -186,10 +190,11 @@ def _out_of_reach(spec: JobSpec, metric: Metric, dataset: ResolvedDataset, shape
         yield f"{where}: nothing can change"
 
 
-def _is_before(head: Head, spec: JobSpec) -> bool:
+def _is_before(head: Head, spec: JobSpec, architecture: Architecture) -> bool:
     """Whether the head's pattern is computed before, or beside, all that is patched."""
     end = list(ends_of(spec.patch).values())[-1]
     if isinstance(end, SweepOf):
         return isinstance(end.sweep.layers, list) and min(end.sweep.layers) > head.layer
-    reaches = (reach_of_attention(node, head.layer, head.head, is_input=True) for node in end)
+    graph = Graph(architecture)
+    reaches = (graph.reach_of_attention(node, head.layer, head.head, is_input=True) for node in end)
     return all(reach is Reach.NONE for reach in reaches)

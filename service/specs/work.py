@@ -1,15 +1,15 @@
 """How much work checking a spec is at most: counted from what it says, before anything is made of it."""
 
 from api_schemas.datasets import IoiDataset, TemplatesDataset
-from api_schemas.models import ModelShape
 from api_schemas.nodes import SweepOf
 from api_schemas.spec import JobSpec
+from planning.architecture import Architecture
 from planning.grid import sweep_sizes
 from service.datasets.resolve import example_count, longest_prompt
 from service.specs.comparison import ends_of
 
 
-def work_of(spec: JobSpec, shape: ModelShape) -> int:
+def work_of(spec: JobSpec, architecture: Architecture) -> int:
     """About the number of characters and list entries that are looked at, each some tenths of a microsecond."""
     dataset, examples = spec.dataset, example_count(spec.dataset)
     longest = longest_prompt(dataset)
@@ -17,4 +17,6 @@ def work_of(spec: JobSpec, shape: ModelShape) -> int:
     draws = len(dataset.slots) ** 2 if isinstance(dataset, TemplatesDataset) else 0
     nodes = sum(1 if isinstance(end, SweepOf) else len(end) for end in ends_of(spec.patch).values())
     searched = longest if not isinstance(dataset, IoiDataset) else 1  # a role's text is looked for in its prompt
-    return examples * (2 * longest + names * searched + draws + nodes**2) + sweep_sizes(spec.patch, shape, longest)
+    return examples * (2 * longest + names * searched + draws + nodes**2) + sweep_sizes(
+        spec.patch, architecture, longest
+    )

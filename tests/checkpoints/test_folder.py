@@ -119,7 +119,7 @@ from checkpoints.folder import configuration, revision
 if os.geteuid() == 0:
     os.setuid(65534)
 try:
-    print(configuration(Path(sys.argv[1])).shape.n_layers, revision(Path(sys.argv[1])))
+    print(configuration(Path(sys.argv[1])).architecture.n_layers, revision(Path(sys.argv[1])))
 except UnusableCheckpoint as exc:
     print(exc.reason)
 """

@@ -10,10 +10,10 @@ import pytest
 import yaml
 from tokenizers import Tokenizer
 
-from api_schemas.models import FAMILY
 from api_schemas.spec import JobSpec
 from pathpatch.client import Client
 from pathpatch.results import Result
+from planning.architecture import Architecture
 from service.models.catalog import CatalogModel
 from service.specs.limits import SpecLimits
 from service.specs.validation import check_spec
@@ -196,12 +196,12 @@ def test_pages_show_the_specs_that_run() -> None:
 @cache
 def gpt2_small() -> CatalogModel:
     """GPT-2 small's shape, with its tokenizer where this machine has it."""
-    _, shape = FAMILY["gpt2-small"]
+    architecture = Architecture(n_layers=12, n_heads=12, d_model=768, d_mlp=3072, n_ctx=1024, d_vocab=50257)
     if not GPT2_TOKENIZER.is_file():
         pytest.skip(f"needs GPT-2's tokenizer at {GPT2_TOKENIZER}")
     tokenizer = Tokenizer.from_file(str(GPT2_TOKENIZER))
     demo = catalog().get("demo")
-    return replace(demo, name="gpt2-small", shape=shape, tokenizer=tokenizer, bos_id=50256)
+    return replace(demo, name="gpt2-small", architecture=architecture, tokenizer=tokenizer, bos_id=50256)
 
 
 @pytest.mark.parametrize("name", GPT2_SPECS)

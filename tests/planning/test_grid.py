@@ -5,12 +5,13 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from api_schemas.models import FAMILY, parse_registry
+from api_schemas.models import parse_registry
 from api_schemas.nodes import Node
 from api_schemas.spec import ActivationPatch, Patch, PathPatch
+from planning.architecture import Architecture
 from planning.grid import grid_of, sweep_sizes
 
-SMALL = FAMILY["gpt2-small"][1]
+SMALL = Architecture(n_layers=12, n_heads=12, d_model=768, d_mlp=3072, n_ctx=1024, d_vocab=50257)
 
 
 def patch(**fields: Any) -> PathPatch | ActivationPatch:

@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from api_schemas.datasets import ResolvedDataset
-from api_schemas.models import FAMILY
 from api_schemas.nodes import Node
 from api_schemas.spec import ActivationPatch, Patch, PathPatch
+from planning.architecture import Architecture
+from planning.graph import Graph
 from planning.grid import grid_of
 from planning.positions import Places, unreachable_senders
 
-SMALL = FAMILY["gpt2-small"][1]
+SMALL = Architecture(n_layers=12, n_heads=12, d_model=768, d_mlp=3072, n_ctx=1024, d_vocab=50257)
 LENGTHS = [5, 4, 6]
 DATASET = ResolvedDataset(
     orig=[[1] * length for length in LENGTHS],
@@ -95,11 +96,11 @@ def test_shared_places_are_those_of_both_nodes_and_the_patch(positions: tuple[An
     whole = [brute_force(one) for one in positions]
     expected = {example for example, _ in set.intersection(*whole)}
     nodes = [Node(hook="z", layer=0, positions=one) for one in positions[:2]]
-    places = Places(positions[2], DATASET)
+    places = Places(positions[2], DATASET, Graph(SMALL))
     assert places.examples_shared(*nodes) == expected
     first = min(set.intersection(*whole), default=None)
     assert places.first_shared(*nodes) == first
-    part = Places(positions[2], DATASET.slice(start, 3)).examples_shared(*nodes)
+    part = Places(positions[2], DATASET.slice(start, 3), Graph(SMALL)).examples_shared(*nodes)
     assert {example + start for example in part} == {example for example in expected if example >= start}
 
 
@@ -108,7 +109,7 @@ def test_representatives_agree_with_every_node(receivers: Any) -> None:
     """The short way round for large sweeps must find what the long one finds."""
     swept = patch(senders={"sweep": {"hook": "z", "positions": "each"}}, receivers=receivers, positions=["S1", "end"])
     grid = grid_of(swept, SMALL, DATASET.longest)
-    places = Places(swept.positions, DATASET)
+    places = Places(swept.positions, DATASET, Graph(SMALL))
     assert grid.receivers is not None
     ends = [node for cell in grid.receivers.cells for node in cell]
     expected = [node for (node,) in grid.senders.cells if not any(places.reaches(node, end) for end in ends)]

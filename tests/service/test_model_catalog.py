@@ -37,7 +37,7 @@ def change_config(folder: Path, **changes: Any) -> None:
 def test_the_demo_model_is_always_there() -> None:
     """It ships with the project, so that everything works offline."""
     model = ModelCatalog(parse_registry("")).get("demo")
-    assert (model.shape.n_layers, model.shape.n_heads) == (4, 8)
+    assert (model.architecture.n_layers, model.architecture.n_heads) == (4, 8)
     assert model.tokenizer is not None and model.bos_id == model.tokenizer.token_to_id("<|endoftext|>")
     assert model.folder == DEMO_FOLDER
 

@@ -56,7 +56,7 @@ def test_extracted_weights_give_the_logits_of_transformer_lens(
     with torch.no_grad():
         expected = boot_bridge(folder, ModelSpec(name="tiny", **flags))(tokens)
     torch.testing.assert_close(clean_logits(weights, tokens), expected, atol=1e-4, rtol=1e-4)
-    assert weights.shape == tiny_shape(d_mlp=d_mlp)
+    assert weights.architecture == tiny_shape(d_mlp=d_mlp)
 
 
 def test_the_second_start_finds_processed_weights(make_gpt2_folder: MakeFolder, tmp_path: Path) -> None:

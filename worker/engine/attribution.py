@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from planning.graph import Site, is_mlp, layer_at, time_of
+from planning.graph import Site, is_mlp, layer_at
 from planning.plan import CellGroup, Ends, ReceiverGroup
 from planning.readings import AttentionReading, Reading, deepest_layer
 from worker.engine import transformer
@@ -67,7 +67,7 @@ def _is_of_cell(reading: Reading) -> bool:
 
 def _joined(groups: Sequence[CellGroup]) -> CellGroup:
     cells = [cell for group in groups for cell in group.cells]
-    return CellGroup(cells, [sites for group in groups for sites in group.sites], groups[0].masks)
+    return CellGroup(cells, [sites for group in groups for sites in group.sites], groups[0].masks, groups[0].graph)
 
 
 def _receiver_gradients(
@@ -106,7 +106,9 @@ def _run_group(batch: Batch, by_cell: list[Patches]) -> ReceiverGroup:
     sites = [[patch.site for patch in patches] for patches in by_cell]
     last_layer = deepest_layer(batch.reads.readings, sites, batch.runs.weights.n_layers)
     nowhere = np.zeros((0, 0), dtype=bool)
-    return ReceiverGroup(list(range(len(sites))), sites, [], nowhere, nowhere, last_layer, is_own_attention=False)
+    return ReceiverGroup(
+        list(range(len(sites))), sites, [], batch.runs.graph, nowhere, nowhere, last_layer, is_own_attention=False
+    )
 
 
 def _carry_back(
@@ -119,7 +121,7 @@ def _carry_back(
     values: Values,
 ) -> None:
     """From the last receiver back to the first sender, adding each sender's share to ``values`` in place."""
-    runs = batch.runs
+    runs, time_of = batch.runs, batch.runs.graph.time_of
     shape = (runs.n_examples, len(receivers.cells), rows.n_rows, runs.weights.d_model)
     carried = torch.zeros(shape, dtype=runs.weights.dtype, device=batch.device)
     writes = [(group, writes_of(group)) for group in ends.senders]

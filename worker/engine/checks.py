@@ -61,7 +61,7 @@ def _completeness(runs: Runs, last: int, through_mlps: bool) -> tuple[float, flo
     mask = np.arange(runs.activations.tokens.shape[1])[None] == last
     rows = rows_of(mask, weights.device)
     end = time_at(weights.n_layers, Stage.RESID_PRE)
-    senders = CellGroup([0], [writers], [mask] * len(writers))
+    senders = CellGroup([0], [writers], [mask] * len(writers), runs.graph)
     ((_, changes),) = input_changes(runs, senders, rows, [end], through_mlps)
     patched = rows.take(runs.orig("resid_pre", weights.n_layers)) + changes.value[:, 0]
     both = torch.cat([patched, rows.take(runs.new("resid_pre", weights.n_layers))])

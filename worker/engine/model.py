@@ -8,24 +8,25 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from api_schemas.models import ModelShape
+from planning.architecture import Architecture
 
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """All weights of a GPT-2; LayerNorm weights are ones and biases zeros where LayerNorm was folded.
+    """All weights of a decoder; what its family lacks is None.
 
-    Activation: ``gelu_new``. Attention scale: ``1 / sqrt(d_head)``.
+    Norm weights are ones and biases zeros where a norm was folded into what reads it, and biases zeros where a model
+    has none. Gains of Gemma's norms include their one, and embeddings the model's scale.
     """
 
+    architecture: Architecture
     W_E: Float[Tensor, "d_vocab d_model"]
-    W_pos: Float[Tensor, "n_ctx d_model"]
     W_Q: Float[Tensor, "n_layers n_heads d_model d_head"]
-    W_K: Float[Tensor, "n_layers n_heads d_model d_head"]
-    W_V: Float[Tensor, "n_layers n_heads d_model d_head"]
+    W_K: Float[Tensor, "n_layers n_kv_heads d_model d_head"]
+    W_V: Float[Tensor, "n_layers n_kv_heads d_model d_head"]
     b_Q: Float[Tensor, "n_layers n_heads d_head"]
-    b_K: Float[Tensor, "n_layers n_heads d_head"]
-    b_V: Float[Tensor, "n_layers n_heads d_head"]
+    b_K: Float[Tensor, "n_layers n_kv_heads d_head"]
+    b_V: Float[Tensor, "n_layers n_kv_heads d_head"]
     W_O: Float[Tensor, "n_layers n_heads d_head d_model"]
     b_O: Float[Tensor, "n_layers d_model"]
     W_in: Float[Tensor, "n_layers d_model d_mlp"]
@@ -40,42 +41,41 @@ class Weights:
     ln_final_b: Float[Tensor, " d_model"]
     W_U: Float[Tensor, "d_model d_vocab"]
     b_U: Float[Tensor, " d_vocab"]
-    eps: float
+    W_pos: Float[Tensor, "n_ctx d_model"] | None = None
+    """Learned positions."""
+    W_gate: Float[Tensor, "n_layers d_model d_mlp"] | None = None
+    """Of gated MLPs: ``pre`` is its product, and ``W_in``'s is ``pre_linear``."""
+    q_norm_w: Float[Tensor, "n_layers d_head"] | None = None
+    k_norm_w: Float[Tensor, "n_layers d_head"] | None = None
+    ln1_post_w: Float[Tensor, "n_layers d_model"] | None = None
+    """Gains of the norm after attention."""
+    ln2_post_w: Float[Tensor, "n_layers d_model"] | None = None
+    """Of the norm after the MLP."""
 
     @property
     def n_layers(self) -> int:
         """Layers."""
-        return self.W_Q.shape[0]
+        return self.architecture.n_layers
 
     @property
     def n_heads(self) -> int:
-        """Heads per layer."""
-        return self.W_Q.shape[1]
+        """Query heads per layer."""
+        return self.architecture.n_heads
 
     @property
     def d_model(self) -> int:
         """Width of the residual stream."""
-        return self.W_Q.shape[2]
+        return self.architecture.d_model
 
     @property
     def d_head(self) -> int:
         """Width of a head."""
-        return self.W_Q.shape[3]
+        return self.architecture.d_head
 
     @property
     def d_mlp(self) -> int:
         """Neurons per MLP."""
-        return self.W_in.shape[2]
-
-    @property
-    def n_ctx(self) -> int:
-        """Longest prompt, in tokens."""
-        return self.W_pos.shape[0]
-
-    @property
-    def d_vocab(self) -> int:
-        """Tokens of the vocabulary."""
-        return self.W_E.shape[0]
+        return self.architecture.d_mlp
 
     @property
     def device(self) -> torch.device:
@@ -86,18 +86,6 @@ class Weights:
     def dtype(self) -> torch.dtype:
         """Their precision."""
         return self.W_E.dtype
-
-    @property
-    def shape(self) -> ModelShape:
-        """All sizes."""
-        return ModelShape(
-            n_layers=self.n_layers,
-            n_heads=self.n_heads,
-            d_model=self.d_model,
-            d_mlp=self.d_mlp,
-            n_ctx=self.n_ctx,
-            d_vocab=self.d_vocab,
-        )
 
     @property
     def n_bytes(self) -> int:
@@ -127,12 +115,12 @@ class Weights:
         return object()
 
     @cached_property
-    def W_QKV(self) -> Float[Tensor, "n_layers d_model three_d_model"]:
+    def W_QKV(self) -> Float[Tensor, "n_layers d_model qkv"]:
         """Query, key and value weights of all heads side by side: one product instead of three."""
         parts = (weight.permute(0, 2, 1, 3).flatten(2) for weight in (self.W_Q, self.W_K, self.W_V))
         return torch.cat(list(parts), dim=2).contiguous()
 
     @cached_property
-    def b_QKV(self) -> Float[Tensor, "n_layers three_d_model"]:
+    def b_QKV(self) -> Float[Tensor, "n_layers qkv"]:
         """Biases that go with ``W_QKV``."""
         return torch.cat([self.b_Q.flatten(1), self.b_K.flatten(1), self.b_V.flatten(1)], dim=1)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from planning.graph import Site, input_of, time_of
+from planning.graph import Graph, Site, layer_of
 from worker.engine import transformer
 from worker.engine.model import Weights
 
@@ -47,6 +47,7 @@ def path_patch(
     Returns:
         Every activation of the final run: ``logits`` (batch, pos, d_vocab) under ``("logits", None)``, in nats.
     """
+    graph = Graph(weights.architecture)
     here = torch.ones_like(orig_tokens, dtype=torch.bool) if positions is None else positions
     overwrite = through_mlps if overwrite is None else overwrite
     # 1. The two clean runs.
@@ -55,10 +56,10 @@ def path_patch(
     changes = []
     for receiver in receivers:
         # strictly before: a sender at the very point that a receiver reads is not on a path to it
-        earlier = [sender for sender in senders if time_of(sender) < time_of(receiver)]
+        earlier = [sender for sender in senders if graph.reaches(sender, [receiver])]
         if through_mlps:
             frozen = forward(weights, orig_tokens, freeze_heads_and_set(earlier, orig, new, here))
-            changes.append(frozen[input_of(receiver)] - orig[input_of(receiver)])
+            changes.append(frozen[graph.input_of(receiver)] - orig[graph.input_of(receiver)])
         else:
             writes = [written(weights, sender, new[_point(sender)] - orig[_point(sender)]) for sender in earlier]
             changes.append(sum(writes, torch.zeros_like(orig["resid_pre", 0])) * here[..., None])
@@ -67,8 +68,8 @@ def path_patch(
     def let_receivers_read(point: Point, value: Tensor, run: Run) -> Tensor:
         for receiver, change in zip(receivers, changes, strict=True):
             if point in _points_read(receiver):
-                live = run.get(input_of(receiver), value)  # the stream itself is its own input
-                changed = (orig[input_of(receiver)] if overwrite else live) + change
+                live = run.get(graph.input_of(receiver), value)  # the stream itself is its own input
+                changed = (orig[graph.input_of(receiver)] if overwrite else live) + change
                 value = put(value, transformer.read(weights, *point, changed), receiver.unit, here)
         return value
 
@@ -87,7 +88,8 @@ def forward(weights: Weights, tokens: Int[Tensor, "batch pos"], edit: Edit = lam
         pattern = at(layer, "pattern", transformer.attention_pattern(q, k).transpose(1, 2))
         return torch.einsum("bqhk,bkhd->bqhd", pattern, v)
 
-    embed, pos_embed = weights.W_E[tokens], weights.W_pos[: tokens.shape[1]].expand(*tokens.shape, -1)
+    embed = weights.W_E[tokens]
+    pos_embed = transformer.position_embeddings(weights, tokens.shape[1]).expand(*tokens.shape, -1)
     resid = at(None, "embed", embed) + at(None, "pos_embed", pos_embed)
     for layer in range(weights.n_layers):
         resid = at(layer, "resid_pre", resid)
@@ -131,7 +133,7 @@ def put(value: Tensor, new: Tensor, unit: int | None, here: Bool[Tensor, "batch 
 
 
 def _point(site: Site) -> Point:
-    return input_of(site) if site.hook == "resid_post" else (site.hook, site.layer)
+    return ("resid_pre", layer_of(site)) if site.hook == "resid_post" else (site.hook, site.layer)
 
 
 def _points_read(receiver: Site) -> list[Point]:

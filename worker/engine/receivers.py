@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from planning.graph import Site, input_of
+from planning.graph import Site
 from worker.engine import transformer
 from worker.engine.rows import RowMap, Rows
 from worker.engine.runs import Runs
@@ -221,7 +221,7 @@ class PatchedLayer:
 
     def stream_read_by(self, site: Site) -> tuple[Tensor, Tensor]:
         """The live stream that a site reads, and orig's."""
-        point, layer = input_of(site)
+        point, layer = self.runs.graph.input_of(site)
         return self._streams[point], self.rows.take(self.runs.orig(point, layer))[:, None]
 
     def source_and_orig(self, hook: str, site: Site) -> tuple[Tensor, Tensor]:

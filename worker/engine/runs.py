@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from planning.graph import Site, input_of
+from planning.graph import Graph, Site
 from worker.engine import transformer
 from worker.engine.model import Weights
 
@@ -45,7 +45,7 @@ class Activations:
             return self.weights.W_E[self.tokens]
         if hook == "pos_embed":
             n_rows, n_pos = self.tokens.shape
-            return self.weights.W_pos[:n_pos].expand(n_rows, n_pos, -1)
+            return transformer.position_embeddings(self.weights, n_pos).expand(n_rows, n_pos, -1)
         assert layer is not None
         if hook == "resid_post":
             return self.get("resid_pre", layer + 1)
@@ -109,7 +109,9 @@ class Activations:
                 return transformer.activation(transformer.mlp_pre(weights, layer, self.get("resid_mid", layer)))
             case "mlp_out":
                 return transformer.neurons_output(weights, layer, self.get("post", layer))
-        return transformer.read(weights, hook, layer, self.get(*input_of(Site(hook, layer))))
+        return transformer.read(
+            weights, hook, layer, self.get(*Graph(weights.architecture).input_of(Site(hook, layer)))
+        )
 
 
 def stack_tokens(orig: list[list[int]], new: list[list[int]], device: torch.device) -> Int[Tensor, "both pos"]:
@@ -132,6 +134,11 @@ class Runs:
     def weights(self) -> Weights:
         """The model."""
         return self.activations.weights
+
+    @property
+    def graph(self) -> Graph:
+        """Order and edges of its nodes."""
+        return Graph(self.weights.architecture)
 
     @property
     def n_examples(self) -> int:

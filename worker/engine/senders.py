@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from planning.graph import EMBEDDING_TIME, Site, is_mlp, layer_at, time_of
+from planning.graph import EMBEDDING_TIME, Site, is_mlp, layer_at
 from planning.plan import CellGroup
 from planning.positions import Mask
 from worker.engine import transformer
@@ -43,7 +43,7 @@ def writes_of(senders: CellGroup) -> dict[int, list[Write]]:
     for cell, sites in enumerate(senders.sites):
         taken: Counter[tuple[object, ...]] = Counter()
         for site, mask in zip(sites, senders.masks, strict=True):
-            kind = (time_of(site), site.hook, site.unit is None, id(mask))
+            kind = (senders.graph.time_of(site), site.hook, site.unit is None, id(mask))
             grouped[(*kind, taken[kind])].append((cell, site, mask))
             taken[kind] += 1
     writes: dict[int, list[Write]] = defaultdict(list)
@@ -51,7 +51,7 @@ def writes_of(senders: CellGroup) -> dict[int, list[Write]]:
         cells = [cell for cell, _, _ in members]
         units = [site.unit for _, site, _ in members if site.unit is not None]
         _, site, mask = members[0]
-        writes[time_of(site)].append(Write(site.hook, site.layer, cells, units or None, mask))
+        writes[senders.graph.time_of(site)].append(Write(site.hook, site.layer, cells, units or None, mask))
     return writes
 
 

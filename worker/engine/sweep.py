@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.nn import functional
 
-from planning.graph import Reach, Site, reach_of_attention, time_of
+from planning.graph import Reach, Site
 from planning.plan import CellGroup, Pass, ReceiverGroup
 from planning.positions import Mask
 from planning.readings import AttentionReading, attended_head
@@ -160,7 +160,7 @@ def _attended(group: ReceiverGroup, reading: AttentionReading) -> dict[int, int]
     found = {}
     for cell, (receiver,) in enumerate(group.sites):
         layer, head = attended_head(reading, (receiver,))
-        if reach_of_attention(receiver, layer, head, is_input=True) is not Reach.NONE:
+        if group.graph.reach_of_attention(receiver, layer, head, is_input=True) is not Reach.NONE:
             found[cell] = head
     return found
 
@@ -175,7 +175,7 @@ def _change_and_run(
     for part in _parts(batch, group, run_rows, len(senders.cells)):
         patches: list[Patches] = [
             [
-                changed_input(site, mask, moved[time_of(site)], run_rows, overwrite)
+                changed_input(site, mask, moved[group.graph.time_of(site)], run_rows, overwrite)
                 for site, mask in zip(sites, part.masks, strict=True)
             ]
             for sites in part.sites

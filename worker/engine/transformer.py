@@ -57,8 +57,16 @@ def mlp(
 
 
 def embed(weights: Weights, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
-    """The first residual stream: token and position embeddings."""
-    return weights.W_E[tokens] + weights.W_pos[: tokens.shape[1]]
+    """The first residual stream: token embeddings, and those of positions where they are learned."""
+    embedded = weights.W_E[tokens]
+    return embedded if weights.W_pos is None else embedded + position_embeddings(weights, tokens.shape[1])
+
+
+def position_embeddings(weights: Weights, n_pos: int) -> Float[Tensor, "pos d_model"]:
+    """Learned ones; zero where positions rotate queries and keys instead."""
+    if weights.W_pos is None:
+        return weights.W_E.new_zeros(n_pos, weights.d_model)
+    return weights.W_pos[:n_pos]
 
 
 def read(
@@ -89,12 +97,12 @@ def attention_input(
     weights: Weights, layer: int, resid: Float[Tensor, "*rows d_model"]
 ) -> Float[Tensor, "*rows d_model"]:
     """What a layer's query, key and value weights read."""
-    return layer_norm(resid, weights.ln1_w[layer], weights.ln1_b[layer], weights.eps)
+    return layer_norm(resid, weights.ln1_w[layer], weights.ln1_b[layer], weights.architecture.eps)
 
 
 def mlp_input(weights: Weights, layer: int, resid: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_model"]:
     """What a layer's neurons read."""
-    return layer_norm(resid, weights.ln2_w[layer], weights.ln2_b[layer], weights.eps)
+    return layer_norm(resid, weights.ln2_w[layer], weights.ln2_b[layer], weights.architecture.eps)
 
 
 def queries_keys_values(
@@ -255,10 +263,10 @@ def neurons_output(weights: Weights, layer: int, post: Float[Tensor, "*rows d_ml
 
 def final_norm(weights: Weights, resid: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_model"]:
     """What the unembedding reads."""
-    return layer_norm(resid, weights.ln_final_w, weights.ln_final_b, weights.eps)
+    return layer_norm(resid, weights.ln_final_w, weights.ln_final_b, weights.architecture.eps)
 
 
 def unembed(weights: Weights, normed: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_vocab"]:
     """Logits over the whole vocabulary."""
     logits = torch.addmm(weights.b_U, normed.reshape(-1, weights.d_model), weights.W_U)
-    return logits.view(*normed.shape[:-1], weights.d_vocab)
+    return logits.view(*normed.shape[:-1], weights.architecture.d_vocab)

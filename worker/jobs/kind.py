@@ -5,8 +5,8 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from api_schemas.datasets import ResolvedDataset
-from api_schemas.models import ModelShape
 from api_schemas.spec import JobSpec
+from planning.architecture import Architecture
 from planning.grid import CellSlice, Grid, grid_of
 from worker.engine.model import Weights
 from worker.engine.runs import ActivationCache
@@ -28,14 +28,14 @@ class Job:
     """What all shards of a job have in common."""
 
     spec: JobSpec
-    shape: ModelShape
+    architecture: Architecture
     longest: int
     """Tokens of the longest prompt of the whole dataset."""
 
     @cached_property
     def grid(self) -> Grid:
         """All cells."""
-        return grid_of(self.spec.patch, self.shape, self.longest)
+        return grid_of(self.spec.patch, self.architecture, self.longest)
 
 
 @dataclass(frozen=True)

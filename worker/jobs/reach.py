@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api_schemas.nodes import Node
-from planning.graph import time_of
 from planning.grid import Grid
 from planning.positions import Places, key_of, reached
 
@@ -25,23 +24,23 @@ def reached_senders(grid: Grid, places: Places) -> NDArray[np.int32]:
 
 def examples_with_path(grid: Grid, places: Places) -> NDArray[np.int32]:
     """Per cell, in how many examples any sender reaches any receiver; of an activation patch, has any node a place."""
-    kinds, sender_places = _kinds(grid.senders.cells)
+    kinds, sender_places = _kinds(grid.senders.cells, places)
     if grid.receivers is None:
         counts = [len(frozenset().union(*map(places.examples_of, cell))) for cell in kinds]
         return np.array(counts, dtype=np.int32)[sender_places]
-    receiver_kinds, receiver_places = _kinds(grid.receivers.cells)
+    receiver_kinds, receiver_places = _kinds(grid.receivers.cells, places)
     table = [[_examples(senders, receivers, places) for receivers in receiver_kinds] for senders in kinds]
     found: NDArray[np.int32] = np.array(table, dtype=np.int32)[sender_places][:, receiver_places].ravel()
     return found
 
 
-def _kinds(cells: Sequence[list[Node]]) -> tuple[list[list[Node]], list[int]]:
+def _kinds(cells: Sequence[list[Node]], at: Places) -> tuple[list[list[Node]], list[int]]:
     """One cell of each kind, and for every cell which kind it is."""
     known: dict[Kind, int] = {}
     kinds: list[list[Node]] = []
     places = []
     for cell in cells:
-        kind = tuple((time_of(node), key_of(node.positions)) for node in cell)
+        kind = tuple((at.graph.time_of(node), key_of(node.positions)) for node in cell)
         if kind not in known:
             known[kind] = len(kinds)
             kinds.append(cell)
@@ -50,5 +49,5 @@ def _kinds(cells: Sequence[list[Node]]) -> tuple[list[list[Node]], list[int]]:
 
 
 def _examples(senders: list[Node], receivers: list[Node], places: Places) -> int:
-    pairs = ((sender, receiver) for sender in senders for receiver in receivers if time_of(sender) < time_of(receiver))
+    pairs = ((sender, receiver) for sender in senders for receiver in receivers if places.reaches(sender, receiver))
     return len(frozenset().union(*(places.examples_shared(sender, receiver) for sender, receiver in pairs)))

@@ -5,8 +5,8 @@ the one before has found.
 """
 
 from api_schemas.datasets import ResolvedDataset
-from api_schemas.models import ModelShape
 from api_schemas.spec import JobSpec
+from planning.architecture import Architecture
 from planning.grid import CellSlice
 from worker.engine.model import Weights
 from worker.jobs.attribution import AttributionKind
@@ -56,24 +56,26 @@ def run_shard(
     Raises:
         OutOfMemory: One example of one cell does not fit into memory.
     """
-    job = Job(spec, weights.shape, longest)
+    job = Job(spec, weights.architecture, longest)
     return kind_of(spec).run_shard(weights, job, ShardInput(dataset, cells), phase, carry, settings)
 
 
 def merge(
-    spec: JobSpec, shape: ModelShape, longest: int, phase: str, carry: bytes, outputs: list[bytes]
+    spec: JobSpec, architecture: Architecture, longest: int, phase: str, carry: bytes, outputs: list[bytes]
 ) -> Merged | None:
     """What the shards of a phase found together, in shard order; None after the last phase."""
-    return kind_of(spec).merge(Job(spec, shape, longest), phase, carry, outputs)
+    return kind_of(spec).merge(Job(spec, architecture, longest), phase, carry, outputs)
 
 
-def assemble(spec: JobSpec, shape: ModelShape, longest: int, carry: bytes, outputs: list[bytes]) -> AssembledResult:
+def assemble(
+    spec: JobSpec, architecture: Architecture, longest: int, carry: bytes, outputs: list[bytes]
+) -> AssembledResult:
     """The result of a job from the outputs of its last phase, in shard order.
 
     Raises:
         ChecksFailed: Patching orig with itself changed a metric, or all writers together do not give the new run.
     """
-    return kind_of(spec).result(Job(spec, shape, longest), carry, outputs)
+    return kind_of(spec).result(Job(spec, architecture, longest), carry, outputs)
 
 
 def sealed(merged: Merged) -> bytes:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.spec import ActivationPatch, JobSpec
-from planning.graph import Site
+from planning.graph import Graph, Site
 from planning.grid import Grid
 from planning.plan import plan_activation_patch, plan_path_patch, wanted_activations
 from planning.positions import ChangedPlaces
@@ -65,11 +65,16 @@ class Shard:
         """Whether a receiver's input becomes orig plus its change."""
         return not isinstance(self.spec.patch, ActivationPatch) and self.spec.patch.update == "overwrite"
 
+    @property
+    def graph(self) -> Graph:
+        """Order and edges of the model's nodes."""
+        return Graph(self.weights.architecture)
+
     @cached_property
     def wanted(self) -> frozenset[tuple[str, int]]:
         """Activations that this job reads; with a cache, also those that a next question may read."""
         n_layers, readings = self.weights.n_layers, readings_of(self.spec.all_metrics, self.dataset.slice(0, 1))
-        wanted = wanted_activations(self.grid, readings, self.through_mlps, n_layers)
+        wanted = wanted_activations(self.grid, readings, self.through_mlps, self.graph)
         if self.cache is None:
             return wanted
         deepest = max(layer for _, layer in wanted)
@@ -122,15 +127,15 @@ class Shard:
 
     def places(self, dataset: ResolvedDataset) -> ChangedPlaces:
         """Where the patch's nodes take part in these examples."""
-        return ChangedPlaces(self.spec.patch.positions, dataset, self.spec.patch.source == "new")
+        return ChangedPlaces(self.spec.patch.positions, dataset, self.graph, self.spec.patch.source == "new")
 
     def sweep(self, dataset: ResolvedDataset, grid: Grid) -> Sweep:
         """The exact patch of every cell of a grid."""
         places, readings = self.places(dataset), readings_of(self.spec.all_metrics, dataset)
         if grid.receivers is None:
-            groups = plan_activation_patch(grid, places, readings, self.weights.n_layers)
+            groups = plan_activation_patch(grid, places, readings)
             return lambda batch: sweep_activations(batch, groups)
-        passes, n_senders = plan_path_patch(grid, places, readings, self.weights.n_layers), len(grid.senders.cells)
+        passes, n_senders = plan_path_patch(grid, places, readings), len(grid.senders.cells)
         return lambda batch: sweep_paths(batch, passes, n_senders, self.through_mlps, self.overwrite)
 
     def swept(self, start: int, stop: int, rows_at_once: int, grid: Grid | None = None) -> list[Values]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from api_schemas.nodes import Node
 from api_schemas.spec import JobSpec
-from planning.graph import reaches
+from planning.graph import Graph
 from planning.grid import End, Grid
 from planning.positions import Places
 from worker.engine.checks import completeness, identity_max_abs, largest_difference
@@ -92,7 +92,7 @@ def exact_of(shard: Shard, start: int, stop: int) -> Sweep:
 def _output(shard: Shard, start: int, stop: int, batch: Batch, values: list[Values], checks: Checks) -> SweepOutput:
     """A batch's numbers, as they cross to the host."""
     dataset, grid = shard.dataset.slice(start, stop), shard.grid
-    places = Places(shard.spec.patch.positions, dataset)
+    places = Places(shard.spec.patch.positions, dataset, shard.graph)
     metrics = [
         _values(value, orig, new, shard.keeps_examples)
         for value, orig, new in zip(values, batch.reads.orig_values, batch.reads.new_values, strict=True)
@@ -127,14 +127,14 @@ def to_host(values: Tensor) -> NDArray[np.generic]:
 
 def _checks(shard: Shard, batch: Batch) -> Checks:
     """Of the portion that has the shard's first example; completeness once for the whole job."""
-    identity = identity_max_abs(*shard.first_example(batch, sample_grid(shard.grid)))
+    identity = identity_max_abs(*shard.first_example(batch, sample_grid(shard.grid, shard.graph)))
     if shard.dataset.start or any(shard.grid.start):
         return Checks(identity)
     last = len(shard.dataset.orig[0]) - 1
     return Checks(identity, np.array(completeness(batch.runs, last, shard.through_mlps)))
 
 
-def sample_grid(grid: Grid) -> Grid:
+def sample_grid(grid: Grid, graph: Graph) -> Grid:
     """A few cells from all over a grid, of those that some path connects."""
 
     def spread(cells: list[list[Node]]) -> End:
@@ -145,7 +145,7 @@ def sample_grid(grid: Grid) -> Grid:
         return Grid(spread(grid.senders.cells), None)
     receivers = spread(grid.receivers.cells)
     nodes = [node for cell in receivers.cells for node in cell]
-    connected = [cell for cell in grid.senders.cells if any(reaches(node, nodes) for node in cell)]
+    connected = [cell for cell in grid.senders.cells if any(graph.reaches(node, nodes) for node in cell)]
     return Grid(spread(connected or grid.senders.cells), receivers)
 
 

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api_schemas.errors import ModelNotFound, PathPatchingError, UnusableModel
-from api_schemas.models import ModelOrigin, ModelShape
+from api_schemas.models import ModelOrigin
 from checkpoints.files import MissingFile, MissingFolder, UnusableCheckpoint
 from checkpoints.folder import configuration, revision
 from checkpoints.tensors import INDEX
 from checkpoints.weights import check_values, check_weights
+from planning.architecture import Architecture
 
 HUB_FILES = ["config.json", "model.safetensors", INDEX, "model-*.safetensors", "tokenizer*.json"]
 HUB_TIMEOUT_S = 10.0
@@ -21,8 +22,7 @@ class Checkpoint:
     name: str
     folder: Path
     revision: str
-    shape: ModelShape
-    eps: float
+    architecture: Architecture
     repository: str | None
 
     def with_weights(self) -> "Checkpoint":
@@ -81,7 +81,7 @@ def locate(name: str, registry: dict[str, ModelOrigin]) -> tuple[Path, str | Non
 def _read(name: str, folder: Path, commit: str | None, repository: str | None) -> Checkpoint:
     try:
         found = configuration(folder)
-        return Checkpoint(name, folder, commit or revision(folder), found.shape, found.eps, repository)
+        return Checkpoint(name, folder, commit or revision(folder), found.architecture, repository)
     except UnusableCheckpoint as exc:
         raise _told(name, folder, exc) from exc
 

@@ -107,7 +107,7 @@ def logit_deviation(weights: Weights, expected_logits: Tensor) -> float:
     A model whose logits are all equal has none that is large once the unembedding is centred; what is left of them is
     rounding, so the size of their terms counts too.
     """
-    tokens = self_check_tokens(weights.n_ctx, weights.d_vocab).to(weights.device)
+    tokens = self_check_tokens(weights.architecture.n_ctx, weights.architecture.d_vocab).to(weights.device)
     final = transformer.final_norm(weights, last_residual(weights, tokens))
     logits = transformer.unembed(weights, final)[0].cpu()
     terms = (final[0].abs() @ weights.W_U.abs()).max().item()
@@ -140,8 +140,8 @@ def process(checkpoint: Checkpoint, flags: ModelSpec) -> Processed:
     from worker.models.processing import process_weights
 
     log.info("processing the weights of %s from %s", checkpoint.name, checkpoint.folder)
-    tokens = self_check_tokens(checkpoint.shape.n_ctx, checkpoint.shape.d_vocab)
-    weights, logits = process_weights(checkpoint.folder, flags, tokens)
+    tokens = self_check_tokens(checkpoint.architecture.n_ctx, checkpoint.architecture.d_vocab)
+    weights, logits = process_weights(checkpoint.folder, checkpoint.architecture, flags, tokens)
     if not logits.isfinite().all():
         raise UnusableModel(str(checkpoint.folder), "its logits are not finite: the weights are too large for float32")
     deviation = logit_deviation(weights, logits[0])

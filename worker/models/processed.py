@@ -7,7 +7,7 @@ import logging
 import os
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,11 +16,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from api_schemas.spec import ModelSpec
+from planning.architecture import architecture_from
 from worker.engine.model import Weights
 
 log = logging.getLogger(__name__)
 
-CACHE_FORMAT = 2
+CACHE_FORMAT = 3
 WRITING = ".writing-"
 ABANDONED_S = 3600.0
 """A file that has been written for so long belongs to a process that has died."""
@@ -56,7 +57,7 @@ def read_cache(path: Path) -> Processed | None:
         if metadata["sha256"] != digest({name: value for name, value in tensors.items() if name != "expected_logits"}):
             raise ValueError("the digest differs")
         expected_logits = tensors.pop("expected_logits")
-        weights = Weights(**tensors, eps=float(metadata["eps"]))
+        weights = Weights(architecture_from(json.loads(metadata["architecture"])), **tensors)
     except FileNotFoundError:
         return None
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as exc:
@@ -70,7 +71,7 @@ def read_cache(path: Path) -> Processed | None:
 def write_cache(path: Path, processed: Processed) -> None:
     """Keep processed weights. Written beside and renamed, so that a reader sees all of the file or none."""
     tensors = processed.weights.tensors() | {"expected_logits": processed.expected_logits}
-    metadata = {"sha256": processed.sha256, "eps": repr(processed.weights.eps)}
+    metadata = {"sha256": processed.sha256, "architecture": json.dumps(asdict(processed.weights.architecture))}
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

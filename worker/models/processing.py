@@ -15,10 +15,13 @@ from transformers.utils.logging import disable_progress_bar
 
 from api_schemas.errors import UnusableModel
 from api_schemas.spec import ModelSpec
+from planning.architecture import Architecture
 from worker.engine.model import Weights
 
 
-def process_weights(folder: Path, flags: ModelSpec, tokens: Tensor) -> tuple[Weights, Tensor]:
+def process_weights(
+    folder: Path, architecture: Architecture, flags: ModelSpec, tokens: Tensor
+) -> tuple[Weights, Tensor]:
     """The folder's weights, processed with the flags, and TransformerLens' own logits for the tokens.
 
     Raises:
@@ -30,7 +33,7 @@ def process_weights(folder: Path, flags: ModelSpec, tokens: Tensor) -> tuple[Wei
             bridge = _processed_bridge(folder, flags)
         except torch.linalg.LinAlgError as exc:  # type: ignore[attr-defined]
             raise UnusableModel(str(folder), f"its weights cannot be factored ({exc})") from exc
-        return extract(bridge), bridge(tokens)
+        return extract(bridge, architecture), bridge(tokens)
 
 
 def _processed_bridge(folder: Path, flags: ModelSpec) -> TransformerBridge:
@@ -86,7 +89,7 @@ def _unused_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="")  # type: ignore[no-untyped-call]
 
 
-def extract(bridge: TransformerBridge) -> Weights:
+def extract(bridge: TransformerBridge, architecture: Architecture) -> Weights:
     """The weights that the bridge computes with, as float32 copies of their own."""
 
     def norms(name: str, part: str) -> Tensor:
@@ -98,4 +101,4 @@ def extract(bridge: TransformerBridge) -> Weights:
     tensors |= {"ln2_w": norms("ln2", "weight"), "ln2_b": norms("ln2", "bias")}
     tensors |= {"ln_final_w": bridge.ln_final.weight, "ln_final_b": bridge.ln_final.bias}
     own = {name: value.detach().to(torch.float32).clone().contiguous() for name, value in tensors.items()}
-    return Weights(**own, eps=float(bridge.cfg.eps))
+    return Weights(architecture, **own)

@@ -74,11 +74,11 @@ def _simulate(settings: WorkerSettings, held: Claim) -> None:
 def _assemble(bench: Workbench, held: Claim, model: LoadedModel) -> Step[HandedIn]:
     phase, carry = opened(held.spec, held.carry)
     found = _fetch_outputs(bench.store, held)
-    spec, shape, longest = held.spec, model.weights.shape, held.facts.longest
-    merged = merge(spec, shape, longest, phase, carry, found)
+    spec, architecture, longest = held.spec, model.weights.architecture, held.facts.longest
+    merged = merge(spec, architecture, longest, phase, carry, found)
     if merged is not None:
         return finish_phase(held, sealed(merged))
-    result = assemble(spec, shape, longest, carry, found)
+    result = assemble(spec, architecture, longest, carry, found)
     return complete(held, json.dumps(_head(held, model, result)).encode(), pack_arrays(result.arrays))
 
 

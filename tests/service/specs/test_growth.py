@@ -242,6 +242,6 @@ def test_work_is_counted_without_doing_it() -> None:
     """A spec of a line can name a billion characters; that it does is known at once."""
     whole = {**TEMPLATES, "templates": ["a" * 20_000], "examples": 10_000}
     spec = JobSpec.model_validate(kl(dataset={**whole, "roles": {}, "answers": {}}))
-    assert work_of(spec, catalog().get("demo").shape) > 4e8
+    assert work_of(spec, catalog().get("demo").architecture) > 4e8
     small = JobSpec.model_validate(document(patch=patch(senders=SENDERS, receivers=RECEIVERS)))
-    assert work_of(small, catalog().get("demo").shape) < 10_000
+    assert work_of(small, catalog().get("demo").architecture) < 10_000

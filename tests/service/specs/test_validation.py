@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from api_schemas.errors import InvalidSpec
-from api_schemas.models import ModelShape
+from planning.architecture import Architecture
 from planning.grid import axes_of
 from service.specs.limits import SpecLimits
 from service.specs.validation import normalised
@@ -75,7 +75,7 @@ def test_what_a_sweep_leaves_out_is_written_out(sweep: dict[str, Any], written: 
     assert normalised(short) == normalised(long)
     assert JobSpec.model_validate(normalised(short).model_dump()) == normalised(short)
     assert normalised(short).model_dump()["patch"]["senders"]["sweep"].items() >= written.items()
-    shape = ModelShape(n_layers=4, n_heads=8, d_model=64, d_mlp=256, d_vocab=100, n_ctx=64)
+    shape = Architecture(n_layers=4, n_heads=8, d_model=64, d_mlp=256, d_vocab=100, n_ctx=64)
     assert axes_of(short.patch, shape, 9) == axes_of(normalised(short).patch, shape, 9)
 
 

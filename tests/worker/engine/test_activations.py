@@ -36,7 +36,7 @@ def test_the_forward_pass_is_the_one_written_out_by_hand() -> None:
 
     def norm(x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         centred = x - x.mean(-1, keepdim=True)
-        return centred / (centred.pow(2).mean(-1, keepdim=True) + weights.eps).sqrt() * scale + bias
+        return centred / (centred.pow(2).mean(-1, keepdim=True) + weights.architecture.eps).sqrt() * scale + bias
 
     for layer in range(3):
         normed = norm(stream, weights.ln1_w[layer], weights.ln1_b[layer])

@@ -72,7 +72,7 @@ def cuts_of(dataset: ResolvedDataset) -> st.SearchStrategy[list[int]]:
 def compare(data: st.DataObject, name: str, spec: JobSpec, dataset: ResolvedDataset) -> AssembledResult:
     bridge, weights = oracle_and_engine(name)
     result = run_job(weights, spec, dataset, data.draw(cuts_of(dataset)), data.draw(SHARD_SETTINGS))
-    for number, expected in enumerate(expected_result(bridge, weights.shape, spec, dataset)):
+    for number, expected in enumerate(expected_result(bridge, weights.architecture, spec, dataset)):
         patched = result.arrays[f"{number}/patched"]
         np.testing.assert_allclose(patched, expected.patched, atol=TOLERANCE, rtol=TOLERANCE, err_msg="patched")
         for run, value in (("orig", expected.orig), ("new", expected.new)):
@@ -120,7 +120,7 @@ def test_means_over_the_dataset_agree(data: st.DataObject, name: str, normalize:
     bridge, weights = oracle_and_engine(name)
     metrics = [metric.model_copy(update={"normalize": normalize}) for metric in spec.all_metrics]
     result = run_job(weights, spec.model_copy(update={"metrics": metrics}), dataset, data.draw(cuts_of(dataset)))
-    for number, expected in enumerate(expected_result(bridge, weights.shape, spec, dataset)):
+    for number, expected in enumerate(expected_result(bridge, weights.architecture, spec, dataset)):
         orig, new = expected.orig.mean(axis=-1), expected.new.mean(axis=-1)
         offset, divisor = np.zeros_like(orig), np.ones_like(orig)
         if normalize != "none":
@@ -151,7 +151,7 @@ def test_attribution_is_the_slope_of_the_exact_method(data: st.DataObject, name:
     patch = spec.patch.model_copy(update={"source": "new"})
     spec = spec.model_copy(update={"method": "attribution", "patch": patch})
     result = run_job(weights, spec, dataset)
-    for number, expected in enumerate(expected_attribution(bridge, weights.shape, spec, dataset)):
+    for number, expected in enumerate(expected_attribution(bridge, weights.architecture, spec, dataset)):
         got = result.arrays[f"{number}/patched"]
         np.testing.assert_allclose(got, expected, atol=3e-3, rtol=1e-2)
 
@@ -231,6 +231,6 @@ def test_what_once_disagreed_agrees(case: str) -> None:
     spec = JobSpec.model_validate({"model": {"name": name}, "dataset": tokens, "patch": patch, "metrics": metrics})
     for cuts in ((), range(1, len(dataset))):
         result = run_job(weights, spec, dataset, cuts)
-        for place, expected in enumerate(expected_result(bridge, weights.shape, spec, dataset)):
+        for place, expected in enumerate(expected_result(bridge, weights.architecture, spec, dataset)):
             found = result.arrays[f"{place}/patched"]
             np.testing.assert_allclose(found, expected.patched, atol=TOLERANCE, rtol=TOLERANCE)

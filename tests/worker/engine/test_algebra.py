@@ -29,7 +29,7 @@ some_senders, some_receivers = st.sampled_from(SENDERS), st.sampled_from(RECEIVE
 def without_mlps(weights: Weights) -> Weights:
     """The same model with MLPs that write nothing."""
     silent = {"W_out": torch.zeros_like(weights.W_out), "b_out": torch.zeros_like(weights.b_out)}
-    return Weights(**{**weights.tensors(), **silent}, eps=weights.eps)  # type: ignore[arg-type]
+    return Weights(**{**weights.tensors(), **silent}, architecture=weights.architecture)  # type: ignore[arg-type]
 
 
 def path(senders: Any, receivers: Any, through_mlps: bool = False, **more: Any) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def test_all_heads_of_a_layer_are_its_attention_output(through_mlps: bool) -> No
 
     np.testing.assert_allclose(run(node("z", 1), "new"), run(node("attn_out", 1), "new"), **CLOSE)
     assert np.abs(run(node("z", 1), "zero") - run(node("attn_out", 1), "zero")).max() > 1e-3
-    unbiased = Weights(**{**weights.tensors(), "b_O": torch.zeros_like(weights.b_O)}, eps=weights.eps)  # type: ignore[arg-type]
+    unbiased = Weights(**{**weights.tensors(), "b_O": torch.zeros_like(weights.b_O)}, architecture=weights.architecture)  # type: ignore[arg-type]
     zeros = [
         patched(unbiased, dataset, path([sender], receivers, through_mlps, source="zero"))
         for sender in (node("z", 1), node("attn_out", 1))

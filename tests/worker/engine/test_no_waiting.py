@@ -61,7 +61,7 @@ def test_patching_never_waits_for_the_device(name: str) -> None:
     for lengths in ([5, 5, 5], [6, 3, 5]):
         dataset = prompts(lengths)
         spec, weights = job(dataset, patch, metrics), tiny_weights()
-        job_of_spec = Job(spec, weights.shape, dataset.longest)
+        job_of_spec = Job(spec, weights.architecture, dataset.longest)
         shard = Shard.of(weights, job_of_spec, ShardInput(dataset), Means(), PLENTY)
         with arithmetic("float32"), Waiting() as waiting:
             shard.swept(0, len(dataset), 64)

@@ -42,7 +42,7 @@ PATHS = [  # each line another path of the planner
 
 def single_cells(weights: Weights, dataset: Any, patch: dict[str, Any], metric: Any) -> np.ndarray:
     """The same grid, one job per cell."""
-    grid = grid_of(job(dataset, patch, metric).patch, weights.shape, dataset.longest)
+    grid = grid_of(job(dataset, patch, metric).patch, weights.architecture, dataset.longest)
 
     def listed(cell: list[Node]) -> list[dict[str, Any]]:
         return [nodes.model_dump() for nodes in cell]

@@ -34,7 +34,7 @@ DATASET = prompts([5, 4, 6])
 def run(name: str, cuts: Sequence[int], senders: Sequence[int], receivers: Sequence[int]) -> AssembledResult:
     """A job whose examples, sender cells and receiver cells are cut at these places, as far as they exist."""
     weights, spec = tiny_weights(), job(DATASET, **JOBS[name])
-    sizes = grid_of(spec.patch, weights.shape, DATASET.longest).sizes
+    sizes = grid_of(spec.patch, weights.architecture, DATASET.longest).sizes
     bounds = [
         sorted({0, *(cut for cut in own if cut < size), size})
         for own, size in zip((senders, receivers), sizes, strict=True)
