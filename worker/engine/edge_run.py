@@ -1,0 +1,139 @@
+"""Runs in which every input is put together edge by edge, for many edge sets at once.
+
+A reader reads ``base + sum over its live edges of (live - base)``: edges of the set carry what their writer writes in
+this very run, all others what it writes in the base. Writers without a live edge out of them are not computed.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from planning.circuit import CircuitGraph
+from worker.engine import transformer
+from worker.engine.model import Weights
+from worker.engine.runs import Runs
+
+Changes = Float[Tensor, "batch cell writer pos d_model"]
+"""What writers write, live minus base."""
+
+
+@dataclass(frozen=True, eq=False)
+class Base:
+    """What edges outside a set carry: every writer's source value, and the stream that these add up to."""
+
+    runs: Runs
+
+    @property
+    def weights(self) -> Weights:
+        """The model."""
+        return self.runs.weights
+
+    def written(self, hook: str, layer: int | None) -> Float[Tensor, "batch pos ..."]:
+        """What writers carry: heads' ``z``, ``mlp_out`` or ``embed``."""
+        return self.runs.source_value(hook, layer)
+
+    def stream(self, point: str, layer: int) -> Float[Tensor, "batch pos d_model"]:
+        """The stream that readers read without any live edge: ``resid_pre`` or ``resid_mid`` of a layer."""
+        if self.runs.source == "new":
+            return self.runs.new(point, layer)
+        return self._summed[point, layer]
+
+    @cached_property
+    def _summed(self) -> dict[tuple[str, int], Tensor]:
+        """Position embeddings and output biases stay; every writer has its source value."""
+        n_layers = self.weights.n_layers
+        stream = self.runs.orig("pos_embed", None) + self.written("embed", None)
+        found = {}
+        for layer in range(n_layers):
+            found["resid_pre", layer] = stream
+            stream = stream + transformer.heads_output(self.weights, layer, self.written("z", layer))
+            found["resid_mid", layer] = stream
+            stream = stream + self.written("mlp_out", layer)
+        found["resid_pre", n_layers] = stream
+        return found
+
+
+def circuit_run(base: Base, sets: Bool[Tensor, "cell reader writer"]) -> Float[Tensor, "batch cell pos d_model"]:
+    """The last residual stream of a run for each edge set."""
+    run = _EdgeRun(base, sets)
+    for layer in range(base.weights.n_layers):
+        run.layer(layer)
+    return run.read([len(run.graph.readers) - 1], base.stream("resid_pre", base.weights.n_layers))[:, :, 0]
+
+
+def floats_per_cell(graph: CircuitGraph, n_live_writers: int, n_examples: int, n_pos: int) -> int:
+    """Memory of one edge set in work, in numbers: its writers' changes, and one layer's inputs."""
+    architecture = graph.architecture
+    per_row = (n_live_writers + 2 * graph.readers_per_layer) * architecture.d_model + 2 * architecture.d_mlp
+    return n_examples * n_pos * per_row
+
+
+class _EdgeRun:
+    """One run: what the live writers have written so far."""
+
+    def __init__(self, base: Base, sets: Bool[Tensor, "cell reader writer"]) -> None:
+        self.base, self.weights = base, base.weights
+        self.graph = CircuitGraph(base.weights.architecture)
+        self._live = sets.any(dim=0).any(dim=0).nonzero()[:, 0].tolist()
+        self._column = {writer: column for column, writer in enumerate(self._live)}
+        self._sets = sets[:, :, self._live].to(self.weights.dtype)
+        orig = base.runs.orig("embed", None)
+        shape = (len(orig), len(sets), len(self._live), *orig.shape[1:])
+        self._changes = torch.zeros(shape, dtype=self.weights.dtype, device=self.weights.device)
+        if 0 in self._column:
+            self._changes[:, :, self._column[0]] = (orig - base.written("embed", None))[:, None]
+
+    def read(
+        self, readers: list[int], stream: Float[Tensor, "batch pos d_model"]
+    ) -> Float[Tensor, "batch cell own_reader pos d_model"]:
+        """What some readers of one point of the stream read."""
+        before = sum(writer < self.graph.writers_before(readers[0]) for writer in self._live)
+        edges = self._sets[:, readers, :before]
+        change = edges @ self._changes[:, :, :before].flatten(3)
+        return stream[:, None, None] + change.unflatten(-1, stream.shape[1:])
+
+    def layer(self, layer: int) -> None:
+        """Let the layer's live heads and its MLP write."""
+        per_layer = self.weights.n_heads + 1
+        first, start = 1 + layer * per_layer, layer * self.graph.readers_per_layer
+        heads = [head for head in range(self.weights.n_heads) if first + head in self._column]
+        resid_pre = self.base.stream("resid_pre", layer)
+        if heads:
+            columns = [self._column[first + head] for head in heads]
+            self._changes[:, :, columns] = self._heads(layer, heads, resid_pre)
+        if (column := self._column.get(first + per_layer - 1)) is not None:
+            is_parallel = self.weights.architecture.is_parallel
+            stream = resid_pre if is_parallel else self.base.stream("resid_mid", layer)
+            resid = self.read([start + self.graph.readers_per_layer - 1], stream)[:, :, 0]
+            mlp_out = transformer.mlp(self.weights, layer, resid)
+            self._changes[:, :, column] = mlp_out - self.base.written("mlp_out", layer)[:, None]
+
+    def _heads(self, layer: int, heads: list[int], resid_pre: Float[Tensor, "batch pos d_model"]) -> Changes:
+        """What some heads write, live minus base."""
+        start = layer * self.graph.readers_per_layer
+        q, k, v = (
+            head_projection(
+                self.weights, hook, layer, heads, self.read([start + 3 * head + part for head in heads], resid_pre)
+            )
+            for part, hook in enumerate("qkv")
+        )
+        z = transformer.attend(q, k, v)
+        dz = z - self.base.written("z", layer)[:, None, :, heads]
+        return torch.einsum("bcphk,hkd->bchpd", dz, self.weights.W_O[layer, heads])
+
+
+def head_projection(
+    weights: Weights, hook: str, layer: int, heads: list[int], resid: Float[Tensor, "batch cell heads pos d_model"]
+) -> Float[Tensor, "batch cell pos heads d_head"]:
+    """Queries, keys or values of query heads, each from an input of its own."""
+    group = 1 if hook == "q" else weights.architecture.group_size
+    own = [head // group for head in heads]
+    weight = {"q": weights.W_Q, "k": weights.W_K, "v": weights.W_V}[hook][layer, own]
+    bias = {"q": weights.b_Q, "k": weights.b_K, "v": weights.b_V}[hook][layer, own]
+    normed = transformer.attention_input(weights, layer, resid)
+    rows = normed.permute(2, 0, 1, 3, 4).flatten(1, 3)  # (heads, rows, d_model)
+    out = torch.baddbmm(bias[:, None], rows, weight)
+    return out.unflatten(1, (resid.shape[0], resid.shape[1], resid.shape[3])).permute(1, 2, 3, 0, 4)
