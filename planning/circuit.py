@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from planning.architecture import Architecture
 Indices = NDArray[np.int64]
 Members = NDArray[np.bool_]
 """Which edges are in a circuit, by the edges' indices."""
-INPUTS = ("q", "k", "v")
+INPUTS: tuple[Literal["q"], Literal["k"], Literal["v"]] = ("q", "k", "v")
 _HEAD = re.compile(r"a(\d+)\.h(\d+)(?:<(\w+)>)?")
 _MLP = re.compile(r"m(\d+)")
 

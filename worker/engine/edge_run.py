@@ -92,8 +92,8 @@ class _EdgeRun:
         """What some readers of one point of the stream read."""
         before = sum(writer < self.graph.writers_before(readers[0]) for writer in self._live)
         edges = self._sets[:, readers, :before]
-        change = edges @ self._changes[:, :, :before].flatten(3)
-        return stream[:, None, None] + change.unflatten(-1, stream.shape[1:])
+        change = (edges @ self._changes[:, :, :before].flatten(3)).view(*self._changes.shape[:2], -1, *stream.shape[1:])
+        return stream[:, None, None] + change
 
     def layer(self, layer: int) -> None:
         """Let the layer's live heads and its MLP write."""
@@ -136,4 +136,5 @@ def head_projection(
     normed = transformer.attention_input(weights, layer, resid)
     rows = normed.permute(2, 0, 1, 3, 4).flatten(1, 3)  # (heads, rows, d_model)
     out = torch.baddbmm(bias[:, None], rows, weight)
-    return out.unflatten(1, (resid.shape[0], resid.shape[1], resid.shape[3])).permute(1, 2, 3, 0, 4)
+    n_examples, n_cells, n_heads, n_pos = resid.shape[:4]
+    return out.view(n_heads, n_examples, n_cells, n_pos, -1).permute(1, 2, 3, 0, 4)

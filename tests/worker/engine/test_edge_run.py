@@ -1,7 +1,6 @@
 """Circuit runs: against EAP-IG's figures, and against a plain recursion over hooks."""
 
 import numpy as np
-import pytest
 import torch
 
 from api_schemas.datasets import ResolvedDataset

@@ -1,0 +1,29 @@
+"""All edges of a model as cells of a path patch: senders are its writers, receivers its readers."""
+
+from api_schemas.nodes import Node
+from planning.circuit import INPUTS, CircuitGraph
+from planning.grid import End, Grid
+
+
+def edge_grid(graph: CircuitGraph) -> Grid:
+    """Every writer by every reader; a cell whose writer comes after its reader is no edge, and has no path."""
+    return Grid(End([], [[node] for node in writer_nodes(graph)]), End([], [[node] for node in reader_nodes(graph)]))
+
+
+def writer_nodes(graph: CircuitGraph) -> list[Node]:
+    """The senders, in the order of ``graph.writers``."""
+    found = [Node(hook="embed")]
+    for layer in range(graph.architecture.n_layers):
+        found += [Node(hook="z", layer=layer, head=head) for head in range(graph.architecture.n_heads)]
+        found.append(Node(hook="mlp_out", layer=layer))
+    return found
+
+
+def reader_nodes(graph: CircuitGraph) -> list[Node]:
+    """The receivers, in the order of ``graph.readers``."""
+    architecture, found = graph.architecture, []
+    for layer in range(architecture.n_layers):
+        heads = range(architecture.n_heads)
+        found += [Node(hook=part, layer=layer, head=head) for head in heads for part in INPUTS]
+        found.append(Node(hook="pre", layer=layer))
+    return [*found, Node(hook="resid_post", layer=architecture.n_layers - 1)]

@@ -1,0 +1,109 @@
+"""First-order estimates of every edge's score: a gradient at each reader's input, dotted with each writer's change.
+
+``score = sum over positions of (source_u - orig_u) . dm/dI_v``: what the metric changes by when the edge alone is
+patched, so that an edge that helps is negative. EAP takes the gradient at orig (Syed et al. 2023, arXiv:2310.10348);
+EAP-IG ("inputs") its mean over runs whose token embeddings lie between the source's and orig's (Hanna et al. 2024,
+arXiv:2403.17806).
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from planning.circuit import CircuitGraph
+from worker.engine import transformer
+from worker.engine.model import Weights
+from worker.engine.reads import LogitReads
+from worker.engine.runs import Runs
+
+Gradients = list[Float[Tensor, "batch _ pos d_model"]]
+"""Per layer, of its readers; of the logits last."""
+
+
+def edge_estimates(runs: Runs, logits: LogitReads, steps: int = 0) -> Float[Tensor, "batch edge"]:
+    """Every edge's score by example.
+
+    Args:
+        steps: 0 takes the gradient at orig; m takes the mean over ``source + k/m (orig - source)``, k from 0 to m - 1.
+    """
+    orig, source = runs.orig("embed", None), runs.source_value("embed", None)
+    positions = runs.orig("pos_embed", None)
+    mean: Gradients = []
+    for embedded in [orig] if not steps else [source + (orig - source) * (step / steps) for step in range(steps)]:
+        found = [part / max(steps, 1) for part in reader_gradients(runs.weights, embedded + positions, logits)]
+        mean = [one + other for one, other in zip(mean, found, strict=True)] if mean else found
+    graph = CircuitGraph(runs.weights.architecture)
+    writers, readers = (torch.from_numpy(ends).to(orig.device) for ends in graph.ends)
+    return _products(graph, runs, mean)[:, readers, writers]
+
+
+def _products(graph: CircuitGraph, runs: Runs, gradients: Gradients) -> Float[Tensor, "batch reader writer"]:
+    """Each layer's gradients times the changes of all writers before it; 0 for those after."""
+    changes = writer_changes(runs).flatten(2).transpose(1, 2)
+    found = changes.new_zeros(len(changes), len(graph.readers), changes.shape[2])
+    first = 0
+    for gradient in gradients:
+        last = first + gradient.shape[1]
+        before = graph.writers_before(last - 1)
+        found[:, first:last, :before] = gradient.flatten(2) @ changes[:, :, :before]
+        first = last
+    return found
+
+
+def writer_changes(runs: Runs) -> Float[Tensor, "batch writer pos d_model"]:
+    """Source minus orig of what every writer writes."""
+    weights = runs.weights
+    changes = [(runs.source_value("embed", None) - runs.orig("embed", None))[:, None]]
+    for layer in range(weights.n_layers):
+        dz = runs.source_value("z", layer) - runs.orig("z", layer)
+        changes.append(torch.einsum("bphk,hkd->bhpd", dz, weights.W_O[layer]))
+        changes.append((runs.source_value("mlp_out", layer) - runs.orig("mlp_out", layer))[:, None])
+    return torch.cat(changes, dim=1)
+
+
+def reader_gradients(weights: Weights, resid: Float[Tensor, "batch pos d_model"], logits: LogitReads) -> Gradients:
+    """The gradient of the metric at every reader's input, in a run that begins with this stream."""
+    with torch.enable_grad():
+        heads, mlps = [], []
+        streams = [resid.detach().requires_grad_()]
+        for layer in range(weights.n_layers):
+            inputs, mlp_in, after = _traced_layer(weights, layer, streams[-1])
+            heads.append(inputs)
+            mlps.append(mlp_in)
+            streams.append(after)
+        at_rows = logits.rows.take(streams[-1])[:, None]
+        total = torch.stack([value.sum() for value in logits.values(weights, at_rows).values()]).sum()
+        wanted = [part for inputs in heads for part in inputs] + mlps + [streams[-1]]
+        found = torch.autograd.grad(total, wanted)
+    n_layers, gradients = weights.n_layers, []
+    for layer in range(n_layers):
+        of_heads = _through_reading(weights, layer, streams[layer].detach(), found[3 * layer : 3 * layer + 3])
+        gradients.append(torch.cat([of_heads, found[3 * n_layers + layer][:, None]], dim=1))
+    return [*gradients, found[-1][:, None]]
+
+
+def _traced_layer(
+    weights: Weights, layer: int, resid: Float[Tensor, "batch pos d_model"]
+) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor, Tensor]:
+    """Queries, keys and values of every query head; what the MLP alone reads; the stream after the layer."""
+    q, k, v = transformer.queries_keys_values(weights, layer, resid)
+    attn_out = transformer.heads_output(weights, layer, transformer.attend(q, k, v))
+    read = resid if weights.architecture.is_parallel else resid + attn_out
+    mlp_in = read.view_as(read)
+    return (q, k, v), mlp_in, resid + attn_out + transformer.mlp(weights, layer, mlp_in)
+
+
+def _through_reading(
+    weights: Weights, layer: int, resid: Float[Tensor, "batch pos d_model"], gradients: tuple[Tensor, ...]
+) -> Float[Tensor, "batch reader pos d_model"]:
+    """Gradients at queries, keys and values as gradients at the inputs that each head reads them from."""
+    parts = []
+    for weight, gradient in zip((weights.W_Q, weights.W_K, weights.W_V), gradients, strict=True):
+        own = weight[layer].repeat_interleave(weights.n_heads // len(weight[layer]), dim=0)
+        parts.append(torch.einsum("bphk,hdk->bhpd", gradient, own))
+    at_normed = torch.stack(parts, dim=2).flatten(1, 2)  # each head's q, k, v in turn
+    with torch.enable_grad():
+        inputs = resid[:, None].expand_as(at_normed).clone().requires_grad_()
+        normed = transformer.attention_input(weights, layer, inputs)
+        (found,) = torch.autograd.grad(normed, inputs, at_normed)
+    return found
