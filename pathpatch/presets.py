@@ -8,8 +8,9 @@ from typing import Any, NamedTuple, Protocol
 
 import yaml
 
+from api_schemas.built_in_models import BUILT_IN
 from api_schemas.datasets import PromptsDataset, TokensDataset
-from api_schemas.models import FAMILY, ModelShape
+from api_schemas.model_shape import ModelShape
 
 
 class Sizes(Protocol):
@@ -68,17 +69,17 @@ def experiment_heads(model: str, shape: Sizes | None = None) -> Heads:
         card = _of_demo("card.json")
         return card["senders"], card["receiver"]
     layers, heads = (known := shape or shape_of(model)).n_layers, known.n_heads
-    if (layers, heads) == (12, 12):
+    if (layers, heads) == (12, 12) and (model not in BUILT_IN or BUILT_IN[model].family == "gpt2"):
         return NOTEBOOK_HEADS
     late = min(max(1, int(layers * 0.75 + 0.5)), layers - 1)
     return [[max(0, late - 1), head] for head in range(heads)], [late, 0]
 
 
 def shape_of(model: str) -> ModelShape:
-    """The shape of `demo` and of GPT-2's family by name; a name of somebody's own is taken for a GPT-2 small."""
+    """The shape of `demo` and of the built-in models by name; a name of somebody's own is taken for a GPT-2 small."""
     if model == "demo":
         return ModelShape.from_config(_of_demo("config.json"))
-    return FAMILY.get(model, FAMILY["gpt2-small"])[1]
+    return BUILT_IN.get(model, BUILT_IN["gpt2-small"]).shape
 
 
 def _of_demo(name: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from api_schemas.models import ModelShape
+from api_schemas.model_shape import ModelShape
 
 Activation = Literal["gelu_tanh", "gelu", "relu", "silu"]
 """``gelu_tanh`` is GPT-2's ``gelu_new``."""

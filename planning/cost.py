@@ -10,12 +10,12 @@ from functools import cached_property
 
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.metrics import ATTENTION_METRICS, Loss, Metric
-from api_schemas.nodes import EMBEDDING_HOOKS, HEAD_HOOKS, RESIDUAL_HOOKS
+from api_schemas.nodes import EMBEDDING_HOOKS, RESIDUAL_HOOKS
 from api_schemas.spec import ActivationPatch, JobSpec
 from planning.architecture import Architecture
-from planning.graph import Graph, layer_of, mlps_between
+from planning.graph import Graph, Site, is_in_attention, layer_of, mlps_between
 from planning.grid import Grid, grid_of
-from planning.plan import CellGroup, Pass, ReceiverGroup, plan_activation_patch, plan_path_patch
+from planning.plan import Pass, ReceiverGroup, plan_activation_patch, plan_path_patch
 from planning.positions import ChangedPlaces
 from planning.readings import Reading, deepest_layer, readings_of
 
@@ -34,13 +34,23 @@ EXAMPLES_PLANNED = 64
 
 
 def mlp_flops(architecture: Architecture) -> float:
-    """Of one token through one MLP."""
-    return 4.0 * architecture.d_model * architecture.d_mlp + GELU * architecture.d_mlp + VISIT * architecture.d_model
+    """Of one token through one MLP: two matrices, three in a gated one."""
+    width, matrices = architecture.d_mlp, 3 if architecture.is_gated else 2
+    return 2.0 * matrices * architecture.d_model * width + GELU * width + VISIT * architecture.d_model
 
 
 def attention_flops(architecture: Architecture, length: float) -> float:
-    """Of one token through one attention layer, with ``length / 2`` tokens to attend to."""
-    return 8.0 * architecture.d_model**2 + 2.0 * length * architecture.d_model + VISIT * architecture.d_model
+    """Of one token through one attention layer, with ``length / 2`` tokens to attend to, or a window's."""
+    width = architecture.n_heads * architecture.d_head
+    read = 2.0 * architecture.d_model * (width + 2 * architecture.n_kv_heads * architecture.d_head)
+    write = 2.0 * architecture.d_model * width
+    return read + write + 4.0 * _keys_seen(architecture, length) * width + VISIT * architecture.d_model
+
+
+def _keys_seen(architecture: Architecture, length: float) -> float:
+    """Keys of one query, on average over positions and layers; a window shorter than the prompt has fewer."""
+    seen = [length / 2 if window is None else min(length / 2, window) for window in architecture.windows]
+    return sum(seen) / len(seen) if seen else length / 2
 
 
 def layer_flops(architecture: Architecture, length: float) -> float:
@@ -127,7 +137,7 @@ class _Price:
         """What the senders of a pass write, and the MLPs on its way to the last receiver."""
         architecture, senders = self.architecture, one.senders
         is_head = any(site.hook == "z" for site in senders.sites[0])
-        write = 2.0 * self.width(senders) * architecture.d_model * is_head + VISIT * architecture.d_model
+        write = 2.0 * self.width(senders.sites[0][0]) * architecture.d_model * is_head + VISIT * architecture.d_model
         mlps = sum(mlps_between(first, one.times[-1]) for first in senders.first_times) if through_mlps else 0
         return float(one.rows.sum()) * (len(senders.cells) * write + mlps * self.mlp)
 
@@ -148,15 +158,17 @@ class _Price:
 
     def entering(self, group: ReceiverGroup) -> float:
         """Of one row: the receivers' own part of their layer."""
-        if not any(site.hook in HEAD_HOOKS for site in group.sites[0]):
+        heads = [site for site in group.sites[0] if is_in_attention(site.hook)]
+        if not heads:
             return 0.0
-        width = self.width(group)
-        products = 2.0 if all(isinstance(metric, ATTENTION_METRICS) for metric in self.spec.all_metrics) else 4.0
-        return products * self.architecture.d_model * width + 4.0 * self.length * width
+        width = self.width(heads[0])
+        changed = width * (self.architecture.group_size if heads[0].hook in ("k", "v") else 1)
+        writes = not all(isinstance(metric, ATTENTION_METRICS) for metric in self.spec.all_metrics)
+        return 2.0 * self.architecture.d_model * (width + writes * changed) + 4.0 * self.length * changed
 
-    def width(self, group: CellGroup) -> float:
+    def width(self, site: Site) -> float:
         """Of what a cell's heads read or write: one head, or all of a layer."""
-        return self.architecture.d_model if group.sites[0][0].unit is None else self.architecture.d_head
+        return self.architecture.d_head * (self.architecture.n_heads_of(site.hook) if site.unit is None else 1)
 
     def attribution(self, run: float) -> float:
         """A pass forward and back for each metric, every receiver's gradient, and a product for every cell."""

@@ -31,8 +31,8 @@ class Misfit(ValueError):
 class UnknownModel(InvalidSpec):
     """A model name that is not in the registry."""
 
-    def __init__(self, name: str, known: list[str]) -> None:
-        message = f"There is no model {name!r} on this server: its models are {', '.join(sorted(known))}."
+    def __init__(self, name: str, known: list[str], hint: str = "") -> None:
+        message = f"There is no model {name!r} on this server{hint}: its models are {', '.join(sorted(known))}."
         super().__init__([FieldError(pointer="/model/name", message=message)])
 
 

@@ -14,6 +14,11 @@ LONGEST_SUMMARY = 2000
 def model_line(model: ModelInfo) -> str:
     """One model of the service."""
     size = f", {model.shape.n_layers} layers of {model.shape.n_heads} heads" if model.shape else ""
+    known = model.architecture
+    if known is not None and known.n_kv_heads < known.n_heads:
+        size += f" ({known.n_kv_heads} key-value heads: head on k and v counts these, query_head the others)"
+    if known is not None and known.is_parallel:
+        size += ", parallel blocks (no resid_mid)"
     return f"{model.name}{size}" + ("" if model.available else f" (not available: {model.reason})")
 
 

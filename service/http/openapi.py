@@ -20,7 +20,7 @@ from service.webhooks.outbox import SKIPPED_FIELDS
 REFERENCE = "#/components/schemas/{model}"
 
 DESCRIPTION = """\
-Exact path patching of GPT-2 models, as jobs.
+Exact path patching of decoder language models (GPT-2, Pythia, Llama, Qwen, Gemma and others), as jobs.
 
 1. `POST /v1/jobs` with a spec: the model, the prompts, what is patched, what is measured.
 2. `GET /v1/jobs/{job_id}` with `Prefer: wait=30` until `done`, or follow `/events`.

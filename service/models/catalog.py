@@ -3,8 +3,11 @@
 import time
 from collections.abc import Callable
 
+from api_schemas.built_in_models import BUILT_IN, known_by
 from api_schemas.errors import ModelUnavailable, UnknownModel
-from api_schemas.models import FAMILY, ModelInfo, ModelOrigin
+from api_schemas.models import ModelInfo, ModelOrigin
+from service.models.described import told
+from service.models.names import hint
 from service.models.reading import CatalogModel
 from service.models.watched import WatchedModel
 
@@ -63,18 +66,18 @@ class ModelCatalog:
         try:
             model = self._watched(name).get(may_download=False, patience_s=patience_s)
         except ModelUnavailable as exc:
-            known = self._registry[name].repository
-            shape = next((shape for repository, shape in FAMILY.values() if repository == known), None)
-            return ModelInfo(name=name, available=False, reason=exc.reason, shape=shape)
+            known = BUILT_IN.get(known_by(self._registry[name].repository or "") or "")
+            return ModelInfo(name=name, available=False, reason=exc.reason, shape=known.shape if known else None)
         return ModelInfo(
             name=name,
             available=True,
             shape=model.architecture.shape,
+            architecture=told(model.architecture),
             revision=model.revision,
             max_prompt_tokens=model.architecture.n_ctx,
         )
 
     def _watched(self, name: str) -> WatchedModel:
         if name not in self._models:
-            raise UnknownModel(name, list(self._registry))
+            raise UnknownModel(name, list(self._registry), hint(name, list(self._registry)))
         return self._models[name]

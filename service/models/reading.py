@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from api_schemas.built_in_models import BUILT_IN, known_by
 from api_schemas.errors import ModelUnavailable
 from api_schemas.models import ModelOrigin
 from checkpoints.files import UnusableCheckpoint
@@ -25,6 +26,7 @@ HUB_FILES = (
     "added_tokens.json",
     "vocab.json",
     "merges.txt",
+    "tokenizer.model",
 )
 
 
@@ -77,7 +79,7 @@ def locate(origin: ModelOrigin, may_download: bool) -> Path:
     """
     if origin.folder is not None:
         return Path(origin.folder)
-    return _hub_folder(origin.name, str(origin.repository), may_download)
+    return _hub_folder(origin, may_download)
 
 
 def looked_in(origin: ModelOrigin) -> str:
@@ -87,35 +89,50 @@ def looked_in(origin: ModelOrigin) -> str:
     return str(origin.folder or constants.HF_HUB_CACHE)
 
 
-def _hub_folder(name: str, repository: str, may_download: bool) -> Path:
+def _hub_folder(origin: ModelOrigin, may_download: bool) -> Path:
     from huggingface_hub import constants, try_to_load_from_cache
 
-    cached = try_to_load_from_cache(repository, "config.json")
+    name, repository = origin.name, str(origin.repository)
+    cached = try_to_load_from_cache(repository, "config.json", revision=origin.revision)
     if isinstance(cached, str):
         return Path(cached).parent
     looked = f"looked for {repository} in the server's hub cache"
+    known = BUILT_IN.get(known_by(repository) or "")
     hint = f"A local folder can be registered: PATHPATCH_MODELS={name}=FOLDER."
+    if known is not None and known.is_gated:
+        hint = f"{known.access} {hint}"
     if constants.HF_HUB_OFFLINE:
         raise ModelUnavailable(name, f"{looked}, and not on the hub (HF_HUB_OFFLINE is set). {hint}")
     if not may_download:
         raise ModelUnavailable(name, f"{looked}. The first job that names it looks for it on the hub. {hint}")
     try:
-        return _download(repository)
+        return _download(repository, origin.revision)
     except Exception as exc:  # the network and the hub fail in many ways; all of them mean the same here
         log.info("%s could not be fetched from the hub", repository, exc_info=exc)
-        raise ModelUnavailable(
-            name, f"{looked} and on the hub, which could not be reached ({type(exc).__name__}). {hint}"
-        ) from exc
+        raise ModelUnavailable(name, f"{looked} and on the hub, which {_refusal(exc)}. {hint}") from exc
 
 
-def _download(repository: str) -> Path:
+def _refusal(exc: Exception) -> str:
+    """What the hub answered, if it answered."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    told = {
+        GatedRepoError: "does not give it to this server",
+        RevisionNotFoundError: "has no such revision of it",
+        RepositoryNotFoundError: "has none that this server may read",
+    }
+    known = next((sentence for kind, sentence in told.items() if isinstance(exc, kind)), None)
+    return known or f"could not be reached ({type(exc).__name__})"
+
+
+def _download(repository: str, revision: str | None) -> Path:
     """Fetch the small files. One quick request first: the hub library itself retries for half a minute."""
     import httpx
     from huggingface_hub import hf_hub_download, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError
 
-    httpx.head(hf_hub_url(repository, "config.json"), timeout=HUB_TIMEOUT_S)
-    folder = Path(hf_hub_download(repository, "config.json", etag_timeout=HUB_TIMEOUT_S)).parent
+    httpx.head(hf_hub_url(repository, "config.json", revision=revision), timeout=HUB_TIMEOUT_S)
+    folder = Path(hf_hub_download(repository, "config.json", revision=revision, etag_timeout=HUB_TIMEOUT_S)).parent
     for file_name in HUB_FILES[1:]:
         try:
             hf_hub_download(repository, file_name, revision=folder.name, etag_timeout=HUB_TIMEOUT_S)

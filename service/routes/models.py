@@ -12,6 +12,7 @@ from service.accounts.keys import Reader
 from service.http import documented as doc
 from service.http.answers import json_answer
 from service.http.representations import page
+from service.models.names import hint
 from service.parts import Parts, PartsOf, in_thread
 
 router = APIRouter(tags=["models"])
@@ -54,4 +55,5 @@ async def get_model(
     for info in found:
         if info.name == name:
             return json_answer(info.model_dump(mode="json"))
-    raise NotFound(f"There is no model {name!r}: this server has {', '.join(info.name for info in found)}.")
+    known = [info.name for info in found]
+    raise NotFound(f"There is no model {name!r}{hint(name, known)}: this server has {', '.join(known)}.")

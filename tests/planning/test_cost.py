@@ -3,11 +3,16 @@
 How well it does is measured, not tested: ``benchmarks/estimates.py``.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.specs_of_demo import check
+from api_schemas.datasets import ResolvedDataset
+from api_schemas.spec import JobSpec
+from planning.architecture import Architecture, Rotary
+from planning.cost import GELU, VISIT, layer_flops, phase_flops
+from tests.specs_of_demo import TOKENS, check
 from worker.jobs.run import phases
 
 HEADS = {"sweep": {"hook": "z"}}
@@ -54,3 +59,50 @@ def test_receivers_that_no_metric_sees_cost_nothing() -> None:
     assert flops({"sweep": {"hook": "q"}}) > flops([{"hook": "q", "layer": 3, "head": 0}])
     early = {"head": {"layer": 1, "head": 0}}
     assert flops({"sweep": {"hook": "q"}}, **early) == flops({"sweep": {"hook": "q", "layers": [0, 1]}}, **early)
+
+
+LLAMA = Architecture(
+    n_layers=3, n_heads=9, n_kv_heads=3, d_model=576, d_head=64, d_mlp=1536, n_ctx=2048, d_vocab=49152,
+    family="llama", norm="rms_norm", activation="silu", is_gated=True, rotary=Rotary((0.5,) * 32),
+)  # fmt: skip
+
+
+def products(architecture: Architecture, length: float = 0) -> float:
+    """Of one token through one layer, without the memory-bound steps."""
+    widths = GELU * architecture.d_mlp + 2 * VISIT * architecture.d_model
+    return layer_flops(architecture, length) - widths
+
+
+def test_a_layer_is_priced_by_the_matrices_that_it_has() -> None:
+    """Two operations for each weight: grouped key-value heads have fewer, a gated MLP one matrix more."""
+    gpt2 = Architecture(n_layers=2, n_heads=12, d_model=768, d_mlp=3072, n_ctx=1024, d_vocab=50257)
+    assert products(gpt2) == 2 * 12 * 768**2
+    attention, mlp = 576 * 576 * 2 + 576 * 192 * 2, 3 * 576 * 1536
+    assert products(LLAMA) == 2 * (attention + mlp)
+    wide = replace(LLAMA, n_heads=4, n_kv_heads=1, d_model=640, d_head=256, d_mlp=2048)
+    assert products(wide) == 2 * (640 * 1024 * 2 + 640 * 256 * 2 + 3 * 640 * 2048), "d_head is of its own in Gemma"
+
+
+def test_a_window_shorter_than_the_prompt_is_cheaper() -> None:
+    """Of layers that see few keys, the products of queries and keys are few."""
+    long = products(LLAMA, 1000)
+    assert long - products(LLAMA) == 2 * 1000 * 576
+    assert products(replace(LLAMA, windows=(100, None, None)), 1000) < long
+    assert products(replace(LLAMA, windows=(4096,) * 3), 1000) == long
+
+
+@pytest.mark.parametrize("hook", ["q", "k", "v", "pattern", "pre", "resid_pre"])
+def test_every_receiver_of_grouped_heads_has_a_price(hook: str) -> None:
+    """A key-value head changes all query heads of its group, which costs more than one query."""
+
+    def flops(**node: Any) -> float:
+        ends = {"senders": [{"hook": "z", "layer": 0, "head": 0}], "receivers": [{"layer": 2, **node}]}
+        spec = JobSpec.model_validate({
+            "model": {"name": "any"}, "dataset": TOKENS, "patch": ends, "metric": {"kind": "kl"},
+        })  # fmt: skip
+        dataset = ResolvedDataset(orig=[[1, 2, 3]] * 2, new=[[1, 4, 3]] * 2, roles={"end": [2, 2]}, answers={})
+        return sum(phase_flops(spec, LLAMA, dataset))
+
+    assert flops(hook=hook) > flops(hook="q", head=0) or hook == "pre"
+    if hook in ("k", "v"):
+        assert flops(hook="q", head=0) < flops(hook=hook, head=0) < flops(hook=hook)

@@ -1,6 +1,7 @@
 """The catalog: shapes and tokenizers from files alone, and reasons where there are none."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,9 +12,13 @@ from typing import Any
 
 import pytest
 
+from api_schemas.built_in_models import BUILT_IN
 from api_schemas.errors import ModelUnavailable, UnknownModel
-from api_schemas.models import DEMO_FOLDER, FAMILY, ModelOrigin, parse_registry
+from api_schemas.models import DEMO_FOLDER, ModelOrigin, parse_registry
+from api_schemas.nodes import RECEIVER_HOOKS, SENDER_HOOKS
+from planning.architecture import Architecture, Rotary
 from service.models.catalog import ModelCatalog
+from service.models.described import told
 from tests.specs_of_demo import GOLDEN_MODEL
 
 
@@ -105,12 +110,14 @@ def test_a_name_that_is_not_registered_is_unknown() -> None:
 
 def test_the_list_never_asks_the_network_and_knows_the_familys_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is drawn on every visit of the web page."""
-    monkeypatch.setattr("service.models.reading._download", lambda repository: pytest.fail("asked the network"))
+    monkeypatch.setattr(
+        "service.models.reading._download", lambda repository, revision: pytest.fail("asked the network")
+    )
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "/nowhere")
     infos = {info.name: info for info in ModelCatalog(parse_registry("")).list()}
     assert infos["demo"].available and infos["demo"].max_prompt_tokens == 64
-    for name, (_, shape) in FAMILY.items():
-        assert infos[name].shape == shape
+    for name, known in BUILT_IN.items():
+        assert infos[name].shape == known.shape
 
 
 def test_offline_the_hub_is_given_up_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -168,3 +175,88 @@ def test_service_and_worker_agree_on_the_revision(folder: Path) -> None:
     before = catalog_of(folder).get("local").revision
     change_config(folder, resid_pdrop=0.2)
     assert catalog_of(folder).get("local").revision != before
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("gpt2", "gpt2-small"),
+        ("GPT2", "gpt2-small"),
+        ("openai-community/gpt2", "gpt2-small"),
+        ("meta-llama/Llama-3.2-1B", "llama-3.2-1b"),
+        ("EleutherAI/pythia-70m", "pythia-70m"),
+        ("qwen2.5", "qwen2.5-0.5b"),
+        ("smollm2-135", "smollm2-135m"),
+        ("gemma2-2b", "gemma-2-2b"),
+    ],
+)
+def test_a_name_that_nearly_is_one_is_put_right(name: str, meant: str) -> None:
+    """The hub calls gpt2 what TransformerLens calls gpt2-small, and many write it so."""
+    with pytest.raises(UnknownModel, match=re.escape(f"on this server (did you mean {meant!r}?): its models are")):
+        ModelCatalog(parse_registry("")).get(name)
+
+
+def test_a_repository_that_is_not_registered_is_told_how() -> None:
+    """The operator may register any."""
+    with pytest.raises(UnknownModel, match="PATHPATCH_MODELS=olmo-1b=hub:allenai/OLMo-1B"):
+        ModelCatalog(parse_registry("")).get("allenai/OLMo-1B")
+
+
+def test_a_repository_of_the_hub_is_registered_by_name() -> None:
+    """A checkpoint of Pythia's training is a revision of its repository."""
+    registry = parse_registry("early=hub:EleutherAI/pythia-70m@step1000, olmo=hub:allenai/OLMo-1B")
+    assert (registry["early"].repository, registry["early"].revision) == ("EleutherAI/pythia-70m", "step1000")
+    assert (registry["olmo"].repository, registry["olmo"].revision, registry["olmo"].folder) == (
+        "allenai/OLMo-1B", None, None,
+    )  # fmt: skip
+    for wrong in ("hub:pythia-70m", "hub:", "hub:a/b/c", "hub:a/b@", "hub:../b"):
+        with pytest.raises(ValueError, match=re.escape(f"entry mine={wrong}: write hub:owner/repository[@revision]")):
+            parse_registry(f"mine={wrong}")
+
+
+def test_a_revision_is_looked_for_in_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The main branch, which may be there too, is another model."""
+    repository = tmp_path / "models--EleutherAI--pythia-70m"
+    for branch, commit in (("main", "a" * 40), ("step1000", "b" * 40)):
+        (repository / "refs").mkdir(parents=True, exist_ok=True)
+        (repository / "refs" / branch).write_text(commit)
+        shutil.copytree(GOLDEN_MODEL, repository / "snapshots" / commit, copy_function=shutil.copyfile)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    catalog = ModelCatalog(parse_registry("early=hub:EleutherAI/pythia-70m@step1000"))
+    assert catalog.get("pythia-70m").revision == "a" * 40
+    assert catalog.get("early").revision == "b" * 40
+
+
+@pytest.mark.parametrize("name", [name for name, known in BUILT_IN.items() if known.is_gated])
+def test_a_gated_model_says_how_to_get_access(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Llama and Gemma are given to those who accept their licence."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "/nowhere")
+    reason = ModelCatalog(parse_registry("")).info(name).reason
+    page = f"https://huggingface.co/{BUILT_IN[name].repository}"
+    assert reason is not None and f"It is gated: accept its licence at {page}" in reason and "HF_TOKEN" in reason
+
+
+def test_a_model_tells_its_architecture() -> None:
+    """Which heads and hooks a spec may name, before one is written."""
+    infos = {info.name: info for info in ModelCatalog(parse_registry("")).list()}
+    found = infos["demo"].architecture
+    assert found is not None and infos["gpt2-xl"].architecture is None
+    assert (found.family, found.norm, found.positions) == ("gpt2", "layer_norm", "learned")
+    assert (found.n_layers, found.n_heads, found.n_kv_heads, found.windows) == (4, 8, 8, [None] * 4)
+    assert found.hooks.senders == list(SENDER_HOOKS) and found.hooks.receivers == list(RECEIVER_HOOKS)
+    pythia = told(
+        Architecture(
+            n_layers=2,
+            n_heads=4,
+            d_model=32,
+            d_mlp=64,
+            n_ctx=64,
+            d_vocab=99,
+            family="gpt_neox",
+            is_parallel=True,
+            rotary=Rotary((1.0,)),
+            windows=(7, None),
+        )
+    )
+    assert (pythia.positions, pythia.windows, pythia.is_parallel) == ("rotary", [7, None], True)
+    assert not {"resid_mid", "pos_embed"} & {*pythia.hooks.senders, *pythia.hooks.receivers}

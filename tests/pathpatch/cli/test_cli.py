@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import pathpatch as pp
-from api_schemas.models import FAMILY
+from api_schemas.built_in_models import BUILT_IN
 from api_schemas.spec import JobSpec
 from pathpatch import cli
 from pathpatch.local import Stack
@@ -120,7 +120,7 @@ def test_an_ending_that_cannot_be_drawn_is_refused_before_the_work(pathpatch: Co
     assert "must end in one of .html, .svg, .png" in said
 
 
-@pytest.mark.parametrize("model", ["demo", *FAMILY])
+@pytest.mark.parametrize("model", ["demo", *BUILT_IN])
 def test_a_preset_names_layers_and_heads_that_the_model_has(model: str) -> None:
     """`--model distilgpt2` writes a spec that runs: six layers, not GPT-2 small's twelve."""
     shape = shape_of(model)

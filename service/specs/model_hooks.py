@@ -1,0 +1,31 @@
+"""Which hooks a model has, and how many heads each of them counts."""
+
+from collections.abc import Iterator, Sequence
+
+from planning.architecture import Architecture
+
+
+def why_no_hook(hook: str, architecture: Architecture) -> str | None:
+    """Why a model lacks a hook; None where it has it."""
+    if hook == "resid_mid" and architecture.is_parallel:
+        return (
+            "this model's blocks are parallel: attention and MLP of a layer read the same resid_pre, and there is no "
+            "stream between them"
+        )
+    if hook == "pos_embed" and architecture.rotary is not None:
+        return "this model's positions are rotary: queries and keys are rotated, and no position embedding is added"
+    return None
+
+
+def head_name(hook: str, architecture: Architecture) -> str:
+    """What ``head`` counts on a hook: ``head``, or ``key-value head`` where query heads share them."""
+    is_grouped = architecture.n_kv_heads < architecture.n_heads and hook in ("k", "v")
+    return "key-value head" if is_grouped else "head"
+
+
+def uneven_heads(hooks: Sequence[str], architecture: Architecture) -> Iterator[str]:
+    """Hooks of one sweep that count different heads, in words."""
+    counts = {hook: architecture.n_heads_of(hook) for hook in hooks}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{hook} has {count} {head_name(hook, architecture)}s" for hook, count in counts.items())
+        yield f"{told}: sweep them apart, or with heads 'joint'"
