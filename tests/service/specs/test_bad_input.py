@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from api_schemas.built_in_models import BUILT_IN
 from service.specs.limits import SpecLimits
 from tests.specs_of_demo import METRICS, PATCH, PROMPTS, RECEIVERS, SENDERS, TOKENS, document, problems, problems_of
 
@@ -180,8 +181,13 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown model": (
         {"model": {"name": "gpt4"}},
         "/model/name",
-        "There is no model 'gpt4' on this server: its models are "
-        "demo, distilgpt2, golden, gpt2-large, gpt2-medium, gpt2-small, gpt2-xl.",
+        f"There is no model 'gpt4' on this server: its models are {', '.join(sorted(['demo', 'golden', *BUILT_IN]))}.",
+    ),
+    "nearly a model": (
+        {"model": {"name": "gpt2"}},
+        "/model/name",
+        "There is no model 'gpt2' on this server (did you mean 'gpt2-small'?): its models are "
+        f"{', '.join(sorted(['demo', 'golden', *BUILT_IN]))}.",
     ),
     "model without files": (
         {"model": {"name": "gpt2-xl"}},
