@@ -9,16 +9,20 @@ from api_schemas.errors import Misfit
 from api_schemas.frozen import Frozen
 
 SENDER_HOOKS = ("z", "attn_out", "mlp_out", "post", "resid_pre", "resid_mid", "resid_post", "embed", "pos_embed")
-RECEIVER_HOOKS = ("q", "k", "v", "pattern", "pre", "resid_pre", "resid_mid", "resid_post")
+RECEIVER_HOOKS = ("q", "k", "v", "pattern", "pre", "mlp_in", "resid_pre", "resid_mid", "resid_post")
 NODE_HOOKS = tuple(dict.fromkeys(SENDER_HOOKS + RECEIVER_HOOKS))
+ACTIVATION_HOOKS = tuple(hook for hook in NODE_HOOKS if hook != "mlp_in")
+"""What activation patching sets; ``mlp_in`` is an input that several activations share."""
 HEAD_HOOKS = frozenset({"z", "q", "k", "v", "pattern"})
-NEURON_HOOKS = frozenset({"pre", "post"})
+QUERY_HEAD_HOOKS = frozenset({"k", "v"})
+"""Hooks whose heads are key-value heads, each read by a group of query heads."""
+NEURON_HOOKS = frozenset({"pre", "post", "mlp_in"})
 RESIDUAL_HOOKS = frozenset({"resid_pre", "resid_mid", "resid_post"})
 EMBEDDING_HOOKS = frozenset({"embed", "pos_embed"})
 
 Hook = Literal[
     "z", "attn_out", "mlp_out", "post", "resid_pre", "resid_mid", "resid_post", "embed", "pos_embed",
-    "q", "k", "v", "pattern", "pre",
+    "q", "k", "v", "pattern", "pre", "mlp_in",
 ]  # fmt: skip
 Index = Annotated[int, Field(ge=0)]
 PositionRef = Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1)]
@@ -73,9 +77,11 @@ class Node(Frozen):
     layer: Annotated[Index | None, Field(examples=[9])] = None
     """0-based layer; absent for `embed` and `pos_embed` only."""
     head: Annotated[Index | None, Field(examples=[6])] = None
-    """0-based head, with `z q k v pattern` only; absent means every head of the layer."""
+    """0-based head, with `z q k v pattern` only; absent means every head of the layer. On `k v` a key-value head."""
+    query_head: Annotated[Index | None, Field(examples=[None])] = None
+    """In place of `head` on `k v`: what this one query head reads of its key-value head, its neighbours untouched."""
     neuron: Annotated[Index | None, Field(examples=[None])] = None
-    """0-based MLP neuron, with `pre post` only; absent means every neuron of the layer."""
+    """0-based MLP neuron, with `pre post mlp_in` only; absent means every neuron of the layer."""
     positions: Annotated[Positions | None, Field(examples=[None])] = None
     """Narrows the patch's positions for this node. Absent: all of the patch's positions."""
 
@@ -96,8 +102,14 @@ class Node(Frozen):
             sentence = f"head {self.head} does not go with hook {self.hook!r}: it goes with z, q, k, v, pattern"
             problems.append((("head",), sentence))
         if self.neuron is not None and self.hook not in NEURON_HOOKS:
-            sentence = f"neuron {self.neuron} does not go with hook {self.hook!r}: it goes with pre, post"
+            sentence = f"neuron {self.neuron} does not go with hook {self.hook!r}: it goes with pre, post, mlp_in"
             problems.append((("neuron",), sentence))
+        if self.query_head is not None and self.hook not in QUERY_HEAD_HOOKS:
+            sentence = f"query_head {self.query_head} does not go with hook {self.hook!r}: it goes with k, v"
+            problems.append((("query_head",), sentence))
+        elif self.query_head is not None and self.head is not None:
+            sentence = f"give head or query_head, not both: head {self.head} is a key-value head"
+            problems.append((("query_head",), sentence))
         if problems:
             raise Misfit(*problems)
         return self
@@ -108,7 +120,9 @@ class Node(Frozen):
         return hook_name(self.hook, self.layer)
 
     def __str__(self) -> str:
-        index = self.head if self.head is not None else self.neuron
+        index: object = self.head if self.head is not None else self.neuron
+        if self.query_head is not None:
+            index = f"{self.query_head} (query head)"
         place = "" if self.layer is None else f" {self.layer}" + ("" if index is None else f".{index}")
         where = f" at {self.positions}" if isinstance(self.positions, int | str) else ""
         return f"{self.hook}{place}{where}"
@@ -124,12 +138,13 @@ class Sweep(Frozen):
     heads: Annotated[
         Literal["all", "joint"] | Annotated[list[Index], Field(min_length=1)] | None, Field(examples=["all"])
     ] = None
-    """Heads of the grid, with `z q k v pattern`: all, a list, or `joint`: a layer's heads as one node. Absent: all, but
-    joint where `hook` is a list that names a hook without heads too, such as `["z", "mlp_out"]`."""
+    """Heads of the grid, with `z q k v pattern` (key-value heads for `k v`): all, a list, or `joint`: a layer's heads
+    as one node. Absent: all, but joint where `hook` is a list that names a hook without heads too, such as
+    `["z", "mlp_out"]`."""
     neurons: Annotated[
         Literal["all", "joint"] | Annotated[list[Index], Field(min_length=1)] | None, Field(examples=[None])
     ] = None
-    """Neurons of the grid, with `pre post`: all, a list, or `joint` (the default)."""
+    """Neurons of the grid, with `pre post mlp_in`: all, a list, or `joint` (the default)."""
     positions: Annotated[
         Literal["each"] | Annotated[list[PositionRef], Field(min_length=1)] | None, Field(examples=[None])
     ] = None
@@ -151,7 +166,7 @@ class Sweep(Frozen):
             sentence = f"heads do not go with {', '.join(self.hooks)}: they go with z, q, k, v, pattern"
             problems.append((("heads",), sentence))
         if self.neurons is not None and takes_neurons != {True}:
-            sentence = f"neurons do not go with {', '.join(self.hooks)}: they go with pre, post"
+            sentence = f"neurons do not go with {', '.join(self.hooks)}: they go with pre, post, mlp_in"
             problems.append((("neurons",), sentence))
         if problems:
             raise Misfit(*problems)

@@ -12,6 +12,7 @@ from api_schemas.errors import Misfit
 from api_schemas.frozen import Flag, Frozen
 from api_schemas.metrics import ATTENTION_METRICS, Head, Metric
 from api_schemas.nodes import (
+    ACTIVATION_HOOKS,
     RECEIVER_HOOKS,
     SENDER_HOOKS,
     Node,
@@ -108,6 +109,11 @@ class ActivationPatch(Frozen):
     """Where they are patched: absent (all), an index, a role, a list of these, or a list per example."""
     source: Annotated[Source, Field(examples=["new"])] = "new"
     """What the nodes become: their value in new, zero, or their mean over the dataset's new runs, per position."""
+
+    @model_validator(mode="after")
+    def _nodes_are_possible(self) -> "ActivationPatch":
+        _refuse(_allowed(self.nodes, ACTIVATION_HOOKS, "nodes"))
+        return self
 
 
 Patch = Annotated[

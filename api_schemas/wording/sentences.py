@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from api_schemas.errors import FieldError, Misfit
-from api_schemas.nodes import NODE_HOOKS, RECEIVER_HOOKS, SENDER_HOOKS
+from api_schemas.nodes import ACTIVATION_HOOKS, RECEIVER_HOOKS, SENDER_HOOKS
 from api_schemas.wording.faults import MOST_READ, Fault, faults_of
 from api_schemas.wording.fields import Expected, expected_at
 from api_schemas.wording.values import Suggestions, counted, first_errors, listed, shown, wrong
@@ -141,7 +141,7 @@ class _Report:
 
     def hook(self, fault: Fault, value: Any) -> str:
         """Sender and receiver hooks are told apart; of a misspelled full name the last part is compared."""
-        noun, hooks = HOOKS.get(str(fault.path[1]) if len(fault.path) > 1 else "", ("node", NODE_HOOKS))
+        noun, hooks = HOOKS.get(str(fault.path[1]) if len(fault.path) > 1 else "", ("node", ACTIVATION_HOOKS))
         start = f"hook {shown(value)} cannot be a {noun}"
         return self.suggestions.among(start, str(value).rpartition("hook_")[2], hooks, f"a {noun} is one of")
 

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from planning.positions import Mask, up_to
-from worker.engine import transformer
+from worker.engine import attention, transformer
 from worker.engine.final_run import State
 from worker.engine.receivers import Patch, PatchedLayer
 from worker.engine.rows import Rows, row_map, rows_of
@@ -28,6 +28,17 @@ def query_row(mask: Mask, device: torch.device) -> QueryRow:
     return QueryRow(rows_of(mask, device), torch.from_numpy(up_to(mask).copy()).to(device))
 
 
+def _pattern(
+    runs: Runs, layer: int, query: QueryRow, scores: Float[Tensor, "batch cell heads pos"]
+) -> Float[Tensor, "batch cell heads pos"]:
+    """Attention probabilities of the query, within the layer's window."""
+    window = runs.weights.architecture.window_of(layer)
+    visible = query.visible
+    if window is not None:
+        visible = visible & attention.seen_by(query.rows.index[:, 0], visible.shape[1], window)
+    return attention.query_pattern(runs.weights, scores, visible)
+
+
 @dataclass(frozen=True, eq=False)
 class PatchedRow:
     """Attention of one query in every cell, and where a change has reached it."""
@@ -44,9 +55,9 @@ def clean_row(
     resid = query.rows.take(runs.activations.get("resid_pre", layer)[half])
     normed = transformer.attention_input(runs.weights, layer, resid)
     q = transformer.project(runs.weights, "q", layer, heads, normed)
-    return transformer.query_pattern(
-        transformer.query_scores(q, runs.activations.keys(layer, heads)[half]), query.visible
-    )
+    q = attention.positioned(runs.weights, "q", layer, q, query.rows.index)
+    scores = attention.query_scores(runs.weights, q, runs.activations.keys(layer, heads)[half])
+    return _pattern(runs, layer, query, scores)
 
 
 def patched_row(
@@ -64,15 +75,16 @@ def patched_row(
         runs, layer, [patch.moved(to) for patch in patches], query.rows, at_query.touched, stream, heads
     )
     normed = transformer.attention_input(runs.weights, layer, stream)
-    q = here("q", transformer.project(runs.weights, "q", layer, heads, normed))[:, :, 0]
+    q = here("q", transformer.project(runs.weights, "q", layer, heads, normed))
+    q = attention.positioned(runs.weights, "q", layer, q, query.rows.index[:, None])[:, :, 0]
     touched = here.touched_at("q")[:, :, 0]
-    scores = transformer.query_scores(q, runs.activations.keys(layer, heads)[: runs.n_examples])
-    if state.resid is not None or any(patch.acts_at("k") for patch in patches):
+    scores = attention.query_scores(runs.weights, q, runs.activations.keys(layer, heads)[: runs.n_examples])
+    if state.resid is not None or any(patch.acts_at("query_k") for patch in patches):
         changed, reached = _changed_scores(runs, state, layer, heads, q, scores, patches)
         scores = _put_scores(scores, changed, state.rows)
         before_query = state.rows.index <= query.rows.index
         touched = touched | (reached & before_query[:, None]).any(dim=-1)
-    pattern = transformer.query_pattern(scores, query.visible)
+    pattern = _pattern(runs, layer, query, scores)
     pattern = here("pattern", pattern[:, :, None])[:, :, 0]
     return PatchedRow(pattern, touched | here.touched[:, :, 0])
 
@@ -95,14 +107,15 @@ def _changed_scores(
     keys = PatchedLayer(runs, layer, patches, state.rows, state.touched, stream, heads)
 
     def read(resid: Tensor, heads_read: list[int] | None = None) -> Tensor:
-        return transformer.query_scores_of_rows(runs.weights, layer, heads, q, resid)
+        return attention.query_scores_of_rows(runs.weights, layer, heads, q, resid, state.rows.index)
 
     def spread(k: Float[Tensor, "batch row heads d_head"]) -> Float[Tensor, "batch q_cell row heads"]:
-        return transformer.query_scores(q, k).transpose(2, 3)
+        k = attention.positioned(runs.weights, "k", layer, k, state.rows.index)
+        return attention.query_scores(runs.weights, q, k).transpose(2, 3)
 
     of_orig = state.rows.take(scores.permute(0, 3, 1, 2)).transpose(1, 2)
     live = of_orig if state.resid is None else read(stream)
-    return keys.patched("k", live, read, spread), keys.touched_at("k")
+    return keys.patched("query_k", live, read, spread), keys.touched_at("query_k")
 
 
 def _put_scores(

@@ -20,7 +20,7 @@ from worker.engine import transformer
 from worker.engine.final_run import Patches
 from worker.engine.rows import Rows, rows_of
 from worker.engine.runs import Runs
-from worker.engine.senders import Changes, Write, writes_of, written_change
+from worker.engine.senders import Changes, Write, is_mlp_read, stream_change, writes_of, written_together
 from worker.engine.sweep import Batch, Values, changed_input, run_and_read
 
 Gradient = Float[Tensor, "batch row d_model"]
@@ -126,14 +126,19 @@ def _carry_back(
     carried = torch.zeros(shape, dtype=runs.weights.dtype, device=batch.device)
     writes = [(group, writes_of(group)) for group in ends.senders]
     earliest = min(time for group in ends.senders for time in group.first_times)
+    is_parallel = runs.weights.architecture.is_parallel
+    past_mlp = torch.zeros_like(carried)  # at what a parallel block's MLP reads, before the heads of its layer write
     for time in range(max(time_of(one.site) for one in inputs), earliest - 1, -1):
+        if is_parallel and is_mlp_read(time):
+            carried, past_mlp = carried + past_mlp, torch.zeros_like(carried)
         for group, own_writes in writes:
-            for write in own_writes.get(time, []):
-                for part in _parts(write, batch.cells_at_once(rows)):
+            for together in written_together(runs, own_writes.get(time, [])):
+                for part in _parts(together, batch.cells_at_once(rows)):
                     _add_share(runs, group, part, rows, carried, receivers.cells, values)
         if through_mlps and is_mlp(time):
             overwriting = [write for _, own in writes for write in own.get(time, []) if len(ends.senders[0].cells) == 1]
-            carried = carried + _through_mlp(runs, layer_at(time), rows, overwriting, carried)
+            passed = _through_mlp(runs, layer_at(time), rows, overwriting, carried)
+            carried, past_mlp = (carried, passed) if is_parallel else (carried + passed, past_mlp)
         for one in inputs:
             if time_of(one.site) == time:
                 carried[:, one.cell] += one.gradient
@@ -142,28 +147,29 @@ def _carry_back(
 def _add_share(
     runs: Runs,
     senders: CellGroup,
-    write: Write,
+    writes: Sequence[Write],
     rows: Rows,
     carried: Float[Tensor, "batch receiver row d_model"],
     receiver_cells: list[int],
     values: Values,
 ) -> None:
     """Add what some senders' changes contribute, to first order."""
-    change, _ = written_change(runs, write, rows)
-    share = change.flatten(2) @ carried.flatten(2).transpose(1, 2)  # (batch, cell, receiver)
-    sender_cells = torch.tensor([senders.cells[cell] for cell in write.cells], device=values.device)
+    written = stream_change(runs, writes, rows)
+    share = written.value.flatten(2) @ carried.flatten(2).transpose(1, 2)  # (batch, cell, receiver)
+    sender_cells = torch.tensor([senders.cells[cell] for cell in written.cells], device=values.device)
     columns = torch.tensor(receiver_cells, device=values.device)
-    values[:, sender_cells[:, None], columns[None]] += share.expand(-1, len(write.cells), -1).to(values.dtype)
+    values[:, sender_cells[:, None], columns[None]] += share.expand(-1, len(written.cells), -1).to(values.dtype)
 
 
-def _parts(write: Write, size: int) -> Iterator[Write]:
-    """A write of few cells at a time."""
-    if write.units is None:
-        yield write
+def _parts(writes: Sequence[Write], size: int) -> Iterator[Sequence[Write]]:
+    """A write of few cells at a time; several that write together stay together."""
+    write = writes[0]
+    if write.units is None or len(writes) > 1:
+        yield writes
         return
     for start in range(0, len(write.cells), size):
         stop = start + size
-        yield replace(write, cells=write.cells[start:stop], units=write.units[start:stop])
+        yield [replace(write, cells=write.cells[start:stop], units=write.units[start:stop])]
 
 
 def _through_mlp(
@@ -186,7 +192,8 @@ def _through_mlp(
         return value
 
     with torch.enable_grad():
-        resid_mid = rows.take(runs.orig("resid_mid", layer))[:, None].expand(carried.shape).detach().requires_grad_()
-        mlp_out = transformer.mlp(runs.weights, layer, resid_mid, freeze)
-        (passed,) = torch.autograd.grad(mlp_out, resid_mid, carried)
+        orig = rows.take(runs.orig(*runs.graph.input_of(Site("pre", layer))))
+        mlp_input = orig[:, None].expand(carried.shape).detach().requires_grad_()
+        mlp_out = transformer.mlp(runs.weights, layer, mlp_input, freeze)
+        (passed,) = torch.autograd.grad(mlp_out, mlp_input, carried)
     return passed

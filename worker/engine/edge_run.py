@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from planning.circuit import CircuitGraph
-from worker.engine import transformer
+from worker.engine import attention, transformer
 from worker.engine.model import Weights
 from worker.engine.runs import Runs
 
@@ -120,7 +120,7 @@ class _EdgeRun:
             )
             for part, hook in enumerate("qkv")
         )
-        z = transformer.attend(q, k, v)
+        z = attention.attend(self.weights, layer, q, k, v)
         dz = z - self.base.written("z", layer)[:, None, :, heads]
         return torch.einsum("bcphk,hkd->bchpd", dz, self.weights.W_O[layer, heads])
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from planning.circuit import CircuitGraph
-from worker.engine import transformer
+from worker.engine import attention, transformer
 from worker.engine.model import Weights
 from worker.engine.reads import LogitReads
 from worker.engine.runs import Runs
@@ -87,7 +87,7 @@ def _traced_layer(
 ) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor, Tensor]:
     """Queries, keys and values of every query head; what the MLP alone reads; the stream after the layer."""
     q, k, v = transformer.queries_keys_values(weights, layer, resid)
-    attn_out = transformer.heads_output(weights, layer, transformer.attend(q, k, v))
+    attn_out = transformer.heads_output(weights, layer, attention.attend(weights, layer, q, k, v))
     read = resid if weights.architecture.is_parallel else resid + attn_out
     mlp_in = read.view_as(read)
     return (q, k, v), mlp_in, resid + attn_out + transformer.mlp(weights, layer, mlp_in)

@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from planning.graph import Site, is_in_attention, is_in_mlp, layer_of
-from worker.engine import transformer
+from planning.architecture import Architecture
+from planning.graph import Graph, Site, is_in_attention, is_in_mlp, layer_of
+from worker.engine import attention, transformer
 from worker.engine.receivers import Patch, PatchedLayer
 from worker.engine.rows import RowMap, Rows, row_map, rows_of, sight, split_pattern
 from worker.engine.runs import Runs
@@ -179,7 +180,7 @@ def _attend(
     keys_change: bool,
 ) -> Float[Tensor, "batch cell end_row heads d_head"]:
     """The heads' ``z`` at the rows that are needed from here on; and where a change has reached it."""
-    runs, layer, heads = patched.runs, patched.layer, patched.units_of(Site("z", patched.layer))
+    runs, layer = patched.runs, patched.layer
     q, k, v = (part.expand(-1, patched.n_cells, -1, -1, -1) for part in (q, k, v))
     touched_q, touched_kv = patched.touched_at("q"), patched.touched_at("k") | patched.touched_at("v")
     if to is not None:
@@ -188,7 +189,9 @@ def _attend(
     if not keys_change:  # dummy row, masked for every real query
         k, v, touched_kv = k[:, :, :1], v[:, :, :1], torch.zeros_like(touched_kv[:, :, :1])
     seen = sights.live if keys_change else sights.frozen
-    cached_k, cached_v = (_of_heads(runs.orig(hook, layer), heads) for hook in ("k", "v"))
+    weights = runs.weights
+    keys = "rot_k" if weights.architecture.has_positioned_keys else "k"
+    cached_k, cached_v = (patched.read_by_heads(runs.orig(hook, layer)) for hook in (keys, "v"))
     reached = (touched_kv[:, :, None] & seen.computed[:, None]).any(dim=-1)
     patched.touched = touched_q | (reached & seen.queries.valid[:, None])
 
@@ -198,13 +201,7 @@ def _attend(
         return pattern.permute(0, 3, 1, 2, 4)
 
     is_set = any(patch.acts_at("pattern") for patch in patched.patches)
-    return transformer.attend_rows(seen, q, k, v, cached_k, cached_v, set_patterns if is_set else None)
-
-
-def _of_heads(
-    values: Float[Tensor, "batch pos head_index d_head"], heads: list[int] | None
-) -> Float[Tensor, "batch pos heads d_head"]:
-    return values if heads is None else values[:, :, heads]
+    return attention.attend_rows(weights, layer, seen, q, k, v, cached_k, cached_v, set_patterns if is_set else None)
 
 
 def _reads_nothing(stream: Tensor, units: list[int] | None) -> Tensor:
@@ -217,35 +214,52 @@ def _entered_layer(runs: Runs, state: State, layer: int, patches: Patches, sight
     Shortcut: only the heads or neurons that a patch names are computed, and the change of what they write is added to
     orig's stream. It holds because all others read orig.
     """
-    hooks = {patch.site.hook for patch in patches}
+    hooks, is_parallel = {patch.site.hook for patch in patches}, runs.weights.architecture.is_parallel
     in_attention, in_mlp = set(filter(is_in_attention, hooks)), set(filter(is_in_mlp, hooks))
-    stream_changes = bool(in_attention or hooks & {"attn_out", "resid_mid"})
-    heads = _named(patches, in_attention, runs.weights.n_heads)
-    neurons = None if stream_changes or "mlp_out" in hooks else _named(patches, in_mlp, runs.weights.d_mlp)
+    mlp_reads_change = not is_parallel and bool(in_attention or hooks & {"attn_out", "resid_mid"})
+    heads = _named_heads(patches, in_attention, runs.weights.architecture)
+    neurons = None if mlp_reads_change or "mlp_out" in hooks else _named(patches, in_mlp, runs.weights.d_mlp)
     orig_pre = state.stream(runs, layer)
     patched = PatchedLayer(runs, layer, patches, state.rows, state.touched, orig_pre, heads, neurons)
     written = _entered_heads(patched, orig_pre, sights, to) if in_attention else None
     if written is None and to is not None:
         patched.narrow(to, sights.queries)
-    rows = patched.rows
-
-    def orig(hook: str, layer: int = layer) -> Tensor:
-        return rows.take(runs.orig(hook, layer))[:, None]
-
-    resid_mid = orig("resid_mid") if written is None else orig("resid_mid") + written
     if "attn_out" in hooks:
-        attn_out = orig("attn_out") if written is None else orig("attn_out") + written
-        resid_mid = orig("resid_pre") + patched("attn_out", attn_out)
-    resid_mid = patched("resid_mid", resid_mid)
-    if stream_changes or (in_mlp and neurons is None):
-        resid = resid_mid + transformer.mlp(runs.weights, layer, resid_mid, patched)
-    elif "mlp_out" in hooks:
-        resid = resid_mid + patched("mlp_out", orig("mlp_out"))
-    elif neurons:
-        resid = orig("resid_pre", layer + 1) + _entered_neurons(patched, resid_mid, neurons)
+        orig_out = patched.orig("attn_out")
+        written = patched("attn_out", orig_out if written is None else orig_out + written) - orig_out
+    if is_parallel:
+        resid = _changed_end(patched, written, patched.orig("resid_pre"), hooks, neurons)
     else:
-        return State(None, patched.touched, rows)
-    return State(resid.expand(-1, state.n_cells, -1, -1), patched.touched, rows)
+        resid_mid = patched.orig("resid_mid") if written is None else patched.orig("resid_mid") + written
+        resid_mid = patched("resid_mid", resid_mid)
+        if mlp_reads_change or (in_mlp and neurons is None):
+            resid = resid_mid + transformer.mlp(runs.weights, layer, resid_mid, patched)
+        else:
+            resid = _changed_end(patched, None, resid_mid, hooks, neurons)
+    resid = None if resid is None else resid.expand(-1, state.n_cells, -1, -1)
+    return State(resid, patched.touched, patched.rows)
+
+
+def _changed_end(
+    patched: PatchedLayer,
+    written: Float[Tensor, "batch any_cell row d_model"] | None,
+    mlp_input: Float[Tensor, "batch one row d_model"],
+    hooks: set[str],
+    neurons: list[int] | None,
+) -> Float[Tensor, "batch any_cell row d_model"] | None:
+    """The stream after a layer whose MLP reads orig: with what heads and neurons changed; None if nothing did."""
+    weights, layer = patched.runs.weights, patched.layer
+    changes = [] if written is None else [written]
+    if "mlp_out" in hooks or (neurons is None and any(map(is_in_mlp, hooks))):
+        live = patched.orig("mlp_out")
+        if any(map(is_in_mlp, hooks)):
+            new = transformer.mlp(weights, layer, mlp_input, patched)
+        else:
+            new = patched("mlp_out", live)
+        changes.append(new - live)
+    elif neurons:
+        changes.append(_entered_neurons(patched, mlp_input, neurons))
+    return sum(changes, patched.orig("resid_pre", layer + 1)) if changes else None
 
 
 def _named(patches: Patches, hooks: set[str], size: int) -> list[int] | None:
@@ -253,6 +267,14 @@ def _named(patches: Patches, hooks: set[str], size: int) -> list[int] | None:
     named = {patch.site.unit for patch in patches if patch.site.hook in hooks}
     units = sorted(unit for unit in named if unit is not None)
     return None if None in named or len(units) == size else units
+
+
+def _named_heads(patches: Patches, hooks: set[str], architecture: Architecture) -> list[int] | None:
+    """The query heads that patches of these hooks name, with all that read a named key-value head; None for all."""
+    graph = Graph(architecture)
+    named = [graph.query_heads_of(patch.site) for patch in patches if patch.site.hook in hooks]
+    heads = sorted({head for own in named if own is not None for head in own})
+    return None if None in named or len(heads) == architecture.n_heads else heads
 
 
 def _entered_heads(
@@ -265,19 +287,29 @@ def _entered_heads(
         q, k, v = transformer.queries_keys_values(weights, layer, orig_pre)
     else:
         normed = transformer.attention_input(weights, layer, orig_pre)
-        q, k, v = (transformer.project(weights, hook, layer, heads, normed) for hook in ("q", "k", "v"))
-    keys_change = any(patch.acts_at("k") or patch.acts_at("v") for patch in patched.patches)
-    q, k, v = patched("q", q), patched("k", k), patched("v", v)
+        kv_heads = patched.units_of(Site("k", layer))
+        assert kv_heads is not None
+        q = transformer.project(weights, "q", layer, heads, normed)
+        k, v = (transformer.project(weights, hook, layer, kv_heads, normed) for hook in ("k", "v"))
+    keys_change = any(patch.acts_at(hook) for patch in patched.patches for hook in ("k", "v", "query_k", "query_v"))
+    q, k, v = patched("q", q), patched("query_k", patched("k", k)), patched("query_v", patched("v", v))
     z = patched("z", _attend(patched, q, k, v, sights, to, keys_change))
-    dz = z - patched.rows.take(patched.runs.orig("z", layer))[:, None, :, heads]
-    return dz.flatten(3) @ weights.W_O[layer, heads].flatten(end_dim=1)
+    dz = z - patched.orig("z")[:, :, :, heads]
+    change = dz.flatten(3) @ weights.W_O[layer, heads].flatten(end_dim=1)
+    if not weights.architecture.has_post_norms:
+        return change
+    total = transformer.heads_sum(weights, layer, patched.orig("z"))
+    return transformer.after_attention(weights, layer, total + change) - patched.orig("attn_out")
 
 
 def _entered_neurons(
-    patched: PatchedLayer, orig_mid: Float[Tensor, "batch one row d_model"], neurons: list[int]
+    patched: PatchedLayer, mlp_input: Float[Tensor, "batch one row d_model"], neurons: list[int]
 ) -> Float[Tensor, "batch any_cell row d_model"]:
     """How what the computed neurons write differs from orig."""
     weights, layer = patched.runs.weights, patched.layer
-    orig_pre = transformer.mlp_pre(weights, layer, orig_mid, neurons)
-    post = patched("post", transformer.activation(patched("pre", orig_pre)))
-    return (post - transformer.activation(orig_pre)) @ weights.W_out[layer, neurons]
+    post = patched("post", transformer.neurons(weights, layer, mlp_input, patched, neurons))
+    change = (post - transformer.neurons(weights, layer, mlp_input, units=neurons)) @ weights.W_out[layer, neurons]
+    if not weights.architecture.has_post_norms:
+        return change
+    total = transformer.neurons_sum(weights, layer, transformer.neurons(weights, layer, mlp_input))
+    return transformer.after_mlp(weights, layer, total + change) - patched.orig("mlp_out")

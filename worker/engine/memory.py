@@ -37,7 +37,17 @@ class Portion:
 
 def activation_bytes(weights: Weights, n_pos: int, wanted: frozenset[tuple[str, int]]) -> int:
     """Memory of one example's kept activations, both runs; keys and values share storage with queries."""
-    sizes = {"q": 0, "k": 3 * weights.d_model, "v": 0, "post": weights.d_mlp, "pre": weights.d_mlp}
+    heads, kv_heads = (weights.architecture.n_heads_of(hook) * weights.d_head for hook in ("q", "k"))
+    sizes = {
+        "q": 0,
+        "k": heads + 2 * kv_heads,
+        "v": 0,
+        "rot_k": kv_heads,
+        "z": heads,
+        "query_k": heads,
+        "query_v": heads,
+    }
+    sizes |= {"post": weights.d_mlp, "pre": weights.d_mlp}
     floats = sum(sizes.get(hook, weights.d_model) for hook, _ in wanted)
     floats += sum(weights.n_heads * n_pos for hook, _ in wanted if hook == "pattern")
     floats += 8 * weights.d_model + weights.d_mlp  # the layer that is being computed

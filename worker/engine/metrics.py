@@ -56,10 +56,13 @@ def answer_logit(
     minus_answer: Int[Tensor, " batch"] | None,
 ) -> Float[Tensor, "batch cell"]:
     """Logit of one answer, or its difference to another's. Unit: nats."""
+    if minus_answer is not None and weights.architecture.logit_cap is not None:
+        return answer_logit(weights, normed, answer, None) - answer_logit(weights, normed, minus_answer, None)
     column, bias = weights.W_U[:, answer].T, weights.b_U[answer]
     if minus_answer is not None:
         column, bias = column - weights.W_U[:, minus_answer].T, bias - weights.b_U[minus_answer]
-    return (normed @ column[:, :, None])[..., 0].float() + bias[:, None].float()
+    logit = (normed @ column[:, :, None])[..., 0].float() + bias[:, None].float()
+    return transformer.capped(logit, weights.architecture.logit_cap)
 
 
 def log_probabilities(weights: Weights, normed: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows d_vocab"]:

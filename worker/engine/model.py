@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from planning.architecture import Architecture
+from planning.architecture import Architecture, Rotary
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +103,16 @@ class Weights:
             return self
         moved = {name: tensor.to(device=device, dtype=dtype) for name, tensor in self.tensors().items()}
         return replace(self, **moved)  # type: ignore[arg-type]
+
+    def frequencies(self, rotary: Rotary) -> Float[Tensor, " pairs"]:
+        """Its frequencies, in float32 on the weights' device."""
+        if rotary not in self._frequencies:
+            self._frequencies[rotary] = torch.tensor(rotary.frequencies, dtype=torch.float32, device=self.device)
+        return self._frequencies[rotary]
+
+    @cached_property
+    def _frequencies(self) -> dict[Rotary, Tensor]:
+        return {}
 
     @cached_property
     def bfloat16(self) -> "Weights":

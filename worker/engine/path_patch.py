@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from planning.graph import Graph, Site, layer_of
-from worker.engine import transformer
+from worker.engine import attention, transformer
 from worker.engine.model import Weights
 
 Point = tuple[str, int | None]
@@ -61,8 +61,9 @@ def path_patch(
             frozen = forward(weights, orig_tokens, freeze_heads_and_set(earlier, orig, new, here))
             changes.append(frozen[graph.input_of(receiver)] - orig[graph.input_of(receiver)])
         else:
-            writes = [written(weights, sender, new[_point(sender)] - orig[_point(sender)]) for sender in earlier]
-            changes.append(sum(writes, torch.zeros_like(orig["resid_pre", 0])) * here[..., None])
+            points = {_point(sender): [one for one in earlier if _point(one) == _point(sender)] for sender in earlier}
+            writes = [written_change(weights, point, own, orig, new, here) for point, own in points.items()]
+            changes.append(sum(writes, torch.zeros_like(orig["resid_pre", 0])))
 
     # 3. The final run on orig, in which each receiver, alone, reads its changed input.
     def let_receivers_read(point: Point, value: Tensor, run: Run) -> Tensor:
@@ -81,11 +82,13 @@ def forward(weights: Weights, tokens: Int[Tensor, "batch pos"], edit: Edit = lam
     run: Run = {}
 
     def at(layer: int | None, hook: str, value: Tensor) -> Tensor:
+        if hook in ("query_k", "query_v"):
+            value = attention.per_query_head(value, weights.n_heads)
         run[hook, layer] = edit((hook, layer), value, run)
         return run[hook, layer]
 
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        pattern = at(layer, "pattern", transformer.attention_pattern(q, k).transpose(1, 2))
+        pattern = at(layer, "pattern", attention.attention_pattern(weights, layer, q, k).transpose(1, 2))
         return torch.einsum("bqhk,bkhd->bqhd", pattern, v)
 
     embed = weights.W_E[tokens]
@@ -113,14 +116,19 @@ def freeze_heads_and_set(senders: Sequence[Site], orig: Run, new: Run, here: Boo
     return edit
 
 
-def written(
-    weights: Weights, sender: Site, change: Float[Tensor, "batch pos ..."]
+def written_change(
+    weights: Weights, point: Point, senders: Sequence[Site], orig: Run, new: Run, here: Bool[Tensor, "batch pos"]
 ) -> Float[Tensor, "batch pos d_model"]:
-    """What a change of the sender's activation writes to the residual stream."""
-    layer, own = sender.layer, slice(None) if sender.unit is None else slice(sender.unit, sender.unit + 1)
-    if sender.hook == "z":
-        return torch.einsum("bphd,hdm->bpm", change[:, :, own], weights.W_O[layer, own])
-    return change[:, :, own] @ weights.W_out[layer, own] if sender.hook == "post" else change
+    """What senders at one activation change together in what it writes to the residual stream."""
+    hook, layer = point
+    patched = orig[point]
+    for sender in senders:
+        patched = put(patched, new[point], sender.unit, here)
+    output = {"z": transformer.heads_output, "post": transformer.neurons_output}.get(hook)
+    if output is None:
+        return patched - orig[point]
+    assert layer is not None
+    return output(weights, layer, patched) - output(weights, layer, orig[point])
 
 
 def put(value: Tensor, new: Tensor, unit: int | None, here: Bool[Tensor, "batch pos"]) -> Tensor:
@@ -137,7 +145,6 @@ def _point(site: Site) -> Point:
 
 
 def _points_read(receiver: Site) -> list[Point]:
-    """A head's pattern is made of its query and its keys."""
-    if receiver.hook == "pattern":
-        return [("q", receiver.layer), ("k", receiver.layer)]
-    return [_point(receiver)]
+    """A head's pattern is made of its query and its keys, and a gated MLP reads its input twice."""
+    parts = {"pattern": ("q", "query_k"), "mlp_in": ("pre", "pre_linear")}
+    return [(part, receiver.layer) for part in parts.get(receiver.hook, ())] or [_point(receiver)]

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from planning.graph import Site
-from worker.engine import transformer
+from worker.engine import attention, transformer
 from worker.engine.rows import RowMap, Rows
 from worker.engine.runs import Runs
 from worker.engine.senders import Changes
@@ -44,10 +44,16 @@ class Patch(Protocol):
     def moved(self, to: RowMap) -> "Patch":
         """The same at other rows."""
 
+    def at(self, site: Site) -> "Patch":
+        """The same at another site."""
+
     def value(
         self, layer: "PatchedLayer", hook: str, live: Value, read: ReadStream, spread: Spread
     ) -> tuple[Shaped[Tensor, "batch cell row *rest"], Bool[Tensor, "batch touched_cell row"]]:
         """The patched activation, and the rows (batch, cell, row) at which it may differ from orig."""
+
+
+_READ = {"pattern": ("q", "query_k"), "mlp_in": ("pre", "pre_linear")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +67,12 @@ class ChangedInput:
     """Whether orig plus the change takes the place of the live input; else the change is added to it."""
 
     def acts_at(self, hook: str) -> bool:
-        """A head's pattern is made of its query and its keys."""
-        if self.site.hook == "pattern":
-            return hook in ("q", "k")
-        return hook == _point_of(self.site)
+        """A head's pattern is made of its query and its keys, and a gated MLP reads its input twice."""
+        return hook in _READ.get(self.site.hook, (_point_of(self.site),))
+
+    def at(self, site: Site) -> "ChangedInput":
+        """The same at another site."""
+        return replace(self, site=site)
 
     def moved(self, to: RowMap) -> "ChangedInput":
         """The same at other rows."""
@@ -99,6 +107,10 @@ class SetValue:
         """At its own activation only."""
         return hook == _point_of(self.site)
 
+    def at(self, site: Site) -> "SetValue":
+        """The same at another site."""
+        return replace(self, site=site)
+
     def moved(self, to: RowMap) -> "SetValue":
         """The same at other rows."""
         return replace(self, mask=to.move(self.mask[:, None])[:, 0])
@@ -120,6 +132,9 @@ def _at(mask: Bool[Tensor, "batch row"], value: Value) -> Bool[Tensor, "batch on
 def _point_of(site: Site) -> str:
     """The activation of a block that a site is; a layer's ``resid_post`` is the next one's ``resid_pre``."""
     return "resid_pre" if site.hook == "resid_post" else site.hook
+
+
+_ATTENTION_INPUTS = ("q", "k", "v", "query_k", "query_v")
 
 
 class PatchedLayer:
@@ -144,16 +159,18 @@ class PatchedLayer:
             patches: Those of this layer, in the order of a forward pass.
             touched: Rows that a change has reached before.
             stream: The residual stream entering the layer; one cell wide while it equals orig.
-            heads: The heads that are computed; all by default.
+            heads: The query heads that are computed, with all key-value heads that they read; all by default.
             neurons: Likewise.
         """
         self.runs, self.layer, self.patches, self.rows = runs, layer, patches, rows
         self.touched = touched
         self._touched_by_hook: dict[str, Tensor] = {}
         self._streams = {"resid_pre": stream}
+        size = runs.weights.architecture.group_size
         self._units = {
-            **dict.fromkeys(("q", "k", "v", "pattern", "z"), heads),
-            **dict.fromkeys(("pre", "post"), neurons),
+            **dict.fromkeys(("q", "query_k", "query_v", "pattern", "z"), heads),
+            **dict.fromkeys(("k", "v"), None if heads is None else sorted({head // size for head in heads})),
+            **dict.fromkeys(("pre", "pre_linear", "mlp_in", "post"), neurons),
         }
 
     @property
@@ -165,6 +182,8 @@ class PatchedLayer:
         """The activation with the layer's patches, as ``transformer.block`` asks for it."""
         if hook in ("resid_pre", "resid_mid"):
             self._streams[hook] = live
+        if hook in ("query_k", "query_v"):
+            live = self._per_query_head(hook, live)
 
         def read(stream: Tensor, units: list[int] | None) -> Tensor:
             return transformer.read(self.runs.weights, hook, self.layer, stream, units)
@@ -173,6 +192,27 @@ class PatchedLayer:
         if hook in self._streams:
             self._streams[hook] = value
         return value
+
+    def _per_query_head(self, hook: str, live: Value) -> Value:
+        """Keys or values as the computed query heads read them, if not all are computed or a patch tells them apart."""
+        heads, groups = self._units["q"], self._units["k"]
+        if heads is not None and groups is not None:
+            slots = [groups.index(head // self.runs.weights.architecture.group_size) for head in heads]
+            return live if slots == list(range(live.shape[3])) else live[:, :, :, slots]
+        if any(patch.acts_at(hook) for patch in self.patches):
+            return attention.per_query_head(live, self.runs.weights.n_heads)
+        return live
+
+    def read_by_heads(
+        self, values: Float[Tensor, "batch pos n_kv_heads d_head"]
+    ) -> Float[Tensor, "batch pos any_heads d_head"]:
+        """Cached keys or values that the computed query heads read."""
+        heads, size = self._units["q"], self.runs.weights.architecture.group_size
+        return values if heads is None else values[:, :, [head // size for head in heads]]
+
+    def orig(self, hook: str, layer: int | None = None) -> Shaped[Tensor, "batch one row *rest"]:
+        """Orig's activation of this layer, or of another, at the rows."""
+        return self.rows.take(self.runs.orig(hook, self.layer if layer is None else layer))[:, None]
 
     def patched(
         self, hook: str, live: Value, read: ReadStream, spread: Spread = one_cell
@@ -183,7 +223,7 @@ class PatchedLayer:
             read: What a receiver there makes of its changed input.
             spread: What an activation's source value becomes there.
         """
-        touched = self.touched
+        touched = self.touched_at(hook)
         for patch in self.patches:
             if patch.acts_at(hook):
                 slots = self.slots_of(hook, patch.site)
@@ -191,15 +231,15 @@ class PatchedLayer:
                 new, differs = patch.value(self, hook, own, read, spread)
                 live = new if slots is None else _put(live, slots, new)
                 touched = touched | differs
-        if hook in ("q", "k", "v"):
-            self._touched_by_hook[hook] = touched
+        if hook in _ATTENTION_INPUTS:
+            self._touched_by_hook[hook.removeprefix("query_")] = touched
         else:
             self.touched = touched
         return live
 
     def touched_at(self, hook: str) -> Bool[Tensor, "batch cell row"]:
         """Rows at which queries, keys or values may differ from orig."""
-        return self._touched_by_hook.get(hook, self.touched)
+        return self._touched_by_hook.get(hook.removeprefix("query_"), self.touched)
 
     def units_of(self, site: Site) -> list[int] | None:
         """The heads or neurons that a patch of this site is asked for: its own one, or all that are computed."""
@@ -217,6 +257,7 @@ class PatchedLayer:
         if not to.same:
             self.patches = [patch.moved(to) for patch in self.patches]
             self.touched = to.move(self.touched)
+            self._streams = {point: to.move(stream) for point, stream in self._streams.items()}
         self.rows = rows
 
     def stream_read_by(self, site: Site) -> tuple[Tensor, Tensor]:

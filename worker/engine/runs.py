@@ -13,11 +13,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from planning.graph import Graph, Site
-from worker.engine import transformer
+from worker.engine import attention, transformer
 from worker.engine.model import Weights
 
 LayerHook = tuple[str, int]
-CHECKPOINTS = frozenset({"resid_pre", "resid_mid", "z", "k", "v"})
+CHECKPOINTS = frozenset({"resid_pre", "resid_mid", "z", "k", "v", "rot_k"})
 """What later jobs on the same prompts are likely to need, and from which everything else follows quickly."""
 Source = Literal["new", "zero", "mean", "orig"]
 """What a patched activation becomes; ``orig`` patches orig with itself: the identity check."""
@@ -57,11 +57,15 @@ class Activations:
         return self.kept[hook, layer]
 
     def keys(self, layer: int, heads: list[int]) -> Float[Tensor, "both pos heads d_head"]:
-        """Keys of some heads; only theirs are computed where the layer's are not kept."""
-        if ("k", layer) in self.kept:
-            return self.kept["k", layer][:, :, heads]
-        normed = transformer.attention_input(self.weights, layer, self.get("resid_pre", layer))
-        return transformer.project(self.weights, "k", layer, heads, normed)
+        """Keys as scores of some query heads read them; only theirs are computed where the layer's are not kept."""
+        weights = self.weights
+        point = ("rot_k" if weights.architecture.has_positioned_keys else "k"), layer
+        if point in self.kept:
+            groups = [head // weights.architecture.group_size for head in heads]
+            return self.kept[point][:, :, groups]
+        normed = transformer.attention_input(weights, layer, self.get("resid_pre", layer))
+        k = transformer.project_per_query_head(weights, "k", layer, heads, normed)
+        return attention.positioned(weights, "k", layer, k, torch.arange(k.shape[1], device=k.device))
 
     @property
     def n_bytes(self) -> int:
@@ -86,11 +90,14 @@ class Activations:
                 self.first_example[hook, layer] = torch.stack([value[0], value[len(value) // 2]])
             return value
 
-        return transformer.block(self.weights, layer, keep("resid_pre", resid), transformer.attend, keep)
+        def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return attention.attend(self.weights, layer, q, k, v, keep)
+
+        return transformer.block(self.weights, layer, keep("resid_pre", resid), attend, keep)
 
     def _compute(self, hook: str, layer: int) -> Tensor:
         """An activation inside a layer, from the others of that layer."""
-        weights = self.weights
+        weights, input_of = self.weights, Graph(self.weights.architecture).input_of
         if hook in ("q", "k", "v"):
             parts = transformer.queries_keys_values(weights, layer, self.get("resid_pre", layer))
             for name, part in zip("qkv", parts, strict=True):
@@ -98,20 +105,25 @@ class Activations:
             return self.kept[hook, layer]
         match hook:
             case "pattern":  # query position first, so that rows are its second axis like everything's
-                return transformer.attention_pattern(self.get("q", layer), self.get("k", layer)).transpose(1, 2)
+                q, k = self.get("q", layer), self.get("k", layer)
+                return attention.attention_pattern(weights, layer, q, k).transpose(1, 2)
+            case "rot_k":
+                k = self.get("k", layer)
+                return attention.positioned(weights, "k", layer, k, torch.arange(k.shape[1], device=k.device))
+            case "query_k" | "query_v":
+                return attention.per_query_head(self.get(hook.removeprefix("query_"), layer), weights.n_heads)
             case "z":
-                return transformer.attend(self.get("q", layer), self.get("k", layer), self.get("v", layer))
+                q, k, v = (self.get(part, layer) for part in ("q", "k", "v"))
+                return attention.attend(weights, layer, q, k, v)
             case "attn_out":
                 return transformer.heads_output(weights, layer, self.get("z", layer))
             case "resid_mid":
                 return self.get("resid_pre", layer) + self.get("attn_out", layer)
             case "post":
-                return transformer.activation(transformer.mlp_pre(weights, layer, self.get("resid_mid", layer)))
+                return transformer.neurons(weights, layer, self.get(*input_of(Site("pre", layer))))
             case "mlp_out":
                 return transformer.neurons_output(weights, layer, self.get("post", layer))
-        return transformer.read(
-            weights, hook, layer, self.get(*Graph(weights.architecture).input_of(Site(hook, layer)))
-        )
+        return transformer.read(weights, hook, layer, self.get(*input_of(Site(hook, layer))))
 
 
 def stack_tokens(orig: list[list[int]], new: list[list[int]], device: torch.device) -> Int[Tensor, "both pos"]:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from planning.graph import EMBEDDING_TIME, Site, is_mlp, layer_at
+from planning.graph import EMBEDDING_TIME, N_STAGES, Site, Stage, is_mlp, layer_at
 from planning.plan import CellGroup
 from planning.positions import Mask
 from worker.engine import transformer
@@ -87,7 +87,7 @@ def neurons_change(
 def written_change(
     runs: Runs, write: Write, rows: Rows
 ) -> tuple[Float[Tensor, "batch cell row d_model"], Bool[Tensor, "batch cell row"]]:
-    """The change of what senders write to the residual stream, zero outside their positions.
+    """The change of what senders write, before a norm after their layer; zero outside their positions.
 
     ``attn_out`` and ``mlp_out`` include their bias. Senders of one cell must not include one another, as a residual
     point includes all that was written before it: their changes add up (``planning.graph.overlaps`` finds such).
@@ -108,6 +108,57 @@ def written_change(
     return change, differs & rows.valid[:, None]
 
 
+@dataclass(frozen=True, eq=False)
+class StreamChange:
+    """What some senders change in the residual stream where they write."""
+
+    cells: list[int]
+    value: Float[Tensor, "batch any_cell row d_model"]
+    """One cell wide if all change alike."""
+    differs: Bool[Tensor, "batch any_cell row"]
+
+
+def written_together(runs: Runs, writes: Sequence[Write]) -> list[list[Write]]:
+    """The writes of one time in groups whose changes add up before a norm after their layer, if there is one."""
+    sums = [write for write in writes if write.hook in ("z", "post")]
+    cells = [cell for write in sums for cell in write.cells]
+    if not runs.weights.architecture.has_post_norms or len(cells) == len(set(cells)):
+        return [[write] for write in writes]
+    return [sums, *([write] for write in writes if write not in sums)]
+
+
+def stream_change(runs: Runs, group: Sequence[Write], rows: Rows) -> StreamChange:
+    """What senders that write together change in the stream: after the norm of what their layer writes."""
+    changes = [written_change(runs, write, rows) for write in group]
+    if len(group) == 1:
+        cells, (value, differs) = group[0].cells, changes[0]
+    else:
+        cells = sorted({cell for write in group for cell in write.cells})
+        value = changes[0][0].new_zeros(runs.n_examples, len(cells), rows.n_rows, runs.weights.d_model)
+        differs = torch.zeros(value.shape[:3], dtype=torch.bool, device=value.device)
+        for write, (own, own_differs) in zip(group, changes, strict=True):
+            slots = [cells.index(cell) for cell in write.cells]
+            value[:, slots] += own
+            differs[:, slots] |= own_differs
+    if runs.weights.architecture.has_post_norms and group[0].hook in ("z", "post"):
+        value = _normed(runs, group[0], value, rows)
+    return StreamChange(cells, value, differs)
+
+
+def _normed(
+    runs: Runs, write: Write, change: Float[Tensor, "batch cell row d_model"], rows: Rows
+) -> Float[Tensor, "batch cell row d_model"]:
+    """A change before the norm of what a layer writes as one after it: ``N(orig + change) - N(orig)``."""
+    assert write.layer is not None
+    total, after = (
+        (transformer.heads_sum, transformer.after_attention)
+        if write.hook == "z"
+        else (transformer.neurons_sum, transformer.after_mlp)
+    )
+    orig = total(runs.weights, write.layer, rows.take(runs.orig(write.hook, write.layer)))[:, None]
+    return after(runs.weights, write.layer, orig + change) - after(runs.weights, write.layer, orig)
+
+
 def input_changes(
     runs: Runs, senders: CellGroup, rows: Rows, times: Sequence[int], through_mlps: bool
 ) -> Iterator[tuple[int, Changes]]:
@@ -124,69 +175,118 @@ def input_changes(
     shape = (runs.n_examples, len(senders.cells), rows.n_rows, weights.d_model)
     change = torch.zeros(shape, dtype=weights.dtype, device=weights.device)
     touched = torch.zeros(shape[:3], dtype=torch.bool, device=weights.device)
+    mlp_change, read_by_mlp = change, 0
     for time in range(EMBEDDING_TIME, times[-1] + 1):
         begun = sum(first < time for first in senders.first_times)
         if time in times:
             yield time, Changes(change[:, :begun], touched[:, :begun])
         if time == times[-1]:
             return
-        if through_mlps and is_mlp(time) and (begun or time in writes):
-            _through_mlp(runs, writes[time], layer_at(time), rows, change, touched, begun)
+        if through_mlps and weights.architecture.is_parallel and is_mlp_read(time):
+            mlp_change, read_by_mlp = change.clone(), begun
+        elif through_mlps and not weights.architecture.is_parallel:
+            read_by_mlp = begun
+        if through_mlps and is_mlp(time) and (read_by_mlp or time in writes):
+            chain = _MlpChain(runs, layer_at(time), rows, change, mlp_change, touched)
+            chain.carry(writes[time], read_by_mlp)
             continue
-        for write in writes[time]:
-            written, differs = written_change(runs, write, rows)
-            _add(change, touched, write.cells, written, differs)
+        for group in written_together(runs, writes[time]):
+            _add(change, touched, stream_change(runs, group, rows))
+
+
+def is_mlp_read(time: int) -> bool:
+    """Whether an MLP of a parallel block reads the stream at this time: before the heads of its layer write."""
+    return time >= 0 and time % N_STAGES == Stage.ATTENTION_INPUT
 
 
 def _add(
-    change: Float[Tensor, "batch cell row d_model"],
-    touched: Bool[Tensor, "batch cell row"],
-    cells: list[int],
-    written: Float[Tensor, "batch some row d_model"],
-    differs: Bool[Tensor, "batch some row"],
+    change: Float[Tensor, "batch cell row d_model"], touched: Bool[Tensor, "batch cell row"], written: StreamChange
 ) -> None:
-    """Add to the given cells, in place; neighbouring cells are a slice."""
+    """Add to the cells that it is of, in place; neighbouring cells are a slice."""
+    cells = written.cells
     run = range(cells[0], cells[0] + len(cells))
     chosen = slice(run.start, run.stop) if cells == list(run) else cells
-    change[:, chosen] += written
-    touched[:, chosen] |= differs
+    change[:, chosen] += written.value
+    touched[:, chosen] |= written.differs
 
 
-def _through_mlp(
-    runs: Runs,
-    writes: list[Write],
-    layer: int,
-    rows: Rows,
-    change: Float[Tensor, "batch cell row d_model"],
-    touched: Bool[Tensor, "batch cell row"],
-    begun: int,
-) -> None:
-    """Carry the change past a live MLP, in place; senders in it overwrite its neurons or its output."""
-    resid_mid = rows.take(runs.orig("resid_mid", layer))[:, None]  # (batch, 1, row, d_model)
-    before = [change[:, write.cells] for write in writes]
-    if begun:
-        live = resid_mid + change[:, :begun]
-        live += transformer.mlp(runs.weights, layer, live)
-        change[:, :begun] = live.sub_(rows.take(runs.orig("resid_pre", layer + 1))[:, None])
-    for write, mid_change in zip(writes, before, strict=True):
-        written, differs = written_change(runs, write, rows)
-        if write.units is None:
-            at_rows = rows.at_rows(write.mask)[:, None, :, None]
-            change[:, write.cells] = torch.where(at_rows, mid_change + written, change[:, write.cells])
-        else:
-            change[:, write.cells] += _overwritten_neurons(runs, write, layer, rows, resid_mid + mid_change)
-        touched[:, write.cells] |= differs
+@dataclass(frozen=True, eq=False)
+class _MlpChain:
+    """Carries changes past the live MLP of a layer, in place; senders in it overwrite its neurons or its output."""
 
+    runs: Runs
+    layer: int
+    rows: Rows
+    change: Float[Tensor, "batch cell row d_model"]
+    """Of the stream to which the MLP writes."""
+    mlp_change: Float[Tensor, "batch cell row d_model"]
+    """Of the stream that the MLP reads: in a sequential block the same."""
+    touched: Bool[Tensor, "batch cell row"]
 
-def _overwritten_neurons(
-    runs: Runs, write: Write, layer: int, rows: Rows, resid_mid: Float[Tensor, "batch cell row d_model"]
-) -> Float[Tensor, "batch cell row d_model"]:
-    """How the output of a live MLP changes when one neuron per cell is set to its source value."""
-    assert write.units is not None
-    weights = runs.weights
-    W_in = weights.W_in[layer][:, write.units]
-    normed = transformer.mlp_input(weights, layer, resid_mid)
-    pre = torch.einsum("bcrm,mc->bcr", normed, W_in) + weights.b_in[layer][write.units][:, None]
-    source = rows.take(runs.source_value("post", layer))[:, :, write.units].transpose(1, 2)
-    change = (source - transformer.activation(pre)) * rows.at_rows(write.mask)[:, None]
-    return change[..., None] * weights.W_out[layer][write.units][:, None, :]
+    def carry(self, writes: list[Write], n_cells: int) -> None:
+        """Past the MLP.
+
+        Args:
+            n_cells: Cells in which what the MLP reads has begun to differ from orig.
+        """
+        mlp_input = self.orig(*self.runs.graph.input_of(Site("pre", self.layer)))  # (batch, 1, row, d_model)
+        before = [(self.change[:, write.cells], self.mlp_change[:, write.cells]) for write in writes]
+        if n_cells:
+            self._pass_mlp(mlp_input, n_cells)
+        units = [(write, mlp) for write, (_, mlp) in zip(writes, before, strict=True) if write.units is not None]
+        for write, (stream, _) in zip(writes, before, strict=True):
+            written = stream_change(self.runs, [write], self.rows)
+            if write.units is None:
+                at_rows = self.rows.at_rows(write.mask)[:, None, :, None]
+                self.change[:, write.cells] = torch.where(at_rows, stream + written.value, self.change[:, write.cells])
+            self.touched[:, write.cells] |= written.differs
+        if self.runs.weights.architecture.has_post_norms and units:
+            self._overwrite_neurons_together(units, mlp_input)
+            return
+        for write, mlp_change in units:
+            self.change[:, write.cells] += self._overwritten_neurons(write, mlp_input + mlp_change)
+
+    def orig(self, hook: str, layer: int) -> Float[Tensor, "batch one row d_model"]:
+        """Orig's stream at the rows."""
+        return self.rows.take(self.runs.orig(hook, layer))[:, None]
+
+    def _pass_mlp(self, mlp_input: Float[Tensor, "batch one row d_model"], n_cells: int) -> None:
+        weights, layer = self.runs.weights, self.layer
+        live = mlp_input + self.mlp_change[:, :n_cells]
+        if weights.architecture.is_parallel:
+            self.change[:, :n_cells] += transformer.mlp(weights, layer, live) - self.orig("mlp_out", layer)
+            return
+        live += transformer.mlp(weights, layer, live)
+        self.change[:, :n_cells] = live.sub_(self.orig("resid_pre", layer + 1))
+
+    def _overwritten_neurons(
+        self, write: Write, mlp_input: Float[Tensor, "batch cell row d_model"]
+    ) -> Float[Tensor, "batch cell row d_model"]:
+        """How the output of a live MLP changes when one neuron per cell is set to its source value."""
+        assert write.units is not None
+        weights, layer = self.runs.weights, self.layer
+        live = transformer.neuron_of_each_cell(weights, layer, mlp_input, write.units)
+        source = self.rows.take(self.runs.source_value("post", layer))[:, :, write.units].transpose(1, 2)
+        change = (source - live) * self.rows.at_rows(write.mask)[:, None]
+        return change[..., None] * weights.W_out[layer][write.units][:, None, :]
+
+    def _overwrite_neurons_together(
+        self, writes: Sequence[tuple[Write, Tensor]], mlp_input: Float[Tensor, "batch one row d_model"]
+    ) -> None:
+        """The same where a norm follows: the neurons of one cell are set together."""
+        weights, layer = self.runs.weights, self.layer
+        cells = sorted({cell for write, _ in writes for cell in write.cells})
+        read = mlp_input.expand(-1, len(cells), -1, -1).clone()
+        for write, mlp_change in writes:
+            read[:, [cells.index(cell) for cell in write.cells]] = mlp_input + mlp_change
+        live = transformer.neurons(weights, layer, read)
+        post = live.clone()
+        source = self.rows.take(self.runs.source_value("post", layer))
+        for write, _ in writes:
+            at_rows = self.rows.at_rows(write.mask)
+            for cell, unit in zip(write.cells, write.units or [], strict=True):
+                slot = cells.index(cell)
+                post[:, slot, :, unit] = torch.where(at_rows, source[:, :, unit], post[:, slot, :, unit])
+        self.change[:, cells] += transformer.neurons_output(weights, layer, post) - transformer.neurons_output(
+            weights, layer, live
+        )

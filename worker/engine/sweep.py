@@ -14,14 +14,14 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.nn import functional
 
-from planning.graph import Reach, Site
+from planning.graph import Graph, Reach, Site
 from planning.plan import CellGroup, Pass, ReceiverGroup
 from planning.positions import Mask
 from planning.readings import AttentionReading, attended_head
 from worker.engine.attention_row import patched_row, query_row
 from worker.engine.final_run import Arrival, Patches, final_run, orig_state
 from worker.engine.reads import Reads, attention_value
-from worker.engine.receivers import ChangedInput, SetValue
+from worker.engine.receivers import ChangedInput, Patch, SetValue
 from worker.engine.rows import Rows, row_map, rows_of
 from worker.engine.runs import Runs
 from worker.engine.senders import Changes, input_changes
@@ -139,7 +139,7 @@ def _read_own_attention(
     """Receivers whose own head's attention is the metric: one row of scores per head, one softmax, no final run."""
     (receiver,), (changes,) = group.sites[0], inputs.values()
     assert receiver.layer is not None
-    patch = changed_input(Site(receiver.hook, receiver.layer), group.masks[0], changes, rows, overwrite)
+    patch = changed_input(of_query_heads(receiver), group.masks[0], changes, rows, overwrite)
     state = orig_state(batch.runs, rows, len(senders.cells))
     for query, readings in batch.reads.by_query():
         attended = {index: _attended(group, reading) for index, reading in readings.items()}
@@ -225,14 +225,23 @@ def _read_attention(batch: Batch, arrival: Arrival, group: ReceiverGroup) -> Ite
         for index, reading in readings.items():
             layer, head = attended_head(reading, first_cell)
             if layer == arrival.layer:
-                mine = [patch for patch in arrival.patches if _is_attention_input(patch.site, layer, head)]
+                mine = _of_head(arrival.patches, group.graph, layer, head)
                 row = patched_row(batch.runs, arrival.state, layer, [head], query_row(query, batch.device), mine)
                 value, n_cells = attention_value(reading, row.pattern)[..., 0], arrival.state.n_cells
                 yield index, value.expand(-1, n_cells), row.touched.expand(-1, n_cells)
 
 
-def _is_attention_input(site: Site, layer: int, head: int) -> bool:
-    return site.hook in ("q", "k", "pattern") and site.layer == layer and site.head in (None, head)
+def _of_head(patches: Sequence[Patch], graph: Graph, layer: int, head: int) -> Patches:
+    """The patches of a query head's pattern, each as one of all heads that are computed."""
+    inputs = [one for one in patches if one.site.layer == layer and one.site.hook in ("q", "k", "query_k", "pattern")]
+    heads = [graph.query_heads_of(patch.site) for patch in inputs]
+    mine = [patch for patch, own in zip(inputs, heads, strict=True) if own is None or head in own]
+    return [patch.at(of_query_heads(patch.site)) for patch in mine]
+
+
+def of_query_heads(site: Site) -> Site:
+    """An input of attention as all query heads read it."""
+    return Site("query_k" if site.hook == "k" else site.hook, site.layer)
 
 
 def _read_end(batch: Batch, arrival: Arrival, group: ReceiverGroup) -> Iterator[MetricValue]:

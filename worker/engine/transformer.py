@@ -1,18 +1,18 @@
 """The transformer's equations, on rows of the residual stream: any leading axes, then ``d_model``.
 
-The block stands here once. Clean runs, final runs, the chain through MLPs and attribution all call it: they differ in
-the rows that they have, in what a query may attend to, and in what they do at the block's activations.
+The block stands here once, for every family. Clean runs, final runs, the chain through MLPs and attribution all call
+it: they differ in the rows that they have, in what a query may attend to (``attention``), and in what they do at the
+block's activations.
 """
 
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.nn import functional
 
 from worker.engine.model import Weights
-from worker.engine.rows import Sight
 
 At = Callable[[str, Tensor], Tensor]
 """Sees each activation of a block, under TransformerLens' short name, and gives the one to go on with."""
@@ -42,18 +42,53 @@ def block(
         narrow: The stream at the rows that are needed after the attention.
     """
     q, k, v = queries_keys_values(weights, layer, resid)
-    z = at("z", attend(at("q", q), at("k", k), at("v", v)))
+    q, k, v = at("q", q), at("query_k", at("k", k)), at("query_v", at("v", v))
+    z = at("z", attend(q, k, v))
     attn_out = at("attn_out", heads_output(weights, layer, z))
-    resid_mid = at("resid_mid", narrow(resid) + attn_out)
+    resid = narrow(resid)
+    if weights.architecture.is_parallel:
+        return resid + attn_out + mlp(weights, layer, resid, at)
+    resid_mid = at("resid_mid", resid + attn_out)
     return resid_mid + mlp(weights, layer, resid_mid, at)
 
 
 def mlp(
-    weights: Weights, layer: int, resid_mid: Float[Tensor, "*rows d_model"], at: At = unchanged
+    weights: Weights, layer: int, resid: Float[Tensor, "*rows d_model"], at: At = unchanged
 ) -> Float[Tensor, "*patched_rows d_model"]:
-    """``mlp_out`` of rows of the residual stream; of more cells, if ``at`` makes more of them."""
-    post = activation(at("pre", mlp_pre(weights, layer, resid_mid)))
-    return at("mlp_out", neurons_output(weights, layer, at("post", post)))
+    """``mlp_out`` of rows of the stream that the MLP reads; of more cells, if ``at`` makes more of them."""
+    post = at("post", neurons(weights, layer, resid, at))
+    return at("mlp_out", neurons_output(weights, layer, post))
+
+
+def neurons(
+    weights: Weights,
+    layer: int,
+    resid: Float[Tensor, "*rows d_model"],
+    at: At = unchanged,
+    units: list[int] | None = None,
+) -> Float[Tensor, "*patched_rows neurons"]:
+    """``post`` of all neurons, or of some: of gated MLPs ``act(pre) * pre_linear``."""
+    normed = mlp_input(weights, layer, resid)
+    post = activation(weights, at("pre", _branch(weights, "pre", layer, normed, units)))
+    if weights.W_gate is None:
+        return post
+    return post * at("pre_linear", _branch(weights, "pre_linear", layer, normed, units))
+
+
+def neuron_of_each_cell(
+    weights: Weights, layer: int, resid: Float[Tensor, "batch cell row d_model"], units: list[int]
+) -> Float[Tensor, "batch cell row"]:
+    """``post`` of one neuron per cell."""
+    normed = mlp_input(weights, layer, resid)
+
+    def branch(weight: Float[Tensor, "n_layers d_model d_mlp"]) -> Float[Tensor, "batch cell row"]:
+        out: Tensor = torch.einsum("bcrm,mc->bcr", normed, weight[layer][:, units])
+        return out
+
+    pre_linear = branch(weights.W_in) + weights.b_in[layer][units][:, None]
+    if weights.W_gate is None:
+        return activation(weights, pre_linear)
+    return activation(weights, branch(weights.W_gate)) * pre_linear
 
 
 def embed(weights: Weights, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
@@ -80,42 +115,55 @@ def read(
 
     A hook without weights of its own reads the stream itself.
     """
-    if layer is not None and hook in ("q", "k", "v"):
-        heads = list(range(weights.n_heads)) if units is None else units
-        return project(weights, hook, layer, heads, attention_input(weights, layer, resid))
-    return mlp_pre(weights, layer, resid, units) if layer is not None and hook == "pre" else resid
+    if layer is None:
+        return resid
+    if hook in ("q", "k", "v", "query_k", "query_v"):
+        normed = attention_input(weights, layer, resid)
+        if hook in ("query_k", "query_v"):
+            return project_per_query_head(weights, hook.removeprefix("query_"), layer, units, normed)
+        return project(weights, hook, layer, units or list(range(weights.architecture.n_heads_of(hook))), normed)
+    if hook in ("pre", "pre_linear"):
+        return _branch(weights, hook, layer, mlp_input(weights, layer, resid), units)
+    return resid
 
 
-def layer_norm(
-    x: Float[Tensor, "*rows d_model"], scale: Float[Tensor, " d_model"], bias: Float[Tensor, " d_model"], eps: float
-) -> Float[Tensor, "*rows d_model"]:
-    """LayerNorm of each row; where it was folded into the weights, ``scale`` is one and ``bias`` zero."""
-    return functional.layer_norm(x, x.shape[-1:], scale, bias, eps)
+def norm(
+    weights: Weights,
+    x: Float[Tensor, "*rows width"],
+    scale: Float[Tensor, " width"],
+    bias: Float[Tensor, " width"] | None = None,
+) -> Float[Tensor, "*rows width"]:
+    """The family's norm of each row; where it was folded into the weights, ``scale`` is one and ``bias`` zero."""
+    eps = weights.architecture.eps
+    if weights.architecture.norm == "layer_norm":
+        return functional.layer_norm(x, x.shape[-1:], scale, bias, eps)
+    return functional.rms_norm(x, x.shape[-1:], scale, eps)
 
 
 def attention_input(
     weights: Weights, layer: int, resid: Float[Tensor, "*rows d_model"]
 ) -> Float[Tensor, "*rows d_model"]:
     """What a layer's query, key and value weights read."""
-    return layer_norm(resid, weights.ln1_w[layer], weights.ln1_b[layer], weights.architecture.eps)
+    return norm(weights, resid, weights.ln1_w[layer], weights.ln1_b[layer])
 
 
 def mlp_input(weights: Weights, layer: int, resid: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_model"]:
     """What a layer's neurons read."""
-    return layer_norm(resid, weights.ln2_w[layer], weights.ln2_b[layer], weights.architecture.eps)
+    return norm(weights, resid, weights.ln2_w[layer], weights.ln2_b[layer])
 
 
 def queries_keys_values(
     weights: Weights, layer: int, resid: Float[Tensor, "*rows d_model"]
 ) -> tuple[
-    Float[Tensor, "*rows head_index d_head"],
-    Float[Tensor, "*rows head_index d_head"],
-    Float[Tensor, "*rows head_index d_head"],
+    Float[Tensor, "*rows n_heads d_head"],
+    Float[Tensor, "*rows n_kv_heads d_head"],
+    Float[Tensor, "*rows n_kv_heads d_head"],
 ]:
     """Queries, keys and values of all heads, from one product."""
     normed = attention_input(weights, layer, resid).flatten(end_dim=-2)
-    fused = torch.addmm(weights.b_QKV[layer], normed, weights.W_QKV[layer])
-    q, k, v = fused.view(*resid.shape[:-1], 3, weights.n_heads, weights.d_head).unbind(dim=-3)
+    fused = torch.addmm(weights.b_QKV[layer], normed, weights.W_QKV[layer]).view(*resid.shape[:-1], -1)
+    widths = [weights.architecture.n_heads_of(hook) * weights.d_head for hook in ("q", "k", "v")]
+    q, k, v = (part.unflatten(-1, (-1, weights.d_head)) for part in fused.split(widths, dim=-1))
     return q, k, v
 
 
@@ -130,143 +178,98 @@ def project(
     return rows.view(*normed.shape[:-1], len(heads), weights.d_head)
 
 
-def scaled(q: Float[Tensor, "*rows d_head"]) -> Float[Tensor, "*rows d_head"]:
-    """Queries such that a score is their product with a key."""
-    return q / float(q.shape[-1] ** 0.5)
-
-
-def attention_pattern(
-    q: Float[Tensor, "batch query_pos head_index d_head"], k: Float[Tensor, "batch key_pos head_index d_head"]
-) -> Float[Tensor, "batch head_index query_pos key_pos"]:
-    """Attention probabilities over whole prompts; every query sees itself and what is before it."""
-    scores: Tensor = torch.einsum("bqhd,bkhd->bhqk", scaled(q), k)
-    is_seen = torch.ones(q.shape[1], k.shape[1], dtype=torch.bool, device=q.device).tril()
-    return scores.masked_fill(~is_seen, -torch.inf).softmax(dim=-1)
-
-
-def attend(
-    q: Float[Tensor, "*batch pos head_index d_head"],
-    k: Float[Tensor, "*batch pos head_index d_head"],
-    v: Float[Tensor, "*batch pos head_index d_head"],
-) -> Float[Tensor, "*batch pos head_index d_head"]:
-    """Each head's ``z`` over whole prompts; right-padding needs no mask, because attention is causal."""
-    flat = [part.flatten(end_dim=-4).transpose(1, 2) for part in (q, k, v)]
-    z = functional.scaled_dot_product_attention(flat[0], flat[1], flat[2], is_causal=True)
-    return z.transpose(1, 2).reshape(q.shape)
-
-
-def attend_rows(
-    seen: Sight,
-    q: Float[Tensor, "batch cell query_row heads d_head"],
-    k: Float[Tensor, "batch cell key_row heads d_head"],
-    v: Float[Tensor, "batch cell key_row heads d_head"],
-    cached_k: Float[Tensor, "batch pos heads d_head"],
-    cached_v: Float[Tensor, "batch pos heads d_head"],
-    change_pattern: Callable[[Tensor], Tensor] | None = None,
-) -> Float[Tensor, "batch cell query_row heads d_head"]:
-    """Each head's ``z`` at some rows, which attend to changed rows and to orig's cached keys and values elsewhere.
-
-    Args:
-        change_pattern: Gets attention probabilities (batch, heads, cell, query_row, cached key then changed key) and
-            gives the ones to go on with.
-    """
-    if seen.whole_prompts and change_pattern is None:
-        return attend(q, k, v)
-    by_head = [part.permute(0, 3, 1, 2, 4) for part in (scaled(q), k, v)]  # (batch, heads, cell, row, d_head)
-    q_heads, k_heads, v_heads = by_head
-    cached_keys = cached_k[:, : seen.n_cached].permute(0, 2, 3, 1)  # (batch, heads, d_head, key_pos)
-    cached_values = cached_v[:, : seen.n_cached].transpose(1, 2)
-    cached_scores = (q_heads.flatten(2, 3) @ cached_keys).view(*q_heads.shape[:4], -1)
-    changed_scores = q_heads @ k_heads.transpose(-1, -2)
-    scores = torch.cat(
-        [
-            cached_scores.masked_fill(~seen.cached[:, None, None], -torch.inf),
-            changed_scores.masked_fill(~seen.computed[:, None, None], -torch.inf),
-        ],
-        dim=-1,
-    )
-    probabilities = scores.float().softmax(dim=-1).to(q.dtype)
-    if change_pattern is not None:
-        probabilities = change_pattern(probabilities)
-    z: Tensor = probabilities[..., seen.n_cached :] @ v_heads
-    z = z + (probabilities[..., : seen.n_cached].flatten(2, 3) @ cached_values).view(z.shape)
-    return z.permute(0, 2, 3, 1, 4)
-
-
-def query_scores(
-    q: Float[Tensor, "batch q_cell heads d_head"], k: Float[Tensor, "batch pos heads d_head"]
-) -> Float[Tensor, "batch q_cell heads pos"]:
-    """Scores of one query per example with keys that are the same in every cell."""
-    scores: Tensor = scaled(q).transpose(1, 2) @ k.permute(0, 2, 3, 1)
-    return scores.transpose(1, 2)
-
-
-def query_scores_of_rows(
-    weights: Weights,
-    layer: int,
-    heads: list[int],
-    q: Float[Tensor, "batch q_cell heads d_head"],
-    resid: Float[Tensor, "batch cell row d_model"],
-) -> Float[Tensor, "batch cell row heads"]:
-    """Scores of one query per example with the keys of rows that differ from cell to cell.
-
-    Shortcut: the key is read through the query, ``q . (x W_K + b_K) = x . (W_K q) + q . b_K``, so that a key costs one
-    dot product of length ``d_model`` per row and head in place of a product with ``W_K``.
-    """
-    normed, q = attention_input(weights, layer, resid), scaled(q)
-    through_query = torch.einsum("hmd,bchd->bchm", weights.W_K[layer, heads], q)
-    if q.shape[1] == 1:  # one query for all cells: one product per example
-        flat: Tensor = normed.flatten(1, 2) @ through_query[:, 0].transpose(1, 2)
-        scores = flat.view(*normed.shape[:3], -1)
-    else:
-        scores = normed @ through_query.transpose(-1, -2)
-    return scores + (q * weights.b_K[layer, heads]).sum(dim=-1)[..., None, :]
-
-
-def query_pattern(
-    scores: Float[Tensor, "batch cell heads pos"], visible: Bool[Tensor, "batch pos"]
-) -> Float[Tensor, "batch cell heads pos"]:
-    """Attention probabilities of one query per example."""
-    return scores.masked_fill(~visible[:, None, None], -torch.inf).float().softmax(dim=-1)
+def project_per_query_head(
+    weights: Weights, hook: str, layer: int, heads: list[int] | None, normed: Float[Tensor, "*rows d_model"]
+) -> Float[Tensor, "*rows heads d_head"]:
+    """What query heads read of their group's keys or values; all of them by default."""
+    heads = list(range(weights.n_heads)) if heads is None else heads
+    groups = [head // weights.architecture.group_size for head in heads]
+    distinct = sorted(set(groups))
+    projected = project(weights, hook, layer, distinct, normed)
+    return projected if groups == distinct else projected[..., [distinct.index(group) for group in groups], :]
 
 
 def heads_output(
     weights: Weights, layer: int, z: Float[Tensor, "*rows head_index d_head"]
 ) -> Float[Tensor, "*rows d_model"]:
-    """``attn_out``: what all heads and the output bias write."""
+    """``attn_out``: what all heads and the output bias write, normalised where the family does so."""
+    return after_attention(weights, layer, heads_sum(weights, layer, z))
+
+
+def heads_sum(
+    weights: Weights, layer: int, z: Float[Tensor, "*rows head_index d_head"]
+) -> Float[Tensor, "*rows d_model"]:
+    """``attn_out`` before the norm after it."""
     flat = z.reshape(-1, weights.n_heads * weights.d_head)
     out = torch.addmm(weights.b_O[layer], flat, weights.W_O[layer].flatten(end_dim=1))
     return out.view(*z.shape[:-2], weights.d_model)
 
 
-def mlp_pre(
-    weights: Weights, layer: int, resid_mid: Float[Tensor, "*rows d_model"], neurons: list[int] | None = None
+def after_attention(
+    weights: Weights, layer: int, out: Float[Tensor, "*rows d_model"]
+) -> Float[Tensor, "*rows d_model"]:
+    """What enters the stream of what heads write together."""
+    return out if weights.ln1_post_w is None else norm(weights, out, weights.ln1_post_w[layer])
+
+
+def _branch(
+    weights: Weights,
+    hook: str,
+    layer: int,
+    normed: Float[Tensor, "*rows d_model"],
+    units: list[int] | None,
 ) -> Float[Tensor, "*rows neurons"]:
-    """``pre`` of all neurons, or of some."""
-    normed = mlp_input(weights, layer, resid_mid)
-    if neurons is not None:
-        return normed @ weights.W_in[layer][:, neurons] + weights.b_in[layer][neurons]
-    pre = torch.addmm(weights.b_in[layer], normed.reshape(-1, weights.d_model), weights.W_in[layer])
-    return pre.view(*resid_mid.shape[:-1], weights.d_mlp)
+    """``pre`` (in a gated MLP the gate's) or ``pre_linear`` of all neurons, or of some, from normalised rows."""
+    is_gate = hook == "pre" and weights.W_gate is not None
+    weight = weights.W_gate[layer] if is_gate and weights.W_gate is not None else weights.W_in[layer]
+    bias = weights.b_in[layer]
+    if units is not None:
+        out = normed @ weight[:, units]
+        return out if is_gate else out + bias[units]
+    flat = normed.reshape(-1, weights.d_model)
+    out = flat @ weight if is_gate else torch.addmm(bias, flat, weight)
+    return out.view(*normed.shape[:-1], weights.d_mlp)
 
 
-def activation(pre: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
-    """``gelu_new``."""
-    return functional.gelu(pre, approximate="tanh")
+def activation(weights: Weights, pre: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
+    """The family's function of a neuron."""
+    match weights.architecture.activation:
+        case "gelu_tanh":
+            return functional.gelu(pre, approximate="tanh")
+        case "gelu":
+            return functional.gelu(pre)
+        case "relu":
+            return functional.relu(pre)
+    return functional.silu(pre)
 
 
 def neurons_output(weights: Weights, layer: int, post: Float[Tensor, "*rows d_mlp"]) -> Float[Tensor, "*rows d_model"]:
-    """``mlp_out``: what all neurons and the output bias write."""
+    """``mlp_out``: what all neurons and the output bias write, normalised where the family does so."""
+    return after_mlp(weights, layer, neurons_sum(weights, layer, post))
+
+
+def neurons_sum(weights: Weights, layer: int, post: Float[Tensor, "*rows d_mlp"]) -> Float[Tensor, "*rows d_model"]:
+    """``mlp_out`` before the norm after it."""
     out = torch.addmm(weights.b_out[layer], post.reshape(-1, weights.d_mlp), weights.W_out[layer])
     return out.view(*post.shape[:-1], weights.d_model)
 
 
+def after_mlp(weights: Weights, layer: int, out: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_model"]:
+    """What enters the stream of what neurons write together."""
+    return out if weights.ln2_post_w is None else norm(weights, out, weights.ln2_post_w[layer])
+
+
 def final_norm(weights: Weights, resid: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_model"]:
     """What the unembedding reads."""
-    return layer_norm(resid, weights.ln_final_w, weights.ln_final_b, weights.architecture.eps)
+    return norm(weights, resid, weights.ln_final_w, weights.ln_final_b)
 
 
 def unembed(weights: Weights, normed: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_vocab"]:
     """Logits over the whole vocabulary."""
     logits = torch.addmm(weights.b_U, normed.reshape(-1, weights.d_model), weights.W_U)
-    return logits.view(*normed.shape[:-1], weights.architecture.d_vocab)
+    return capped(logits, weights.architecture.logit_cap).view(*normed.shape[:-1], -1)
+
+
+def capped(x: Float[Tensor, "*shape"], cap: float | None) -> Float[Tensor, "*shape"]:
+    """``cap * tanh(x / cap)``, where there is a cap."""
+    return x if cap is None else cap * (x / cap).tanh()

@@ -221,8 +221,8 @@ def test_what_once_disagreed_agrees(case: str) -> None:
     bridge, weights = oracle_and_engine(name)
     random = np.random.default_rng(0)
     dataset = ResolvedDataset(
-        orig=[random.integers(0, weights.d_vocab, length).tolist() for length in lengths],
-        new=[random.integers(0, weights.d_vocab, length).tolist() for length in lengths],
+        orig=[random.integers(0, weights.architecture.d_vocab, length).tolist() for length in lengths],
+        new=[random.integers(0, weights.architecture.d_vocab, length).tolist() for length in lengths],
         roles={"A": [0] * len(lengths), "end": [length - 1 for length in lengths]},
         answers={"X": [5] * len(lengths)},
     )

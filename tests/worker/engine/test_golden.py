@@ -59,7 +59,7 @@ def run_case(
 @pytest.mark.parametrize("case", golden_cases(), ids=lambda case: case.id)
 def test_the_engine_gives_the_golden_logits(golden_weights: Weights, case: GoldenCase) -> None:
     """Every logit of the last position, one copy of each prompt per token of the vocabulary."""
-    d_vocab = golden_weights.d_vocab
+    d_vocab = golden_weights.architecture.d_vocab
     metric = Logit(kind="logit", answer="answer", position="end")
     result = run_case(golden_weights, case, d_vocab, [metric], [0] * d_vocab, list(range(d_vocab)))
     logits = result.arrays["0/patched"].reshape(-1, d_vocab)
@@ -87,7 +87,7 @@ def is_cell_of_a_sweep(case: GoldenCase) -> bool:
 @pytest.mark.parametrize("case", list(filter(is_cell_of_a_sweep, golden_cases())), ids=lambda case: case.id)
 def test_a_sweep_holds_the_golden_figures_in_its_cell(golden_weights: Weights, case: GoldenCase) -> None:
     """The sweep's shared work gives the same numbers: every head into every head of the receiver's layer."""
-    tokens = list(range(0, golden_weights.d_vocab, 20))
+    tokens = list(range(0, golden_weights.architecture.d_vocab, 20))
     (sender,), (receiver,) = case.senders, case.receivers
     result = run_case(
         golden_weights,
