@@ -31,8 +31,9 @@ class IoiDataset(_Swappable):
     """Order of the names: IO first (`ABBA`), subject first (`BABA`), or half of each."""
     new: Annotated[Literal["abc", "swapped"], Field(examples=["abc"])] = "abc"
     """`abc`: every name replaced by an unrelated one; `swapped`: IO and S exchanged."""
-    prepend_bos: Annotated[bool, Field(examples=[False])] = False
-    """Whether each prompt starts with the tokenizer's beginning-of-text token; positions then count it."""
+    prepend_bos: Annotated[bool | None, Field(examples=[False])] = None
+    """Whether each prompt starts with the tokenizer's beginning-of-text token; positions then count it. Absent: as the
+    model's own tokenizer does, which is no for GPT-2, Pythia, Qwen and SmolLM2, and yes for Llama and Gemma."""
 
 
 class StringsInPrompts(Frozen):
@@ -62,8 +63,9 @@ class PromptsDataset(_Swappable):
     `occurrence`."""
     answers: Annotated[dict[Name, list[Prompt] | list[TokenId]], Field(examples=[{"IO": [" Mary"]}])] = {}
     """Named answers: one single-token string per example, or one token id per example."""
-    prepend_bos: Annotated[bool, Field(examples=[False])] = False
-    """Whether each prompt starts with the tokenizer's beginning-of-text token; positions then count it."""
+    prepend_bos: Annotated[bool | None, Field(examples=[False])] = None
+    """Whether each prompt starts with the tokenizer's beginning-of-text token; positions then count it. Absent: as the
+    model's own tokenizer does, which is no for GPT-2, Pythia, Qwen and SmolLM2, and yes for Llama and Gemma."""
 
 
 class TokensDataset(_Swappable):
@@ -116,8 +118,9 @@ class TemplatesDataset(_Swappable):
     """Number of prompts."""
     seed: Seed = 0
     """The same seed gives the same prompts on every machine."""
-    prepend_bos: Annotated[bool, Field(examples=[False])] = False
-    """Whether each prompt starts with the tokenizer's beginning-of-text token; positions then count it."""
+    prepend_bos: Annotated[bool | None, Field(examples=[False])] = None
+    """Whether each prompt starts with the tokenizer's beginning-of-text token; positions then count it. Absent: as the
+    model's own tokenizer does, which is no for GPT-2, Pythia, Qwen and SmolLM2, and yes for Llama and Gemma."""
 
 
 Dataset = Annotated[IoiDataset | PromptsDataset | TokensDataset | TemplatesDataset, Field(discriminator="kind")]

@@ -87,6 +87,15 @@ def _check_name(name: str, folder: str) -> None:
     )
 
 
+class HooksOfModel(Frozen):
+    """Which hooks can be senders, and which receivers."""
+
+    senders: Annotated[list[str], Field(examples=[["z", "attn_out", "mlp_out", "post"]])]
+    """Hooks of `senders`."""
+    receivers: Annotated[list[str], Field(examples=[["q", "k", "v", "pattern", "pre"]])]
+    """Hooks of `receivers`."""
+
+
 class ModelArchitecture(Frozen):
     """What kind of decoder a model is, under TransformerLens' names."""
 
@@ -118,17 +127,8 @@ class ModelArchitecture(Frozen):
     """Whether each head's query and key are normalised, after their hooks."""
     windows: Annotated[list[int | None], Field(examples=[[None, None]])]
     """Keys that a query sees in each layer, itself included; null: all before it."""
-    hooks: "HooksOfModel"
+    hooks: HooksOfModel
     """Hooks of this model."""
-
-
-class HooksOfModel(Frozen):
-    """Which hooks can be senders, and which receivers."""
-
-    senders: Annotated[list[str], Field(examples=[["z", "attn_out", "mlp_out", "post"]])]
-    """Hooks of `senders`."""
-    receivers: Annotated[list[str], Field(examples=[["q", "k", "v", "pattern", "pre"]])]
-    """Hooks of `receivers`."""
 
 
 class ModelInfo(Frozen):

@@ -26,20 +26,23 @@ Source = Literal["new", "zero", "mean"]
 
 
 class ModelSpec(Frozen):
-    """A model of the server's registry, and how its weights are processed (TransformerLens' flags)."""
+    """A model of the server's registry, and how its weights are processed (TransformerLens' flags).
+
+    A flag that is left out is true where it leaves the model's function as it is, and false elsewhere.
+    """
 
     name: ModelName
     """Name in the registry: `demo`, `gpt2-small`, `gpt2-medium`, ... or a checkpoint that the operator registered."""
     fold_ln: Flag = True
-    """Fold LayerNorm's scale and bias into the weights that follow."""
+    """Fold each norm's scale and bias into the weights that follow."""
     center_writing_weights: Flag = True
-    """Subtract the mean over d_model of every weight that writes to the residual stream."""
+    """Subtract the mean over d_model of every weight that writes to the residual stream (not under RMSNorm)."""
     center_unembed: Flag = True
-    """Subtract the mean over the vocabulary of the unembedding."""
+    """Subtract the mean over the vocabulary of the unembedding (not with capped logits)."""
     refactor_factored_attn_matrices: Flag = True
-    """Rotate each head's factored matrices to a canonical basis."""
+    """Rotate each head's factored matrices to a canonical basis (not with rotary positions or shared keys)."""
     fold_value_biases: Flag = True
-    """Move value biases into the output bias."""
+    """Move value biases into the output bias (where there are any)."""
 
 
 Problems = Iterator[tuple[tuple[str | int, ...], str]]
@@ -58,6 +61,11 @@ def _allowed(nodes: "list[Node] | SweepOf", hooks: tuple[str, ...], field: str) 
     for hook, place in used:
         if hook not in hooks:
             yield (field, *place), f"hook {hook!r} cannot be a {end}: a {end} is one of {', '.join(hooks)}"
+
+
+def _head_of(node: Node) -> int | None:
+    """The head that a receiver is, or is read by."""
+    return node.head if node.query_head is None else node.query_head
 
 
 def _refuse(*problems: Problems) -> None:
@@ -249,8 +257,8 @@ class JobSpec(Frozen):
         if isinstance(receivers, SweepOf):
             single = receivers.sweep.head_choice not in (None, "joint")
             return None if single else "the swept receivers are not single heads"
-        heads = {(node.layer, node.head) for node in receivers}
-        single = len(heads) == 1 and receivers[0].head is not None
+        heads = {(node.layer, _head_of(node)) for node in receivers}
+        single = len(heads) == 1 and _head_of(receivers[0]) is not None
         return None if single else "there is not exactly one receiver head to take it from"
 
     def _repr_html_(self) -> str:
@@ -269,7 +277,7 @@ class JobSpec(Frozen):
         receivers = [] if isinstance(self.patch, ActivationPatch) else self.patch.receivers
         if isinstance(receivers, SweepOf):
             return self.all_metrics
-        heads = [{"layer": node.layer, "head": node.head} for node in receivers]
+        heads = [{"layer": node.layer, "head": _head_of(node)} for node in receivers]
         return [
             metric.model_copy(update={"head": Head.model_validate(heads[0])})
             if isinstance(metric, ATTENTION_METRICS) and metric.head is None

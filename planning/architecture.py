@@ -68,6 +68,8 @@ class Architecture:
     """Scores become ``cap * tanh(score / cap)``."""
     logit_cap: float | None = None
     """Logits likewise."""
+    has_value_biases: bool = True
+    """Whether values have biases: their own, or LayerNorm's once it is folded."""
 
     def __post_init__(self) -> None:
         """

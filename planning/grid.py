@@ -118,7 +118,7 @@ class _Choices:
     @classmethod
     def of(cls, sweep: Sweep, architecture: Architecture, longest: int) -> "_Choices":
         heads, neurons = (
-            _indices(sweep.head_choice, architecture.n_heads),
+            _indices(sweep.head_choice, architecture.n_heads_of(sweep.hooks[0])),
             _indices(sweep.neuron_choice, architecture.d_mlp),
         )
         positions: list[PositionRef] | None = list(range(longest)) if sweep.positions == "each" else sweep.positions
@@ -174,7 +174,7 @@ def grid_sizes(patch: PathPatch | ActivationPatch, architecture: Architecture, l
         sweep = nodes.sweep
         sizes = [len(sweep.hooks), architecture.n_layers if sweep.layers == "all" else len(sweep.layers)]
         sizes += [
-            cells_within(sweep.head_choice, architecture.n_heads),
+            cells_within(sweep.head_choice, architecture.n_heads_of(sweep.hooks[0])),
             cells_within(sweep.neuron_choice, architecture.d_mlp),
         ]
         if sweep.positions is not None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.metrics import ATTENTION_METRICS, Attention, AttentionDiff, Loss, Metric
-from planning.graph import Named
+from planning.graph import Named, Site
 from planning.positions import Mask, one_position, positions_of, real_tokens
 
 Integers = NDArray[np.int64]
@@ -72,7 +72,7 @@ def attended_head(reading: AttentionReading, cell: Sequence[Named]) -> tuple[int
     """The head that an attention metric reads: the one it names, or the one of the cell's receiver."""
     if reading.head is not None:
         return reading.head
-    layer, head = cell[0].layer, cell[0].head
+    layer, head = cell[0].layer, Site.of(cell[0]).head
     assert layer is not None
     assert head is not None
     return layer, head

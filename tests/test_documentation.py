@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from api_schemas.built_in_models import BUILT_IN
 from api_schemas.errors import PathPatchingError
 from pathpatch import cli, problems
 from pathpatch.cli import terminal
@@ -93,3 +94,14 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s#]+)[^)]*\)", page.read_text(encoding="utf-8")):
         if "://" not in target and not target.startswith("mailto:"):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("name", ["demo", *BUILT_IN])
+def test_every_built_in_model_is_documented(name: str) -> None:
+    """With its repository and its licence."""
+    known = BUILT_IN.get(name)
+    wanted = [] if known is None else [known.repository, known.licence, known.family]
+    (row,) = (
+        line for line in (ROOT / "docs" / "models.md").read_text().splitlines() if line.startswith(f"| `{name}` |")
+    )
+    assert [word for word in wanted if word not in row] == []

@@ -68,7 +68,8 @@ def prompts_from(
         examples: Only so many, from the beginning of the file.
         counterfactual: Of MIB's records, which prompt is ``new``, such as ``abc``; by default the only one, else
             ``s2_io_flip``.
-        prepend_bos: By default what the file says (auto-circuit's ``seq_labels``), else no.
+        prepend_bos: By default what the file says (auto-circuit's ``seq_labels``), else as the model's tokenizer
+            does.
         swap: The two runs change places: denoising instead of noising.
 
     Raises:
@@ -81,7 +82,7 @@ def prompts_from(
     shared = {"orig": found.orig, "new": found.new, "answers": found.named_answers, "roles": roles, "swap": swap}
     if isinstance(found.orig[0], list):
         return build(TokensDataset, kind="tokens", **shared)
-    bos = said_bos if prepend_bos is None else prepend_bos
+    bos = True if prepend_bos is None and said_bos else prepend_bos
     return build(PromptsDataset, kind="prompts", prepend_bos=bos, **shared)
 
 

@@ -17,13 +17,14 @@ def ioi(
     seed: int = 0,
     prompt_type: Literal["mixed", "ABBA", "BABA"] = "mixed",
     new: Literal["abc", "swapped"] = "abc",
-    prepend_bos: bool = False,
+    prepend_bos: bool | None = None,
     swap: bool = False,
 ) -> IoiDataset:
     """Indirect-object prompts (Wang et al. 2022); roles ``IO S1 S1+1 S2 end``, answers ``IO S``.
 
     Args:
         new: ``abc``: every name replaced by an unrelated one; ``swapped``: IO and S exchanged.
+        prepend_bos: Whether prompts begin with the beginning-of-text token; None: as the model's tokenizer does.
         swap: The two runs change places: denoising instead of noising.
     """
     shared = {"prepend_bos": prepend_bos, "swap": swap}
@@ -36,7 +37,7 @@ def prompts(
     *,
     roles: Mapping[str, Any] | None = None,
     answers: Mapping[str, Sequence[str] | Sequence[int]] | None = None,
-    prepend_bos: bool = False,
+    prepend_bos: bool | None = None,
     swap: bool = False,
 ) -> PromptsDataset:
     """Your own prompts as text; each pair must have as many tokens.
@@ -71,7 +72,7 @@ def templates(
     roles: Mapping[str, Any] | None = None,
     answers: Mapping[str, str] | None = None,
     seed: int = 0,
-    prepend_bos: bool = False,
+    prepend_bos: bool | None = None,
     swap: bool = False,
 ) -> TemplatesDataset:
     """Prompts drawn from templates with slots in brackets: ``"When [A] and [B] went to the [PLACE], ..."``.

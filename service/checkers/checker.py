@@ -23,9 +23,10 @@ from service.jobs.reruns import changed_spec
 from service.jobs.sharding import cut, slices
 from service.jobs.speeds import Speed
 from service.settings import Settings
+from service.specs.implied import normalised
 from service.specs.limits import SpecLimits, knob
 from service.specs.parsing import bare_spec, each, entries_of, parse_batch, parse_spec
-from service.specs.validation import CheckedSpec, check_job, normalised
+from service.specs.validation import CheckedSpec, check_job
 from service.specs.work import work_of
 from service.version import software_sha256
 
@@ -47,6 +48,11 @@ class SpecText:
 
     def __len__(self) -> int:
         return len(self.body) + len(self.base)
+
+
+def base_names(text: SpecText) -> set[str]:
+    """The model of a rerun's job, which tells what that job's spec left to its model."""
+    return {JobSpec.model_validate_json(text.base).model.name} if text.base else set()
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ class Checker:
         """
         document = parse_json(text.body, self.limits.max_json_depth)
         if text.base:
-            return [changed_spec(text.base, document, self.limits)]
+            return [changed_spec(text.base, document, self.models, self.limits)]
         if not text.is_batch:
             return [parse_spec(document, self.limits)]
         tokens = 0
@@ -112,7 +118,7 @@ class Checker:
         Raises:
             MalformedJson, InvalidSpec: The text states no specs at all.
         """
-        return sorted({spec.model.name for spec in self._well_formed(text)})
+        return sorted({spec.model.name for spec in self._well_formed(text)} | base_names(text))
 
     def _well_formed(self, text: SpecText) -> Iterator[JobSpec]:
         if not text.is_batch:
@@ -137,7 +143,8 @@ class Checker:
     def _digest(self, spec: JobSpec) -> str | None:
         """What equal specs share; None for a model that is not there, which is told when the spec is checked."""
         try:
-            return _equal_specs(normalised(spec), self.models.get(spec.model.name).revision)
+            model = self.models.get(spec.model.name)
+            return _equal_specs(normalised(spec, model), model.revision)
         except InvalidSpec:
             return None
 
@@ -217,7 +224,8 @@ class Checker:
 
     def _answered_job(self, spec: JobSpec, trace: dict[str, str]) -> NewJob:
         """An earlier result answers: no worker will need the rest."""
-        plain, revision = normalised(spec), self.models.get(spec.model.name).revision
+        model = self.models.get(spec.model.name)
+        plain, revision = normalised(spec, model), model.revision
         return _new_job(plain, JobFacts(0, 0, 0.0, "", _equal_specs(plain, revision), revision), (), trace)
 
     def _checked_job(self, checked: CheckedSpec, speed: Speed, trace: dict[str, str]) -> NewJob:

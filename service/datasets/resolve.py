@@ -130,8 +130,9 @@ def _draft(dataset: Dataset, model: CatalogModel, most_tokens: int) -> Draft:
             lacks = f"that of model {model.name!r} cannot be used: {model.text_problem}"
         message = f"kind {dataset.kind!r} needs a tokenizer, and {lacks}: give kind 'tokens'"
         raise InvalidSpec([wrong(("dataset", "kind"), message)])
-    bos_id = model.bos_id if dataset.prepend_bos else None
-    if dataset.prepend_bos and bos_id is None:
+    prepends_bos = model.adds_bos if dataset.prepend_bos is None else dataset.prepend_bos
+    bos_id = model.bos_id if prepends_bos else None
+    if prepends_bos and bos_id is None:
         message = f"model {model.name!r} states no beginning-of-text token to prepend"
         raise InvalidSpec([wrong(("dataset", "prepend_bos"), message)])
     if isinstance(dataset, IoiDataset):

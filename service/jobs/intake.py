@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from api_schemas.errors import InvalidSpec
 from api_schemas.spec import JobSpec
 from job_store.records import JobRecord, NewJob
-from service.checkers.checker import Checker, Given, Method, Outline, SpecText
+from service.checkers.checker import Checker, Given, Method, Outline, SpecText, base_names
 from service.checkers.models import KnownModels
 from service.datasets.example_prompts import first_prompt
 from service.http.bodies import SMALL_BODY_BYTES
@@ -55,7 +55,11 @@ class Intake:
         if len(self._text) <= SMALL_BODY_BYTES:
             self._specs = await self._small()
         names = await self._elsewhere("names", Given()) if self._specs is None else _names(self._specs)
+        if self._specs is not None and self._text.base:
+            names |= base_names(self._text)
         self._models = await models_of(self._parts, names)
+        if self._specs is not None and self._text.base:
+            self._specs = await self._read_here()  # again, now that it is known what the job left to its model
         do = self._elsewhere if self._specs is None else self._here
         found: list[Outline] = await do("outlines", Given())
         self._work = sum(outline.work for outline in found)

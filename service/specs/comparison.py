@@ -6,7 +6,7 @@ from itertools import islice
 
 from api_schemas.datasets import IOI_ANSWERS, IOI_ROLES, Dataset, IoiDataset, ResolvedDataset
 from api_schemas.errors import FieldError
-from api_schemas.metrics import Attention, AttentionDiff, Kl, LogitDiff, Loss, Metric
+from api_schemas.metrics import ATTENTION_METRICS, Attention, AttentionDiff, Kl, LogitDiff, Loss, Metric
 from api_schemas.nodes import Node, PositionRef, Positions, PromptPosition, Sweep, SweepOf
 from api_schemas.spec import ActivationPatch, JobSpec, PathPatch
 from api_schemas.wording.values import Suggestions, counted, shown, wrong
@@ -15,6 +15,7 @@ from planning.graph import Graph
 from planning.positions import Places, twice_counted
 from service.datasets.draft import MOST_PER_KIND
 from service.datasets.resolve import LAST_ROLE, example_count
+from service.specs.model_hooks import head_name, shared_receivers, uneven_heads, why_no_hook
 
 Path = tuple[str | int, ...]
 
@@ -38,6 +39,8 @@ def comparison_errors(
     yield from compared.patch(spec.patch)
     for path, metric in metric_paths(spec):
         yield from compared.metric(metric, path)
+        if isinstance(metric, ATTENTION_METRICS) and metric.head is None and isinstance(spec.patch, PathPatch):
+            yield from (wrong((*path, "head"), why) for why in shared_receivers(spec.patch.receivers, architecture))
 
 
 def metric_paths(spec: JobSpec) -> list[tuple[Path, Metric]]:
@@ -101,27 +104,56 @@ class _Comparison:
         yield from self.positions(patch.positions, ("patch", "positions"))
 
     def node(self, node: Node, path: Path) -> Iterator[FieldError]:
+        yield from self.hook(node.hook, (*path, "hook"))
         yield from self.index("layer", node.layer, (*path, "layer"))
-        yield from self.index("head", node.head, (*path, "head"))
+        yield from self.head(node.hook, node.head, (*path, "head"))
+        yield from self.index("query_head", node.query_head, (*path, "query_head"))
         yield from self.index("neuron", node.neuron, (*path, "neuron"))
         yield from self.positions(node.positions, (*path, "positions"))
 
     def sweep(self, sweep: Sweep, path: Path) -> Iterator[FieldError]:
-        for axis, chosen in (("layer", sweep.layers), ("head", sweep.heads), ("neuron", sweep.neurons)):
+        for number, hook in enumerate(sweep.hooks):
+            yield from self.hook(hook, (*path, "hook", number) if isinstance(sweep.hook, list) else (*path, "hook"))
+        if sweep.head_choice not in (None, "joint"):
+            yield from (wrong((*path, "hook"), message) for message in uneven_heads(sweep.hooks, self.architecture))
+        for axis, chosen in (("layer", sweep.layers), ("neuron", sweep.neurons)):
             for number, index in enumerate(chosen if isinstance(chosen, list) else []):
                 yield from self.index(axis, index, (*path, axis + "s", number))
+        for number, index in enumerate(sweep.heads if isinstance(sweep.heads, list) else []):
+            yield from self.head(sweep.hooks[0], index, (*path, "heads", number))
         for number, ref in enumerate(sweep.positions if isinstance(sweep.positions, list) else []):
             yield from self.position(ref, (*path, "positions", number))
 
+    def hook(self, hook: str, path: Path) -> Iterator[FieldError]:
+        """A hook that the model has."""
+        reason = why_no_hook(hook, self.architecture)
+        if reason is not None:
+            yield wrong(path, f"hook {shown(hook)} does not exist here: {reason}")
+
+    def head(self, hook: str, index: int | None, path: Path) -> Iterator[FieldError]:
+        """A head of a hook; where query heads share key-value heads, ``k`` and ``v`` have fewer."""
+        size = self.architecture.n_heads_of(hook)
+        if index is None or index < size:
+            return
+        name = head_name(hook, self.architecture)
+        message = f"head {index} of {hook} does not exist: this model has {name}s 0 to {size - 1}"
+        if size == self.architecture.n_heads:
+            message = f"head {index} does not exist: this model has heads 0 to {size - 1}"
+        elif index < self.architecture.n_heads and path[-1] == "head":
+            message += f'; "query_head": {index} is what query head {index} reads'
+        yield wrong(path, message)
+
     def index(self, axis: str, index: int | None, path: Path) -> Iterator[FieldError]:
-        """A layer, head or neuron."""
+        """A layer, query head or neuron."""
         size = {
             "layer": self.architecture.n_layers,
             "head": self.architecture.n_heads,
+            "query_head": self.architecture.n_heads,
             "neuron": self.architecture.d_mlp,
         }[axis]
         if index is not None and index >= size:
-            yield wrong(path, f"{axis} {index} does not exist: this model has {axis}s 0 to {size - 1}")
+            allowed = f"{axis.replace('_', ' ')}s 0 to {size - 1}"
+            yield wrong(path, f"{axis} {index} does not exist: this model has {allowed}")
 
     def metric(self, metric: Metric, path: Path) -> Iterator[FieldError]:
         """Heads, positions and answers, and prompts too short for a loss."""

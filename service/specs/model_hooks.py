@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from api_schemas.nodes import Node, SweepOf
 from planning.architecture import Architecture
 
 
@@ -29,3 +30,23 @@ def uneven_heads(hooks: Sequence[str], architecture: Architecture) -> Iterator[s
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{hook} has {count} {head_name(hook, architecture)}s" for hook, count in counts.items())
         yield f"{told}: sweep them apart, or with heads 'joint'"
+
+
+def shared_receivers(receivers: list[Node] | SweepOf, architecture: Architecture) -> Iterator[str]:
+    """Why an attention metric cannot take its head from a receiver that several query heads read, in words."""
+    size = architecture.group_size
+    if size == 1:
+        return
+    if isinstance(receivers, SweepOf):
+        shared = [hook for hook in receivers.sweep.hooks if hook in ("k", "v")]
+        if shared:
+            told = f"each key-value head of {shared[0]} is read by {size} query heads"
+            yield f"{told}: name the head whose attention is read"
+        return
+    for node in receivers[:1]:
+        if node.hook in ("k", "v") and node.head is not None:
+            first = node.head * size
+            yield (
+                f"key-value head {node.head} is read by query heads {first} to {first + size - 1}: name the head whose "
+                f'attention is read, or give the receiver as "query_head" in place of "head"'
+            )

@@ -11,15 +11,16 @@ from typing import Protocol
 
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.errors import FieldError, InvalidSpec
-from api_schemas.nodes import Node, SweepOf
-from api_schemas.spec import JobSpec, PathPatch
+from api_schemas.nodes import Node
+from api_schemas.spec import JobSpec
 from api_schemas.wording.values import first_errors, wrong
 from planning.cost import phase_flops
 from planning.grid import grid_sizes
 from planning.positions import unreachable_senders
 from service.datasets.resolve import Resolution, resolve
 from service.models.catalog import CatalogModel
-from service.specs.comparison import comparison_errors, ends_of, overlap_errors
+from service.specs.comparison import comparison_errors, overlap_errors
+from service.specs.implied import flag_errors, normalised
 from service.specs.limits import SpecLimits
 from service.specs.size import ResultSize, cell_errors
 from service.specs.warnings import warnings_of
@@ -79,6 +80,7 @@ def check_spec(spec: JobSpec, model: CatalogModel, limits: SpecLimits) -> Checke
     """
     resolution, errors = _resolved(spec, model, limits)
     dataset = resolution.dataset if resolution else None
+    errors += flag_errors(spec.model, model.architecture)
     errors += first_errors(comparison_errors(spec, model.architecture, dataset))
     errors += cell_errors(spec, model.architecture, dataset.longest if dataset else 1, limits)
     errors += _output_errors(spec)
@@ -86,25 +88,7 @@ def check_spec(spec: JobSpec, model: CatalogModel, limits: SpecLimits) -> Checke
         errors += overlap_errors(spec.patch, model.architecture, dataset)
     if errors or resolution is None:
         raise InvalidSpec(list(dict.fromkeys(errors)))
-    return _checked(normalised(spec), resolution, model, limits)
-
-
-def normalised(spec: JobSpec) -> JobSpec:
-    """The spec with its implied defaults written out."""
-    ends = {field: _written_out(end) for field, end in ends_of(spec.patch).items()}
-    update = {"receiver_update": spec.patch.update} if isinstance(spec.patch, PathPatch) else {}
-    patch = spec.patch.model_copy(update=ends | update)
-    output = spec.output.model_copy(update={"per_example": spec.per_example})
-    return spec.model_copy(update={"patch": patch, "output": output})
-
-
-def _written_out(end: list[Node] | SweepOf) -> list[Node] | SweepOf:
-    """A sweep with its choice of heads and neurons."""
-    if not isinstance(end, SweepOf):
-        return end
-    sweep = end.sweep
-    choices = {"heads": sweep.head_choice, "neurons": sweep.neuron_choice}
-    return SweepOf(sweep=sweep.model_copy(update=choices))
+    return _checked(normalised(spec, model), resolution, model, limits)
 
 
 def _resolved(spec: JobSpec, model: CatalogModel, limits: SpecLimits) -> tuple[Resolution | None, list[FieldError]]:

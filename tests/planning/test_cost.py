@@ -91,7 +91,7 @@ def test_a_window_shorter_than_the_prompt_is_cheaper() -> None:
     assert products(replace(LLAMA, windows=(4096,) * 3), 1000) == long
 
 
-@pytest.mark.parametrize("hook", ["q", "k", "v", "pattern", "pre", "resid_pre"])
+@pytest.mark.parametrize("hook", ["q", "k", "v", "pattern", "pre", "mlp_in", "resid_pre"])
 def test_every_receiver_of_grouped_heads_has_a_price(hook: str) -> None:
     """A key-value head changes all query heads of its group, which costs more than one query."""
 
@@ -103,6 +103,7 @@ def test_every_receiver_of_grouped_heads_has_a_price(hook: str) -> None:
         dataset = ResolvedDataset(orig=[[1, 2, 3]] * 2, new=[[1, 4, 3]] * 2, roles={"end": [2, 2]}, answers={})
         return sum(phase_flops(spec, LLAMA, dataset))
 
-    assert flops(hook=hook) > flops(hook="q", head=0) or hook == "pre"
+    assert flops(hook=hook) > flops(hook="q", head=0) or hook in ("pre", "mlp_in")
     if hook in ("k", "v"):
         assert flops(hook="q", head=0) < flops(hook=hook, head=0) < flops(hook=hook)
+        assert flops(hook=hook, query_head=0) < flops(hook=hook, head=0)

@@ -8,8 +8,9 @@ import pytest
 from api_schemas.spec import JobSpec
 from job_store.store import JobStore
 from service.jobs.reruns import as_asked
-from service.specs.validation import normalised
+from service.specs.implied import normalised
 from tests.live_service import spec
+from tests.specs_of_demo import catalog
 
 pytestmark = pytest.mark.integration
 
@@ -89,8 +90,10 @@ def test_what_other_fields_imply_follows_the_changed_fields(client: httpx.Client
 )
 def test_what_was_asked_for_means_the_same_spec(asked: dict[str, Any]) -> None:
     """The short form of a spec, normalised again, is the spec."""
-    full = normalised(JobSpec.model_validate(spec(**asked)))
-    assert normalised(JobSpec.model_validate(as_asked(full))) == full
+    demo = catalog().get("demo")
+    full = normalised(JobSpec.model_validate(spec(**asked)), demo)
+    assert normalised(JobSpec.model_validate(as_asked(full, demo)), demo) == full
+    assert normalised(JobSpec.model_validate(as_asked(full, None)), demo) == full, "its model may be gone"
 
 
 def test_a_change_that_does_not_fit_names_its_field(client: httpx.Client) -> None:

@@ -20,7 +20,7 @@ def receiver(**fields: Any) -> dict[str, Any]:
 
 
 SENDER_HOOKS = "z, attn_out, mlp_out, post, resid_pre, resid_mid, resid_post, embed, pos_embed"
-RECEIVER_HOOKS = "q, k, v, pattern, pre, resid_pre, resid_mid, resid_post"
+RECEIVER_HOOKS = "q, k, v, pattern, pre, mlp_in, resid_pre, resid_mid, resid_post"
 
 CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "layer out of range": (
@@ -225,7 +225,8 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "misspelled field of a node": (
         {"patch": {"senders": [{"hook": "z", "layer": 1, "haed": 2}], "receivers": RECEIVERS}},
         "/patch/senders/0/haed",
-        'there is no field "haed" here: did you mean "head"? The fields are hook, layer, head, neuron, positions',
+        'there is no field "haed" here: did you mean "head"? '
+        "The fields are hook, layer, head, query_head, neuron, positions",
     ),
     "missing field": (
         {"patch": {"senders": SENDERS}},

@@ -7,12 +7,24 @@ import pytest
 from api_schemas.errors import InvalidSpec
 from planning.architecture import Architecture
 from planning.grid import axes_of
+from service.specs.implied import normalised
 from service.specs.limits import SpecLimits
-from service.specs.validation import normalised
-from tests.specs_of_demo import PROMPTS, RECEIVERS, SENDERS, TEMPLATES, TOKENS, JobSpec, check, document, problems
+from tests.specs_of_demo import (
+    PROMPTS,
+    RECEIVERS,
+    SENDERS,
+    TEMPLATES,
+    TOKENS,
+    JobSpec,
+    catalog,
+    check,
+    document,
+    problems,
+)
 
 SWEEP = {"senders": {"sweep": {"hook": "z"}}, "receivers": RECEIVERS}
 EDGES = {"senders": {"sweep": {"hook": "z"}}, "receivers": {"sweep": {"hook": ["q", "k"]}}}
+DEMO = catalog().get("demo")
 LOGIT = {"kind": "logit", "answer": "IO"}
 EACH = {"kind": "activation", "nodes": {"sweep": {"hook": "resid_pre", "positions": "each"}}}
 
@@ -44,6 +56,10 @@ def test_axes_are_those_of_the_result(changes: dict[str, Any], cells: int, axes:
     assert (checked.cells, checked.axes, checked.shape) == (cells, axes, shape)
 
 
+def normal(whole: dict[str, Any]) -> JobSpec:
+    return normalised(JobSpec.model_validate(whole), DEMO)
+
+
 def test_specs_that_mean_the_same_are_equal_once_normalised() -> None:
     """An equal spec's earlier result answers; a default that was written out must not hide it."""
     plain = document()
@@ -52,8 +68,8 @@ def test_specs_that_mean_the_same_are_equal_once_normalised() -> None:
         output={"per_example": True},
         priority="normal",
     )
-    assert normalised(JobSpec.model_validate(plain)) == normalised(JobSpec.model_validate(written))
-    assert normalised(normalised(JobSpec.model_validate(plain))) == normalised(JobSpec.model_validate(plain))
+    assert normal(plain) == normal(written)
+    assert normalised(normal(plain), DEMO) == normal(plain)
 
 
 @pytest.mark.parametrize(
@@ -72,11 +88,11 @@ def test_what_a_sweep_leaves_out_is_written_out(sweep: dict[str, Any], written: 
     long = JobSpec.model_validate(
         document(patch={"senders": {"sweep": sweep | written}, "receivers": end}, metric=LOGIT)
     )
-    assert normalised(short) == normalised(long)
-    assert JobSpec.model_validate(normalised(short).model_dump()) == normalised(short)
-    assert normalised(short).model_dump()["patch"]["senders"]["sweep"].items() >= written.items()
+    assert normalised(short, DEMO) == normalised(long, DEMO)
+    assert JobSpec.model_validate(normalised(short, DEMO).model_dump()) == normalised(short, DEMO)
+    assert normalised(short, DEMO).model_dump()["patch"]["senders"]["sweep"].items() >= written.items()
     shape = Architecture(n_layers=4, n_heads=8, d_model=64, d_mlp=256, d_vocab=100, n_ctx=64)
-    assert axes_of(short.patch, shape, 9) == axes_of(normalised(short).patch, shape, 9)
+    assert axes_of(short.patch, shape, 9) == axes_of(normalised(short, DEMO).patch, shape, 9)
 
 
 def test_a_model_is_checked_before_its_dataset() -> None:
