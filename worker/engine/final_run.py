@@ -15,7 +15,7 @@ from planning.architecture import Architecture
 from planning.graph import Graph, Site, is_in_attention, is_in_mlp, layer_of
 from worker.engine import attention, transformer
 from worker.engine.receivers import Patch, PatchedLayer
-from worker.engine.rows import RowMap, Rows, row_map, rows_of, sight, split_pattern
+from worker.engine.rows import RowMap, Rows, Sight, row_map, rows_of, sight, split_pattern
 from worker.engine.runs import Runs
 
 Patches = list[Patch]
@@ -148,11 +148,18 @@ def _acts_on_stream(patch: Patch) -> bool:
 
 
 class _Sights:
-    """What the query rows of a layer see: with changed keys at the computed rows, and with none."""
+    """What the query rows of a layer see within its window."""
 
     def __init__(self, queries: Rows, keys: Rows) -> None:
-        nothing = rows_of(keys.mask & False, keys.index.device)
-        self.queries, self.live, self.frozen = queries, sight(queries, keys), sight(queries, nothing)
+        self.queries, self._keys = queries, keys
+        self._known: dict[tuple[bool, int | None], Sight] = {}
+
+    def of(self, keys_change: bool, window: int | None) -> Sight:
+        """With changed keys at the computed rows, or with none."""
+        if (keys_change, window) not in self._known:
+            keys = self._keys if keys_change else rows_of(self._keys.mask & False, self._keys.index.device)
+            self._known[keys_change, window] = sight(self.queries, keys, window)
+        return self._known[keys_change, window]
 
 
 def _changed_layer(runs: Runs, state: State, layer: int, patches: Patches, sights: _Sights, to: RowMap | None) -> State:
@@ -173,8 +180,8 @@ def _changed_layer(runs: Runs, state: State, layer: int, patches: Patches, sight
 def _attend(
     patched: PatchedLayer,
     q: Float[Tensor, "batch q_cell row heads d_head"],
-    k: Float[Tensor, "batch k_cell row heads d_head"],
-    v: Float[Tensor, "batch v_cell row heads d_head"],
+    k: Float[Tensor, "batch k_cell row any_heads d_head"],
+    v: Float[Tensor, "batch v_cell row any_value_heads d_head"],
     sights: _Sights,
     to: RowMap | None,
     keys_change: bool,
@@ -188,7 +195,7 @@ def _attend(
         patched.narrow(to, sights.queries)
     if not keys_change:  # dummy row, masked for every real query
         k, v, touched_kv = k[:, :, :1], v[:, :, :1], torch.zeros_like(touched_kv[:, :, :1])
-    seen = sights.live if keys_change else sights.frozen
+    seen = sights.of(keys_change, runs.weights.architecture.window_of(layer))
     weights = runs.weights
     keys = "rot_k" if weights.architecture.has_positioned_keys else "k"
     cached_k, cached_v = (patched.read_by_heads(runs.orig(hook, layer)) for hook in (keys, "v"))

@@ -178,7 +178,7 @@ class PatchedLayer:
         """Cells that run together."""
         return self.touched.shape[1]
 
-    def __call__(self, hook: str, live: Value) -> Shaped[Tensor, "batch cell row *rest"]:
+    def __call__(self, hook: str, live: Value) -> Shaped[Tensor, "batch cell row *patched_rest"]:
         """The activation with the layer's patches, as ``transformer.block`` asks for it."""
         if hook in ("resid_pre", "resid_mid"):
             self._streams[hook] = live
@@ -193,7 +193,9 @@ class PatchedLayer:
             self._streams[hook] = value
         return value
 
-    def _per_query_head(self, hook: str, live: Value) -> Value:
+    def _per_query_head(
+        self, hook: str, live: Float[Tensor, "batch any_cell row any_heads d_head"]
+    ) -> Float[Tensor, "batch any_cell row heads d_head"]:
         """Keys or values as the computed query heads read them, if not all are computed or a patch tells them apart."""
         heads, groups = self._units["q"], self._units["k"]
         if heads is not None and groups is not None:

@@ -115,15 +115,24 @@ def split_pattern(
     return torch.cat([cached, changed], dim=-1)
 
 
-def sight(queries: Rows, keys: Rows) -> Sight:
-    """Plan the masks on the host."""
+def _sees(query_pos: NDArray[np.int64], key_pos: NDArray[np.int64], window: int | None) -> NDArray[np.bool_]:
+    seen = key_pos <= query_pos
+    return seen if window is None else seen & (key_pos > query_pos - window)
+
+
+def sight(queries: Rows, keys: Rows, window: int | None = None) -> Sight:
+    """Plan the masks on the host.
+
+    Args:
+        window: Keys that a query sees, itself included; None: all before it.
+    """
     device = queries.index.device
     n_pos = keys.mask.shape[1]
     position = np.arange(n_pos)
-    before = position[None, None, :] <= queries.positions[:, :, None]
+    before = _sees(queries.positions[:, :, None], position[None, None, :], window)
     cached = before & ~keys.mask[:, None, :] & queries.real[:, :, None]
     n_cached = int(position[cached.any(axis=(0, 1))].max(initial=-1)) + 1
-    changed = (keys.positions[:, None, :] <= queries.positions[:, :, None]) & keys.real[:, None, :]
+    changed = _sees(queries.positions[:, :, None], keys.positions[:, None, :], window) & keys.real[:, None, :]
     blind = ~(cached.any(axis=2) | changed.any(axis=2))
     changed[..., 0] |= blind  # an invalid row sees something, so that no softmax is empty
     starts_at_0 = keys.window is not None and keys.window.start == 0 and n_cached == 0
