@@ -9,7 +9,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from checkpoints.families import FAMILIES, Family, unsupported
+from checkpoints.families.known import FAMILIES, unsupported
+from checkpoints.families.record import Family
 from checkpoints.files import (
     MissingFile,
     MissingFolder,

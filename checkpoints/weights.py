@@ -1,10 +1,10 @@
 """Whether the weights of a checkpoint folder are those that its config.json promises, and numbers all of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 
-from checkpoints.families import Family, Named
+from checkpoints.families.record import Family
 from checkpoints.files import UnusableCheckpoint
 from checkpoints.folder import Configuration
 from checkpoints.tensors import FLOATS, Tensor, are_equal, read_content, tensors_of, weight_files
@@ -19,14 +19,14 @@ def check_weights(folder: Path, found: Configuration) -> None:
         MissingFile: There are none.
         UnusableCheckpoint: Names the tensors that are missing, of another shape or type, or not this model's.
     """
-    family, config = found.family, found.config
+    family = found.family
     tensors = _without_prefix(family, tensors_of(folder, weight_files(folder)))
     one, other = family.tied
-    is_tied = config.get("tie_word_embeddings", True) is not False
-    missing = list(islice((name for name, _ in _wanted(found, is_tied) if name not in tensors), NAMED_AT_MOST))
+    shapes = {part.name: part.shape for part in family.parts(found.config, found.architecture)}
+    is_tied = other not in shapes
+    missing = list(islice((name for name in shapes if name not in tensors), NAMED_AT_MOST))
     if missing:
         raise UnusableCheckpoint(f"weights are missing, among them {', '.join(missing)}")
-    shapes = dict(_wanted(found, is_tied))
     if other in tensors and other not in shapes:
         shapes[other] = shapes[one]
     _check_shapes(tensors, shapes)
@@ -39,20 +39,12 @@ def check_weights(folder: Path, found: Configuration) -> None:
         )
 
 
-def _wanted(found: Configuration, is_tied: bool) -> Iterator[Named]:
-    one, other = found.family.tied
-    for name, shape in found.family.tensors(found.config, found.architecture):
-        yield name, shape
-        if name == one and not is_tied:
-            yield other, shape
-
-
 def _without_prefix(family: Family, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     named: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        plain = name.removeprefix(family.prefix)
+        plain = family.plain(name)
         if plain in named:
-            raise UnusableCheckpoint(f"{tensor.file} holds {plain} twice, with and without {family.prefix!r}")
+            raise UnusableCheckpoint(f"{tensor.file} holds {plain} twice, with and without {family.prefixes[0]!r}")
         named[plain] = tensor
     return named
 

@@ -1,0 +1,83 @@
+"""What is known of one family of models, as data: rules of its config.json, sizes, tensors."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from planning.architecture import Architecture
+
+Config = Mapping[str, Any]
+
+
+class Part(NamedTuple):
+    """One tensor of a checkpoint, and what it becomes."""
+
+    name: str
+    """Without the family's prefix."""
+    shape: tuple[int, ...]
+    role: str = ""
+    """What it holds, as ``checkpoints.families.layout`` lists; empty where TransformerLens reads the checkpoint."""
+    layer: int | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A key that changes what the model computes, with the values that can be run."""
+
+    key: str
+    default: Any
+    """What an absent key means."""
+    allowed: tuple[Any, ...]
+    reason: str
+    """Why another value is refused; ``{value}`` stands for it."""
+
+    def problem(self, config: Config) -> str | None:
+        """The reason, where the value is not allowed."""
+        value = config.get(self.key, self.default)
+        return None if value in self.allowed else self.reason.format(value=repr(value))
+
+
+@dataclass(frozen=True)
+class Family:
+    """One architecture."""
+
+    model_type: str
+    title: str
+    architectures: frozenset[str]
+    """What ``architectures`` may name; any is meant where it is absent."""
+    rules: tuple[Rule, ...]
+    aliases: Mapping[str, str]
+    """Names that transformers reads in place of the family's own; both must agree."""
+    architecture: Callable[[Config], Architecture]
+    eps_key: str
+    tensors: Callable[[Config, Architecture], Iterator[Part]]
+    """The tensors that the checkpoint must hold, without a prefix, and without the second of ``tied``."""
+    tied: tuple[str, str]
+    """Embedding and unembedding: one tensor while ``tie_word_embeddings`` is true; the second may then be left out."""
+    is_tied_by_default: bool
+    """What an absent ``tie_word_embeddings`` means."""
+    prefixes: tuple[str, ...]
+    """What names may start with."""
+    unused: re.Pattern[str]
+    """Tensors that older programs stored and that nothing reads, such as causal masks."""
+
+    def is_tied(self, config: Config) -> bool:
+        """Whether embedding and unembedding are one tensor."""
+        return config.get("tie_word_embeddings", self.is_tied_by_default) is not False
+
+    def plain(self, name: str) -> str:
+        """A tensor's name without the prefix that it may start with."""
+        for prefix in self.prefixes:
+            if name.startswith(prefix):
+                return name.removeprefix(prefix)
+        return name
+
+    def parts(self, config: Config, architecture: Architecture) -> Iterator[Part]:
+        """All tensors that the checkpoint must hold; of tied ones the first."""
+        embedding, unembedding = self.tied
+        is_tied = self.is_tied(config)
+        for part in self.tensors(config, architecture):
+            yield part
+            if part.name == embedding and not is_tied:
+                yield Part(unembedding, part.shape, "W_U")
