@@ -22,11 +22,12 @@ def check_weights(folder: Path, found: Configuration) -> None:
     family = found.family
     tensors = _without_prefix(family, tensors_of(folder, weight_files(folder)))
     one, other = family.tied
-    shapes = {part.name: part.shape for part in family.parts(found.config, found.architecture)}
-    is_tied = other not in shapes
-    missing = list(islice((name for name in shapes if name not in tensors), NAMED_AT_MOST))
+    wanted = (part.name for part in family.parts(found.config, found.architecture))
+    missing = list(islice((name for name in wanted if name not in tensors), NAMED_AT_MOST))
     if missing:
         raise UnusableCheckpoint(f"weights are missing, among them {', '.join(missing)}")
+    shapes = {part.name: part.shape for part in family.parts(found.config, found.architecture)}
+    is_tied = other not in shapes
     if other in tensors and other not in shapes:
         shapes[other] = shapes[one]
     _check_shapes(tensors, shapes)

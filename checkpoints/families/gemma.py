@@ -7,7 +7,7 @@ from checkpoints.families.layout import Layout
 from checkpoints.families.llama import LINEAR, NORMS, family, has_attention_biases, rms_decoder, tensors
 from checkpoints.families.record import Config, Rule
 from checkpoints.families.rope import rope_parameters, rotary
-from checkpoints.families.sizes import FULL, SLIDING, activation, head_size, is_off, windows
+from checkpoints.families.sizes import FULL, SLIDING, activation, head_size, is_off, layers, windows
 from checkpoints.files import UnusableCheckpoint
 from planning.architecture import Architecture, Rotary
 
@@ -41,7 +41,7 @@ def _gemma(config: Config) -> Architecture:
 
 def _later(config: Config, n_ctx: int, kinds: list[str], **particulars: Any) -> Architecture:
     """What Gemma 2 and 3 have in common."""
-    n_layers = config["num_hidden_layers"]
+    n_layers = layers(config)
     found = windows(config.get("layer_types") or kinds, config.get("sliding_window", 4096), n_layers)
     return rms_decoder(
         config,
@@ -61,7 +61,7 @@ def _gemma2(config: Config) -> Architecture:
     return _later(
         config,
         8192,
-        [FULL if layer % 2 else SLIDING for layer in range(config["num_hidden_layers"])],
+        [FULL if layer % 2 else SLIDING for layer in range(layers(config))],
         attention_cap=_cap(config, "attn_logit_softcapping", 50.0),
         logit_cap=_cap(config, "final_logit_softcapping", 30.0),
     )
@@ -69,7 +69,7 @@ def _gemma2(config: Config) -> Architecture:
 
 def _gemma3(config: Config) -> Architecture:
     period = config.get("sliding_window_pattern", 6)
-    kinds = [SLIDING if (layer + 1) % period else FULL for layer in range(config["num_hidden_layers"])]
+    kinds = [SLIDING if (layer + 1) % period else FULL for layer in range(layers(config))]
     full, local = _rotaries(config)
     return _later(
         config,

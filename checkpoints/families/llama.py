@@ -8,7 +8,7 @@ from typing import Any
 from checkpoints.families.layout import NO_BIASES, Layout
 from checkpoints.families.record import Config, Family, Part, Rule
 from checkpoints.families.rope import rope_parameters, rotary
-from checkpoints.families.sizes import FULL, SLIDING, activation, head_size, is_off, windows
+from checkpoints.families.sizes import FULL, SLIDING, activation, head_size, is_off, layers, windows
 from planning.architecture import Architecture
 
 ATTENTION_BIASES = frozenset({"Q", "K", "V", "O"})
@@ -54,7 +54,7 @@ def rms_decoder(
     if "rotary" not in particulars:
         particulars["rotary"] = rotary(rope_parameters(config, theta, fraction), d_head, longest, kinds)
     return Architecture(
-        n_layers=config["num_hidden_layers"],
+        n_layers=layers(config),
         n_heads=n_heads,
         n_kv_heads=config.get("num_key_value_heads", n_kv_heads) or n_heads,
         d_model=width,
@@ -80,7 +80,7 @@ def _llama(config: Config) -> Architecture:
 
 
 def _mistral(config: Config) -> Architecture:
-    window, n_layers = config.get("sliding_window", 4096), config["num_hidden_layers"]
+    window, n_layers = config.get("sliding_window", 4096), layers(config)
     kinds = [FULL if window is None else SLIDING] * n_layers
     return rms_decoder(config, 131072, 8, has_value_biases=False, windows=windows(kinds, window, n_layers))
 
@@ -99,7 +99,7 @@ def _qwen(config: Config, d_head: int | None, has_value_biases: bool, has_qk_nor
 
 def qwen_windows(config: Config) -> tuple[int | None, ...]:
     """Windows of Qwen: of the layers from ``max_window_layers`` on, if they are used at all."""
-    n_layers = config["num_hidden_layers"]
+    n_layers = layers(config)
     window = config.get("sliding_window", 4096) if config.get("use_sliding_window", False) else None
     first = n_layers if window is None else config.get("max_window_layers", 28)
     kinds = config.get("layer_types") or [SLIDING if layer >= first else FULL for layer in range(n_layers)]
@@ -115,7 +115,7 @@ def _qwen3(config: Config) -> Architecture:
 
 
 def _phi3(config: Config) -> Architecture:
-    window, n_layers = config.get("sliding_window"), config["num_hidden_layers"]
+    window, n_layers = config.get("sliding_window"), layers(config)
     kinds = [FULL if window is None else SLIDING] * n_layers
     found = windows(kinds, window, n_layers)
     return rms_decoder(config, 4096, eps=1e-5, fraction=1.0, kinds=("default",), has_value_biases=False, windows=found)

@@ -9,7 +9,7 @@ import numpy as np
 from checkpoints.families.layout import Layout
 from checkpoints.families.record import Config, Family, Part, Rule
 from checkpoints.families.rope import inverse, rope_parameters, rotary
-from checkpoints.families.sizes import activation, head_size, is_off, is_on
+from checkpoints.families.sizes import activation, head_size, is_off, is_on, layers
 from checkpoints.files import UnusableCheckpoint
 from planning.architecture import Architecture, Rotary
 
@@ -103,7 +103,7 @@ def _decoder(config: Config, width: int, n_heads: int, **particulars: Any) -> Ar
 
 
 def _gpt_neo(config: Config) -> Architecture:
-    width, n_layers = config["hidden_size"], config["num_layers"]
+    width, n_layers = config["hidden_size"], layers(config, "num_layers")
     return _decoder(
         config,
         width,
@@ -121,9 +121,10 @@ def _gpt_neo(config: Config) -> Architecture:
 def _neo_windows(config: Config, n_layers: int) -> tuple[int | None, ...]:
     """Of the local layers that ``attention_types`` states in the form ``[[["global", "local"], 12]]``."""
     stated: Sequence[Any] = config.get("attention_types") or [[["global", "local"], 12]]
+    named = sum(times * len(pattern) for pattern, times in stated)
+    if named != n_layers:
+        raise ValueError(f"attention_types names {named} layers, and num_layers is {n_layers}")
     kinds = [kind for pattern, times in stated for _ in range(times) for kind in pattern]
-    if len(kinds) != n_layers:
-        raise ValueError(f"attention_types names {len(kinds)} layers, and num_layers is {n_layers}")
     if config.get("attention_layers", kinds) != kinds:
         raise UnusableCheckpoint("its attention_layers and attention_types are not the same")
     if unknown := sorted({str(kind) for kind in kinds} - {"global", "local"}):
@@ -141,7 +142,7 @@ def _gpt_neox(config: Config) -> Architecture:
         config,
         width,
         n_heads,
-        n_layers=config["num_hidden_layers"],
+        n_layers=layers(config),
         d_mlp=config["intermediate_size"],
         n_ctx=n_ctx,
         eps=float(config.get("layer_norm_eps", 1e-5)),
@@ -162,7 +163,7 @@ def _gptj(config: Config) -> Architecture:
         config,
         width,
         n_heads,
-        n_layers=config["n_layer"],
+        n_layers=layers(config, "n_layer"),
         d_mlp=config.get("n_inner") or 4 * width,
         n_ctx=config.get("n_positions", 2048),
         eps=float(config.get("layer_norm_epsilon", 1e-5)),
@@ -183,7 +184,7 @@ def _opt(config: Config) -> Architecture:
         config,
         width,
         config["num_attention_heads"],
-        n_layers=config["num_hidden_layers"],
+        n_layers=layers(config),
         d_mlp=config["ffn_dim"],
         n_ctx=config.get("max_position_embeddings", 2048),
         activation=activation(config, "activation_function", "relu"),
@@ -198,7 +199,7 @@ def _phi(config: Config) -> Architecture:
         width,
         n_heads,
         n_kv_heads=config.get("num_key_value_heads") or n_heads,
-        n_layers=config["num_hidden_layers"],
+        n_layers=layers(config),
         d_mlp=config["intermediate_size"],
         n_ctx=n_ctx,
         eps=float(config.get("layer_norm_eps", 1e-5)),

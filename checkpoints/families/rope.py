@@ -16,6 +16,7 @@ from planning.architecture import Rotary
 
 Numbers = npt.NDArray[np.float32]
 Parameters = Mapping[str, Any]
+MAX_DIMS = 1 << 16
 
 
 def rope_parameters(config: Config, theta: float = 10000.0, fraction: float | None = None) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def rotary(parameters: Parameters, d_head: int, n_ctx: int, kinds: tuple[str, ..
         )
     partial = parameters.get("partial_rotary_factor")
     n_dims = int(d_head * (1.0 if partial is None else partial))
-    if not 1 < n_dims <= d_head:
+    if not 1 < n_dims <= min(d_head, MAX_DIMS):
         raise ValueError(f"{n_dims} of a head's {d_head} dimensions would be rotated")
     frequencies, factor = KINDS[kind](parameters, n_dims, n_ctx)
     return Rotary(tuple(frequencies.tolist()), factor=factor)

@@ -19,6 +19,8 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 """Under transformers' names."""
 
+MAX_LAYERS = 4096
+"""Lists of layers are made only up to here."""
 FULL, SLIDING = "full_attention", "sliding_attention"
 
 
@@ -45,6 +47,18 @@ def head_size(width: int, n_heads: int, given: int | None = None) -> int:
     if width % n_heads:
         raise ValueError(f"hidden_size {width} is not a multiple of num_attention_heads {n_heads}")
     return width // n_heads
+
+
+def layers(config: Config, key: str = "num_hidden_layers") -> int:
+    """How many layers there are.
+
+    Raises:
+        ValueError: It is no number of layers.
+    """
+    found = config[key]
+    if type(found) is not int or not 0 < found <= MAX_LAYERS:
+        raise ValueError(f"{key} is {found!r}, and must be an integer from 1 to {MAX_LAYERS}")
+    return found
 
 
 def windows(kinds: Sequence[Any], window: int | None, n_layers: int) -> tuple[int | None, ...]:
