@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
+from api_schemas.circuits import CircuitPatch
 from api_schemas.datasets import Dataset, default_kind
 from api_schemas.errors import Misfit
 from api_schemas.frozen import Flag, Frozen
@@ -125,8 +126,12 @@ class ActivationPatch(Frozen):
 
 
 Patch = Annotated[
-    Annotated[PathPatch | ActivationPatch, Field(discriminator="kind")], BeforeValidator(default_kind("path"))
+    Annotated[PathPatch | ActivationPatch | CircuitPatch, Field(discriminator="kind")],
+    BeforeValidator(default_kind("path")),
 ]
+
+
+AnyPatch = PathPatch | ActivationPatch | CircuitPatch
 
 
 class TopCells(Frozen):
@@ -172,6 +177,8 @@ FOUNDING_EXPERIMENT: dict[str, Any] = {
 }
 
 
+CIRCUIT_METRICS = ("logit_diff", "logit", "prob", "log_prob", "kl")
+"""Metrics that circuits are judged by: those read at one position."""
 _LONGEST_SHOWN = 8
 
 
@@ -240,6 +247,9 @@ class JobSpec(Frozen):
             yield ("metrics",), "both are given: give either metric or metrics, exactly one of them"
         if self.verify is not None and self.method != "attribution":
             yield ("verify",), "verify goes with method 'attribution' only: the exact method needs no verification"
+        if isinstance(self.patch, CircuitPatch):
+            yield from self._circuit_misfits()
+            return
         if self.method == "attribution" and isinstance(self.patch, ActivationPatch):
             yield ("method",), "method 'attribution' goes with patch kind 'path' only"
         for index, metric in enumerate(self.all_metrics):
@@ -249,9 +259,23 @@ class JobSpec(Frozen):
                 example = '{"layer": 10, "head": 7}'
                 yield (*place, "head"), f"metric {metric.kind!r} needs a head, such as {example}: {lacks}"
 
+    def _circuit_misfits(self) -> Problems:
+        """What does not go with patch kind `circuit`."""
+        if self.method != "exact":
+            yield ("method",), "patch kind 'circuit' has a method of its own: give patch.score.method"
+        if self.metrics is not None:
+            yield ("metrics",), "patch kind 'circuit' takes one metric: scores and circuits are of that metric"
+        elif (metric := self.all_metrics[0]).kind not in CIRCUIT_METRICS:
+            sentence = f"metric {metric.kind!r} does not go with patch kind 'circuit': it takes one of "
+            yield ("metric", "kind"), sentence + ", ".join(CIRCUIT_METRICS)
+        elif metric.normalize != "none":
+            yield ("metric", "normalize"), "patch kind 'circuit' takes normalize 'none' only: faithfulness is its scale"
+        if self.dtype != "float32":
+            yield ("dtype",), f"patch kind 'circuit' takes dtype 'float32' only, not {self.dtype!r}"
+
     def _why_no_head(self) -> str | None:
         """Why the metric cannot take its head from the receivers; None if it can."""
-        if isinstance(self.patch, ActivationPatch):
+        if not isinstance(self.patch, PathPatch):
             return "activation patching has no receiver to take it from"
         receivers = self.patch.receivers
         if isinstance(receivers, SweepOf):
@@ -274,7 +298,7 @@ class JobSpec(Frozen):
     @property
     def resolved_metrics(self) -> list[Metric]:
         """The metrics with the receivers' head filled in; in a sweep of receivers each cell keeps its own."""
-        receivers = [] if isinstance(self.patch, ActivationPatch) else self.patch.receivers
+        receivers = self.patch.receivers if isinstance(self.patch, PathPatch) else []
         if isinstance(receivers, SweepOf):
             return self.all_metrics
         heads = [{"layer": node.layer, "head": _head_of(node)} for node in receivers]
@@ -288,6 +312,8 @@ class JobSpec(Frozen):
     @property
     def is_sweep(self) -> bool:
         """Whether the result has a grid of cells."""
+        if isinstance(self.patch, CircuitPatch):
+            return True
         ends = (
             [self.patch.nodes]
             if isinstance(self.patch, ActivationPatch)

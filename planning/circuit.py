@@ -24,6 +24,15 @@ _HEAD = re.compile(r"a(\d+)\.h(\d+)(?:<(\w+)>)?")
 _MLP = re.compile(r"m(\d+)")
 
 
+def edge_count(architecture: Architecture) -> int:
+    """How many edges a model has, without listing them."""
+    graph, size = CircuitGraph(architecture), 3 * architecture.n_heads + 1
+    layers = range(architecture.n_layers)
+    of_heads = sum((size - 1) * graph.writers_before(layer * size) for layer in layers)
+    of_mlps = sum(graph.writers_before(layer * size + size - 1) for layer in layers)
+    return of_heads + of_mlps + graph.writers_before(architecture.n_layers * size)
+
+
 class UnfitEdge(ValueError):
     """An edge that a model does not have; the sentence says why."""
 

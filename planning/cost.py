@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from api_schemas.circuits import CircuitPatch
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.metrics import ATTENTION_METRICS, Loss, Metric
 from api_schemas.nodes import EMBEDDING_HOOKS, RESIDUAL_HOOKS
 from api_schemas.spec import ActivationPatch, JobSpec
 from planning.architecture import Architecture
+from planning.circuit_cost import circuit_phases
 from planning.graph import Graph, Site, is_in_attention, layer_of, mlps_between
 from planning.grid import Grid, grid_of
 from planning.plan import Pass, ReceiverGroup, plan_activation_patch, plan_path_patch
@@ -82,6 +84,10 @@ class _Price:
         deepest = deepest_layer(self.readings, (grid.receivers or grid.senders).cells, self.architecture.n_layers)
         run = self.tokens * min(deepest + 0.5, self.architecture.n_layers) * self.layer
         clean = 2 * (run + len(self.dataset) * self.readout)
+        if isinstance(self.spec.patch, CircuitPatch):
+            exact = sum(self.cells()) if self.spec.patch.method == "exact" else 0.0
+            yield from circuit_phases(self.spec.patch, self.architecture, clean, exact, run, self.tokens)
+            return
         exact = sum(self.cells())
         if self.spec.patch.source == "mean":
             yield 2 * run

@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from itertools import product
 from math import prod
 
+from api_schemas.circuits import CircuitPatch
 from api_schemas.nodes import Node, PositionRef, Sweep, SweepOf
-from api_schemas.spec import ActivationPatch, PathPatch
+from api_schemas.spec import ActivationPatch, AnyPatch
 from planning.architecture import Architecture
+from planning.circuit import CircuitGraph
+from planning.circuit_nodes import reader_nodes, writer_nodes
 from planning.graph import Graph
 
 Coordinate = int | str
@@ -160,13 +163,13 @@ def _end(nodes: list[Node] | SweepOf, architecture: Architecture, prefix: str, l
     return End([], [list(nodes)])
 
 
-def sweep_sizes(patch: PathPatch | ActivationPatch, architecture: Architecture, longest: int) -> int:
+def sweep_sizes(patch: AnyPatch, architecture: Architecture, longest: int) -> int:
     """Number of cells, counted without building them: for limits that must hold before memory is spent."""
     return prod(grid_sizes(patch, architecture, longest))
 
 
-def grid_sizes(patch: PathPatch | ActivationPatch, architecture: Architecture, longest: int) -> tuple[int, int]:
-    """``Grid.sizes``, without building its cells."""
+def grid_sizes(patch: AnyPatch, architecture: Architecture, longest: int) -> tuple[int, int]:
+    """``Grid.sizes``, without building its cells; circuits are cut by readers alone."""
 
     def count(nodes: list[Node] | SweepOf) -> int:
         if not isinstance(nodes, SweepOf):
@@ -181,17 +184,21 @@ def grid_sizes(patch: PathPatch | ActivationPatch, architecture: Architecture, l
             sizes.append(longest if sweep.positions == "each" else len(sweep.positions))
         return prod(sizes)
 
+    if isinstance(patch, CircuitPatch):
+        return 1, architecture.n_layers * (3 * architecture.n_heads + 1) + 1
     if isinstance(patch, ActivationPatch):
         return 1, count(patch.nodes)
     return count(patch.senders), count(patch.receivers)
 
 
-def grid_of(patch: PathPatch | ActivationPatch, architecture: Architecture, longest: int) -> Grid:
+def grid_of(patch: AnyPatch, architecture: Architecture, longest: int) -> Grid:
     """The cells of a patch.
 
     Args:
         longest: Tokens of the dataset's longest prompt: the length of an ``each`` positions axis.
     """
+    if isinstance(patch, CircuitPatch):
+        return edge_grid(CircuitGraph(architecture))
     if isinstance(patch, ActivationPatch):
         return Grid(_end(patch.nodes, architecture, "", longest), None)
     return Grid(
@@ -199,8 +206,15 @@ def grid_of(patch: PathPatch | ActivationPatch, architecture: Architecture, long
     )
 
 
-def axes_of(patch: PathPatch | ActivationPatch, architecture: Architecture, longest: int) -> list[Axis]:
-    """The axes of ``grid_of``, without building its cells."""
+def edge_grid(graph: CircuitGraph) -> Grid:
+    """Every writer by every reader; a cell whose writer comes after its reader is no edge, and has no path."""
+    return Grid(End([], [[node] for node in writer_nodes(graph)]), End([], [[node] for node in reader_nodes(graph)]))
+
+
+def axes_of(patch: AnyPatch, architecture: Architecture, longest: int) -> list[Axis]:
+    """The axes of ``grid_of``, without building its cells; circuits have edges in their place."""
+    if isinstance(patch, CircuitPatch):
+        return []
     if isinstance(patch, ActivationPatch):
         ends: list[tuple[list[Node] | SweepOf, str]] = [(patch.nodes, "")]
     else:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.nodes import Node, Positions, PromptPosition
-from api_schemas.spec import ActivationPatch, PathPatch
+from api_schemas.spec import AnyPatch, PathPatch
 from planning.architecture import Architecture
 from planning.graph import Graph
 from planning.grid import grid_of, kinds_of_node
@@ -171,11 +171,9 @@ def reached(senders: Sequence[Node], receivers: Sequence[Node], places: Places) 
     return [known[time_of(sender), key_of(sender.positions)] for sender in senders]
 
 
-def unreachable_senders(
-    patch: PathPatch | ActivationPatch, architecture: Architecture, dataset: ResolvedDataset
-) -> list[Node]:
+def unreachable_senders(patch: AnyPatch, architecture: Architecture, dataset: ResolvedDataset) -> list[Node]:
     """Senders from which no edge leads to any receiver of the patch."""
-    if isinstance(patch, ActivationPatch):
+    if not isinstance(patch, PathPatch):
         return []
     longest, places = dataset.longest, Places(patch.positions, dataset, Graph(architecture))
     receivers = kinds_of_node(patch.receivers, architecture, longest)

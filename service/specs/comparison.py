@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+from api_schemas.circuits import CircuitPatch
 from api_schemas.datasets import IOI_ANSWERS, IOI_ROLES, Dataset, IoiDataset, ResolvedDataset
 from api_schemas.errors import FieldError
 from api_schemas.metrics import ATTENTION_METRICS, Attention, AttentionDiff, Kl, LogitDiff, Loss, Metric
 from api_schemas.nodes import Node, PositionRef, Positions, PromptPosition, Sweep, SweepOf
-from api_schemas.spec import ActivationPatch, JobSpec, PathPatch
+from api_schemas.spec import ActivationPatch, AnyPatch, JobSpec
 from api_schemas.wording.values import Suggestions, counted, shown, wrong
 from planning.architecture import Architecture
 from planning.graph import Graph
@@ -20,8 +21,10 @@ from service.specs.model_hooks import head_name, shared_receivers, uneven_heads,
 Path = tuple[str | int, ...]
 
 
-def ends_of(patch: PathPatch | ActivationPatch) -> dict[str, list[Node] | SweepOf]:
-    """The patch's lists of nodes and sweeps, by field."""
+def ends_of(patch: AnyPatch) -> dict[str, list[Node] | SweepOf]:
+    """The patch's lists of nodes and sweeps, by field; a circuit has none."""
+    if isinstance(patch, CircuitPatch):
+        return {}
     if isinstance(patch, ActivationPatch):
         return {"nodes": patch.nodes}
     return {"senders": patch.senders, "receivers": patch.receivers}
@@ -50,9 +53,7 @@ def metric_paths(spec: JobSpec) -> list[tuple[Path, Metric]]:
     return [(("metrics", index), metric) for index, metric in enumerate(spec.metrics)]
 
 
-def overlap_errors(
-    patch: PathPatch | ActivationPatch, architecture: Architecture, dataset: ResolvedDataset
-) -> Iterator[FieldError]:
+def overlap_errors(patch: AnyPatch, architecture: Architecture, dataset: ResolvedDataset) -> Iterator[FieldError]:
     """Nodes of one list that have an edge twice in some example; at disjoint positions they have none in common."""
     places = Places(patch.positions, dataset, Graph(architecture))
     for name, end in ends_of(patch).items():
@@ -94,7 +95,7 @@ class _Comparison:
     names: _Names
     suggestions: Suggestions = field(default_factory=Suggestions)
 
-    def patch(self, patch: PathPatch | ActivationPatch) -> Iterator[FieldError]:
+    def patch(self, patch: AnyPatch) -> Iterator[FieldError]:
         for name, end in ends_of(patch).items():
             if isinstance(end, SweepOf):
                 yield from self.sweep(end.sweep, ("patch", name, "sweep"))

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
+from api_schemas.circuits import CircuitPatch, ExactScores
 from api_schemas.datasets import TokensDataset
 from api_schemas.errors import FieldError
 from api_schemas.nodes import Node, SweepOf
-from api_schemas.spec import JobSpec, ModelSpec, PathPatch
+from api_schemas.spec import AnyPatch, JobSpec, ModelSpec, PathPatch
 from api_schemas.wording.values import wrong
 from planning.architecture import Architecture
 from planning.processing_flags import inapplicable_flags
@@ -18,7 +19,7 @@ def normalised(spec: JobSpec, model: CatalogModel | None) -> JobSpec:
     ends = {field: _written_out(end) for field, end in ends_of(spec.patch).items()}
     update = {"receiver_update": spec.patch.update} if isinstance(spec.patch, PathPatch) else {}
     parts: dict[str, object] = {
-        "patch": spec.patch.model_copy(update=ends | update),
+        "patch": _with_choice(spec.patch.model_copy(update=ends | update)),
         "output": spec.output.model_copy(update={"per_example": spec.per_example}),
     }
     if model is not None:
@@ -26,6 +27,13 @@ def normalised(spec: JobSpec, model: CatalogModel | None) -> JobSpec:
         if not isinstance(spec.dataset, TokensDataset) and spec.dataset.prepend_bos is None:
             parts["dataset"] = spec.dataset.model_copy(update={"prepend_bos": model.adds_bos})
     return spec.model_copy(update=parts)
+
+
+def _with_choice(patch: AnyPatch) -> AnyPatch:
+    """A circuit's score and choice, where circuits are not given."""
+    if not isinstance(patch, CircuitPatch) or patch.edges is not None:
+        return patch
+    return patch.model_copy(update={"score": patch.score or ExactScores(method="exact"), "choose": patch.choice})
 
 
 def with_flags(model: ModelSpec, architecture: Architecture) -> ModelSpec:

@@ -25,6 +25,8 @@ class SpecLimits:
     """The same, of all jobs of a batch, which are in memory at once."""
     max_cells: int = 200_000
     """Cells of a sweep."""
+    max_edge_examples: int = 5_000_000
+    """Edges x examples of a circuit job with exact scores: so many patched runs."""
     max_result_bytes: int = 64 * 2**20
     """Estimated size of the result as JSON."""
     max_body_bytes: int = 16 * 2**20

@@ -25,6 +25,8 @@ FIRST_ITEMS = 100
 """Of every list, so many are validated before all of them are."""
 MOST_FIELDS = 1000
 """Entries of an object, such as a dataset's roles."""
+EDGES = ("patch", "edges")
+"""Circuits name edges: lists, or the objects of a graph file, of as many as a model has."""
 NESTED = frozenset({dict, list, str})
 
 Entry = TypeVar("Entry")
@@ -84,10 +86,10 @@ def refuse_oversized(document: Any, limits: SpecLimits) -> list[FieldError]:
         path, value = waiting.pop()
         if isinstance(value, str):
             found.append(wrong(path, f"the string has {len(value):,} characters: the most is {LONGEST_STRING:,}"))
-        elif isinstance(value, list) and len(value) > most:
+        elif isinstance(value, list) and len(value) > (max(most, limits.max_cells) if path[:2] == EDGES else most):
             allowed = f"the most is {most:,} ({knob('max_examples')})"
             found.append(wrong(path, f"the list has {counted(len(value), 'item')}: {allowed}"))
-        elif isinstance(value, dict) and len(value) > MOST_FIELDS:
+        elif isinstance(value, dict) and len(value) > (limits.max_cells if path[:2] == EDGES else MOST_FIELDS):
             found.append(wrong(path, f"the object has {len(value):,} entries: the most is {MOST_FIELDS:,}"))
         elif isinstance(value, dict):
             waiting += [((*path, key), item) for key, item in value.items() if _may_be_oversized(item)]

@@ -4,13 +4,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
+from api_schemas.circuits import CircuitPatch
 from api_schemas.errors import FieldError
 from api_schemas.metrics import ATTENTION_METRICS
 from api_schemas.nodes import SweepOf
 from api_schemas.spec import JobSpec, PathPatch, TopCells
 from api_schemas.wording.values import counted, wrong
 from planning.architecture import Architecture
+from planning.circuit import edge_count
 from planning.grid import axes_of, sweep_sizes
+from service.specs.circuits import circuit_bytes, listed_edges
 from service.specs.comparison import Path, ends_of
 from service.specs.limits import SpecLimits, knob
 
@@ -27,6 +30,8 @@ def cell_errors(spec: JobSpec, architecture: Architecture, longest: int, limits:
     Args:
         longest: Tokens of the longest prompt.
     """
+    if isinstance(spec.patch, CircuitPatch):
+        return
     cells = sweep_sizes(spec.patch, architecture, longest)
     if cells > limits.max_cells:
         swept = [field for field, end in ends_of(spec.patch).items() if isinstance(end, SweepOf)]
@@ -49,6 +54,10 @@ class ResultSize:
     @classmethod
     def of(cls, spec: JobSpec, architecture: Architecture, longest: int, examples: int) -> "ResultSize":
         """The axes of the cells, then ``example`` if asked for; with ``reduce: top`` one axis ``cell``."""
+        if isinstance(spec.patch, CircuitPatch):
+            size = FIXED_BYTES + circuit_bytes(spec, spec.patch, architecture, examples)
+            n_edges = edge_count(architecture)
+            return cls(n_edges, ["edge"], [listed_edges(spec, n_edges)], size)
         axes = axes_of(spec.patch, architecture, longest)
         names, lengths = [axis.name for axis in axes], [len(axis.coordinates) for axis in axes]
         cells, size = prod(lengths), _estimated_bytes(spec, lengths, examples)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from api_schemas.circuits import CircuitPatch
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.errors import FieldError, InvalidSpec
 from api_schemas.nodes import Node
@@ -17,8 +18,9 @@ from api_schemas.wording.values import first_errors, wrong
 from planning.cost import phase_flops
 from planning.grid import grid_sizes
 from planning.positions import unreachable_senders
-from service.datasets.resolve import Resolution, resolve
+from service.datasets.resolve import Resolution, example_count, resolve
 from service.models.catalog import CatalogModel
+from service.specs.circuits import circuit_errors
 from service.specs.comparison import comparison_errors, overlap_errors
 from service.specs.implied import flag_errors, normalised
 from service.specs.limits import SpecLimits
@@ -82,6 +84,8 @@ def check_spec(spec: JobSpec, model: CatalogModel, limits: SpecLimits) -> Checke
     dataset = resolution.dataset if resolution else None
     errors += flag_errors(spec.model, model.architecture)
     errors += first_errors(comparison_errors(spec, model.architecture, dataset))
+    if isinstance(spec.patch, CircuitPatch):
+        errors += first_errors(circuit_errors(spec.patch, model.architecture, example_count(spec.dataset), limits))
     errors += cell_errors(spec, model.architecture, dataset.longest if dataset else 1, limits)
     errors += _output_errors(spec)
     if dataset is not None and not errors:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from api_schemas.circuits import CircuitPatch
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.metrics import (
     ATTENTION_METRICS,
@@ -46,6 +47,8 @@ def warnings_of(
         if isinstance(metric, LogitDiff):
             yield from _equal_answers(metric, dataset)
         yield from _out_of_reach(spec, metric, dataset, architecture)
+        if isinstance(spec.patch, CircuitPatch) and spec.patch.method == "attribution" and metric.is_flat_at_orig:
+            yield f"the gradient of {metric.kind} at orig is 0, so score 'attribution' is 0 for every edge"
         if spec.method == "attribution" and metric.is_flat_at_orig:
             yield f"the gradient of {metric.kind} at orig is 0, so method 'attribution' estimates 0 for every cell"
 
@@ -139,7 +142,7 @@ def _flags_without_effect(spec: JobSpec) -> Iterator[str]:
 
 def _fixed_embeddings(spec: JobSpec) -> Iterator[str]:
     """Positional embeddings do not depend on the tokens."""
-    end = next(iter(ends_of(spec.patch).values()))
+    end = next(iter(ends_of(spec.patch).values()), [])
     if isinstance(end, list) and any(node.hook == "pos_embed" for node in end) and spec.patch.source != "zero":
         yield "pos_embed is the same in both runs, so patching it changes nothing (it does with source 'zero')"
 

@@ -4,12 +4,14 @@ A phase's carry, as the store keeps it, begins with the name of the phase that i
 the one before has found.
 """
 
+from api_schemas.circuits import CircuitPatch
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.spec import JobSpec
 from planning.architecture import Architecture
 from planning.grid import CellSlice
 from worker.engine.model import Weights
 from worker.jobs.attribution import AttributionKind
+from worker.jobs.circuit import CircuitKind
 from worker.jobs.kind import AssembledResult, Job, Kind, Merged, ShardInput, ShardSettings
 from worker.jobs.sweep import SweepKind
 
@@ -27,6 +29,8 @@ __all__ = [
 
 def kind_of(spec: JobSpec) -> Kind:
     """The kind of job that a spec asks for."""
+    if isinstance(spec.patch, CircuitPatch):
+        return CircuitKind()
     return AttributionKind() if spec.method == "attribution" else SweepKind()
 
 

@@ -6,8 +6,8 @@ import torch
 
 from api_schemas.metrics import LogitDiff
 from planning.circuit import CircuitGraph
-from planning.circuit_grid import edge_grid
 from planning.graph import Graph
+from planning.grid import edge_grid
 from planning.plan import plan_path_patch
 from planning.positions import ChangedPlaces
 from planning.readings import readings_of

@@ -1,13 +1,7 @@
-"""All edges of a model as cells of a path patch: senders are its writers, receivers its readers."""
+"""The writers and readers of a model's edges as nodes of a path patch."""
 
 from api_schemas.nodes import Node
 from planning.circuit import INPUTS, CircuitGraph
-from planning.grid import End, Grid
-
-
-def edge_grid(graph: CircuitGraph) -> Grid:
-    """Every writer by every reader; a cell whose writer comes after its reader is no edge, and has no path."""
-    return Grid(End([], [[node] for node in writer_nodes(graph)]), End([], [[node] for node in reader_nodes(graph)]))
 
 
 def writer_nodes(graph: CircuitGraph) -> list[Node]:

@@ -1,0 +1,157 @@
+"""Circuits: how a spec asks for the edges of a model to be scored, chosen, run and tested."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from api_schemas.errors import Misfit
+from api_schemas.frozen import Flag, Frozen
+
+EdgeName = Annotated[str, Field(min_length=1, max_length=64, examples=["a9.h9->logits"])]
+CircuitName = Annotated[str, Field(min_length=1, max_length=64, examples=["name movers"])]
+Source = Literal["new", "zero", "mean"]
+Test = Literal["completeness", "minimality", "random"]
+
+
+class ExactScores(Frozen):
+    """Patch each edge alone, everything else live; one patched run per edge."""
+
+    method: Literal["exact"]
+    """Always `exact`."""
+
+
+class AttributionScores(Frozen):
+    """EAP: the gradient at orig, times what the edge carries; the price of one forward and one backward pass."""
+
+    method: Literal["attribution"]
+    """Always `attribution`."""
+
+
+class IntegratedScores(Frozen):
+    """EAP-IG (inputs): the mean gradient of runs whose token embeddings lie between the source's and orig's."""
+
+    method: Literal["integrated"]
+    """Always `integrated`."""
+    steps: Annotated[int, Field(ge=1, le=100, examples=[5])] = 5
+    """Runs that are averaged; the first is wholly the source's, the last 1/steps short of orig."""
+
+
+Score = Annotated[ExactScores | AttributionScores | IntegratedScores, Field(discriminator="method")]
+
+
+class Choice(Frozen):
+    """Which edges a circuit of each size has."""
+
+    by: Annotated[Literal["top", "greedy"], Field(examples=["top"])] = "top"
+    """`top`: the edges of largest score. `greedy`: from the logits back, always the largest edge into a node that has
+    been reached."""
+    rank: Annotated[Literal["signed", "absolute"], Field(examples=["absolute"])] = "absolute"
+    """Rank by how much an edge helps, or by the size of its score whatever its sign."""
+    edges: Annotated[
+        list[Annotated[int, Field(ge=0)]] | None, Field(min_length=1, max_length=100, examples=[[30, 100, 300]])
+    ] = None
+    """Sizes in edges."""
+    fractions: Annotated[
+        list[Annotated[float, Field(ge=0, le=1)]] | None, Field(min_length=1, max_length=100, examples=[[0.01, 0.1]])
+    ] = None
+    """Sizes as fractions of the model's edges, rounded down, in place of `edges`; by default MIB's grid .001 to 1."""
+
+    @model_validator(mode="after")
+    def _sizes_are_one_list(self) -> "Choice":
+        if self.edges is not None and self.fractions is not None:
+            raise Misfit((("fractions",), "both are given: give sizes as edges or as fractions"))
+        return self
+
+
+class GraphEdge(Frozen):
+    """One edge of a graph file; further fields are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    in_graph: Flag
+    """Whether the circuit has it."""
+    score: Annotated[float | None, Field(examples=[0.25])] = None
+    """Positive: the edge helps. Not read here."""
+
+
+class EapIgGraph(Frozen):
+    """A circuit as EAP-IG and MIB write it: the edges with `in_graph` are evaluated."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    cfg: dict[str, Any]
+    """Sizes of the graph's model: `n_layers`, `n_heads`, `parallel_attn_mlp`, `d_model`."""
+    edges: dict[EdgeName, GraphEdge]
+    """Every edge by its name."""
+    nodes: dict[str, Any] = {}
+    """Every node by its name; not read here."""
+
+
+class CircuitPatch(Frozen):
+    """Score every edge of the model, choose circuits by these scores, and run each circuit alone."""
+
+    positions: ClassVar[None] = None
+    direct_includes_mlps: ClassVar[bool] = False
+    update: ClassVar[Literal["add"]] = "add"
+
+    kind: Literal["circuit"]
+    """Always `circuit`."""
+    score: Annotated[Score | None, Field(examples=[{"method": "integrated", "steps": 5}])] = None
+    """How edges are scored; by default `exact`. Goes with `choose`."""
+    choose: Annotated[Choice | None, Field(examples=[{"by": "top", "rank": "absolute", "edges": [30, 100, 300]}])] = (
+        None
+    )
+    """Which circuits are chosen by the scores; by default those of MIB's grid, `top` by `absolute` score."""
+    edges: Annotated[
+        dict[CircuitName, list[EdgeName]] | EapIgGraph | None,
+        Field(examples=[{"mine": ["a9.h9->logits", "input->a9.h9<v>"]}]),
+    ] = None
+    """In place of `score` and `choose`: circuits of your own to evaluate, each a list of edges by name, or a graph as
+    EAP-IG writes it."""
+    source: Annotated[Source, Field(examples=["new"])] = "new"
+    """What edges outside a circuit carry: their value in new, zero, or its mean over the dataset's new runs, per
+    position."""
+    tests: Annotated[list[Test], Field(max_length=3, examples=[["completeness"]])] = []
+    """`completeness`: circuit and model with the same edges knocked out. `minimality`: the circuit without each of its
+    nodes and edges. `random`: connected circuits of the same size, drawn."""
+    resamples: Annotated[int | None, Field(ge=1, le=1000, examples=[100])] = None
+    """Bootstrap resamples of the examples: how far the circuits that they would choose agree."""
+    verify: Annotated[int | None, Field(ge=1, le=10_000, examples=[50])] = None
+    """With an estimated score: how many of the largest are computed exactly too."""
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1, examples=[0])] = 0
+    """Of what tests and resamples draw."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "CircuitPatch":
+        problems: list[tuple[tuple[str | int, ...], str]] = []
+        if self.edges is not None:
+            for field in ("score", "choose", "resamples", "verify"):
+                if getattr(self, field) is not None:
+                    sentence = f"{field} does not go with edges: circuits of your own are evaluated as they are"
+                    problems.append(((field,), sentence))
+            if self.edges == {}:
+                problems.append((("edges",), "there is no circuit in it: give at least one, as a list of edges"))
+        if self.verify is not None and self.method == "exact":
+            problems.append((("verify",), "verify goes with method 'attribution' or 'integrated': these are estimates"))
+        if len(set(self.tests)) < len(self.tests):
+            problems.append((("tests",), "a test is named more than once"))
+        if problems:
+            raise Misfit(*problems)
+        return self
+
+    @property
+    def method(self) -> str | None:
+        """How edges are scored; None where circuits are given."""
+        if self.edges is not None:
+            return None
+        return "exact" if self.score is None else self.score.method
+
+    @property
+    def steps(self) -> int:
+        """Of an integrated gradient; 0 for one at orig."""
+        return self.score.steps if isinstance(self.score, IntegratedScores) else 0
+
+    @property
+    def choice(self) -> Choice:
+        """With its defaults."""
+        return self.choose or Choice()

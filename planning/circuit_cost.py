@@ -1,0 +1,35 @@
+"""The price of a circuit job, by phase: (means,) scores, then the circuits and what tests compare them with."""
+
+from collections.abc import Iterator
+
+from api_schemas.circuits import CircuitPatch
+from planning.architecture import Architecture
+from planning.circuit import CircuitGraph
+from planning.circuit_sets import most_runs
+
+BACKWARD = 2.5
+"""Cost of a backward pass with a gradient at every reader, in forward passes."""
+EDGE_RUN = 1.4
+"""Cost of a run of all edges, in forward passes: every reader has an input of its own."""
+
+
+def circuit_phases(
+    patch: CircuitPatch, architecture: Architecture, clean: float, exact: float, run: float, positions: int
+) -> Iterator[float]:
+    """Floating-point operations by phase.
+
+    Args:
+        clean: Of both clean runs.
+        exact: Of every edge's patched run.
+        run: Of one forward pass.
+        positions: Tokens of one run.
+    """
+    graph = CircuitGraph(architecture)
+    if patch.source == "mean":
+        yield clean
+    if patch.method == "exact":
+        yield clean + exact
+    elif patch.method is not None:
+        product = 2.0 * len(graph) * positions * architecture.d_model
+        yield clean + max(patch.steps, 1) * (1 + BACKWARD) * run + product
+    yield clean + most_runs(patch, len(graph)) * EDGE_RUN * run

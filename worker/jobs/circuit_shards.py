@@ -1,0 +1,187 @@
+"""What a shard of a circuit job computes: scores of some edges, or the metric of some edge sets."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from api_schemas.circuits import CircuitPatch
+from planning.circuit import CircuitGraph, Members
+from planning.circuit_sets import EdgeSets, edge_sets
+from planning.grid import CellSlice, End, Grid
+from worker.engine.edge_run import Base, circuit_run, floats_per_cell
+from worker.engine.edge_scores import edge_estimates
+from worker.engine.memory import WORK_FLOATS_PER_ROW, Portion, in_portions
+from worker.engine.model import Weights
+from worker.engine.sweep import Batch
+from worker.jobs.circuit_records import CircuitInput, EdgeScores, RunValues, edges_into, merged_runs, merged_scores
+from worker.jobs.kind import Job, ShardInput, ShardSettings
+from worker.jobs.moments import Moments, moments_on_device
+from worker.jobs.records import Means
+from worker.jobs.shard import Shard, arithmetic
+
+MOST_SETS_AT_ONCE = 64
+
+
+def scores_of_shard(
+    weights: Weights, job: Job, patch: CircuitPatch, shard_input: ShardInput, means: Means, settings: ShardSettings
+) -> EdgeScores:
+    """Scores of the shard's edges. Estimates are of all edges at once: of slices of cells the first computes them."""
+    graph = CircuitGraph(job.architecture)
+    readers = _readers(graph, shard_input.cells)
+    if patch.method != "exact":
+        if readers[0]:
+            nothing = np.zeros(0)
+            return EdgeScores(shard_input.dataset.start, (0, 0), Moments(len(shard_input.dataset), nothing, nothing))
+        readers = (0, len(graph.readers))
+    shard = _shard(weights, job, replace(shard_input, cells=_all_writers(graph, readers)), means, settings)
+
+    def work(start: int, stop: int, portion: Portion) -> EdgeScores:
+        batch = shard.batch(start, stop, portion.rows)
+        effects = _exact(shard, batch, start, stop) if patch.method == "exact" else _estimates(batch, patch)
+        first = shard.dataset.start + start
+        found = EdgeScores(first, readers, moments_on_device(effects))
+        return found if patch.resamples is None else _resampled(found, effects, patch.resamples, patch.seed)
+
+    if patch.method == "exact":
+        parts = shard.in_portions(work)
+    else:
+        parts = _in_portions(shard, work, _gradient_floats(graph) * shard.dataset.longest)
+    first = merged_scores(graph, [replace(part, readers=(0, len(graph.readers))) for part in parts])
+    return replace(first, start=shard_input.dataset.start, readers=readers)
+
+
+def _readers(graph: CircuitGraph, cells: CellSlice | None) -> tuple[int, int]:
+    return (0, len(graph.readers)) if cells is None else cells.receivers
+
+
+def _all_writers(graph: CircuitGraph, readers: tuple[int, int]) -> CellSlice:
+    return CellSlice((0, len(graph.writers)), readers)
+
+
+def _shard(weights: Weights, job: Job, shard_input: ShardInput, means: Means, settings: ShardSettings) -> Shard:
+    return Shard.of(weights, job, shard_input, means, settings)
+
+
+def _exact(shard: Shard, batch: Batch, start: int, stop: int) -> Tensor:
+    """(example, edge): patched minus orig, in float64."""
+    (values,) = shard.sweep(shard.dataset.slice(start, stop), shard.grid)(batch)
+    effects = values.double() - batch.reads.orig_values[0].double()
+    first, graph = shard.grid.start[1], CircuitGraph(shard.weights.architecture)
+    edges = edges_into(graph, (first, first + values.shape[2]))
+    writers, readers = (torch.from_numpy(end[edges]).to(values.device) for end in graph.ends)
+    return effects[:, writers, readers - first]
+
+
+def _estimates(batch: Batch, patch: CircuitPatch) -> Tensor:
+    assert batch.reads.logits is not None
+    return edge_estimates(batch.runs, batch.reads.logits, patch.steps).double()
+
+
+def _resampled(found: EdgeScores, effects: Tensor, resamples: int, seed: int) -> EdgeScores:
+    """With the sums that bootstrap resamples have: each example as often as drawn from Poisson's distribution."""
+    examples = range(found.start, found.start + len(effects))
+    drawn = [np.random.default_rng([seed, example]).poisson(1.0, resamples) for example in examples]
+    counts = np.stack(drawn, axis=1).astype(np.float64)
+    sums = torch.from_numpy(counts).to(effects.device) @ effects
+    return replace(found, resampled=sums.float().cpu().numpy(), resampled_counts=counts.sum(axis=1))
+
+
+def _gradient_floats(graph: CircuitGraph) -> int:
+    """Memory of one position's gradients, in numbers: every reader's twice, every writer's change, and the graph."""
+    architecture = graph.architecture
+    wide = 3 * len(graph.readers) + len(graph.writers) + 24 * architecture.n_layers
+    return wide * architecture.d_model + 4 * architecture.n_layers * architecture.d_mlp
+
+
+def _in_portions(shard: Shard, work, floats: int) -> list:  # type: ignore[no-untyped-def, type-arg]
+    """All examples, as many at once as fit.
+
+    Args:
+        floats: Memory of one example, in numbers.
+    """
+    budget, n_bytes = shard.settings.memory_bytes, 4 * floats + shard.example_bytes
+    portion = replace(shard.first_portion, examples=max(1, min(len(shard.dataset), budget // 2 // n_bytes)))
+    with arithmetic("float32"):
+        return in_portions(len(shard.dataset), portion, work, n_bytes, budget)
+
+
+def runs_of_shard(
+    weights: Weights,
+    job: Job,
+    patch: CircuitPatch,
+    shard_input: ShardInput,
+    given: CircuitInput,
+    settings: ShardSettings,
+) -> RunValues:
+    """The metric of the shard's edge sets: a slice of readers stands for as large a part of these."""
+    graph = CircuitGraph(job.architecture)
+    sets = edge_sets(patch, graph, None if given.scores is None else given.scores.moments.mean)
+    first, last = (len(sets.runs) * reader // len(graph.readers) for reader in _readers(graph, shard_input.cells))
+    everything = _all_writers(graph, (0, len(graph.readers)))
+    shard = _shard(weights, job, replace(shard_input, cells=everything), given.means, settings)
+
+    def work(start: int, stop: int, portion: Portion) -> RunValues:
+        batch = shard.batch(start, stop, portion.rows)
+        budget = portion.rows * WORK_FLOATS_PER_ROW * graph.architecture.d_model
+        orig, new = (
+            values[0][:, 0, 0].double().cpu().numpy() for values in (batch.reads.orig_values, batch.reads.new_values)
+        )
+        values = run_values(batch, graph, sets.runs[first:last], budget)
+        is_first = shard.dataset.start + start == 0 and first == 0
+        checked = _one_edge(shard, batch, sets) if is_first else None
+        return RunValues(shard.dataset.start + start, (first, last), values, orig, new, checked)
+
+    floats = floats_per_cell(graph, len(graph.writers), 1, shard.dataset.longest)
+    return replace(
+        merged_runs(_in_portions(shard, work, floats), len(sets.runs)), start=shard.dataset.start, sets=(first, last)
+    )
+
+
+def run_values(batch: Batch, graph: CircuitGraph, runs: list[Members], budget: int) -> NDArray[np.float64]:
+    """(edge set, example): the metric of circuit runs, as many sets at once as fit into a budget of numbers."""
+    logits, base, weights = batch.reads.logits, Base(batch.runs), batch.runs.weights
+    assert logits is not None
+    n_examples, n_pos = batch.runs.n_examples, batch.runs.activations.tokens.shape[1]
+    found = np.zeros((len(runs), n_examples))
+    for chosen in _chunks(graph, runs, budget, n_examples * n_pos):
+        matrices = torch.from_numpy(graph.matrix(np.stack([runs[index] for index in chosen]))).to(batch.device)
+        resid = circuit_run(base, matrices)
+        at_rows = logits.rows.take(resid.transpose(1, 2)).transpose(1, 2)
+        (values,) = logits.values(weights, at_rows).values()
+        found[chosen] = values.double().T.cpu().numpy()
+    return found
+
+
+def _chunks(graph: CircuitGraph, runs: list[Members], budget: int, rows: int) -> Iterator[list[int]]:
+    """Sets that run together, small ones first: the writers of any of them take memory for all."""
+    chunk: list[int] = []
+    live = np.zeros(len(graph.writers), dtype=bool)
+    for index in sorted(range(len(runs)), key=lambda index: int(runs[index].sum())):
+        own = np.zeros_like(live)
+        own[graph.ends[0][runs[index]]] = True
+        size = floats_per_cell(graph, int((live | own).sum()), 1, rows)
+        if chunk and (size * (len(chunk) + 1) > budget or len(chunk) == MOST_SETS_AT_ONCE):
+            yield chunk
+            chunk, live = [], np.zeros_like(live)
+        chunk.append(index)
+        live |= own
+    if chunk:
+        yield chunk
+
+
+def _one_edge(shard: Shard, batch: Batch, sets: EdgeSets) -> float | None:
+    """How far the first example's run without one edge is from that edge's path patch."""
+    edge, run = sets.checked_edge, sets.runs[sets.without_checked]
+    if run.sum() < len(run) - 1:
+        return None  # the edge was its writer's or reader's only one
+    writer, reader = (int(end[edge]) for end in sets.graph.ends)
+    assert shard.grid.receivers is not None
+    grid = Grid(End([], [shard.grid.senders.cells[writer]]), End([], [shard.grid.receivers.cells[reader]]))
+    alone, sweep = shard.first_example(batch, grid)
+    (patched,) = sweep(alone)
+    (value,) = run_values(alone, sets.graph, [run], 1)
+    return abs(float(patched[0, 0, 0]) - float(value[0]))
