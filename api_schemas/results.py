@@ -133,6 +133,12 @@ class Checks(Frozen):
     """Largest change of any metric when orig is patched with itself; must be exactly 0."""
     completeness_max_abs: Annotated[float | None, Field(examples=[3e-7])] = None
     """Largest difference of logits from the new run when all writers are patched into the last residual stream."""
+    all_edges_max_abs: Annotated[float | None, Field(examples=[None])] = None
+    """Circuits: largest difference of the metric from orig in a run of all edges."""
+    no_edge_max_abs: Annotated[float | None, Field(examples=[None])] = None
+    """Circuits with source `new`: largest difference of the metric from new in a run of no edge."""
+    one_edge_max_abs: Annotated[float | None, Field(examples=[None])] = None
+    """Circuits: difference of the metric between a run without one edge and that edge's path patch."""
     nonfinite: Annotated[int, Field(examples=[0])] = 0
     """Numbers of the result that are not finite (null in JSON)."""
     dtype_max_abs: Annotated[float | None, Field(examples=[None])] = None

@@ -144,6 +144,13 @@ def most_runs(patch: CircuitPatch, n_edges: int) -> int:
     return 3 + len(sizes) + (patch.verify or 0) + sum(per_test[test] for test in patch.tests)
 
 
+def n_circuits(patch: CircuitPatch) -> int:
+    """How many circuits a result has."""
+    if isinstance(patch.edges, EapIgGraph):
+        return 1
+    return len(patch.edges) if patch.edges is not None else len(asked_sizes(patch, 1))
+
+
 def _chosen(patch: CircuitPatch, graph: CircuitGraph, scores: NDArray[np.floating]) -> Iterator[Circuit]:
     sizes = asked_sizes(patch, len(graph))
     chosen = chosen_members(patch, graph, scores)

@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 from safetensors.numpy import load
 
 from job_store.records import JobRecord, StoredResult
+from service.results.circuits import EAP_IG, eap_ig_json, edge_rows
 
 JSON = "application/json"
 NPZ = "application/x-npz"
 CSV = "text/csv"
 FORMATS = (JSON, NPZ, CSV)
+CIRCUIT_FORMATS = (*FORMATS, EAP_IG)
+"""Of circuit jobs."""
 
 REQUIRED_ARRAYS = ("patched", "orig", "new")
 PER_CELL = ("patched_mean", "patched_sd", "patched_sem", "effect_sem", "reachable", "n_patched", "exact")
@@ -27,21 +30,28 @@ PIECE = 65_536
 Arrays = dict[str, NDArray[Any]]
 
 
-def encode(stored: StoredResult, record: JobRecord, media: str) -> bytes:
-    """A result in one of ``FORMATS``."""
+def encode(stored: StoredResult, record: JobRecord, media: str, circuit: int = 0) -> bytes:
+    """A result in one of the formats."""
     file = io.BytesIO()
-    write(stored, record, media, file)
+    write(stored, record, media, file, circuit)
     return file.getvalue()
 
 
-def write(stored: StoredResult, record: JobRecord, media: str, file: IO[bytes]) -> None:
-    """Write a result in one of ``FORMATS``; beside the arrays themselves only pieces of it are in memory."""
+def write(stored: StoredResult, record: JobRecord, media: str, file: IO[bytes], circuit: int = 0) -> None:
+    """Write a result in one of the formats; beside the arrays themselves only pieces of it are in memory.
+
+    Args:
+        circuit: Which of the job's, where the format holds one.
+    """
     loaded = load(stored.arrays) if stored.arrays else {}
     arrays = {
         name: np.ascontiguousarray(loaded[name]) if loaded[name].ndim else loaded[name] for name in sorted(loaded)
     }
     document = _head(stored, record)
     decimals, is_list = record.spec.output.decimals, record.spec.metrics is not None
+    if media == EAP_IG:
+        file.write(eap_ig_json(document["blocks"][0], arrays, circuit))
+        return None
     if media == NPZ:
         return _write_npz(document, arrays, is_list, file)
     if decimals is not None:
@@ -80,11 +90,19 @@ def _flat(document: dict[str, Any], is_list: bool) -> dict[str, Any]:
 def _json(document: dict[str, Any], arrays: Arrays, is_list: bool) -> Iterator[bytes]:
     for index, block in enumerate(document["blocks"]):
         prefix = f"{index}/"
-        block |= {name: None for name in REQUIRED_ARRAYS if prefix + name not in arrays}
+        if "circuits" not in block:
+            block |= {name: None for name in REQUIRED_ARRAYS if prefix + name not in arrays}
         for key, array in arrays.items():
             if key.startswith(prefix):
-                block[key.removeprefix(prefix)] = array if array.ndim else array[()]
+                _put(block, key.removeprefix(prefix).split("/"), array if array.ndim else array[()])
     return _pieces(_flat(document, is_list))
+
+
+def _put(block: Any, path: list[str], array: Any) -> None:
+    """An array in its place; those of circuits lie deeper: ``edges/scores``, ``circuits/3/members``."""
+    for name in path[:-1]:
+        block = block[int(name) if isinstance(block, list) else name]
+    block[path[-1]] = array
 
 
 def _pieces(value: Any) -> Iterator[bytes]:
@@ -128,6 +146,9 @@ def _write_npz(document: dict[str, Any], arrays: Arrays, is_list: bool, file: IO
 
 def _csv(document: dict[str, Any], arrays: Arrays) -> Iterator[bytes]:
     """One row per entry of ``patched``: its coordinates, then its numbers; null is an empty field."""
+    if "circuits" in document["blocks"][0]:
+        yield from edge_rows(document["blocks"][0], arrays)
+        return
     names = list(dict.fromkeys(name for block in document["blocks"] for name in block["coordinates"]))
     yield ",".join(["metric", "title", *map(_field, names), *CSV_ARRAYS]).encode() + b"\r\n"
     for index, block in enumerate(document["blocks"]):

@@ -36,6 +36,8 @@ class Order:
     figure: dict[str, Any] | None = None
     """Its options (kind, block, title, ...), if a figure is ordered."""
     prompt_tokens: list[str] | None = None
+    circuit: int = 0
+    """Which of the job's, where the format holds one."""
 
 
 async def render(redis_url: str, order: Order) -> IO[bytes]:
@@ -95,7 +97,7 @@ def _make(order: Order, store: JobStore, out: IO[bytes]) -> None:
         whole = formats.encode(stored, record, formats.JSON)
         out.write(drawing.draw(whole, record.spec_json, order.prompt_tokens, order.media, order.figure))
     else:
-        formats.write(stored, record, order.media, out)
+        formats.write(stored, record, order.media, out, order.circuit)
 
 
 def main() -> int:

@@ -8,10 +8,13 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 
+from api_schemas.circuit_results import CircuitResult
+from api_schemas.circuits import CircuitPatch
 from api_schemas.errors import DamagedData, InvalidParameter, NoResult, ResultExpired
 from api_schemas.results import MultiMetricResult, Result
 from job_store import jobs
 from job_store.records import JobRecord, StoredResult
+from planning.circuit_sets import n_circuits
 from service.accounts.keys import Caller, Reader
 from service.http import documented as doc
 from service.http.answers import file_answer, job_answer
@@ -21,6 +24,7 @@ from service.http.parameters import IfNoneMatch, JobId
 from service.jobs.intake import first_prompt_of
 from service.parts import Parts, PartsOf, in_thread
 from service.results import drawing, formats
+from service.results.circuits import EAP_IG
 from service.results.rendering import Order, render
 from service.version import package_version
 
@@ -45,6 +49,14 @@ _CSV = _TEXT | {
     "example": f"metric,title,example,{','.join(formats.CSV_ARRAYS)}\r\n"
     'attention_diff,"attention end → IO minus end → S1, head 3.0",0,'
     "0.0812,0.6634,0.0127,0.0611,0.0204,0.0014,0.0021,,,\r\n"
+}
+_GRAPH = {
+    "schema": {"type": "object"},
+    "example": {
+        "cfg": {"n_layers": 1, "n_heads": 1, "parallel_attn_mlp": False, "d_model": 64},
+        "nodes": {"input": {"in_graph": True}, "logits": {"in_graph": True}},
+        "edges": {"input->logits": {"score": 0.25, "in_graph": True}},
+    },
 }
 _PLOTLY_JSON = {
     "schema": {"type": "object"},
@@ -82,31 +94,45 @@ _JOB = {"application/json": {"schema": {"$ref": "#/components/schemas/Job"}, "ex
         200: {
             "description": "Arrays with named axes, and everything needed to trust them.",
             "headers": {"ETag": doc.ETAG, "Vary": doc.CACHED_BY, "Content-Disposition": doc.ATTACHMENT},
-            "model": Result | MultiMetricResult,
-            "content": {formats.NPZ: _BINARY, formats.CSV: _CSV},
+            "model": Result | MultiMetricResult | CircuitResult,
+            "content": {formats.NPZ: _BINARY, formats.CSV: _CSV, EAP_IG: _GRAPH},
         },
         202: {**_OTHERS[202], "content": _JOB},
     },
 )
 async def get_result(
-    request: Request, job_id: JobId, parts: PartsOf, caller: Reader, if_none_match: IfNoneMatch = None
+    request: Request,
+    job_id: JobId,
+    parts: PartsOf,
+    caller: Reader,
+    circuit: Annotated[
+        int, Query(ge=0, le=999, description="Which circuit, where the form holds one: its index in `circuits`.")
+    ] = 0,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """The result by `Accept`: JSON, `application/x-npz` (arrays, and a JSON `head`) or `text/csv` (tidy)."""
-    media = media_type(request, formats.FORMATS)
+    """The result by `Accept`: JSON, `application/x-npz` (arrays, and a JSON `head`) or `text/csv` (tidy); of a circuit
+    job also `application/vnd.eap-ig+json`, the graph as EAP-IG and MIB read it."""
+    media = media_type(request, formats.CIRCUIT_FORMATS)
     record = await parts.store.run(jobs.get(job_id, caller.sees))
+    if not isinstance(record.spec.patch, CircuitPatch):
+        media = media_type(request, formats.FORMATS)
+    elif circuit >= (several := n_circuits(record.spec.patch)):
+        known = "0 is the only one" if several == 1 else f"0 to {several - 1} are"
+        raise InvalidParameter(f"{circuit} is not a circuit of this result: {known}", "/query/circuit")
     if unfinished := _unfinished(request, record):
         return unfinished
-    headers = {"ETag": _etag(record, media), "Vary": VARY}
+    form = f"{media}.{circuit}" if media == EAP_IG else media
+    headers = {"ETag": _etag(record, form), "Vary": VARY}
     if is_unchanged(request, headers["ETag"]):
         return Response(None, 304, headers)
     if media != formats.JSON:
-        suffix = media.rpartition("/")[2].removeprefix("x-")
+        suffix = f"{circuit}.json" if media == EAP_IG else media.rpartition("/")[2].removeprefix("x-")
         headers["Content-Disposition"] = f'attachment; filename="{job_id}.{suffix}"'
     if record.result_bytes > LARGE_BYTES:
-        order = Order(job_id, media, _is_gzipped(request, media))
+        order = Order(job_id, media, _is_gzipped(request, media), circuit=circuit)
         return await while_connected(request, _rendered(parts, caller, order, headers))
     stored = await _stored(parts, caller, record)
-    body = await in_thread(parts, formats.encode, stored, record, media)
+    body = await in_thread(parts, formats.encode, stored, record, media, circuit)
     return await compressed(request, body, headers, media, is_worth_it=media != formats.NPZ)
 
 
