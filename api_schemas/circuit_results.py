@@ -7,6 +7,8 @@ from pydantic import Field
 from api_schemas.frozen import Count, Frozen, Number
 from api_schemas.results import MetricLabel, ResultHead
 
+Numbers = Annotated[list[Number], Field(examples=[[2.1, 0.4]])]
+
 
 class Mean(Frozen):
     """A mean over the examples."""
@@ -67,7 +69,7 @@ class CircuitRun(Frozen):
     """`(m(circuit) - m(no edge)) / (m(model) - m(no edge))`: 1 does what the model does. Null if that is 0/0."""
     members: Annotated[list[int], Field(examples=[[12, 40]])]
     """Its edges, by index among all of the model's in EAP-IG's order."""
-    per_example: list[Number] | None = None
+    per_example: Annotated[list[Number] | None, Field(examples=[[2.1, 0.4]])] = None
     """With `output.per_example`: the metric of each example."""
 
 
@@ -87,11 +89,11 @@ class Removals(Frozen):
     """Index of the circuit."""
     removed: Annotated[list[str], Field(examples=[["a9.h9"]])]
     """What was removed: all edges out of a node, an edge, or `random` edges."""
-    without: list[Number]
+    without: Numbers
     """The circuit's metric without it."""
-    model_without: list[Number] | None = None
+    model_without: Annotated[list[Number] | None, Field(examples=[[2.1, 0.4]])] = None
     """Completeness: the model's metric without it."""
-    difference: list[Number]
+    difference: Numbers
     """Completeness: circuit minus model, each without it. Minimality: the circuit without it minus the circuit."""
     largest: Number
     """Largest absolute difference: small for a complete circuit."""
@@ -113,7 +115,7 @@ class RandomCircuits(Frozen):
 
     circuit: Annotated[Count, Field(examples=[0])]
     """Index of that circuit."""
-    faithfulness: list[Number]
+    faithfulness: Numbers
     """Of each that was drawn."""
 
 
@@ -144,9 +146,9 @@ class VerifiedEdges(Frozen):
     """Indices among all of the model's edges, largest estimate first."""
     names: Annotated[list[str], Field(examples=[["input->a0.h0<q>"]])]
     """Their names."""
-    estimate: list[Number]
+    estimate: Numbers
     """Estimated scores."""
-    exact: list[Number]
+    exact: Numbers
     """Exact scores."""
     rank_correlation: Annotated[Number, Field(examples=[0.93])]
     """Spearman's, of both; null for one edge."""

@@ -1,11 +1,13 @@
 """Circuits: how a spec asks for the edges of a model to be scored, chosen, run and tested."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import ConfigDict, Field, model_validator
 
 from api_schemas.errors import Misfit
 from api_schemas.frozen import Flag, Frozen
+from api_schemas.metrics import Metric
 
 EdgeName = Annotated[str, Field(min_length=1, max_length=64, examples=["a9.h9->logits"])]
 CircuitName = Annotated[str, Field(min_length=1, max_length=64, examples=["name movers"])]
@@ -79,11 +81,11 @@ class EapIgGraph(Frozen):
 
     model_config = ConfigDict(extra="ignore")
 
-    cfg: dict[str, Any]
+    cfg: Annotated[dict[str, Any], Field(examples=[{"n_layers": 12, "n_heads": 12, "parallel_attn_mlp": False}])]
     """Sizes of the graph's model: `n_layers`, `n_heads`, `parallel_attn_mlp`, `d_model`."""
     edges: dict[EdgeName, GraphEdge]
     """Every edge by its name."""
-    nodes: dict[str, Any] = {}
+    nodes: Annotated[dict[str, Any], Field(examples=[{"input": {"in_graph": True}}])] = {}
     """Every node by its name; not read here."""
 
 
@@ -155,3 +157,35 @@ class CircuitPatch(Frozen):
     def choice(self) -> Choice:
         """With its defaults."""
         return self.choose or Choice()
+
+
+CIRCUIT_METRICS = ("logit_diff", "logit", "prob", "log_prob", "kl")
+"""Metrics that circuits are judged by: those read at one position."""
+
+
+class _Asked(Protocol):
+    """What a spec says beside its patch."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def metrics(self) -> Sequence[Metric] | None: ...
+    @property
+    def all_metrics(self) -> list[Metric]: ...
+
+
+def circuit_misfits(spec: _Asked) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """What does not go with patch kind `circuit`."""
+    if spec.method != "exact":
+        yield ("method",), "patch kind 'circuit' has a method of its own: give patch.score.method"
+    if spec.metrics is not None:
+        yield ("metrics",), "patch kind 'circuit' takes one metric: scores and circuits are of that metric"
+    elif (metric := spec.all_metrics[0]).kind not in CIRCUIT_METRICS:
+        sentence = f"metric {metric.kind!r} does not go with patch kind 'circuit': it takes one of "
+        yield ("metric", "kind"), sentence + ", ".join(CIRCUIT_METRICS)
+    elif metric.normalize != "none":
+        yield ("metric", "normalize"), "patch kind 'circuit' takes normalize 'none' only: faithfulness is its scale"
+    if spec.dtype != "float32":
+        yield ("dtype",), f"patch kind 'circuit' takes dtype 'float32' only, not {spec.dtype!r}"

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from api_schemas.circuits import CircuitPatch
+from api_schemas.circuits import CircuitPatch, circuit_misfits
 from api_schemas.datasets import Dataset, default_kind
 from api_schemas.errors import Misfit
 from api_schemas.frozen import Flag, Frozen
@@ -177,8 +177,6 @@ FOUNDING_EXPERIMENT: dict[str, Any] = {
 }
 
 
-CIRCUIT_METRICS = ("logit_diff", "logit", "prob", "log_prob", "kl")
-"""Metrics that circuits are judged by: those read at one position."""
 _LONGEST_SHOWN = 8
 
 
@@ -248,7 +246,7 @@ class JobSpec(Frozen):
         if self.verify is not None and self.method != "attribution":
             yield ("verify",), "verify goes with method 'attribution' only: the exact method needs no verification"
         if isinstance(self.patch, CircuitPatch):
-            yield from self._circuit_misfits()
+            yield from circuit_misfits(self)
             return
         if self.method == "attribution" and isinstance(self.patch, ActivationPatch):
             yield ("method",), "method 'attribution' goes with patch kind 'path' only"
@@ -258,20 +256,6 @@ class JobSpec(Frozen):
                 place: tuple[str | int, ...] = ("metric",) if self.metrics is None else ("metrics", index)
                 example = '{"layer": 10, "head": 7}'
                 yield (*place, "head"), f"metric {metric.kind!r} needs a head, such as {example}: {lacks}"
-
-    def _circuit_misfits(self) -> Problems:
-        """What does not go with patch kind `circuit`."""
-        if self.method != "exact":
-            yield ("method",), "patch kind 'circuit' has a method of its own: give patch.score.method"
-        if self.metrics is not None:
-            yield ("metrics",), "patch kind 'circuit' takes one metric: scores and circuits are of that metric"
-        elif (metric := self.all_metrics[0]).kind not in CIRCUIT_METRICS:
-            sentence = f"metric {metric.kind!r} does not go with patch kind 'circuit': it takes one of "
-            yield ("metric", "kind"), sentence + ", ".join(CIRCUIT_METRICS)
-        elif metric.normalize != "none":
-            yield ("metric", "normalize"), "patch kind 'circuit' takes normalize 'none' only: faithfulness is its scale"
-        if self.dtype != "float32":
-            yield ("dtype",), f"patch kind 'circuit' takes dtype 'float32' only, not {self.dtype!r}"
 
     def _why_no_head(self) -> str | None:
         """Why the metric cannot take its head from the receivers; None if it can."""

@@ -23,12 +23,13 @@ from pathpatch.version import __version__ as __version__
 if TYPE_CHECKING:
     from pathpatch.client import AsyncClient, AsyncJobHandle, Client, JobHandle
     from pathpatch.problems import JobFailed, PathPatchingError, ServiceError, SpecError, Unreachable, WaitTimedOut
-    from pathpatch.results import Block, Pooled, Result, pool
+    from pathpatch.results import Block, CircuitResult, Pooled, Result, pool
     from pathpatch.specs import (
         activation_patch,
         attention,
         attention_diff,
         attn,
+        circuit,
         embed,
         heads,
         ioi,
@@ -66,12 +67,13 @@ _HOMES = {
         "Unreachable",
         "WaitTimedOut",
     ),
-    "pathpatch.results": ("Block", "Pooled", "Result", "pool"),
+    "pathpatch.results": ("Block", "CircuitResult", "Pooled", "Result", "pool"),
     "pathpatch.specs": (
         "activation_patch",
         "attention",
         "attention_diff",
         "attn",
+        "circuit",
         "embed",
         "heads",
         "ioi",
@@ -105,6 +107,7 @@ __all__ = [
     "AsyncClient",
     "AsyncJobHandle",
     "Block",
+    "CircuitResult",
     "Client",
     "JobFailed",
     "JobHandle",
@@ -120,6 +123,7 @@ __all__ = [
     "attention",
     "attention_diff",
     "attn",
+    "circuit",
     "embed",
     "heads",
     "ioi",

@@ -12,7 +12,10 @@ from typing import Any
 import plotly.graph_objects as go
 import plotly.io as pio
 
+from pathpatch.drawing.captions import plain
 from pathpatch.drawing.charting import KINDS, FigureDoesNotFit, build, fitting_kind, kinds_of, subject_of
+from pathpatch.drawing.circuit_job import circuit_chart, data_of, is_circuit_result
+from pathpatch.drawing.circuit_job import kinds_of as circuit_kinds
 from pathpatch.drawing.look import UnfitLook, taken_from
 from pathpatch.drawing.plotly_charts import SMALL_PRINT, draw
 
@@ -52,6 +55,11 @@ def figure_for(
         UnfitLook: An option has a value that the figure cannot take.
     """
     look, rest = taken_from(options)
+    if is_circuit_result(result):
+        data, said = data_of(result), plain(spec) if spec is not None else getattr(result, "spec", None)
+        figure = draw(circuit_chart(data, said, kind, **rest), look)
+        figure.update_layout(meta={**figure.layout.meta, "kinds": circuit_kinds(data)})
+        return figure
     subject = subject_of(result, spec, prompt_tokens, block)
     figure = draw(build(subject, kind, **rest), look)
     figure.update_layout(meta={**figure.layout.meta, "kinds": kinds_of(subject.block)})

@@ -43,6 +43,7 @@ PRESETS = {
     "residual-by-position": "Residual stream by layer and position: where is the answer, and when?",
     "activation-patching": "Activation patching at the prompt's named positions, denoising",
     "attribution": "An estimate of every edge at once, the strongest computed exactly",
+    "circuit": "A whole circuit: which edges suffice for the task, and how much of it do they keep?",
     "prompts": "Your own prompts, roles and answers",
     "templates": "A data set drawn from templates with slots",
     "several-metrics": "Several readings of one run",

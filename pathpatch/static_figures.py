@@ -7,7 +7,9 @@ from typing import Any, Literal, get_args
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from pathpatch.drawing.captions import plain
 from pathpatch.drawing.charting import build, subject_of
+from pathpatch.drawing.circuit_job import circuit_chart, data_of, is_circuit_result
 from pathpatch.drawing.look import taken_from
 from pathpatch.drawing.matplotlib_charts import draw
 
@@ -70,5 +72,9 @@ def _drawn(
 ) -> tuple[Figure, str]:
     """The figure, and what it shows in a sentence."""
     look, rest = taken_from(options)
-    chart = build(subject_of(result, spec, prompt_tokens, block), kind, **rest)
+    if is_circuit_result(result):
+        said = plain(spec) if spec is not None else getattr(result, "spec", None)
+        chart = circuit_chart(data_of(result), said, kind, **rest)
+    else:
+        chart = build(subject_of(result, spec, prompt_tokens, block), kind, **rest)
     return draw(chart, look), chart.words.alt

@@ -56,8 +56,9 @@ def draw(result: "Result", path: Path, options: Mapping[str, Any]) -> None:
     from pathpatch.drawing.charting import FigureDoesNotFit
     from pathpatch.drawing.look import UnfitLook
 
-    for index, block in enumerate(result.blocks):
-        file = path if len(result.blocks) == 1 else path.with_stem(f"{path.stem}-{index + 1}-{block.kind}")
+    several = result.blocks if len(result.blocks) > 1 else ()
+    for index in range(len(several) or 1):
+        file = path.with_stem(f"{path.stem}-{index + 1}-{several[index].kind}") if several else path
         try:
             file.write_bytes(_drawn(result, path.suffix, {**options, "block": index}))
         except (FigureDoesNotFit, UnfitLook) as exc:

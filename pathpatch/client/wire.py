@@ -14,7 +14,7 @@ from api_schemas.models import ModelInfo
 from api_schemas.spec import JobSpec
 from pathpatch.client.calls import Answer, Call, UnreadableAnswer, check, reader
 from pathpatch.problems import SpecError
-from pathpatch.results import Result
+from pathpatch.results import Result, result_from
 from pathpatch.results.files import from_npz
 
 Value = TypeVar("Value")
@@ -146,7 +146,7 @@ def get_result(job_id: str, spec: Mapping[str, Any] | None = None) -> Call[Resul
         said = None if spec is None else dict(spec)
         is_npz = answer.headers.get("content-type", "").startswith(NPZ)
         try:
-            return Result.from_json(from_npz(answer.content) if is_npz else answer.json(), said)
+            return result_from(from_npz(answer.content) if is_npz else answer.json(), said)
         except (KeyError, TypeError, ValueError) as exc:
             raise UnreadableAnswer("result", f"{type(exc).__name__}: {exc}", answer) from exc
 

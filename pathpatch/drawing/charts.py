@@ -171,4 +171,28 @@ class Graph:
     effect_label: str
 
 
-Chart = Histogram | Heatmap | Bars | Scatter | Graph
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Faithfulness by size, with standard errors; the horizontal axis is logarithmic."""
+
+    words: Words
+    sizes: Floats
+    values: Floats
+    errors: Floats
+    names: Labels
+    size_label: str
+    value_label: str
+
+
+@dataclass(frozen=True, eq=False)
+class Ranks:
+    """Estimates against exact values; a point on the diagonal is exact."""
+
+    words: Words
+    exact: Floats
+    estimate: Floats
+    names: Labels
+    unit: str
+
+
+Chart = Histogram | Heatmap | Bars | Scatter | Graph | Curve | Ranks

@@ -47,8 +47,8 @@ def circuit(block: Block, spec: Spec | None, strongest: int) -> tuple[list[Graph
         pair = (sender.node, receiver.node)
         taken[pair] = taken.get(pair, 0) + 1
         label = signed(effect) if receiver.hook is None else f"{receiver.hook} {signed(effect)}"
-        curve = _curve(places[pair[0]], places[pair[1]], taken[pair])
-        edges.append(GraphEdge(f"{sender.words} → {receiver.words}", label, effect, curve, labels.free_point(curve)))
+        points = curve(places[pair[0]], places[pair[1]], taken[pair])
+        edges.append(GraphEdge(f"{sender.words} → {receiver.words}", label, effect, points, labels.free_point(points)))
     return nodes, edges
 
 
@@ -135,7 +135,7 @@ def _placed(heights: Mapping[str, float]) -> list[GraphNode]:
     return nodes
 
 
-def _curve(sender: tuple[float, float], receiver: tuple[float, float], occurrence: int) -> list[tuple[float, float]]:
+def curve(sender: tuple[float, float], receiver: tuple[float, float], occurrence: int) -> list[tuple[float, float]]:
     """A quadratic curve that leans sideways, more for each further edge of the same pair."""
     start, end = np.array(sender), np.array(receiver)
     lean = 0.12 * occurrence * (1 if occurrence % 2 else -1) * abs(end[1] - start[1])

@@ -11,7 +11,8 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
 from pathpatch.drawing.captions import caption_lines, signed
-from pathpatch.drawing.charts import Bars, Chart, Graph, Heatmap, Histogram, Scatter
+from pathpatch.drawing.charts import Bars, Chart, Curve, Graph, Heatmap, Histogram, Ranks, Scatter
+from pathpatch.drawing.circuit_matplotlib import matplotlib_curve, matplotlib_ranks
 from pathpatch.drawing.look import NO_LOOK, Look
 from pathpatch.drawing.palette import (
     BLUE,
@@ -203,4 +204,5 @@ def _graph(axes: Axes, chart: Graph) -> None:
 
 _DRAWN_BY: dict[type[Any], Callable[[Axes, Any], None]] = {
     Histogram: _histogram, Scatter: _scatter, Heatmap: _heatmap, Bars: _bars, Graph: _graph,
+    Curve: matplotlib_curve, Ranks: matplotlib_ranks,
 }  # fmt: skip

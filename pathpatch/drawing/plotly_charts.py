@@ -10,7 +10,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from pathpatch.drawing.captions import caption_lines, signed
-from pathpatch.drawing.charts import Bars, Chart, Graph, Heatmap, Histogram, Scatter
+from pathpatch.drawing.charts import Bars, Chart, Curve, Graph, Heatmap, Histogram, Ranks, Scatter
+from pathpatch.drawing.circuit_plotly import plotly_curve, plotly_ranks
 from pathpatch.drawing.look import NO_LOOK, Look
 from pathpatch.drawing.palette import (
     BLUE,
@@ -260,4 +261,5 @@ def _graph(chart: Graph) -> go.Figure:
 
 _DRAWN_BY: dict[type[Any], Callable[[Any], go.Figure]] = {
     Histogram: _histogram, Scatter: _scatter, Heatmap: _heatmap, Bars: _bars, Graph: _graph,
+    Curve: plotly_curve, Ranks: plotly_ranks,
 }  # fmt: skip

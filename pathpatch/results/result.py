@@ -87,7 +87,12 @@ class Result(ResultData):
         """Read what :meth:`save` wrote, or the result that ``pathpatch result`` or curl saved."""
         from pathpatch.results.files import load
 
-        return cls.from_json(load(Path(path)))
+        data = load(Path(path))
+        if "circuits" in data and cls is Result:
+            from pathpatch.results.circuit import CircuitResult
+
+            return CircuitResult.from_json(data)  # type: ignore[return-value]
+        return cls.from_json(data)
 
     def __repr__(self) -> str:
         from pathpatch.results.tables import to_text

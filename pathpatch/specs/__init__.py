@@ -18,8 +18,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypedDict, Unpack
 
+from api_schemas.circuits import CircuitPatch
 from api_schemas.nodes import Node, SweepOf
-from api_schemas.spec import ActivationPatch, JobSpec, ModelSpec, PathPatch
+from api_schemas.spec import ActivationPatch, AnyPatch, JobSpec, ModelSpec, PathPatch
 from pathpatch.problems import SpecError
 from pathpatch.specs.building import build
 from pathpatch.specs.ends import (
@@ -55,9 +56,9 @@ from pathpatch.specs.prompt_files import prompts_from
 from pathpatch.specs.prompt_sets import Dataset, ioi, prompts, templates, tokens
 
 __all__ = [
-    "activation_patch", "as_spec", "attention", "attention_diff", "attn", "embed", "heads", "ioi", "key", "kl",
-    "log_prob", "logit", "logit_diff", "loss", "mlp", "mlp_in", "neurons", "path_patch", "pattern", "pos_embed", "prob",
-    "prompts", "prompts_from", "query", "rank", "resid", "sweep", "templates", "tokens", "value",
+    "activation_patch", "as_spec", "attention", "attention_diff", "attn", "circuit", "embed", "heads", "ioi", "key",
+    "kl", "log_prob", "logit", "logit_diff", "loss", "mlp", "mlp_in", "neurons", "path_patch", "pattern", "pos_embed",
+    "prob", "prompts", "prompts_from", "query", "rank", "resid", "sweep", "templates", "tokens", "value",
 ]  # fmt: skip
 
 Source = Literal["new", "zero", "mean"]
@@ -161,6 +162,46 @@ def activation_patch(
     return _spec(patch, dataset, metric, model, options)
 
 
+def circuit(
+    dataset: Dataset,
+    metric: Metric,
+    model: str | ModelSpec = DEFAULT_MODEL,
+    *,
+    score: Literal["exact", "attribution", "integrated"] = "exact",
+    steps: int | None = None,
+    by: Literal["top", "greedy"] = "top",
+    rank: Literal["signed", "absolute"] = "absolute",
+    edges: Sequence[int] | None = None,
+    fractions: Sequence[float] | None = None,
+    circuits: Mapping[str, Any] | None = None,
+    source: Source = "new",
+    tests: Sequence[Literal["completeness", "minimality", "random"]] = (),
+    resamples: int | None = None,
+    seed: int = 0,
+    **options: Unpack[Options],
+) -> JobSpec:
+    """A whole circuit: every edge scored, circuits of several sizes chosen by the scores, and each run alone.
+
+    Args:
+        score: Each edge alone patched, or an estimate: EAP, or EAP-IG with ``steps`` (5 by default).
+        by: The edges of largest score, or greedily from the logits back.
+        edges: Sizes in edges; or ``fractions`` of all edges, by default MIB's grid.
+        circuits: In place of scores: circuits of your own, each a list of edges by name, or a graph in EAP-IG's JSON.
+        source: What edges outside a circuit carry.
+        options: As of :func:`path_patch`; ``verify`` says how many of the largest estimates are computed exactly too.
+
+    Raises:
+        SpecError: Something does not fit.
+    """
+    asked: dict[str, Any] = {"edges": circuits, "source": source, "tests": tests, "seed": seed}
+    verify = options.pop("verify", None)
+    if circuits is None:
+        how = {"method": score} | ({} if steps is None else {"steps": steps})
+        sizes = {name: value for name, value in (("edges", edges), ("fractions", fractions)) if value is not None}
+        asked |= {"score": how, "choose": {"by": by, "rank": rank, **sizes}, "resamples": resamples, "verify": verify}
+    return _spec(build(CircuitPatch, kind="circuit", **asked), dataset, metric, model, options)
+
+
 def as_spec(spec: JobSpec | Mapping[str, Any]) -> JobSpec:
     """A spec from a dict, as JSON or YAML files hold it; a ``JobSpec`` is returned as it is.
 
@@ -180,7 +221,7 @@ def _end(end: End) -> list[Node] | SweepOf:
 
 
 def _spec(
-    patch: PathPatch | ActivationPatch,
+    patch: AnyPatch,
     dataset: Dataset,
     metric: Metric | Sequence[Metric],
     model: str | ModelSpec,

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import orjson
 
-Kind = Literal["histogram", "heatmap", "bars", "graph", "scatter"]
+Kind = Literal["histogram", "heatmap", "bars", "graph", "scatter", "faithfulness", "circuit", "ranks"]
 
 PLOTLY_JSON = "application/json"
 HTML = "text/html"

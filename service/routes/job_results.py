@@ -190,7 +190,8 @@ async def get_figure(
     ] = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Histogram, heatmap, bars, graph or scatter, whichever fits the result."""
+    """Histogram, heatmap, bars, graph or scatter, whichever fits the result; of a circuit job faithfulness, circuit or
+    ranks."""
     media = media_type(request, drawing.FORMATS)
     record = await parts.store.run(jobs.get(job_id, caller.sees))
     if unfinished := _unfinished(request, record):

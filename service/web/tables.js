@@ -36,7 +36,20 @@ function strongest(block) {
   return found.sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect)).slice(0, MOST_CELLS);
 }
 
+/** Circuits with their sizes and what they do, then the strongest edges. */
+function circuitTables(result) {
+  const edges = result.edges ? result.edges.names.map((name, i) => [name, result.edges.scores[i], result.edges.scores_sem[i]]) : [];
+  const strong = edges.sort((a, b) => Math.abs(b[1]) - Math.abs(a[1])).slice(0, MOST_CELLS);
+  return [
+    table(`Circuits on ${unitOf(result)}`, ["circuit", "edges", "nodes", "metric", "faithfulness"],
+      result.circuits.map((one) => [one.name, number(one.n_edges), number(one.n_nodes), number(one.metric.mean), number(one.faithfulness)]), { class: "numbers" }),
+    ...(strong.length ? [table(`Strongest edges, patched minus orig, ${result.metric.unit}`, ["edge", "score", "± sem"],
+      strong.map(([name, score, sem]) => [name, number(score), number(sem, 2)]), { class: "numbers" })] : []),
+  ];
+}
+
 export function summaryTables(result) {
+  if (result.circuits) return circuitTables(result);
   return blocksOf(result).map(perCell).flatMap((block) => {
     const runs = ["orig", "patched", "new"].filter((run) => block.summary?.[run]);
     const tables = [];
@@ -55,6 +68,14 @@ export function summaryTables(result) {
 
 export function checks(result) {
   const { checks: found } = result;
+  if (result.circuits) {
+    return facts([
+      ["all edges miss orig by", number(found.all_edges_max_abs)],
+      ["no edge misses new by", found.no_edge_max_abs === null ? null : number(found.no_edge_max_abs)],
+      ["one edge removed misses its path patch by", found.one_edge_max_abs === null ? null : number(found.one_edge_max_abs)],
+      ["numbers not finite", found.nonfinite],
+    ]);
+  }
   return facts([
     ["orig patched with itself changes", `${number(found.identity_max_abs)} (must be 0)`],
     ["all writers patched reproduce new within", found.completeness_max_abs === null ? null : number(found.completeness_max_abs)],

@@ -94,4 +94,7 @@ def test_a_circuit_that_there_is_not_is_told(client: httpx.Client) -> None:
     answer = client.get(f"/v1/jobs/{job}/result", params={"circuit": 1}, headers={"Accept": GRAPH})
     assert answer.status_code == 422, answer.text
     assert "0 is the only one" in answer.text
-    assert client.get(f"/v1/jobs/{job}/figure").status_code in (200, 422)
+    picture = client.get(f"/v1/jobs/{job}/figure", headers={"Accept": "image/svg+xml"})
+    assert picture.status_code == 200
+    refused = client.get(f"/v1/jobs/{job}/figure", params={"kind": "ranks"})
+    assert (refused.status_code, "patch.verify" in refused.text) == (422, True)
