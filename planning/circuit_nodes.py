@@ -1,6 +1,9 @@
 """The writers and readers of a model's edges as nodes of a path patch."""
 
+from typing import Literal
+
 from api_schemas.nodes import Node
+from planning.architecture import Architecture
 from planning.circuit import INPUTS, CircuitGraph
 
 
@@ -18,6 +21,13 @@ def reader_nodes(graph: CircuitGraph) -> list[Node]:
     architecture, found = graph.architecture, []
     for layer in range(architecture.n_layers):
         heads = range(architecture.n_heads)
-        found += [Node(hook=part, layer=layer, head=head) for head in heads for part in INPUTS]
-        found.append(Node(hook="pre", layer=layer))
+        found += [_input(architecture, part, layer, head) for head in heads for part in INPUTS]
+        found.append(Node(hook="mlp_in", layer=layer))
     return [*found, Node(hook="resid_post", layer=architecture.n_layers - 1)]
+
+
+def _input(architecture: Architecture, part: Literal["q", "k", "v"], layer: int, head: int) -> Node:
+    """What one query head reads; under grouped heads its neighbours keep their keys and values."""
+    if part == "q" or architecture.group_size == 1:
+        return Node(hook=part, layer=layer, head=head)
+    return Node(hook=part, layer=layer, query_head=head)

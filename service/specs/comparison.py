@@ -9,7 +9,7 @@ from api_schemas.datasets import IOI_ANSWERS, IOI_ROLES, Dataset, IoiDataset, Re
 from api_schemas.errors import FieldError
 from api_schemas.metrics import ATTENTION_METRICS, Attention, AttentionDiff, Kl, LogitDiff, Loss, Metric
 from api_schemas.nodes import Node, PositionRef, Positions, PromptPosition, Sweep, SweepOf
-from api_schemas.spec import ActivationPatch, AnyPatch, JobSpec
+from api_schemas.spec import ActivationPatch, AnyPatch, JobSpec, PathPatch
 from api_schemas.wording.values import Suggestions, counted, shown, wrong
 from planning.architecture import Architecture
 from planning.graph import Graph

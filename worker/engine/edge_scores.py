@@ -86,7 +86,8 @@ def _traced_layer(
     weights: Weights, layer: int, resid: Float[Tensor, "batch pos d_model"]
 ) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor, Tensor]:
     """Queries, keys and values of every query head; what the MLP alone reads; the stream after the layer."""
-    q, k, v = transformer.queries_keys_values(weights, layer, resid)
+    q, *shared = transformer.queries_keys_values(weights, layer, resid)
+    k, v = (attention.per_query_head(part, weights.n_heads) for part in shared)
     attn_out = transformer.heads_output(weights, layer, attention.attend(weights, layer, q, k, v))
     read = resid if weights.architecture.is_parallel else resid + attn_out
     mlp_in = read.view_as(read)
