@@ -7,7 +7,7 @@ from functools import cached_property
 from html import escape
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -97,6 +97,7 @@ CFG = ("n_layers", "n_heads", "parallel_attn_mlp", "d_model")
 class CircuitResult(Result):
     """A circuit job's result: ``result.scores``, ``result.circuit(300).edges``, ``result.cpr``."""
 
+    marked_by: ClassVar[str] = "circuits"
     data: dict[str, Any] = field(default_factory=dict)
     """What the service answered."""
 

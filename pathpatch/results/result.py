@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pathpatch.results.data import ResultData
 
@@ -19,6 +19,9 @@ class Result(ResultData):
 
     With several metrics each has its own block: ``result["logit_diff"]`` (by kind or title) or ``result[0]``.
     """
+
+    marked_by: ClassVar[str] = "patched"
+    """A field of the JSON that only this kind of result has."""
 
     def figure(self, **options: Any) -> "Figure":
         """The picture that fits the result as a matplotlib figure, to change and to save for a paper.
@@ -88,11 +91,8 @@ class Result(ResultData):
         from pathpatch.results.files import load
 
         data = load(Path(path))
-        if "circuits" in data and cls is Result:
-            from pathpatch.results.circuit import CircuitResult
-
-            return CircuitResult.from_json(data)  # type: ignore[return-value]
-        return cls.from_json(data)
+        kinds = [kind for kind in cls.__subclasses__() if kind.marked_by in data]
+        return (kinds[0] if kinds else cls).from_json(data)
 
     def __repr__(self) -> str:
         from pathpatch.results.tables import to_text
