@@ -124,12 +124,15 @@ def tiny_model(case: str, seed: int = 0, scale: float = 0.3, **changes: Any) -> 
     return model.eval()
 
 
-def write_family_folder(folder: Path, case: str, seed: int = 0, scale: float = 0.3, **saving: Any) -> PreTrainedModel:
+def write_family_folder(
+    folder: Path, case: str, seed: int = 0, scale: float = 0.3, changes: dict[str, Any] | None = None, **saving: Any
+) -> PreTrainedModel:
     """The model of a case, saved into a folder.
 
     Args:
+        changes: Of its config.
         saving: For ``save_pretrained``, such as ``max_shard_size``.
     """
-    model = tiny_model(case, seed, scale)
+    model = tiny_model(case, seed, scale, **changes or {})
     model.save_pretrained(folder, **saving)
     return model

@@ -52,6 +52,8 @@ class WorkerSettings:
     takes a part of what the device has."""
     model_bytes: int = 8 * GIB
     """``PATHPATCH_MODEL_BYTES``: weights that each child keeps in memory; the model in use stays whatever its size."""
+    weights_dtype: str = "float32"
+    """``PATHPATCH_WEIGHTS_DTYPE``: ``float32``, or ``bfloat16`` for models that would not fit otherwise."""
     lease_s: float = 10.0
     """``PATHPATCH_LEASE_S``: a shard whose worker is silent for this long goes to another."""
     heartbeat_s: float = 3.0
@@ -112,6 +114,7 @@ class WorkerSettings:
             weights_bytes=int(_number(environment, "WEIGHTS_BYTES", cls.weights_bytes)),
             memory_bytes=int(_number(environment, "MEMORY_BYTES", cls.memory_bytes)),
             model_bytes=int(_number(environment, "MODEL_BYTES", cls.model_bytes)),
+            weights_dtype=_choice(environment, "WEIGHTS_DTYPE", cls.weights_dtype, ("float32", "bfloat16")),
             lease_s=_lease(environment, cls.lease_s, heartbeat_s),
             heartbeat_s=heartbeat_s,
             shard_limit_s=_number(environment, "SHARD_LIMIT_S", cls.shard_limit_s),

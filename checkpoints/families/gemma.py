@@ -1,5 +1,6 @@
 """Gemma: scaled embeddings, gains of 1 + w; and what Gemma 2 and 3 add: norms after, soft caps, local layers."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -112,16 +113,19 @@ NO_CAP = Rule(
     (None,),
     "its attn_logit_softcapping is {value}, which transformers does not apply in Gemma 3",
 )
-GEMMA_FAMILIES = (
-    family("gemma", "Gemma", "Gemma", _gemma, partial(tensors, GEMMA_LAYOUT), (BIDIRECTIONAL,), True),
-    family("gemma2", "Gemma 2", "Gemma2", _gemma2, partial(tensors, GEMMA2_LAYOUT), (BIDIRECTIONAL,), True),
-    family(
-        "gemma3_text",
-        "Gemma 3 (text)",
-        "Gemma3",
-        _gemma3,
-        partial(tensors, GEMMA3_LAYOUT),
-        (BIDIRECTIONAL, NO_CAP),
-        True,
-    ),
+GEMMA_FAMILIES = tuple(
+    replace(known, gain_offset=1.0, scales_embeddings=True)
+    for known in (
+        family("gemma", "Gemma", "Gemma", _gemma, partial(tensors, GEMMA_LAYOUT), (BIDIRECTIONAL,), True),
+        family("gemma2", "Gemma 2", "Gemma2", _gemma2, partial(tensors, GEMMA2_LAYOUT), (BIDIRECTIONAL,), True),
+        family(
+            "gemma3_text",
+            "Gemma 3 (text)",
+            "Gemma3",
+            _gemma3,
+            partial(tensors, GEMMA3_LAYOUT),
+            (BIDIRECTIONAL, NO_CAP),
+            True,
+        ),
+    )
 )

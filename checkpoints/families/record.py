@@ -61,10 +61,18 @@ class Family:
     """What names may start with."""
     unused: re.Pattern[str]
     """Tensors that older programs stored and that nothing reads, such as causal masks."""
+    gain_offset: float = 0.0
+    """What is added to the stored gain of every norm."""
+    scales_embeddings: bool = False
+    """Whether embeddings are multiplied by the root of the model's width."""
 
     def is_tied(self, config: Config) -> bool:
         """Whether embedding and unembedding are one tensor."""
         return config.get("tie_word_embeddings", self.is_tied_by_default) is not False
+
+    def embedding_scale(self, architecture: Architecture) -> float:
+        """By which embeddings are multiplied."""
+        return float(architecture.d_model**0.5) if self.scales_embeddings else 1.0
 
     def plain(self, name: str) -> str:
         """A tensor's name without the prefix that it may start with."""

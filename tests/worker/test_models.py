@@ -213,7 +213,7 @@ def change_config(folder: Path, **changes: object) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}, "LlamaForCausalLM"),
+        ({"model_type": "bloom", "architectures": ["BloomForCausalLM"]}, "BloomForCausalLM"),
         ({"activation_function": "relu"}, "'relu'"),
         ({"scale_attn_by_inverse_layer_idx": True}, "scaled"),
         ({"n_embd": "wide"}, "config.json is damaged"),

@@ -51,7 +51,15 @@ class ModelCache:
 
     def _load(self, spec: ModelSpec, revision: str | None) -> LoadedModel:
         settings = self._settings
-        model = load_model(spec.name, spec, dict(settings.models), self._device, settings.weights_dir, revision)
+        model = load_model(
+            spec.name,
+            spec,
+            dict(settings.models),
+            self._device,
+            settings.weights_dir,
+            revision,
+            getattr(torch, settings.weights_dtype),
+        )
         log.info("loaded %s at %s on %s (%d bytes)", spec.name, model.revision, self._device, weight_bytes(model))
         if not model.from_cache:
             sweep(settings.weights_dir, settings.weights_bytes)

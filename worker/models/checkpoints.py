@@ -35,7 +35,7 @@ class Checkpoint:
         if self.repository is None or any(self.folder.glob("*.safetensors")):
             _check(self)
             return self
-        folder = _download(self.name, self.repository)
+        folder = _download(self.name, self.repository, self.revision)
         found = _read(self.name, folder, folder.name, self.repository)
         _check(found)
         return found
@@ -75,7 +75,8 @@ def locate(name: str, registry: dict[str, ModelOrigin]) -> tuple[Path, str | Non
         return folder, None
     if origin.repository is None:
         raise ModelNotFound(name, "the registry names neither a folder nor a hub repository for it.")
-    return _in_hub_cache(origin.repository) or _download(name, origin.repository), origin.repository
+    folder = _in_hub_cache(origin.repository, origin.revision) or _download(name, origin.repository, origin.revision)
+    return folder, origin.repository
 
 
 def _read(name: str, folder: Path, commit: str | None, repository: str | None) -> Checkpoint:
@@ -100,20 +101,25 @@ def _told(name: str, folder: Path, exc: UnusableCheckpoint) -> PathPatchingError
     return UnusableModel(str(folder), exc.reason)
 
 
-def _in_hub_cache(repository: str) -> Path | None:
+def _in_hub_cache(repository: str, revision: str | None) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    path = try_to_load_from_cache(repository, "config.json")
+    path = try_to_load_from_cache(repository, "config.json", revision=revision)
     return Path(path).parent if isinstance(path, str) else None
 
 
-def _download(name: str, repository: str) -> Path:
-    """The repository's folder in the local hub cache, fetched from the hub unless it is offline."""
+def _download(name: str, repository: str, revision: str | None) -> Path:
+    """The repository's folder in the local hub cache, fetched from the hub unless it is offline.
+
+    Args:
+        revision: Branch, tag or commit; None: the main branch.
+    """
     from httpx import HTTPError
     from huggingface_hub import constants, snapshot_download
 
     try:
-        return Path(snapshot_download(repository, allow_patterns=HUB_FILES, etag_timeout=HUB_TIMEOUT_S))
+        found = snapshot_download(repository, revision=revision, allow_patterns=HUB_FILES, etag_timeout=HUB_TIMEOUT_S)
+        return Path(found)
     except (OSError, HTTPError, ValueError) as exc:
         cause = str(exc.__cause__ or exc).splitlines()[0]
         hub = "not on the hub (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else f"on the hub ({cause})"

@@ -1,4 +1,4 @@
-"""Load registered models with weights that TransformerLens has processed; done once and kept as safetensors."""
+"""Load registered models with processed weights; they are processed once and kept as safetensors."""
 
 import logging
 from dataclasses import dataclass
@@ -10,16 +10,22 @@ from torch import Tensor
 from api_schemas.errors import ModelChanged, SelfCheckFailed, UnusableModel
 from api_schemas.models import ModelOrigin
 from api_schemas.spec import ModelSpec
+from checkpoints.folder import configuration
 from worker.engine import transformer
 from worker.engine.model import Weights
 from worker.engine.runs import Activations
+from worker.models.capacity import check_fits
 from worker.models.checkpoints import Checkpoint, find_checkpoint, locate
+from worker.models.direct import layerwise_residual, read_weights
 from worker.models.processed import Processed, cache_path, digest, read_cache, write_cache
+from worker.models.sources import source_of
 
 log = logging.getLogger(__name__)
 
 SELF_CHECK_TOKENS = 16
-SELF_CHECK_TOLERANCE = 1e-3
+TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 0.1}
+"""Of the largest logit, by the precision of the weights."""
+UNEMBEDDED_AT_ONCE = 4096
 TERMS_SHARE = 1e-2
 """Of the terms that a logit is the sum of: where they cancel, the logits alone say nothing of the rounding."""
 
@@ -34,7 +40,7 @@ class LoadedModel:
     weights_sha256: str
     """Digest of the processed weights."""
     from_cache: bool
-    """Whether processed weights were found, so that TransformerLens was not needed."""
+    """Whether processed weights were found, so that the checkpoint was not read."""
 
 
 def load_model(
@@ -44,6 +50,7 @@ def load_model(
     device: torch.device | str,
     cache_dir: Path,
     revision: str | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> LoadedModel:
     """A registered model, its weights processed with the flags, checked by one forward pass on the device.
 
@@ -55,23 +62,26 @@ def load_model(
         ModelNotFound: Says what was looked for and where.
         UnusableModel: The files are damaged, pickled, or of a model that cannot be run.
         ModelChanged: The files are of another revision now, and no processed weights of the wanted one are left.
-        SelfCheckFailed: The device computes other logits than TransformerLens did when the weights were processed.
+        SelfCheckFailed: The device computes other logits than were found when the weights were processed.
     """
-    processed = None
+
+    def cached(of: str) -> LoadedModel | None:
+        processed = read_cache(cache_path(cache_dir, of, flags, dtype))
+        return None if processed is None else _checked(name, processed, of, device, True)
+
     if revision is not None:
         locate(name, registry)  # a model that is gone has no revisions either
-        processed = read_cache(cache_path(cache_dir, revision, flags))
-    if processed is not None and revision is not None:
-        return _checked(name, processed, revision, device, True)
+        if (found := cached(revision)) is not None:
+            return found
     checkpoint = _of_revision(find_checkpoint(name, registry), revision)
-    processed = read_cache(cache_path(cache_dir, checkpoint.revision, flags))
-    if processed is not None:
-        return _checked(name, processed, checkpoint.revision, device, True)
+    check_fits(checkpoint.folder, checkpoint.architecture, device, dtype)
+    if (found := cached(checkpoint.revision)) is not None:
+        return found
     checkpoint = _of_revision(checkpoint.with_weights(), revision)
-    processed = process(checkpoint, flags)
+    processed = process(checkpoint, flags, dtype)
     if not checkpoint.is_current():
         raise ModelChanged(name, checkpoint.revision, "another (they were replaced while they were read)")
-    write_cache(cache_path(cache_dir, checkpoint.revision, flags), processed)
+    write_cache(cache_path(cache_dir, checkpoint.revision, flags, dtype), processed)
     return _checked(name, processed, checkpoint.revision, device, False)
 
 
@@ -85,7 +95,7 @@ def _of_revision(checkpoint: Checkpoint, revision: str | None) -> Checkpoint:
 def _checked(
     name: str, processed: Processed, revision: str, device: torch.device | str, from_cache: bool
 ) -> LoadedModel:
-    weights = processed.weights.to(torch.device(device), torch.float32)
+    weights = processed.weights.to(torch.device(device))
     self_check(name, weights, processed.expected_logits)
     return LoadedModel(weights, revision, processed.sha256, from_cache)
 
@@ -96,9 +106,9 @@ def self_check(name: str, weights: Weights, expected_logits: Tensor) -> None:
     Raises:
         SelfCheckFailed: They deviate by more than 1e-3 of the largest logit, or are not finite.
     """
-    deviation = logit_deviation(weights, expected_logits)
-    if not deviation <= SELF_CHECK_TOLERANCE:  # also when it is not a number
-        raise SelfCheckFailed(name, str(weights.device), deviation, SELF_CHECK_TOLERANCE)
+    deviation, tolerance = logit_deviation(weights, expected_logits), TOLERANCES[weights.dtype]
+    if not deviation <= tolerance:  # also when it is not a number
+        raise SelfCheckFailed(name, str(weights.device), deviation, tolerance)
 
 
 def logit_deviation(weights: Weights, expected_logits: Tensor) -> float:
@@ -108,9 +118,10 @@ def logit_deviation(weights: Weights, expected_logits: Tensor) -> float:
     rounding, so the size of their terms counts too.
     """
     tokens = self_check_tokens(weights.architecture.n_ctx, weights.architecture.d_vocab).to(weights.device)
-    final = transformer.final_norm(weights, last_residual(weights, tokens))
-    logits = transformer.unembed(weights, final)[0].cpu()
-    terms = (final[0].abs() @ weights.W_U.abs()).max().item()
+    final = transformer.final_norm(weights, layerwise_residual(weights, tokens))
+    logits = transformer.unembed(weights, final)[0].float().cpu()
+    sizes = final[0].abs()
+    terms = max((sizes @ columns.abs()).max().item() for columns in weights.W_U.split(UNEMBEDDED_AT_ONCE, dim=1))
     largest = expected_logits.abs().max().item() + TERMS_SHARE * terms
     off = (logits - expected_logits).abs().max().item()
     return 0.0 if off == 0 else off / largest if largest else float("inf")
@@ -131,21 +142,27 @@ def self_check_tokens(n_ctx: int, d_vocab: int) -> Tensor:
     return (torch.arange(min(n_ctx, SELF_CHECK_TOKENS)) * 7919 % d_vocab)[None]
 
 
-def process(checkpoint: Checkpoint, flags: ModelSpec) -> Processed:
-    """Process a checkpoint's weights; slow, and imports TransformerLens.
+def process(checkpoint: Checkpoint, flags: ModelSpec, dtype: torch.dtype = torch.float32) -> Processed:
+    """Process a checkpoint's weights; slow. GPT-2's are processed by TransformerLens, which this imports.
 
     Raises:
-        UnusableModel: The weights are not those of ``config.json``, or too large for float32.
+        UnusableModel: The weights are not those of ``config.json``, or too large for their precision.
     """
-    from worker.models.processing import process_weights
-
     log.info("processing the weights of %s from %s", checkpoint.name, checkpoint.folder)
     tokens = self_check_tokens(checkpoint.architecture.n_ctx, checkpoint.architecture.d_vocab)
-    weights, logits = process_weights(checkpoint.folder, checkpoint.architecture, flags, tokens)
+    if checkpoint.architecture.family == "gpt2":
+        from worker.models.processing import process_weights
+
+        weights, logits = process_weights(checkpoint.folder, checkpoint.architecture, flags, tokens)
+    else:
+        found = configuration(checkpoint.folder)
+        weights, logits = read_weights(found, source_of(checkpoint.folder, found), flags, dtype, tokens)
     if not logits.isfinite().all():
         raise UnusableModel(str(checkpoint.folder), "its logits are not finite: the weights are too large for float32")
     deviation = logit_deviation(weights, logits[0])
-    if not deviation <= SELF_CHECK_TOLERANCE:
-        reason = f"our forward pass and TransformerLens' differ by {deviation:.1e} (relative) on its weights"
+    if not deviation <= TOLERANCES[weights.dtype]:
+        other = "TransformerLens'" if checkpoint.architecture.family == "gpt2" else "that of its unprocessed weights"
+        reason = f"our forward pass and {other} differ by {deviation:.1e} (relative) on its weights"
         raise UnusableModel(str(checkpoint.folder), reason)
+    weights = weights.to(dtype=dtype)
     return Processed(weights, logits[0].contiguous(), digest(weights.tensors()))

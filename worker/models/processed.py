@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -29,7 +30,10 @@ ABANDONED_S = 3600.0
 
 @dataclass(frozen=True)
 class Processed:
-    """Processed weights on the CPU, with TransformerLens' own logits for the tokens of the self-check."""
+    """Processed weights on the CPU, with the logits that are expected of the tokens of the self-check.
+
+    These are TransformerLens' own of GPT-2, and of other families the unprocessed weights'.
+    """
 
     weights: Weights
     expected_logits: Tensor
@@ -37,14 +41,14 @@ class Processed:
     sha256: str
 
 
-def cache_path(cache_dir: Path, revision: str, flags: ModelSpec) -> Path:
-    """Where processed weights are kept: one file per revision, flags and version of TransformerLens."""
+def cache_path(cache_dir: Path, revision: str, flags: ModelSpec, dtype: torch.dtype = torch.float32) -> Path:
+    """Where processed weights are kept: one file per revision, flags, precision and version of TransformerLens."""
     key = {
         "format": CACHE_FORMAT,
         "revision": revision,
         "flags": flags.model_dump(exclude={"name"}),
         "transformer-lens": version("transformer-lens"),
-    }
+    } | ({} if dtype == torch.float32 else {"dtype": str(dtype)})
     return cache_dir / f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:40]}.safetensors"
 
 
@@ -91,7 +95,7 @@ def digest(tensors: dict[str, Tensor]) -> str:
     for name in sorted(tensors):
         value = tensors[name].contiguous()
         total.update(f"{name} {list(value.shape)} {value.dtype}\n".encode())
-        total.update(value.numpy().data)
+        total.update(value.view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 
