@@ -35,7 +35,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from service.datasets.ioi import single_token_names
+from service.datasets.ioi import single_token_words
 from service.datasets.ioi_words import NAMES, OBJECTS, PLACES, TEMPLATES
 
 DEMO_FOLDER = Path(__file__).resolve().parents[1] / "pathpatch" / "demo_model"
@@ -124,7 +124,7 @@ def train(model: GPT2LMHeadModel, tokenizer: Tokenizer, training: Training) -> f
     """Train in place, on examples drawn afresh at each step, and return the seconds it took."""
     started = time.monotonic()
     random = Random(training.seed)
-    name_tokens = single_token_names(tokenizer)
+    name_tokens = single_token_words(tokenizer).names
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=training.learning_rate, betas=(0.9, 0.98), weight_decay=training.weight_decay
     )

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 from api_schemas.errors import FieldError
 from api_schemas.wording.values import counted, shown, wrong
 from planning.architecture import Architecture
+from service.datasets.words import pieces
 from service.specs.limits import SpecLimits, knob
 
 Path = tuple[str | int, ...]
@@ -39,11 +40,6 @@ class Draft:
     warnings: list[str] = field(default_factory=list)
     where: Callable[[str, int], Path] = _where_in_lists
     """Path of the prompt of a run (``orig`` or ``new``) and example, or of what it was made from."""
-
-
-def pieces(tokenizer: Tokenizer | None, ids: Sequence[int]) -> list[str]:
-    """The text of each token; its id where there is no tokenizer."""
-    return [str(token) if tokenizer is None else tokenizer.decode([token], skip_special_tokens=False) for token in ids]
 
 
 def written(tokenizer: Tokenizer | None, ids: Sequence[int]) -> str:

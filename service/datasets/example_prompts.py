@@ -5,8 +5,8 @@ from api_schemas.errors import PathPatchingError
 from api_schemas.jobs import ExamplePrompt
 from api_schemas.nodes import SweepOf
 from api_schemas.spec import JobSpec
-from service.datasets.draft import pieces
 from service.datasets.resolve import resolve
+from service.datasets.words import pieces
 from service.models.catalog import CatalogModel
 from service.specs.limits import SpecLimits
 from service.specs.validation import Models

@@ -19,22 +19,23 @@ from tokenizers import Tokenizer
 from api_schemas.errors import InvalidSpec
 from api_schemas.wording.values import wrong
 from service.datasets.ioi_words import NAMES, OBJECTS, PLACES, TEMPLATES
+from service.datasets.words import token_ids
 
 PromptType = Literal["mixed", "ABBA", "BABA"]
 NewKind = Literal["abc", "swapped"]
 
-FEWEST_NAMES = 10
-"""Below this, few name pairs are left, and examples are hardly independent of one another."""
+FEWEST_NAMES, FEWEST_OTHERS = 10, 5
+"""Below this, few pairs of names, or places and objects, are left, and examples are hardly independent."""
 
 
-class TooFewNames(InvalidSpec):
-    """Hardly any of our names is a single token of this tokenizer, so the task cannot be posed in it."""
+class TooFewWords(InvalidSpec):
+    """Hardly any of our words of some kind is a single token of this tokenizer, so the task cannot be posed in it."""
 
-    def __init__(self, single_token_names: Sequence[str]) -> None:
-        found = f" ({', '.join(single_token_names)})" if single_token_names else ""
+    def __init__(self, kind: str, needed: int, found: Sequence[str], of: int) -> None:
+        which = f" ({', '.join(found)})" if found else ""
         sentence = (
-            f"The ioi dataset needs at least {FEWEST_NAMES} names that are single tokens with a leading space; "
-            f"this model's tokenizer has {len(single_token_names)} of our {len(NAMES)}{found}."
+            f"The ioi dataset needs at least {needed} {kind} that are single tokens with a leading space; "
+            f"this model's tokenizer has {len(found)} of our {of}{which}. Kind 'templates' takes words of your own."
         )
         super().__init__([wrong(("dataset", "kind"), sentence)])
 
@@ -95,14 +96,13 @@ def draw_ioi(
         prepend_bos_id: Put before every prompt; positions count it.
 
     Raises:
-        TooFewNames: Fewer than ten of our names are single tokens of ``tokenizer``.
+        TooFewWords: Fewer than ten of our names, or five of our places or objects, are single tokens.
     """
-    name_tokens = single_token_names(tokenizer)
-    if len(name_tokens) < FEWEST_NAMES:
-        raise TooFewNames(list(name_tokens))
-    names = list(name_tokens)
+    words = single_token_words(tokenizer)
+    name_tokens = words.names
+    _check(words)
     draws = [
-        _draw_example(f"{seed}:{example}", names, _order(prompt_type, example), new) for example in range(examples)
+        _draw_example(f"{seed}:{example}", words, _order(prompt_type, example), new) for example in range(examples)
     ]
     orig_texts = [draw.orig_text() for draw in draws]
     new_texts = [draw.new_text() for draw in draws]
@@ -121,14 +121,46 @@ def draw_ioi(
     )
 
 
-@lru_cache(maxsize=16)
-def single_token_names(tokenizer: Tokenizer) -> Mapping[str, int]:
-    """Those of our names that are one token with a leading space, in fixed order, with that token's id.
+@dataclass(frozen=True)
+class Words:
+    """Our words that are one token each of a tokenizer, in fixed order, and those that are not."""
 
-    The token must also decode to the name: a tokenizer with an unknown token encodes every stranger as one token.
+    names: Mapping[str, int]
+    """With their token."""
+    places: tuple[str, ...]
+    objects: tuple[str, ...]
+    several: tuple[str, ...]
+    """Left out."""
+
+
+@lru_cache(maxsize=16)
+def single_token_words(tokenizer: Tokenizer) -> Words:
+    """Those of our words that are one token with a leading space, before another word too.
+
+    The token must also decode to the word: a tokenizer with an unknown token encodes every stranger as one token.
     """
-    encoded = {name: tokenizer.encode(f" {name}", add_special_tokens=False).ids for name in NAMES}
-    return {name: ids[0] for name, ids in encoded.items() if len(ids) == 1 and tokenizer.decode(ids).strip() == name}
+    tokens: dict[str, int] = {}
+    for word in (*NAMES, *PLACES, *OBJECTS):
+        ids = token_ids(tokenizer, f" {word}")
+        within = token_ids(tokenizer, f" {word} and")
+        if len(ids) == 1 and tokenizer.decode(ids).strip() == word and within[:1] == ids:
+            tokens[word] = ids[0]
+    return Words(
+        names={name: tokens[name] for name in NAMES if name in tokens},
+        places=tuple(place for place in PLACES if place in tokens),
+        objects=tuple(thing for thing in OBJECTS if thing in tokens),
+        several=tuple(word for word in (*NAMES, *PLACES, *OBJECTS) if word not in tokens),
+    )
+
+
+def _check(words: Words) -> None:
+    for kind, needed, found, ours in (
+        ("names", FEWEST_NAMES, list(words.names), NAMES),
+        ("places", FEWEST_OTHERS, words.places, PLACES),
+        ("objects", FEWEST_OTHERS, words.objects, OBJECTS),
+    ):
+        if len(found) < needed:
+            raise TooFewWords(kind, needed, found, len(ours))
 
 
 def _order(prompt_type: PromptType, example: int) -> Literal["ABBA", "BABA"]:
@@ -137,11 +169,12 @@ def _order(prompt_type: PromptType, example: int) -> Literal["ABBA", "BABA"]:
     return prompt_type
 
 
-def _draw_example(random_seed: str, names: list[str], order: Literal["ABBA", "BABA"], new: NewKind) -> _Draw:
+def _draw_example(random_seed: str, words: Words, order: Literal["ABBA", "BABA"], new: NewKind) -> _Draw:
     """Draw one example. Everything is drawn whatever the order and counterpart, so that they change nothing else."""
     random = Random(random_seed)  # a string seed goes through SHA-512: the same on every machine and hash seed
-    template, place, thing = (words[random.randrange(len(words))] for words in (TEMPLATES, PLACES, OBJECTS))
-    io, s, *others = _distinct(random, names, 5)
+    lists = (TEMPLATES, words.places, words.objects)
+    template, place, thing = (some[random.randrange(len(some))] for some in lists)
+    io, s, *others = _distinct(random, list(words.names), 5)
     orig_names = (io, s, s) if order == "ABBA" else (s, io, s)
     new_names = (orig_names[0], orig_names[1], io) if new == "swapped" else (others[0], others[1], others[2])
     return _Draw(template, place, thing, io, s, orig_names, new_names)

@@ -9,7 +9,8 @@ from api_schemas.datasets import PromptRole, PromptsDataset, StringsInPrompts, T
 from api_schemas.errors import FieldError
 from api_schemas.wording.values import counted, shown, wrong
 from service.datasets.draft import MOST_PER_KIND, Draft, check_counts, check_role_positions, written
-from service.datasets.tokenised import TextReader, TokenisedText, token_ids
+from service.datasets.tokenised import TextReader, TokenisedText
+from service.datasets.words import token_ids
 
 
 def draft_tokens(dataset: TokensDataset) -> Draft:

@@ -1,6 +1,6 @@
 """From a spec's dataset to integers: token ids, positions and answers, complete before anything is queued."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,7 +17,7 @@ from api_schemas.datasets import (
 from api_schemas.errors import FieldError, InvalidSpec
 from api_schemas.wording.values import counted, first_errors, wrong
 from service.datasets.draft import Draft, Path, check_prompts, too_many_tokens
-from service.datasets.ioi import IoiPrompts, draw_ioi
+from service.datasets.ioi import IoiPrompts, draw_ioi, single_token_words
 from service.datasets.prompts import draft_prompts, draft_tokens
 from service.datasets.template_text import Template
 from service.datasets.templates import draft_templates
@@ -31,6 +31,8 @@ LAST_ROLE = "end"
 
 LEAST_REMEMBERED, MOST_REMEMBERED = 100, 2000
 """Examples of a draw that is remembered: it takes a while, and not too much memory."""
+MOST_SHOWN = 12
+"""Words that a warning names."""
 LONGEST_IOI = 200
 """Characters of the longest IOI prompt, or more."""
 
@@ -147,7 +149,16 @@ def _draft_ioi(dataset: IoiDataset, tokenizer: Tokenizer, bos_id: int | None) ->
     draw = _draw_ioi if is_remembered else _draw_ioi.__wrapped__
     drawn = draw(tokenizer, dataset, bos_id)
     where: Callable[[str, int], Path] = lambda run, example: ("dataset", "kind")  # noqa: E731
-    return Draft(drawn.orig, drawn.new, drawn.roles, drawn.answers, where=where)
+    warnings = list(_left_out(single_token_words(tokenizer).several))
+    return Draft(drawn.orig, drawn.new, drawn.roles, drawn.answers, warnings=warnings, where=where)
+
+
+def _left_out(several: Sequence[str]) -> Iterator[str]:
+    """Words that other models' prompts have, and this one's have not."""
+    if several:
+        words = f"{', '.join(several[:MOST_SHOWN])}{', …' if len(several) > MOST_SHOWN else ''}"
+        why = "are several tokens of this model's tokenizer"
+        yield f"words of the ioi dataset that {why} are not drawn ({len(several)}): {words}"
 
 
 @lru_cache(maxsize=8)

@@ -14,7 +14,8 @@ from service.datasets.draft import MOST_PER_KIND, Draft, Path, written
 from service.datasets.draws import REDRAW, Draw, Slots
 from service.datasets.prompts import several_tokens
 from service.datasets.template_text import Template
-from service.datasets.tokenised import TextReader, TokenisedText, lengths, token_ids
+from service.datasets.tokenised import TextReader, TokenisedText
+from service.datasets.words import lengths, token_ids
 
 
 def draft_templates(dataset: TemplatesDataset, reader: TextReader) -> Draft:

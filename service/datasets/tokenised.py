@@ -86,14 +86,3 @@ class TextReader:
                 yield text, encoding
             if self.count > self.most_tokens:
                 raise TooManyTokens
-
-
-def token_ids(tokenizer: Tokenizer, text: str) -> list[int]:
-    """The tokens of one text."""
-    ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
-    return ids
-
-
-def lengths(tokenizer: Tokenizer, texts: Sequence[str]) -> list[int]:
-    """How many tokens each text has."""
-    return [len(token_ids(tokenizer, text)) for text in texts]

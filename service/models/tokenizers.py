@@ -69,14 +69,21 @@ def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> FolderTokenizer:
     if not files.keys() & set(VOCABULARIES):
         return FolderTokenizer(bos_id=bos_id)
     if _is_plain(files, described, stated):
-        return FolderTokenizer(_shared(files["tokenizer.json"], False), bos_id)
+        tokenizer = _shared(files["tokenizer.json"], False)
+        return FolderTokenizer(tokenizer, bos_id, _begins_with(tokenizer, bos_id))
     if "tokenizer.json" in files:
         _check_loadable(described)
     reader = _as_transformers_loads(folder, _digest(files, config))
     if reader.tokenizer is None and "tokenizer.json" not in files:
         reader = replace(reader, problem=f"{reader.problem}; it has no tokenizer.json, which save_pretrained writes")
-    is_stated = "bos_token" in stated or "special_tokens_map.json" in files
+    is_stated = "bos_token" in stated or "special_tokens_map.json" in files or reader.adds_bos
     return reader if is_stated and reader.tokenizer is not None else replace(reader, bos_id=bos_id)
+
+
+def _begins_with(tokenizer: Tokenizer, bos_id: int | None) -> bool:
+    """Whether the tokenizer's own post-processor puts this token before a text."""
+    begun, plain = (tokenizer.encode("a", add_special_tokens=special).ids[:1] for special in (True, False))
+    return begun == [bos_id] != plain
 
 
 def _contents(folder: Path) -> dict[str, bytes]:

@@ -1,6 +1,7 @@
 """The IOI prompts: what a seed draws, and where its names stand."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from api_schemas.errors import InvalidSpec
-from service.datasets.ioi import IoiPrompts, NewKind, PromptType, draw_ioi, single_token_names
+from service.datasets.ioi import IoiPrompts, NewKind, PromptType, draw_ioi, single_token_words
 from service.datasets.ioi_words import NAMES, OBJECTS, PLACES, TEMPLATES
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -89,7 +91,7 @@ def test_a_prepended_bos_shifts_every_position_by_one(tokenizer: Tokenizer) -> N
 def test_orig_and_new_have_equal_length_and_differ_only_in_names(tokenizer: Tokenizer, new: NewKind) -> None:
     """Patching compares the runs position by position."""
     prompts = draw_ioi(tokenizer, 100, seed=1, new=new)
-    name_ids = set(single_token_names(tokenizer).values())
+    name_ids = set(single_token_words(tokenizer).names.values())
     for orig, counterpart in zip(prompts.orig, prompts.new, strict=True):
         assert len(orig) == len(counterpart)
         changed = [(a, b) for a, b in zip(orig, counterpart, strict=True) if a != b]
@@ -183,7 +185,25 @@ def test_a_seed_keeps_its_prompts() -> None:
 
 def test_a_tokenizer_with_hardly_any_names_is_refused() -> None:
     """An unknown token makes every name "one token"; such names must not count."""
-    tokenizer = Tokenizer(WordLevel({"?": 0, " Mary": 1, " John": 2}, unk_token="?"))  # noqa: S106
+    tokenizer = Tokenizer(WordLevel({"?": 0, "Mary": 1, "John": 2}, unk_token="?"))  # noqa: S106
+    tokenizer.pre_tokenizer = WhitespaceSplit()
     with pytest.raises(InvalidSpec, match=r"at least 10 names .* has 2 of our \d+ \(John, Mary\)") as caught:
         draw_ioi(tokenizer, 4, seed=0)
     assert [error.pointer for error in caught.value.errors] == ["/dataset/kind"]
+
+
+def test_words_of_several_tokens_are_not_drawn() -> None:
+    """Prompts of one template stay equally long; what the demo's tokenizer has as one token is drawn as before."""
+    tokenizer = Tokenizer.from_file(str(DEMO_TOKENIZER))
+    described = json.loads(tokenizer.to_str())
+    mark = "\u0120"
+    gone = {f"{mark}Mary", f"{mark}library", f"{mark}lamp"}
+    described["model"]["merges"] = [pair for pair in described["model"]["merges"] if "".join(pair) not in gone]
+    described["model"]["vocab"] = {
+        word: token for word, token in described["model"]["vocab"].items() if word not in gone
+    }
+    fewer = Tokenizer.from_str(json.dumps(described))
+    assert single_token_words(tokenizer).several == ()
+    assert single_token_words(fewer).several == ("Mary", "library", "lamp")
+    texts = " ".join(draw_ioi(fewer, 400, seed=0).orig_texts)
+    assert not {"Mary", "library", "lamp"} & set(texts.replace(",", "").split())
