@@ -63,8 +63,8 @@ def test_the_bos_token_may_be_written_in_each_of_the_usual_ways(folder: Path) ->
     ("changes", "reason"),
     [
         (
-            {"model_type": "llama", "architectures": ["LlamaForCausalLM"]},
-            "its architecture is LlamaForCausalLM (llama)",
+            {"model_type": "bloom", "architectures": ["BloomForCausalLM"]},
+            "its architecture is BloomForCausalLM (bloom)",
         ),
         ({"activation_function": "relu"}, "its activation_function is 'relu', and GPT-2's is 'gelu_new'"),
         ({"n_layer": "absent"}, "config.json has no 'n_layer'"),
