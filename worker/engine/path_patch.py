@@ -47,11 +47,26 @@ def path_patch(
     Returns:
         Every activation of the final run: ``logits`` (batch, pos, d_vocab) under ``("logits", None)``, in nats.
     """
-    graph = Graph(weights.architecture)
     here = torch.ones_like(orig_tokens, dtype=torch.bool) if positions is None else positions
     overwrite = through_mlps if overwrite is None else overwrite
     # 1. The two clean runs.
     orig, new = forward(weights, orig_tokens), forward(weights, new_tokens)
+    return patch_between(weights, orig_tokens, orig, new, senders, receivers, here, through_mlps, overwrite)
+
+
+def patch_between(
+    weights: Weights,
+    orig_tokens: Int[Tensor, "batch pos"],
+    orig: Run,
+    new: Run,
+    senders: Sequence[Site],
+    receivers: Sequence[Site],
+    here: Bool[Tensor, "batch pos"],
+    through_mlps: bool,
+    overwrite: bool,
+) -> Run:
+    """``path_patch`` once both clean runs are known."""
+    graph = Graph(weights.architecture)
     # 2. What the senders that come before it change in each receiver's residual-stream input.
     changes = []
     for receiver in receivers:
