@@ -9,7 +9,7 @@ from hypothesis.strategies import DrawFn
 from pydantic import ValidationError
 
 from api_schemas.datasets import ResolvedDataset
-from api_schemas.nodes import HEAD_HOOKS, NEURON_HOOKS, RECEIVER_HOOKS, SENDER_HOOKS
+from api_schemas.nodes import ACTIVATION_HOOKS, HEAD_HOOKS, NEURON_HOOKS, RECEIVER_HOOKS, SENDER_HOOKS
 from api_schemas.spec import JobSpec, ModelSpec
 from planning.architecture import Architecture
 from planning.grid import sweep_sizes
@@ -141,7 +141,7 @@ def jobs(
     dataset = draw(datasets(shape.d_vocab))
     patch: dict[str, Any] = {"kind": kind, "source": draw(SOURCES), "positions": draw(positions(dataset))}
     if kind == "activation":
-        hooks = tuple(dict.fromkeys(SENDER_HOOKS + RECEIVER_HOOKS))
+        hooks = ACTIVATION_HOOKS
         patch["nodes"] = draw(ends(hooks, shape, dataset, sender_sweep))
     else:
         patch["senders"] = draw(ends(SENDER_HOOKS, shape, dataset, sender_sweep))
@@ -163,7 +163,7 @@ def jobs(
         )
     except ValidationError:  # a hook that cannot be swept with another, and the like
         assume(False)
-    assume(not list(overlap_errors(spec.patch, dataset)))
+    assume(not list(overlap_errors(spec.patch, shape, dataset)))
     assume(sweep_sizes(spec.patch, shape, dataset.longest) <= 24)
     return spec, dataset
 

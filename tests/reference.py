@@ -159,11 +159,11 @@ def receiver_hooks(
     return [(name, keep_input), (receiver.hook_name, read_again)]
 
 
-def without_patterns(receivers: Iterable[Node]) -> list[Node]:
-    """A head's pattern is made of its q and its k, so as a receiver it is these two."""
+def elementary(receivers: Iterable[Node]) -> list[Node]:
+    """A head's pattern is made of its q and its k, so as a receiver it is these two; a plain MLP's input is its pre."""
     nodes = []
     for node in receivers:
-        hooks = ["q", "k"] if node.hook == "pattern" else [node.hook]
+        hooks = {"pattern": ["q", "k"], "mlp_in": ["pre"]}.get(node.hook, [node.hook])
         nodes += [node.model_copy(update={"hook": hook}) for hook in hooks]
     return nodes
 
@@ -193,7 +193,7 @@ def patch(
         roles: Role name to one position per example.
     """
     update = update or ("overwrite" if direct_includes_mlps else "add")
-    receivers = without_patterns(receivers)
+    receivers = elementary(receivers)
     masks = masks_of([*senders, *receivers], positions, orig_tokens, roles or {})
     z_names = [f"blocks.{layer}.attn.hook_z" for layer in range(model.cfg.n_layers)] if direct_includes_mlps else []
     names = [node.hook_name for node in senders] + [input_name(node) for node in receivers] + z_names

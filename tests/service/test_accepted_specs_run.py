@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from api_schemas.nodes import HEAD_HOOKS, NEURON_HOOKS, RECEIVER_HOOKS, SENDER_HOOKS
+from api_schemas.nodes import ACTIVATION_HOOKS, HEAD_HOOKS, NEURON_HOOKS, RECEIVER_HOOKS, SENDER_HOOKS
 from tests.specs_of_demo import METRICS, check, problems
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def ends(hooks: tuple[str, ...], examples: int) -> st.SearchStrategy[Any]:
 def patches(draw: st.DrawFn, examples: int) -> dict[str, Any]:
     common = {"positions": draw(positions(examples)), "source": draw(st.sampled_from(["new", "zero", "mean"]))}
     if not draw(st.integers(0, 3)):
-        return {"kind": "activation", "nodes": draw(ends(tuple({*SENDER_HOOKS, *RECEIVER_HOOKS}), examples)), **common}
+        return {"kind": "activation", "nodes": draw(ends(ACTIVATION_HOOKS, examples)), **common}
     return {
         "senders": draw(ends(SENDER_HOOKS, examples)),
         "receivers": draw(ends(RECEIVER_HOOKS, examples)),

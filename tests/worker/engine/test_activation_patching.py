@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from api_schemas.nodes import NODE_HOOKS
+from api_schemas.nodes import ACTIVATION_HOOKS
 from tests.tiny_weights import LOGIT_DIFF, node, patched, prompts, result_of, tiny_weights, with_itself
 
 METRICS = [
@@ -14,7 +14,7 @@ METRICS = [
     {"kind": "kl"},
     {"kind": "attention", "query": "end", "key": "first", "head": {"layer": 2, "head": 0}},
 ]
-EVERY_HOOK = pytest.mark.parametrize("hook", NODE_HOOKS)
+EVERY_HOOK = pytest.mark.parametrize("hook", ACTIVATION_HOOKS)
 EVERY_METRIC = pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric["kind"])
 
 
