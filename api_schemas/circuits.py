@@ -44,9 +44,10 @@ Score = Annotated[ExactScores | AttributionScores | IntegratedScores, Field(disc
 class Choice(Frozen):
     """Which edges a circuit of each size has."""
 
-    by: Annotated[Literal["top", "greedy"], Field(examples=["top"])] = "top"
+    by: Annotated[Literal["top", "greedy", "iterated", "acdc"], Field(examples=["top"])] = "top"
     """`top`: the edges of largest score. `greedy`: from the logits back, always the largest edge into a node that has
-    been reached."""
+    been reached. `iterated`: in rounds, every edge left is scored in the circuit so far, and the least go. `acdc`: from
+    the logits back, an edge goes for good if the metric changes by less than `threshold`."""
     rank: Annotated[Literal["signed", "absolute"], Field(examples=["absolute"])] = "absolute"
     """Rank by how much an edge helps, or by the size of its score whatever its sign."""
     edges: Annotated[
@@ -58,11 +59,37 @@ class Choice(Frozen):
     ] = None
     """Sizes as fractions of the model's edges, rounded down, in place of `edges`; by default MIB's grid .001 to 1."""
 
+    rounds: Annotated[int | None, Field(ge=1, le=20, examples=[None])] = None
+    """With `iterated`: rounds of scoring from each size to the next smaller one; by default 2."""
+    threshold: Annotated[float | None, Field(gt=0, examples=[None])] = None
+    """With `acdc`: the change of the metric that keeps an edge, in the metric's unit; `rank` `absolute` counts rises
+    too, `signed` falls alone."""
+
     @model_validator(mode="after")
-    def _sizes_are_one_list(self) -> "Choice":
+    def _parts_fit(self) -> "Choice":
+        problems: list[tuple[tuple[str | int, ...], str]] = []
         if self.edges is not None and self.fractions is not None:
-            raise Misfit((("fractions",), "both are given: give sizes as edges or as fractions"))
+            problems.append((("fractions",), "both are given: give sizes as edges or as fractions"))
+        if self.rounds is not None and self.by != "iterated":
+            problems.append((("rounds",), f"rounds go with by 'iterated' only, not {self.by!r}"))
+        if self.threshold is not None and self.by != "acdc":
+            problems.append((("threshold",), f"threshold goes with by 'acdc' only, not {self.by!r}"))
+        if self.by == "acdc":
+            if self.threshold is None:
+                problems.append(
+                    (("threshold",), "threshold is missing: by 'acdc' keeps edges that change the metric so much")
+                )
+            for field in ("edges", "fractions"):
+                if getattr(self, field) is not None:
+                    problems.append(((field,), f"{field} do not go with by 'acdc': its threshold decides the size"))
+        if problems:
+            raise Misfit(*problems)
         return self
+
+    @property
+    def rounds_per_size(self) -> int:
+        """Rounds with their default."""
+        return 2 if self.rounds is None else self.rounds
 
 
 class GraphEdge(Frozen):
@@ -133,6 +160,13 @@ class CircuitPatch(Frozen):
                     problems.append(((field,), sentence))
             if self.edges == {}:
                 problems.append((("edges",), "there is no circuit in it: give at least one, as a list of edges"))
+        if self.choice.by == "acdc" and self.score is not None:
+            problems.append((("score",), "score does not go with by 'acdc': it tests each edge in the circuit so far"))
+        if self.resamples is not None and self.choice.by in ("iterated", "acdc"):
+            sentence = f"resamples do not go with by {self.choice.by!r}: they go with 'top' and 'greedy'"
+            problems.append((("resamples",), sentence))
+        if self.verify is not None and self.method is None and self.edges is None:
+            problems.append((("verify",), "verify goes with scores, and by 'acdc' has none"))
         if self.verify is not None and self.method == "exact":
             problems.append((("verify",), "verify goes with method 'attribution' or 'integrated': these are estimates"))
         if len(set(self.tests)) < len(self.tests):
@@ -143,8 +177,8 @@ class CircuitPatch(Frozen):
 
     @property
     def method(self) -> str | None:
-        """How edges are scored; None where circuits are given."""
-        if self.edges is not None:
+        """How edges are scored; None where circuits are given, and where edges are tested instead."""
+        if self.edges is not None or self.choice.by == "acdc":
             return None
         return "exact" if self.score is None else self.score.method
 

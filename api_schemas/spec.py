@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from api_schemas.circuits import CircuitPatch, circuit_misfits
 from api_schemas.datasets import Dataset, default_kind
 from api_schemas.errors import Misfit
+from api_schemas.founding_experiment import FOUNDING_EXPERIMENT
 from api_schemas.frozen import Flag, Frozen
 from api_schemas.metrics import ATTENTION_METRICS, Head, Metric
 from api_schemas.nodes import (
@@ -157,24 +158,6 @@ class Webhook(Frozen):
 
     url: Annotated[str, Field(min_length=1, max_length=2048, examples=["https://lab.example.org/hooks/pathpatch"])]
     """Address that receives one signed POST (Standard Webhooks) when the job ends."""
-
-
-FOUNDING_EXPERIMENT: dict[str, Any] = {
-    "model": {"name": "gpt2-small"},
-    "dataset": {"kind": "ioi", "examples": 800, "seed": 0},
-    "patch": {
-        "senders": [
-            {"hook": "z", "layer": 9, "head": 6},
-            {"hook": "z", "layer": 9, "head": 9},
-            {"hook": "z", "layer": 10, "head": 10},
-        ],
-        "receivers": [{"hook": "q", "layer": 10, "head": 7}],
-        "direct_includes_mlps": False,
-    },
-    "metric": {"kind": "attention_diff", "query": "end", "key": "IO", "minus_key": "S1"},
-    "output": {"per_example": True},
-    "tags": {"experiment": "negative-name-movers"},
-}
 
 
 _LONGEST_SHOWN = 8

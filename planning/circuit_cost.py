@@ -5,10 +5,13 @@ from collections.abc import Iterator
 from api_schemas.circuits import CircuitPatch
 from planning.architecture import Architecture
 from planning.circuit import CircuitGraph
+from planning.circuit_rounds import n_rounds, targets
 from planning.circuit_sets import most_runs
 
 BACKWARD = 2.5
 """Cost of a backward pass with a gradient at every reader, in forward passes."""
+ACDC_WASTE = 2.0
+"""Tests of ACDC, in edges: those after an edge that stays are run again, and whole inputs are tested too."""
 EDGE_RUN = 1.4
 """Cost of a run of all edges, in forward passes: every reader has an input of its own."""
 
@@ -27,9 +30,15 @@ def circuit_phases(
     graph = CircuitGraph(architecture)
     if patch.source == "mean":
         yield clean
-    if patch.method == "exact":
+    if patch.edges is None and patch.choice.by == "acdc":
+        yield clean + ACDC_WASTE * len(graph) * EDGE_RUN * run
+    elif patch.method == "exact":
         yield clean + exact
     elif patch.method is not None:
         product = 2.0 * len(graph) * positions * architecture.d_model
         yield clean + max(patch.steps, 1) * (1 + BACKWARD) * run + product
+    if patch.edges is None and patch.choice.by == "iterated":
+        for size in [*targets(patch, len(graph)), *[1] * n_rounds(patch)][: n_rounds(patch) - 1]:
+            whole = size if patch.method == "exact" else max(patch.steps, 1) * (1 + BACKWARD) + 1
+            yield clean + EDGE_RUN * whole * run
     yield clean + most_runs(patch, len(graph)) * EDGE_RUN * run

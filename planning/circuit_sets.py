@@ -1,6 +1,6 @@
 """The edge sets that a circuit job runs: the circuits, and what its tests compare them with; equal sets run once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -88,14 +88,22 @@ class EdgeSets:
         return len(self.runs)
 
 
-def edge_sets(patch: CircuitPatch, graph: CircuitGraph, scores: NDArray[np.floating] | None) -> EdgeSets:
+def edge_sets(
+    patch: CircuitPatch,
+    graph: CircuitGraph,
+    scores: NDArray[np.floating] | None,
+    chosen: Sequence[Members] | None = None,
+) -> EdgeSets:
     """Everything that a job runs; the same for the same scores.
 
     Args:
         scores: Mean over the examples, per edge; None where circuits are given.
+        chosen: The circuits, where more than these scores decided.
     """
     sets = EdgeSets(graph)
-    for circuit in given_circuits(patch, graph) if scores is None else _chosen(patch, graph, scores):
+    if chosen is None and scores is not None:
+        chosen = chosen_members(patch, graph, scores)
+    for circuit in given_circuits(patch, graph) if chosen is None else _labelled(patch, graph, chosen):
         sets.circuits.append(circuit)
         sets.run_of.append(sets.add(circuit.members))
     if patch.verify is not None and scores is not None:
@@ -121,6 +129,8 @@ def given_circuits(patch: CircuitPatch, graph: CircuitGraph) -> list[Circuit]:
 def asked_sizes(patch: CircuitPatch, n_edges: int) -> list[tuple[int, float | None]]:
     """Sizes of the circuits to choose, each with its fraction if it was asked for as one."""
     choice = patch.choice
+    if choice.by == "acdc":
+        return [(n_edges, None)]
     if choice.edges is not None:
         return [(min(size, n_edges), None) for size in choice.edges]
     fractions = choice.fractions if choice.fractions is not None else list(MIB_FRACTIONS)
@@ -148,12 +158,17 @@ def n_circuits(patch: CircuitPatch) -> int:
     """How many circuits a result has."""
     if isinstance(patch.edges, EapIgGraph):
         return 1
-    return len(patch.edges) if patch.edges is not None else len(asked_sizes(patch, 1))
+    if patch.edges is not None:
+        return len(patch.edges)
+    return 1 if patch.choice.by == "acdc" else len(asked_sizes(patch, 1))
 
 
-def _chosen(patch: CircuitPatch, graph: CircuitGraph, scores: NDArray[np.floating]) -> Iterator[Circuit]:
+def _labelled(patch: CircuitPatch, graph: CircuitGraph, chosen: Sequence[Members]) -> Iterator[Circuit]:
+    if patch.choice.by == "acdc":
+        (members,) = chosen
+        yield Circuit("acdc", int(members.sum()), graph.pruned(members))
+        return
     sizes = asked_sizes(patch, len(graph))
-    chosen = chosen_members(patch, graph, scores)
     for (size, fraction), members in zip(sizes, chosen, strict=True):
         yield Circuit(str(size), int(members.sum()), graph.pruned(members), fraction)
 

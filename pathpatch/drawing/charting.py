@@ -8,6 +8,7 @@ import numpy as np
 
 from pathpatch.drawing.captions import plain
 from pathpatch.drawing.charts import Chart
+from pathpatch.drawing.circuit_job import KINDS as CIRCUIT_KINDS
 from pathpatch.drawing.distributions import histogram, scatter
 from pathpatch.drawing.effects import bars, graph, heatmap, row_axes
 from pathpatch.drawing.subject import FigureDoesNotFit, Subject, averaged
@@ -84,6 +85,8 @@ def build(subject: Subject, kind: str | None = None, **options: Any) -> Chart:
         ValueError: There is no such kind.
     """
     name = kind or fitting_kind(subject.block)
+    if name in CIRCUIT_KINDS:
+        raise FigureDoesNotFit(name, subject.block.axes, "a circuit job")
     if name not in _BUILDERS:
         raise ValueError(f"no figure kind {name!r}: it is one of {', '.join(KINDS)}")
     if name in NEEDS and not NEEDS[name].is_met_by(subject.block):

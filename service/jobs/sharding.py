@@ -7,6 +7,7 @@ than a shard should, the cells of each are cut too.
 from itertools import pairwise
 from math import ceil
 
+from api_schemas.circuits import CircuitPatch
 from api_schemas.datasets import ShardInput
 from service.specs.validation import CheckedSpec
 
@@ -31,7 +32,9 @@ def cut(checked: CheckedSpec, nominal_rate: float) -> list[ShardInput]:
 
 def slices(checked: CheckedSpec, nominal_rate: float) -> tuple[list[Range], list[Cells | None]]:
     """The slices of examples, in nearly equal numbers, and those of cells; each of both together is a shard."""
-    examples = len(checked.dataset)
+    examples, patch = len(checked.dataset), checked.spec.patch
+    if isinstance(patch, CircuitPatch) and patch.edges is None and patch.choice.by == "acdc":
+        return [(0, examples)], [None]  # each of its tests needs the mean over all examples
     seconds = checked.estimated_flops / nominal_rate
     tokens = sum(map(len, checked.dataset.orig))
     wanted = [ceil(seconds / SHARD_S), ceil(tokens / SHARD_TOKENS), 1]

@@ -8,6 +8,7 @@ from api_schemas.spec import JobSpec, TopCells
 from api_schemas.wording.values import counted, shown, wrong
 from planning.architecture import Architecture
 from planning.circuit import CircuitGraph, UnfitEdge, edge_count
+from planning.circuit_rounds import targets
 from planning.circuit_sets import asked_sizes, most_runs
 from service.specs.limits import SpecLimits, knob
 
@@ -36,11 +37,16 @@ def circuit_errors(
 
 
 def _too_much(patch: CircuitPatch, n_edges: int, examples: int, limits: SpecLimits) -> Iterator[FieldError]:
-    if patch.method == "exact" and n_edges * examples > limits.max_edge_examples:
-        asked = f"{counted(n_edges, 'edge')} x {counted(examples, 'example')} are {n_edges * examples:,} patched runs"
+    is_acdc = patch.edges is None and patch.choice.by == "acdc"
+    is_exact_in_rounds = patch.method == "exact" and patch.choice.by == "iterated"
+    tested = n_edges * examples + (examples * sum(targets(patch, n_edges)) if is_exact_in_rounds else 0)
+    if (patch.method == "exact" or is_acdc) and tested > limits.max_edge_examples:
+        rounds = " in all rounds" if is_exact_in_rounds else ""
+        asked = f"{counted(n_edges, 'edge')} x {counted(examples, 'example')} are {tested:,} patched runs{rounds}"
         allowed = f"at most {limits.max_edge_examples:,} are allowed ({knob('max_edge_examples')})"
         yield wrong(
-            ("patch", "score"), f"{asked}, and {allowed}: take fewer examples, or an estimate such as 'integrated'"
+            ("patch", "choose" if is_acdc else "score"),
+            f"{asked}, and {allowed}: take fewer examples, or an estimate such as 'integrated'",
         )
     runs = most_runs(patch, n_edges)
     if runs > MOST_RUNS:

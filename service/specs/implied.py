@@ -33,7 +33,8 @@ def _with_choice(patch: AnyPatch) -> AnyPatch:
     """A circuit's score and choice, where circuits are not given."""
     if not isinstance(patch, CircuitPatch) or patch.edges is not None:
         return patch
-    return patch.model_copy(update={"score": patch.score or ExactScores(method="exact"), "choose": patch.choice})
+    score = patch.score or (None if patch.choice.by == "acdc" else ExactScores(method="exact"))
+    return patch.model_copy(update={"score": score, "choose": patch.choice})
 
 
 def with_flags(model: ModelSpec, architecture: Architecture) -> ModelSpec:

@@ -88,6 +88,22 @@ def test_golden_scores_over_http_in_every_form(client: httpx.Client) -> None:
     assert again["circuits"][0]["faithfulness"] == pytest.approx(whole["circuits"][1]["faithfulness"], abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("score", "choose"),
+    [
+        ({"method": "attribution"}, {"by": "iterated", "edges": [40, 10], "rounds": 2}),
+        (None, {"by": "acdc", "threshold": 0.05}),
+    ],
+)
+def test_choices_that_take_several_phases(client: httpx.Client, score: Any, choose: dict[str, Any]) -> None:
+    """In rounds on the queue, or test by test in one shard."""
+    patch = {"choose": choose} | ({} if score is None else {"score": score})
+    job = run(client, "demo", {"kind": "ioi", "examples": 2}, patch)
+    result = CircuitResult.model_validate_json(client.get(f"/v1/jobs/{job}/result").content)
+    assert (result.edges is None) == (score is None)
+    assert 0 < result.circuits[0].n_edges < result.graph.n_edges
+
+
 def test_a_circuit_that_there_is_not_is_told(client: httpx.Client) -> None:
     """And a result without circuits has no graph."""
     job = run(client, "demo", {"kind": "ioi", "examples": 2}, {"edges": {"mine": ["input->logits"]}})

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from planning.circuit import CircuitGraph
@@ -56,12 +56,9 @@ class Base:
         return found
 
 
-def circuit_run(base: Base, sets: Bool[Tensor, "cell reader writer"]) -> Float[Tensor, "batch cell pos d_model"]:
+def circuit_run(base: Base, sets: Shaped[Tensor, "cell reader writer"]) -> Float[Tensor, "batch cell pos d_model"]:
     """The last residual stream of a run for each edge set."""
-    run = _EdgeRun(base, sets)
-    for layer in range(base.weights.n_layers):
-        run.layer(layer)
-    return run.read([len(run.graph.readers) - 1], base.stream("resid_pre", base.weights.n_layers))[:, :, 0]
+    return EdgeRun(base, sets).to_end()
 
 
 def floats_per_cell(graph: CircuitGraph, n_live_writers: int, n_examples: int, n_pos: int) -> int:
@@ -71,28 +68,53 @@ def floats_per_cell(graph: CircuitGraph, n_live_writers: int, n_examples: int, n
     return n_examples * n_pos * per_row
 
 
-class _EdgeRun:
+class EdgeRun:
     """One run: what the live writers have written so far."""
 
-    def __init__(self, base: Base, sets: Bool[Tensor, "cell reader writer"]) -> None:
+    def __init__(
+        self,
+        base: Base,
+        sets: Shaped[Tensor, "cell reader writer"],
+        embedded: Float[Tensor, "batch pos d_model"] | None = None,
+        is_traced: bool = False,
+    ) -> None:
+        """
+        Args:
+            embedded: What the input writes; orig's token embeddings by default.
+            is_traced: Whether every input gets an addend of 0 of its own, for gradients.
+        """
         self.base, self.weights = base, base.weights
         self.graph = CircuitGraph(base.weights.architecture)
-        self._live = sets.any(dim=0).any(dim=0).nonzero()[:, 0].tolist()
-        self._column = {writer: column for column, writer in enumerate(self._live)}
-        self._sets = sets[:, :, self._live].to(self.weights.dtype)
-        orig = base.runs.orig("embed", None)
-        shape = (len(orig), len(sets), len(self._live), *orig.shape[1:])
-        self._changes = torch.zeros(shape, dtype=self.weights.dtype, device=self.weights.device)
+        self.addends: list[tuple[list[int], Tensor]] = []
+        """Readers, and what was added to their inputs."""
+        self._is_traced = is_traced
+        self.live = sets.any(dim=0).any(dim=0).nonzero()[:, 0].tolist()
+        self._column = {writer: column for column, writer in enumerate(self.live)}
+        self._sets = sets[:, :, self.live].to(self.weights.dtype)
+        orig = base.runs.orig("embed", None) if embedded is None else embedded
+        shape = (len(orig), len(sets), len(self.live), *orig.shape[1:])
+        self.changes = torch.zeros(shape, dtype=self.weights.dtype, device=self.weights.device)
         if 0 in self._column:
-            self._changes[:, :, self._column[0]] = (orig - base.written("embed", None))[:, None]
+            self.changes[:, :, self._column[0]] = (orig - base.written("embed", None))[:, None]
+
+    def to_end(self) -> Float[Tensor, "batch cell pos d_model"]:
+        """Run all layers, and read the last residual stream."""
+        for layer in range(self.weights.n_layers):
+            self.layer(layer)
+        stream = self.base.stream("resid_pre", self.weights.n_layers)
+        return self.read([len(self.graph.readers) - 1], stream)[:, :, 0]
 
     def read(
         self, readers: list[int], stream: Float[Tensor, "batch pos d_model"]
     ) -> Float[Tensor, "batch cell own_reader pos d_model"]:
         """What some readers of one point of the stream read."""
-        before = sum(writer < self.graph.writers_before(readers[0]) for writer in self._live)
+        before = sum(writer < self.graph.writers_before(readers[0]) for writer in self.live)
         edges = self._sets[:, readers, :before]
-        change = (edges @ self._changes[:, :, :before].flatten(3)).view(*self._changes.shape[:2], -1, *stream.shape[1:])
+        change = (edges @ self.changes[:, :, :before].flatten(3)).view(*self.changes.shape[:2], -1, *stream.shape[1:])
+        if self._is_traced:
+            addend = torch.zeros_like(change).requires_grad_()
+            self.addends.append((readers, addend))
+            change = change + addend
         return stream[:, None, None] + change
 
     def layer(self, layer: int) -> None:
@@ -103,13 +125,13 @@ class _EdgeRun:
         resid_pre = self.base.stream("resid_pre", layer)
         if heads:
             columns = [self._column[first + head] for head in heads]
-            self._changes[:, :, columns] = self._heads(layer, heads, resid_pre)
+            self.changes[:, :, columns] = self._heads(layer, heads, resid_pre)
         if (column := self._column.get(first + per_layer - 1)) is not None:
             is_parallel = self.weights.architecture.is_parallel
             stream = resid_pre if is_parallel else self.base.stream("resid_mid", layer)
             resid = self.read([start + self.graph.readers_per_layer - 1], stream)[:, :, 0]
             mlp_out = transformer.mlp(self.weights, layer, resid)
-            self._changes[:, :, column] = mlp_out - self.base.written("mlp_out", layer)[:, None]
+            self.changes[:, :, column] = mlp_out - self.base.written("mlp_out", layer)[:, None]
 
     def _heads(self, layer: int, heads: list[int], resid_pre: Float[Tensor, "batch pos d_model"]) -> Changes:
         """What some heads write, live minus base."""

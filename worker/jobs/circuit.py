@@ -1,11 +1,14 @@
-"""Circuits: every edge scored, circuits chosen, run and tested. Phases: (means,) (scores,) circuits."""
+"""Circuits: edges scored, circuits chosen, run and tested. Phases: (means,) (scores, rounds, or acdc,) circuits."""
+
+from dataclasses import replace
 
 from api_schemas.circuits import CircuitPatch
 from api_schemas.spec import JobSpec
 from planning.circuit import CircuitGraph
-from planning.circuit_sets import edge_sets
+from planning.circuit_rounds import at_start, n_rounds
 from worker.engine.model import Weights
-from worker.jobs.circuit_records import CircuitInput, EdgeScores, RunValues, merged_runs, merged_scores
+from worker.jobs.circuit_acdc import acdc_of_shard
+from worker.jobs.circuit_records import CircuitInput, EdgeScores, Found, RunValues, merged_runs, merged_scores, sets_of
 from worker.jobs.circuit_result import assemble_circuits
 from worker.jobs.circuit_shards import runs_of_shard, scores_of_shard
 from worker.jobs.kind import AssembledResult, Job, Merged, ShardInput, ShardSettings
@@ -19,15 +22,23 @@ def patch_of(job: Job) -> CircuitPatch:
     return job.spec.patch
 
 
+def choosing_phases(patch: CircuitPatch) -> tuple[str, ...]:
+    """What is computed before circuits are known: nothing where they are given."""
+    if patch.edges is not None:
+        return ()
+    if patch.choice.by == "acdc":
+        return ("acdc",)
+    return ("scores", *["round"] * (n_rounds(patch) - 1 if patch.choice.by == "iterated" else 0))
+
+
 class CircuitKind:
     """Scores of every edge, and circuits of them; or circuits of the user's own."""
 
     def phases(self, spec: JobSpec) -> tuple[str, ...]:
-        """``means`` if edges carry them, ``scores`` unless circuits are given, then ``circuits``."""
+        """``means`` if edges carry them, then what the choice takes, then ``circuits``."""
         assert isinstance(spec.patch, CircuitPatch)
         means = ("means",) if spec.patch.source == "mean" else ()
-        scores = () if spec.patch.method is None else ("scores",)
-        return (*means, *scores, "circuits")
+        return (*means, *choosing_phases(spec.patch), "circuits")
 
     def run_shard(
         self, weights: Weights, job: Job, shard: ShardInput, phase: str, carry: bytes, settings: ShardSettings
@@ -36,25 +47,33 @@ class CircuitKind:
         if phase == "means":
             return pack(sums_of_shard(weights, job, shard, settings))
         given = unpack(CircuitInput, carry)
-        if phase == "scores":
-            return pack(scores_of_shard(weights, job, patch_of(job), shard, given.means, settings))
+        if phase in ("scores", "round"):
+            return pack(scores_of_shard(weights, job, patch_of(job), shard, given, settings))
+        if phase == "acdc":
+            return pack(acdc_of_shard(weights, job, patch_of(job), shard, given, settings))
         return pack(runs_of_shard(weights, job, patch_of(job), shard, given, settings))
 
     def merge(self, job: Job, phase: str, carry: bytes, outputs: list[bytes]) -> Merged | None:
-        """The means, then the scores of all edges beside them."""
+        """The means, then the scores of all edges beside them, then circuits round by round."""
+        patch, graph = patch_of(job), CircuitGraph(job.architecture)
         if phase == "means":
-            following = "circuits" if patch_of(job).method is None else "scores"
-            return Merged(pack(CircuitInput(mean_of(outputs))), following)
+            return Merged(pack(CircuitInput(mean_of(outputs))), (*choosing_phases(patch), "circuits")[0])
+        given = unpack(CircuitInput, carry)
+        if phase == "acdc":
+            return Merged(pack(replace(given, found=unpack(Found, outputs[0]).kept)), "circuits")
+        if phase == "circuits":
+            return None
+        scores = merged_scores(graph, [unpack(EdgeScores, output) for output in outputs])
         if phase == "scores":
-            graph = CircuitGraph(job.architecture)
-            scores = merged_scores(graph, [unpack(EdgeScores, output) for output in outputs])
-            return Merged(pack(CircuitInput(unpack(CircuitInput, carry).means, scores)), "circuits")
-        return None
+            given = replace(given, scores=scores)
+        if patch.choice.by != "iterated":
+            return Merged(pack(given), "circuits")
+        rounds = (given.rounds or at_start(graph)).after(patch, graph, scores.moments.mean)
+        return Merged(pack(replace(given, rounds=rounds)), "circuits" if rounds.is_done(patch, graph) else "round")
 
     def result(self, job: Job, carry: bytes, outputs: list[bytes]) -> AssembledResult:
         """Edges, circuits and tests."""
-        scores, patch = unpack(CircuitInput, carry).scores, patch_of(job)
-        found = None if scores is None else scores.moments.mean
-        sets = edge_sets(patch, CircuitGraph(job.architecture), found)
+        given, patch = unpack(CircuitInput, carry), patch_of(job)
+        scores, sets = given.scores, sets_of(patch, CircuitGraph(job.architecture), given)
         values = merged_runs([unpack(RunValues, output) for output in outputs], len(sets.runs))
         return assemble_circuits(job.spec, patch, sets, scores, values)

@@ -6,7 +6,10 @@ from itertools import groupby
 
 import numpy as np
 
+from api_schemas.circuits import CircuitPatch
 from planning.circuit import CircuitGraph
+from planning.circuit_rounds import Rounds
+from planning.circuit_sets import EdgeSets, edge_sets
 from worker.jobs.moments import Moments, merged
 from worker.jobs.records import Means, Numbers
 
@@ -33,6 +36,10 @@ class CircuitInput:
 
     means: Means = field(default_factory=Means)
     scores: EdgeScores | None = None
+    rounds: Rounds | None = None
+    """Where a choice in rounds stands; its last circuit is what the next round scores."""
+    found: Numbers | None = None
+    """(edge): the circuit that ACDC found."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +56,24 @@ class RunValues:
     new: Numbers
     one_edge: float | None = None
     """How far a circuit run without one edge is from that edge's path patch; of the first example only."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What ACDC found."""
+
+    kept: Numbers
+    """(edge): whether the circuit has it."""
+
+
+def sets_of(patch: CircuitPatch, graph: CircuitGraph, given: CircuitInput) -> EdgeSets:
+    """Everything that a job runs, from what the phases before have found."""
+    chosen = None
+    if given.rounds is not None:
+        chosen = given.rounds.circuits(patch, graph)
+    elif given.found is not None:
+        chosen = [given.found.astype(bool)]
+    return edge_sets(patch, graph, None if given.scores is None else given.scores.moments.mean, chosen)
 
 
 def merged_scores(graph: CircuitGraph, outputs: Sequence[EdgeScores]) -> EdgeScores:

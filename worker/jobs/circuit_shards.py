@@ -10,60 +10,77 @@ from torch import Tensor
 
 from api_schemas.circuits import CircuitPatch
 from planning.circuit import CircuitGraph, Members
-from planning.circuit_sets import EdgeSets, edge_sets
+from planning.circuit_sets import EdgeSets
 from planning.grid import CellSlice, End, Grid
+from worker.engine.circuit_scores import circuit_estimates
 from worker.engine.edge_run import Base, circuit_run, floats_per_cell
 from worker.engine.edge_scores import edge_estimates
 from worker.engine.memory import WORK_FLOATS_PER_ROW, Portion, in_portions
 from worker.engine.model import Weights
 from worker.engine.sweep import Batch
-from worker.jobs.circuit_records import CircuitInput, EdgeScores, RunValues, edges_into, merged_runs, merged_scores
+from worker.jobs.circuit_records import (
+    CircuitInput,
+    EdgeScores,
+    RunValues,
+    edges_into,
+    merged_runs,
+    merged_scores,
+    sets_of,
+)
 from worker.jobs.kind import Job, ShardInput, ShardSettings
 from worker.jobs.moments import Moments, moments_on_device
-from worker.jobs.records import Means
 from worker.jobs.shard import Shard, arithmetic
 
 MOST_SETS_AT_ONCE = 64
 
 
 def scores_of_shard(
-    weights: Weights, job: Job, patch: CircuitPatch, shard_input: ShardInput, means: Means, settings: ShardSettings
+    weights: Weights,
+    job: Job,
+    patch: CircuitPatch,
+    shard_input: ShardInput,
+    given: CircuitInput,
+    settings: ShardSettings,
 ) -> EdgeScores:
-    """Scores of the shard's edges. Estimates are of all edges at once: of slices of cells the first computes them."""
+    """Scores of the shard's edges: of the model's, or in a choice by rounds of those of the circuit so far, in its run.
+
+    Estimates are of all edges at once: of slices of cells the first computes them.
+    """
     graph = CircuitGraph(job.architecture)
-    readers = _readers(graph, shard_input.cells)
+    readers = readers_of(graph, shard_input.cells)
     if patch.method != "exact":
         if readers[0]:
             nothing = np.zeros(0)
             return EdgeScores(shard_input.dataset.start, (0, 0), Moments(len(shard_input.dataset), nothing, nothing))
         readers = (0, len(graph.readers))
-    shard = _shard(weights, job, replace(shard_input, cells=_all_writers(graph, readers)), means, settings)
+    shard = Shard.of(weights, job, replace(shard_input, cells=all_writers(graph, readers)), given.means, settings)
 
     def work(start: int, stop: int, portion: Portion) -> EdgeScores:
         batch = shard.batch(start, stop, portion.rows)
-        effects = _exact(shard, batch, start, stop) if patch.method == "exact" else _estimates(batch, patch)
+        if given.rounds is not None:
+            effects = _in_circuit(batch, patch, graph, given.rounds.members, readers, portion)
+        else:
+            effects = _exact(shard, batch, start, stop) if patch.method == "exact" else _estimates(batch, patch)
         first = shard.dataset.start + start
         found = EdgeScores(first, readers, moments_on_device(effects))
         return found if patch.resamples is None else _resampled(found, effects, patch.resamples, patch.seed)
 
-    if patch.method == "exact":
+    if patch.method == "exact" and given.rounds is None:
         parts = shard.in_portions(work)
     else:
-        parts = _in_portions(shard, work, _gradient_floats(graph) * shard.dataset.longest)
+        parts = all_in_portions(shard, work, _gradient_floats(graph) * shard.dataset.longest)
     first = merged_scores(graph, [replace(part, readers=(0, len(graph.readers))) for part in parts])
     return replace(first, start=shard_input.dataset.start, readers=readers)
 
 
-def _readers(graph: CircuitGraph, cells: CellSlice | None) -> tuple[int, int]:
+def readers_of(graph: CircuitGraph, cells: CellSlice | None) -> tuple[int, int]:
+    """The readers of a slice of cells."""
     return (0, len(graph.readers)) if cells is None else cells.receivers
 
 
-def _all_writers(graph: CircuitGraph, readers: tuple[int, int]) -> CellSlice:
+def all_writers(graph: CircuitGraph, readers: tuple[int, int]) -> CellSlice:
+    """The cells of all edges into some readers."""
     return CellSlice((0, len(graph.writers)), readers)
-
-
-def _shard(weights: Weights, job: Job, shard_input: ShardInput, means: Means, settings: ShardSettings) -> Shard:
-    return Shard.of(weights, job, shard_input, means, settings)
 
 
 def _exact(shard: Shard, batch: Batch, start: int, stop: int) -> Tensor:
@@ -79,6 +96,29 @@ def _exact(shard: Shard, batch: Batch, start: int, stop: int) -> Tensor:
 def _estimates(batch: Batch, patch: CircuitPatch) -> Tensor:
     assert batch.reads.logits is not None
     return edge_estimates(batch.runs, batch.reads.logits, patch.steps).double()
+
+
+def _in_circuit(
+    batch: Batch, patch: CircuitPatch, graph: CircuitGraph, members: Members, readers: tuple[int, int], portion: Portion
+) -> Tensor:
+    """(example, edge): what removing one more edge changes, in float64; 0 for edges outside the circuit."""
+    edges = edges_into(graph, readers)
+    if patch.method != "exact":
+        assert batch.reads.logits is not None
+        matrix = torch.from_numpy(graph.matrix(members)).to(batch.device)
+        found: Tensor = circuit_estimates(Base(batch.runs), matrix, batch.reads.logits, patch.steps).double()
+        return found[:, edges]
+    own = edges[members[edges]]
+    sets = [members, *(members & ~graph.members([edge]) for edge in own)]
+    values = run_values(batch, graph, sets, budget_of(graph, portion))
+    effects = np.zeros((batch.runs.n_examples, len(edges)))
+    effects[:, members[edges]] = (values[1:] - values[:1]).T
+    return torch.from_numpy(effects)
+
+
+def budget_of(graph: CircuitGraph, portion: Portion) -> int:
+    """Numbers that circuit runs may take together."""
+    return portion.rows * WORK_FLOATS_PER_ROW * graph.architecture.d_model
 
 
 def _resampled(found: EdgeScores, effects: Tensor, resamples: int, seed: int) -> EdgeScores:
@@ -97,7 +137,7 @@ def _gradient_floats(graph: CircuitGraph) -> int:
     return wide * architecture.d_model + 4 * architecture.n_layers * architecture.d_mlp
 
 
-def _in_portions(shard: Shard, work, floats: int) -> list:  # type: ignore[no-untyped-def, type-arg]
+def all_in_portions(shard: Shard, work, floats: int) -> list:  # type: ignore[no-untyped-def, type-arg]
     """All examples, as many at once as fit.
 
     Args:
@@ -119,25 +159,24 @@ def runs_of_shard(
 ) -> RunValues:
     """The metric of the shard's edge sets: a slice of readers stands for as large a part of these."""
     graph = CircuitGraph(job.architecture)
-    sets = edge_sets(patch, graph, None if given.scores is None else given.scores.moments.mean)
-    first, last = (len(sets.runs) * reader // len(graph.readers) for reader in _readers(graph, shard_input.cells))
-    everything = _all_writers(graph, (0, len(graph.readers)))
-    shard = _shard(weights, job, replace(shard_input, cells=everything), given.means, settings)
+    sets = sets_of(patch, graph, given)
+    first, last = (len(sets.runs) * reader // len(graph.readers) for reader in readers_of(graph, shard_input.cells))
+    everything = all_writers(graph, (0, len(graph.readers)))
+    shard = Shard.of(weights, job, replace(shard_input, cells=everything), given.means, settings)
 
     def work(start: int, stop: int, portion: Portion) -> RunValues:
         batch = shard.batch(start, stop, portion.rows)
-        budget = portion.rows * WORK_FLOATS_PER_ROW * graph.architecture.d_model
         orig, new = (
             values[0][:, 0, 0].double().cpu().numpy() for values in (batch.reads.orig_values, batch.reads.new_values)
         )
-        values = run_values(batch, graph, sets.runs[first:last], budget)
+        values = run_values(batch, graph, sets.runs[first:last], budget_of(graph, portion))
         is_first = shard.dataset.start + start == 0 and first == 0
         checked = _one_edge(shard, batch, sets) if is_first else None
         return RunValues(shard.dataset.start + start, (first, last), values, orig, new, checked)
 
     floats = floats_per_cell(graph, len(graph.writers), 1, shard.dataset.longest)
     return replace(
-        merged_runs(_in_portions(shard, work, floats), len(sets.runs)), start=shard.dataset.start, sets=(first, last)
+        merged_runs(all_in_portions(shard, work, floats), len(sets.runs)), start=shard.dataset.start, sets=(first, last)
     )
 
 

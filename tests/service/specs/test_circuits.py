@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from planning.circuit import edge_count
+from service.jobs.sharding import slices
 from service.specs.limits import SpecLimits
 from tests import golden_circuits
 from tests.specs_of_demo import catalog, check, problems
@@ -91,3 +92,40 @@ def test_the_look_ahead_counts_edges_and_prices_phases() -> None:
     assert estimated.spec.patch.score.method == "attribution"  # type: ignore[union-attr]
     given = check(patch={"kind": "circuit", "edges": {"mine": ["input->logits"]}}, metric=LOGIT_DIFF)
     assert len(given.phase_flops) == 1
+
+
+@pytest.mark.parametrize(
+    ("choose", "more", "pointer", "words"),
+    [
+        ({"by": "acdc"}, {}, "/patch/choose/threshold", "threshold is missing"),
+        ({"by": "acdc", "threshold": 0.1, "edges": [3]}, {}, "/patch/choose/edges", "its threshold decides"),
+        ({"by": "acdc", "threshold": 0.1}, {"score": {"method": "exact"}}, "/patch/score", "tests each edge"),
+        ({"by": "acdc", "threshold": 0.1}, {"verify": 3}, "/patch/verify", "by 'acdc' has none"),
+        ({"by": "iterated"}, {"resamples": 3}, "/patch/resamples", "go with 'top' and 'greedy'"),
+        ({"by": "top", "rounds": 3}, {}, "/patch/choose/rounds", "'iterated' only"),
+        ({"threshold": 3.0}, {}, "/patch/choose/threshold", "'acdc' only"),
+    ],
+)
+def test_parts_of_a_choice_that_do_not_go_together(
+    choose: dict[str, Any], more: dict[str, Any], pointer: str, words: str
+) -> None:
+    """Rounds and thresholds belong to one way of choosing each."""
+    problems = found(choose=choose, **more)
+    assert list(problems) == [pointer]
+    assert words in problems[pointer]
+
+
+def test_choices_that_run_edge_by_edge_are_limited_too() -> None:
+    """And cut into the phases that they take; ACDC is one shard, since each test needs all examples."""
+    n_edges = edge_count(catalog().get("demo").architecture)
+    few = replace(SpecLimits(), max_edge_examples=n_edges * 8)
+    acdc = {"by": "acdc", "threshold": 0.1}
+    assert found(few, choose=acdc) == {}
+    assert "in all rounds" in found(few, choose={"by": "iterated", "edges": [20]})["/patch/score"]
+    assert "/patch/choose" in found(replace(few, max_edge_examples=10), choose=acdc)
+    checked = check(patch={"kind": "circuit", "choose": acdc}, metric=LOGIT_DIFF)
+    assert slices(checked, 1.0) == ([(0, 8)], [None])
+    rounds = check(
+        patch={"kind": "circuit", "choose": {"by": "iterated", "edges": [9, 3], "rounds": 3}}, metric=LOGIT_DIFF
+    )
+    assert len(rounds.phase_flops) == 1 + 5 + 1

@@ -12,6 +12,8 @@ from planning.plan import plan_path_patch
 from planning.positions import ChangedPlaces
 from planning.readings import readings_of
 from tests import golden_circuits
+from worker.engine.circuit_scores import circuit_estimates
+from worker.engine.edge_run import Base, circuit_run
 from worker.engine.edge_scores import edge_estimates
 from worker.engine.model import Weights
 from worker.engine.reads import prepare_reads
@@ -49,3 +51,39 @@ def test_exact_scores_are_those_of_eap_ig(golden_weights: Weights) -> None:
     writers, readers = graph.ends
     golden = golden_circuits.scores()
     np.testing.assert_allclose(values[:, writers, readers].T, golden["exact_patched"], atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "steps"), [("eap", 0), ("eap_ig_5", 5)])
+def test_scores_in_the_run_of_all_edges_are_those_of_eap_ig(golden_weights: Weights, name: str, steps: int) -> None:
+    """Scores on a circuit are the same thing with fewer edges."""
+    batch, graph = batch_of(golden_weights), CircuitGraph(golden_weights.architecture)
+    everything = torch.from_numpy(graph.matrix(np.ones(len(graph), dtype=bool)))
+    assert batch.reads.logits is not None
+    with torch.no_grad():
+        found = circuit_estimates(Base(batch.runs), everything, batch.reads.logits, steps)
+    np.testing.assert_allclose(found.mean(dim=0), golden_circuits.scores()[name], atol=1e-5)
+
+
+def test_scores_on_a_circuit_are_the_slope_of_removing_an_edge(golden_weights: Weights) -> None:
+    """Edges are removed in part: by the difference of fourth order."""
+    batch, graph = batch_of(golden_weights), CircuitGraph(golden_weights.architecture)
+    weights64 = golden_weights.to(dtype=torch.float64)
+    dataset = golden_circuits.dataset()
+    runs = Runs(Activations(weights64, stack_tokens(dataset.orig, dataset.new, weights64.device)))
+    reads = prepare_reads(runs, batch.reads.readings, [[]])
+    members = graph.members(golden_circuits.read("completeness")["circuit"])
+    matrix = torch.from_numpy(graph.matrix(members))
+    assert reads.logits is not None
+    with torch.no_grad():
+        found = circuit_estimates(Base(runs), matrix, reads.logits)
+        for edge in np.flatnonzero(members)[::12]:
+            reader, writer = int(graph.ends[1][edge]), int(graph.ends[0][edge])
+            values = []
+            for step in (1e-3, -1e-3):
+                partly = matrix.double()
+                partly[reader, writer] -= step
+                resid = circuit_run(Base(runs), partly[None])
+                (value,) = reads.logits.values(weights64, reads.logits.rows.take(resid[:, 0])[:, None]).values()
+                values.append(value)
+            slope = (values[0] - values[1])[:, 0] / 2e-3
+            np.testing.assert_allclose(found[:, edge], slope, atol=1e-3, rtol=1e-2)

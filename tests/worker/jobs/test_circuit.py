@@ -119,6 +119,19 @@ def test_cuts_and_memory_change_nothing(score: dict[str, Any], source: str) -> N
         np.testing.assert_allclose(other.blocks[0]["stability"]["jaccard"], whole.blocks[0]["stability"]["jaccard"])
 
 
+@pytest.mark.parametrize("score", [{"method": "exact"}, {"method": "integrated", "steps": 2}])
+def test_cuts_change_nothing_in_rounds(score: dict[str, Any]) -> None:
+    """What is dropped depends on means over all examples."""
+    weights, dataset = tiny_weights(), prompts(LENGTHS)
+    spec = spec_of(LOGIT_DIFF, score=score, choose={"by": "iterated", "edges": [20, 60], "rounds": 3})
+    n_readers = len(CircuitGraph(weights.architecture).readers)
+    cells = [CellSlice((0, 1), own) for own in ((0, 7), (7, n_readers))]
+    whole, cut = run_job(weights, spec, dataset), run_job(weights, spec, dataset, cuts=[1, 3], cells=cells)
+    for index in range(2):
+        name = f"0/circuits/{index}/members"
+        np.testing.assert_array_equal(cut.arrays[name], whole.arrays[name])
+
+
 def test_an_estimate_is_verified_by_exact_scores(golden_weights: Weights) -> None:
     """The largest estimates, each beside the score that the edge has."""
     result = golden_job(golden_weights, score={"method": "attribution"}, verify=12)
@@ -154,3 +167,28 @@ def test_every_metric_of_logits_judges_circuits(metric: str) -> None:
     assert result.checks["all_edges_max_abs"] < 1e-4
     assert result.checks["no_edge_max_abs"] < 1e-4
     assert result.checks["one_edge_max_abs"] < 1e-4
+
+
+def test_acdc_keeps_the_edges_that_its_own_code_keeps(golden_weights: Weights) -> None:
+    """At every threshold of the golden figures, signed and absolute."""
+    for golden in golden_circuits.read("acdc"):
+        rank = "absolute" if golden["absolute"] else "signed"
+        result = golden_job(golden_weights, choose={"by": "acdc", "rank": rank, "threshold": golden["threshold"]})
+        names = golden_circuits.read("edges")["edges"]
+        found = {names[edge] for edge in result.arrays["0/circuits/0/members"]}
+        graph = CircuitGraph(golden_weights.architecture)
+        kept = graph.pruned(graph.members(map(graph.edge, golden["kept"])))
+        assert found == {names[edge] for edge in np.flatnonzero(kept)}
+        assert result.blocks[0]["circuits"][0]["n_edges_chosen"] == len(golden["kept"])
+        assert result.blocks[0]["circuits"][0]["metric"]["mean"] == pytest.approx(golden["metric"], abs=1e-4)
+
+
+@pytest.mark.parametrize("method", ["exact", "attribution", "integrated"])
+def test_rounds_choose_better_circuits_than_one_round(golden_weights: Weights, method: str) -> None:
+    """Single rounds of scores miss edges that matter only together."""
+    score, rank = {"method": method}, "signed"
+    single, iterated = (
+        golden_job(golden_weights, score=score, choose={"by": by, "rank": rank}).blocks[0]["cpr"]
+        for by in ("top", "iterated")
+    )
+    assert iterated > single

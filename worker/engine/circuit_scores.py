@@ -1,0 +1,56 @@
+"""First-order scores of the edges of a circuit, in the circuit's own run: what removing one more edge would change.
+
+``score = sum over positions of (base_u - live_u) . dm/dI_v``, with all values and the gradient from the circuit's run;
+of the circuit of all edges these are the scores of EAP.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from planning.circuit import CircuitGraph
+from worker.engine.edge_run import Base, EdgeRun
+from worker.engine.reads import LogitReads
+
+
+def circuit_estimates(
+    base: Base, edges: Bool[Tensor, "reader writer"], logits: LogitReads, steps: int = 0
+) -> Float[Tensor, "batch edge"]:
+    """The score of every edge of a circuit by example; 0 for all other edges.
+
+    Args:
+        steps: 0 takes the gradient in the circuit's run; m the mean over runs whose token embeddings lie between the
+            source's and orig's, as EAP-IG does.
+    """
+    orig, source = base.runs.orig("embed", None), base.runs.source_value("embed", None)
+    run = EdgeRun(base, edges[None])
+    run.to_end()
+    graph, n_examples = run.graph, len(orig)
+    changes = run.changes[:, 0].flatten(2)  # (batch, live writer, numbers)
+    found = changes.new_zeros(n_examples, len(graph.readers), len(graph.writers))
+    embeddings = [source + (orig - source) * (step / steps) for step in range(steps)] if steps else [orig]
+    for embedded in embeddings:
+        for readers, gradient in _gradients(base, edges, logits, embedded):
+            product = gradient.flatten(2) @ changes.transpose(1, 2) / len(embeddings)
+            index = torch.tensor(readers, device=found.device)
+            columns = torch.tensor(run.live, device=found.device)
+            found[:, index[:, None], columns[None]] -= product
+    found = found * edges
+    writers, all_readers = (torch.from_numpy(ends).to(found.device) for ends in CircuitGraph(graph.architecture).ends)
+    return found[:, all_readers, writers]
+
+
+def _gradients(
+    base: Base, edges: Bool[Tensor, "reader writer"], logits: LogitReads, embedded: Float[Tensor, "batch pos d_model"]
+) -> list[tuple[list[int], Float[Tensor, "batch own_reader pos d_model"]]]:
+    """The gradient of the metric at the inputs of the circuit's nodes."""
+    with torch.enable_grad():
+        run = EdgeRun(base, edges[None], embedded, is_traced=True)
+        at_rows = logits.rows.take(run.to_end().transpose(1, 2)).transpose(1, 2)
+        total = torch.stack([value.sum() for value in logits.values(base.weights, at_rows).values()]).sum()
+        found = torch.autograd.grad(total, [addend for _, addend in run.addends], allow_unused=True)
+    return [
+        (readers, gradient[:, 0])
+        for (readers, _), gradient in zip(run.addends, found, strict=True)
+        if gradient is not None
+    ]
