@@ -154,6 +154,8 @@ class Provenance(Frozen):
     """Hub commit, or a digest of the local files."""
     weights_sha256: Sha256
     """Digest of the processed weights."""
+    dequantised_from: Annotated[list[str], Field(examples=[["Q4_1", "Q8_0"]])] = []
+    """Of a GGUF file, the types of its quantised tensors, from which the weights were computed; else empty."""
     dtype: Annotated[str, Field(examples=["float32"])]
     """Arithmetic."""
     device: Annotated[str, Field(examples=["cuda:0"])]

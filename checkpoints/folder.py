@@ -1,14 +1,16 @@
-"""A checkpoint folder in Hugging Face format: what is in it, whether it can be run, and its revision."""
+"""A checkpoint, a folder in Hugging Face format or a GGUF file: whether it can be run, and its revision."""
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from checkpoints.contents import read_content
 from checkpoints.families.known import FAMILIES, unsupported
 from checkpoints.families.record import Family
 from checkpoints.files import (
@@ -22,7 +24,8 @@ from checkpoints.files import (
     stamp,
     unreadable,
 )
-from checkpoints.tensors import read_content
+from checkpoints.gguf.header import SUFFIX, read_gguf
+from checkpoints.gguf.metadata import gguf_configuration
 from planning.architecture import Architecture
 
 ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
@@ -45,19 +48,35 @@ NAMED_AT_MOST = 3
 
 @dataclass(frozen=True)
 class Configuration:
-    """What a ``config.json`` says."""
+    """What a ``config.json`` says, or a GGUF file's metadata as if they were one."""
 
     family: Family
     config: Mapping[str, Any]
     architecture: Architecture
 
 
+def is_gguf(path: Path) -> bool:
+    """Whether a checkpoint is a GGUF file rather than a folder; by its name, for it may not be there."""
+    return path.suffix == SUFFIX and not path.is_dir()
+
+
+def _stamp_of_gguf(path: Path) -> Stamp:
+    try:
+        return stamp(path)
+    except FileNotFoundError as exc:
+        raise MissingFile(path.name, "no such file") from exc
+
+
 def listed(folder: Path) -> dict[str, Stamp]:
     """The folder's files of ``REVISION_FILES``, and what tells whether they have changed; reads none of them.
+
+    Of a GGUF file it is the file alone.
 
     Raises:
         UnusableCheckpoint: The folder is not there or cannot be read, or one of them is no regular file.
     """
+    if is_gguf(folder):
+        return {folder.name: _stamp_of_gguf(folder)}
     try:
         names = sorted(entry.name for entry in os.scandir(folder))
     except (FileNotFoundError, NotADirectoryError) as exc:
@@ -77,7 +96,8 @@ def revision(folder: Path) -> str:
     Raises:
         UnusableCheckpoint: A file cannot be read.
     """
-    lines = "".join(f"{name} {read_content(folder / name).sha256}\n" for name in sorted(listed(folder)))
+    place = folder.parent if is_gguf(folder) else folder
+    lines = "".join(f"{name} {read_content(place / name).sha256}\n" for name in sorted(listed(folder)))
     return f"local-{hashlib.sha256(lines.encode()).hexdigest()[:40]}"
 
 
@@ -87,19 +107,37 @@ def _configuration(path: Path) -> Configuration:
     if reason is not None:
         raise UnusableCheckpoint(reason)
     family = FAMILIES[config["model_type"]]
-    try:
+    with _damage_told("config.json has no", "config.json is damaged"):
         found = Configuration(family, config, family.architecture(config))
+    return _with_eps(found, f"config.json says {family.eps_key}")
+
+
+def _gguf(path: Path) -> Configuration:
+    header = read_gguf(path)
+    with _damage_told("its metadata do not say", "its metadata are damaged"):
+        found = Configuration(*gguf_configuration(path, header))
+    return _with_eps(found, "its metadata say attention.layer_norm_rms_epsilon")
+
+
+@contextmanager
+def _damage_told(absent: str, damaged: str) -> Iterator[None]:
+    try:
+        yield
     except KeyError as exc:
-        raise UnusableCheckpoint(f"config.json has no {exc}") from exc
+        raise UnusableCheckpoint(f"{absent} {exc}") from exc
     except (ValueError, AttributeError, TypeError, ArithmeticError) as exc:
-        raise UnusableCheckpoint(f"config.json is damaged ({exc})") from exc
+        raise UnusableCheckpoint(f"{damaged} ({exc})") from exc
+
+
+def _with_eps(found: Configuration, said: str) -> Configuration:
     eps = found.architecture.eps
     if not (isfinite(eps) and eps > 0):
-        raise UnusableCheckpoint(f"config.json says {family.eps_key} {eps}, which must be more than 0")
+        raise UnusableCheckpoint(f"{said} {eps}, which must be more than 0")
     return found
 
 
 _remembered_configuration = Remembered(_configuration)
+_remembered_gguf = Remembered(_gguf)
 
 
 def configuration(folder: Path) -> Configuration:
@@ -111,6 +149,8 @@ def configuration(folder: Path) -> Configuration:
         UnusableCheckpoint: The model cannot be run, or is an adapter.
     """
     check_kind(folder)
+    if is_gguf(folder):
+        return _remembered_gguf(folder)
     try:
         return _remembered_configuration(folder / "config.json")
     except FileNotFoundError:
@@ -121,9 +161,14 @@ def check_kind(folder: Path) -> None:
     """Whether the folder may be a checkpoint at all.
 
     Raises:
-        NoCheckpoint: It is a hub cache or an adapter; says what to register instead.
+        NoCheckpoint: It is a hub cache, an adapter, or a folder with a GGUF file; says what to register instead.
         UnusableCheckpoint: It is not there, or cannot be read.
     """
+    if is_gguf(folder):
+        _stamp_of_gguf(folder)
+        return
+    if folder.is_file():
+        raise NoCheckpoint(f"{folder.name} is a file, and only folders and GGUF files (.gguf) can be registered")
     try:
         names = {entry.name for entry in os.scandir(folder)}
     except (FileNotFoundError, NotADirectoryError) as exc:
@@ -138,6 +183,8 @@ def check_kind(folder: Path) -> None:
         )
     if "config.json" in names:
         return
+    if files := sorted(name for name in names if name.endswith(SUFFIX)):
+        raise NoCheckpoint(f"it has no config.json, but {', '.join(files[:NAMED_AT_MOST])}: register the file itself")
     if {"snapshots", "refs"} <= names:
         commits = sorted(path.name for path in (folder / "snapshots").glob("*"))
         raise NoCheckpoint(

@@ -1,4 +1,4 @@
-"""Tensors of safetensors files, without torch: headers, the digest of each file, and values that are no numbers."""
+"""Tensors of safetensors files, without torch, from their headers alone."""
 
 import hashlib
 import json
@@ -29,8 +29,6 @@ CHUNK_BYTES = 8 * MIB
 """A multiple of every number's size."""
 
 FLOATS = {"F64": np.uint64, "F32": np.uint32, "F16": np.uint16, "BF16": np.uint16}
-EXPONENTS = {"F64": 0x7FF << 52, "F32": 0xFF << 23, "F16": 0x1F << 10, "BF16": 0xFF << 7}
-"""A float whose exponent bits are all set is infinite or not a number."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +41,6 @@ class Tensor:
     start: int
     """First byte in the file."""
     stop: int
-
-
-@dataclass(frozen=True)
-class Content:
-    """What reading a whole file tells."""
-
-    sha256: str
-    not_finite: tuple[str, ...]
-    """Tensors with a NaN or an infinity."""
 
 
 def weight_files(folder: Path) -> list[str]:
@@ -156,37 +145,13 @@ def _bits(dtype: str) -> int:
     return 8 * np.dtype(FLOATS[dtype]).itemsize if dtype in FLOATS else 0
 
 
-def _content(path: Path) -> Content:
-    try:
-        with open_regular(path) as file:
-            total = hashlib.sha256()
-            for chunk in iter(lambda: file.read(CHUNK_BYTES), b""):
-                total.update(chunk)
-            tensors = read_header(path) if path.suffix == ".safetensors" else {}
-            not_finite = tuple(name for name, tensor in tensors.items() if not _is_finite(file, tensor))
-    except FileNotFoundError as exc:
-        raise MissingFile(path.name) from exc
-    except OSError as exc:
-        raise unreadable(path.name, exc) from exc
-    return Content(total.hexdigest(), not_finite)
-
-
-def _chunks(file: BinaryIO, tensor: Tensor) -> Iterator[bytes]:
+def chunks(file: BinaryIO, tensor: Tensor) -> Iterator[bytes]:
+    """A tensor's bytes, some at a time."""
     file.seek(tensor.start)
     left = tensor.stop - tensor.start
     while left > 0 and (chunk := file.read(min(left, CHUNK_BYTES))):
         left -= len(chunk)
         yield chunk
-
-
-def _is_finite(file: BinaryIO, tensor: Tensor) -> bool:
-    """Whether every number is one; what is not of a floating type is."""
-    if tensor.dtype not in FLOATS:
-        return True
-    kind, exponent = FLOATS[tensor.dtype], EXPONENTS[tensor.dtype]
-    mask = kind(exponent)
-    numbers = (np.frombuffer(chunk, dtype=np.dtype(kind).newbyteorder("<")) for chunk in _chunks(file, tensor))
-    return not any(((part & mask) == mask).any() for part in numbers)
 
 
 def are_equal(folder: Path, one: Tensor, other: Tensor) -> bool:
@@ -195,7 +160,7 @@ def are_equal(folder: Path, one: Tensor, other: Tensor) -> bool:
     for tensor in (one, other):
         with open_regular(folder / tensor.file) as file:
             total = hashlib.sha256()
-            for chunk in _chunks(file, tensor):
+            for chunk in chunks(file, tensor):
                 total.update(chunk)
             digests.append((tensor.dtype, tensor.shape, total.digest()))
     return digests[0] == digests[1]
@@ -203,5 +168,3 @@ def are_equal(folder: Path, one: Tensor, other: Tensor) -> bool:
 
 read_header = Remembered(_header)
 """Tensors of one file by name, from its header alone."""
-read_content = Remembered(_content)
-"""Digest of one file, and its tensors that are not finite; reads all of it."""

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 
+from checkpoints.contents import read_content
 from checkpoints.families.record import Family
 from checkpoints.files import UnusableCheckpoint
-from checkpoints.folder import Configuration
-from checkpoints.tensors import FLOATS, Tensor, are_equal, read_content, tensors_of, weight_files
+from checkpoints.folder import Configuration, is_gguf
+from checkpoints.gguf.values import check_gguf
+from checkpoints.tensors import FLOATS, Tensor, are_equal, tensors_of, weight_files
 
 NAMED_AT_MOST = 3
 
@@ -20,6 +22,9 @@ def check_weights(folder: Path, found: Configuration) -> None:
         UnusableCheckpoint: Names the tensors that are missing, of another shape or type, or not this model's.
     """
     family = found.family
+    if is_gguf(folder):
+        check_gguf(folder, family, found.config, found.architecture)
+        return
     tensors = _without_prefix(family, tensors_of(folder, weight_files(folder)))
     one, other = family.tied
     wanted = (part.name for part in family.parts(found.config, found.architecture))
@@ -78,14 +83,19 @@ def _check_unexpected(family: Family, tensors: Mapping[str, Tensor], shapes: Map
     raise UnusableCheckpoint(f"{tensors[others[0]].file} holds {shown}, which a {family.title} does not have{hint}")
 
 
+def weight_paths(folder: Path) -> list[Path]:
+    """The files that hold a checkpoint's weights."""
+    return [folder] if is_gguf(folder) else [folder / file for file in weight_files(folder)]
+
+
 def check_values(folder: Path) -> None:
-    """Read all weights and look for what is no number.
+    """Read all weights and look for what is no number; of a GGUF file in those that are not quantised.
 
     Raises:
         UnusableCheckpoint: Names the tensors with a NaN or an infinity.
     """
-    for file in weight_files(folder):
-        names = read_content(folder / file).not_finite
+    for path in weight_paths(folder):
+        file, names = path.name, read_content(path).not_finite
         if names:
             more = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
             raise UnusableCheckpoint(f"{file} holds NaN or infinite values in {', '.join(names[:NAMED_AT_MOST])}{more}")

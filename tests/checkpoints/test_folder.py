@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from checkpoints import tensors
+from checkpoints import contents
 from checkpoints.files import UnusableCheckpoint
 from checkpoints.folder import configuration, revision
 from checkpoints.registry import read_registry
@@ -51,7 +51,7 @@ def test_a_kept_time_does_not_hide_a_change(folder: Path) -> None:
 def test_what_has_not_changed_is_not_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The look comes every second, and weights have gigabytes."""
     before = revision(folder)
-    monkeypatch.setattr(tensors, "open_regular", lambda path: pytest.fail(f"{path} was read again"))
+    monkeypatch.setattr(contents, "open_regular", lambda path: pytest.fail(f"{path} was read again"))
     assert revision(folder) == before
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from api_schemas.errors import ModelNotFound, PathPatchingError, UnusableModel
 from api_schemas.models import ModelOrigin
 from checkpoints.files import MissingFile, MissingFolder, UnusableCheckpoint
-from checkpoints.folder import configuration, revision
+from checkpoints.folder import configuration, is_gguf, revision
 from checkpoints.tensors import INDEX
 from checkpoints.weights import check_values, check_weights
 from planning.architecture import Architecture
@@ -17,7 +17,7 @@ HUB_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder in Hugging Face format whose configuration has been read and can be run."""
+    """A folder in Hugging Face format, or a GGUF file, whose configuration has been read and can be run."""
 
     name: str
     folder: Path
@@ -70,7 +70,7 @@ def locate(name: str, registry: dict[str, ModelOrigin]) -> tuple[Path, str | Non
         raise ModelNotFound(name, f"the registry of this worker holds {', '.join(sorted(registry))}.")
     if origin.folder is not None:
         folder = Path(origin.folder).resolve()
-        if not folder.is_dir():
+        if not (folder.is_dir() or is_gguf(folder)):
             raise _told(name, folder, MissingFolder())
         return folder, None
     if origin.repository is None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from api_schemas.errors import ModelChanged, SelfCheckFailed, UnusableModel
 from api_schemas.models import ModelOrigin
 from api_schemas.spec import ModelSpec
+from checkpoints.files import UnusableCheckpoint
 from checkpoints.folder import configuration
 from worker.engine import transformer
 from worker.engine.model import Weights
@@ -18,7 +19,7 @@ from worker.models.capacity import check_fits
 from worker.models.checkpoints import Checkpoint, find_checkpoint, locate
 from worker.models.direct import layerwise_residual, read_weights
 from worker.models.processed import Processed, cache_path, digest, read_cache, write_cache
-from worker.models.sources import source_of
+from worker.models.sources import dequantised_from, source_of
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,8 @@ class LoadedModel:
     """Digest of the processed weights."""
     from_cache: bool
     """Whether processed weights were found, so that the checkpoint was not read."""
+    dequantised_from: tuple[str, ...] = ()
+    """Types of the checkpoint's quantised tensors."""
 
 
 def load_model(
@@ -97,7 +100,7 @@ def _checked(
 ) -> LoadedModel:
     weights = processed.weights.to(torch.device(device))
     self_check(name, weights, processed.expected_logits)
-    return LoadedModel(weights, revision, processed.sha256, from_cache)
+    return LoadedModel(weights, revision, processed.sha256, from_cache, processed.dequantised_from)
 
 
 def self_check(name: str, weights: Weights, expected_logits: Tensor) -> None:
@@ -155,8 +158,7 @@ def process(checkpoint: Checkpoint, flags: ModelSpec, dtype: torch.dtype = torch
 
         weights, logits = process_weights(checkpoint.folder, checkpoint.architecture, flags, tokens)
     else:
-        found = configuration(checkpoint.folder)
-        weights, logits = read_weights(found, source_of(checkpoint.folder, found), flags, dtype, tokens)
+        weights, logits = _read(checkpoint, flags, dtype, tokens)
     if not logits.isfinite().all():
         raise UnusableModel(str(checkpoint.folder), "its logits are not finite: the weights are too large for float32")
     deviation = logit_deviation(weights, logits[0])
@@ -165,4 +167,13 @@ def process(checkpoint: Checkpoint, flags: ModelSpec, dtype: torch.dtype = torch
         reason = f"our forward pass and {other} differ by {deviation:.1e} (relative) on its weights"
         raise UnusableModel(str(checkpoint.folder), reason)
     weights = weights.to(dtype=dtype)
-    return Processed(weights, logits[0].contiguous(), digest(weights.tensors()))
+    types = dequantised_from(checkpoint.folder)
+    return Processed(weights, logits[0].contiguous(), digest(weights.tensors()), types)
+
+
+def _read(checkpoint: Checkpoint, flags: ModelSpec, dtype: torch.dtype, tokens: Tensor) -> tuple[Weights, Tensor]:
+    try:
+        found = configuration(checkpoint.folder)
+        return read_weights(found, source_of(checkpoint.folder, found), flags, dtype, tokens)
+    except (UnusableCheckpoint, EOFError) as exc:
+        raise UnusableModel(str(checkpoint.folder), str(exc)) from exc

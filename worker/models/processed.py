@@ -22,7 +22,7 @@ from worker.engine.model import Weights
 
 log = logging.getLogger(__name__)
 
-CACHE_FORMAT = 3
+CACHE_FORMAT = 4
 WRITING = ".writing-"
 ABANDONED_S = 3600.0
 """A file that has been written for so long belongs to a process that has died."""
@@ -39,6 +39,8 @@ class Processed:
     expected_logits: Tensor
     """[pos d_vocab]"""
     sha256: str
+    dequantised_from: tuple[str, ...] = ()
+    """Types of the checkpoint's quantised tensors."""
 
 
 def cache_path(cache_dir: Path, revision: str, flags: ModelSpec, dtype: torch.dtype = torch.float32) -> Path:
@@ -69,13 +71,17 @@ def read_cache(path: Path) -> Processed | None:
         return None
     with contextlib.suppress(OSError):
         os.utime(path)  # the last use, for ``sweep``
-    return Processed(weights, expected_logits, metadata["sha256"])
+    return Processed(weights, expected_logits, metadata["sha256"], tuple(json.loads(metadata["dequantised_from"])))
 
 
 def write_cache(path: Path, processed: Processed) -> None:
     """Keep processed weights. Written beside and renamed, so that a reader sees all of the file or none."""
     tensors = processed.weights.tensors() | {"expected_logits": processed.expected_logits}
-    metadata = {"sha256": processed.sha256, "architecture": json.dumps(asdict(processed.weights.architecture))}
+    metadata = {
+        "sha256": processed.sha256,
+        "architecture": json.dumps(asdict(processed.weights.architecture)),
+        "dequantised_from": json.dumps(processed.dequantised_from),
+    }
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,9 +9,12 @@ from torch import Tensor
 
 from checkpoints.families.record import Family, Part
 from checkpoints.files import MIB, open_regular
-from checkpoints.folder import Configuration
+from checkpoints.folder import Configuration, is_gguf
+from checkpoints.gguf.header import read_gguf
+from checkpoints.gguf.values import quantised_types, rows_of
 from checkpoints.tensors import Tensor as Entry
 from checkpoints.tensors import tensors_of, weight_files
+from planning.architecture import Architecture
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 CHUNK_BYTES = 32 * MIB
@@ -58,9 +61,32 @@ class SafetensorsSource:
         return family.gain_offset
 
 
+class GgufSource:
+    """A GGUF file, whose tensors are dequantised as they are read."""
+
+    def __init__(self, path: Path, architecture: Architecture) -> None:
+        self._path = path
+        self._architecture = architecture
+
+    def rows(self, part: Part) -> Iterator[tuple[int, Tensor]]:
+        """A tensor's rows, in the order of transformers."""
+        return ((first, torch.from_numpy(rows)) for first, rows in rows_of(self._path, self._architecture, part))
+
+    def gain_offset(self, family: Family) -> float:
+        """None: llama.cpp stores gains as they are multiplied with."""
+        return 0.0
+
+
 def source_of(folder: Path, found: Configuration) -> Source:
     """The tensors of a checkpoint."""
+    if is_gguf(folder):
+        return GgufSource(folder, found.architecture)
     return SafetensorsSource(folder, found.family)
+
+
+def dequantised_from(folder: Path) -> tuple[str, ...]:
+    """Types of a checkpoint's quantised tensors; of a folder none, for there they are refused."""
+    return quantised_types(read_gguf(folder)) if is_gguf(folder) else ()
 
 
 def rows_at_once(part: Part, row_bytes: int) -> int:
