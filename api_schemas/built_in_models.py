@@ -15,6 +15,8 @@ class BuiltIn:
     """``model_type`` of its config.json."""
     shape: ModelShape
     licence: str
+    n_kv_heads: int = 0
+    """Key-value heads per layer, where query heads share them; 0: each has its own."""
     is_gated: bool = False
     """Whether the hub gives it only to those who have accepted its licence."""
 
@@ -48,7 +50,7 @@ BUILT_IN: dict[str, BuiltIn] = {
     "gpt2-xl": _gpt2("openai-community/gpt2-xl", 48, 25, 1600),
     "distilgpt2": _gpt2("distilbert/distilgpt2", 6, 12, 768, "Apache-2.0"),
     "smollm2-135m": BuiltIn(
-        "HuggingFaceTB/SmolLM2-135M-Instruct", "llama", _shape(30, 9, 576, 1536, 8192, 49152), "Apache-2.0"
+        "HuggingFaceTB/SmolLM2-135M-Instruct", "llama", _shape(30, 9, 576, 1536, 8192, 49152), "Apache-2.0", 3
     ),
     "pythia-14m": _pythia("14m", 6, 4, 128),
     "pythia-31m": _pythia("31m", 6, 8, 256),
@@ -59,21 +61,21 @@ BUILT_IN: dict[str, BuiltIn] = {
     "pythia-1.4b": _pythia("1.4b", 24, 16, 2048),
     "pythia-2.8b": _pythia("2.8b", 32, 32, 2560),
     "llama-3.2-1b": BuiltIn(
-        "meta-llama/Llama-3.2-1B", "llama", _shape(16, 32, 2048, 8192, 131072, 128256), "Llama 3.2", is_gated=True
+        "meta-llama/Llama-3.2-1B", "llama", _shape(16, 32, 2048, 8192, 131072, 128256), "Llama 3.2", 8, is_gated=True
     ),
     "llama-3.1-8b": BuiltIn(
-        "meta-llama/Llama-3.1-8B", "llama", _shape(32, 32, 4096, 14336, 131072, 128256), "Llama 3.1", is_gated=True
+        "meta-llama/Llama-3.1-8B", "llama", _shape(32, 32, 4096, 14336, 131072, 128256), "Llama 3.1", 8, is_gated=True
     ),
-    "qwen2.5-0.5b": BuiltIn("Qwen/Qwen2.5-0.5B", "qwen2", _shape(24, 14, 896, 4864, 32768, 151936), "Apache-2.0"),
-    "qwen3-0.6b": BuiltIn("Qwen/Qwen3-0.6B", "qwen3", _shape(28, 16, 1024, 3072, 40960, 151936), "Apache-2.0"),
+    "qwen2.5-0.5b": BuiltIn("Qwen/Qwen2.5-0.5B", "qwen2", _shape(24, 14, 896, 4864, 32768, 151936), "Apache-2.0", 2),
+    "qwen3-0.6b": BuiltIn("Qwen/Qwen3-0.6B", "qwen3", _shape(28, 16, 1024, 3072, 40960, 151936), "Apache-2.0", 8),
     "gemma-2-2b": BuiltIn(
-        "google/gemma-2-2b", "gemma2", _shape(26, 8, 2304, 9216, 8192, 256000), "Gemma", is_gated=True
+        "google/gemma-2-2b", "gemma2", _shape(26, 8, 2304, 9216, 8192, 256000), "Gemma", 4, is_gated=True
     ),
     "gemma-3-270m": BuiltIn(
-        "google/gemma-3-270m", "gemma3_text", _shape(18, 4, 640, 2048, 32768, 262144), "Gemma", is_gated=True
+        "google/gemma-3-270m", "gemma3_text", _shape(18, 4, 640, 2048, 32768, 262144), "Gemma", 1, is_gated=True
     ),
     "gemma-3-1b": BuiltIn(
-        "google/gemma-3-1b-pt", "gemma3_text", _shape(26, 4, 1152, 6912, 32768, 262144), "Gemma", is_gated=True
+        "google/gemma-3-1b-pt", "gemma3_text", _shape(26, 4, 1152, 6912, 32768, 262144), "Gemma", 1, is_gated=True
     ),
 }
 """By name."""

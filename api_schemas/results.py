@@ -166,6 +166,8 @@ class Provenance(Frozen):
     """Digest of the token ids, roles and answers."""
     spec_sha256: Sha256
     """Digest of the normalised spec, the model's revision, and the version and word lists of pathpatch."""
+    n_kv_heads: Annotated[int | None, Field(examples=[None])] = None
+    """Key-value heads per layer, where query heads share them: heads of `k` and `v` then count these."""
 
 
 class Timings(Frozen):

@@ -11,6 +11,7 @@ import yaml
 from api_schemas.built_in_models import BUILT_IN
 from api_schemas.datasets import PromptsDataset, TokensDataset
 from api_schemas.model_shape import ModelShape
+from api_schemas.models import ModelArchitecture
 
 
 class Sizes(Protocol):
@@ -23,10 +24,27 @@ class Sizes(Protocol):
 
 
 class LayersAndHeads(NamedTuple):
-    """The sizes of a model of which nothing else is known."""
+    """What is known of a model: its sizes."""
 
     n_layers: int
     n_heads: int
+    n_kv_heads: int = 0
+    """Key-value heads per layer, where query heads share them; 0: each has its own."""
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether ``k`` and ``v`` count other heads than ``q``, so that one sweep cannot name both."""
+        return 0 < self.n_kv_heads < self.n_heads
+
+    @classmethod
+    def of(cls, model: str, known: "Sizes | None") -> "LayersAndHeads":
+        """Of a model known by its sizes, else by its name."""
+        if isinstance(known, LayersAndHeads):
+            return known
+        if isinstance(known, ModelArchitecture):
+            return cls(known.n_layers, known.n_heads, known.n_kv_heads)
+        shape = known or shape_of(model)
+        return cls(shape.n_layers, shape.n_heads, BUILT_IN[model].n_kv_heads if model in BUILT_IN else 0)
 
 
 Heads = tuple[list[list[int]], list[int]]
@@ -127,10 +145,22 @@ def preset(name: str, model: str = "demo", shape: Sizes | None = None) -> str:
     if name not in PRESETS:
         raise UnknownPreset(name)
     text = (files("pathpatch") / "data" / "specs" / f"{name}.yaml").read_text(encoding="utf-8")
-    senders, (layer, head) = experiment_heads(model, shape)
+    sizes = LayersAndHeads.of(model, shape)
+    senders, (layer, head) = experiment_heads(model, sizes)
     lines = "\n".join(f"    - {{hook: z, layer: {sender[0]}, head: {sender[1]}}}" for sender in senders)
-    last_layer = (shape or shape_of(model)).n_layers - 1
-    return Template(text).substitute(model=model, senders=lines, layer=layer, head=head, last_layer=last_layer)
+    return Template(text).substitute(
+        model=model, senders=lines, layer=layer, head=head, last_layer=sizes.n_layers - 1, **_inputs(sizes, head)
+    )
+
+
+def _inputs(sizes: LayersAndHeads, head: int) -> dict[str, str]:
+    """Sweeps of a head's inputs: where query heads share keys and values, one list of hooks cannot count both."""
+    if not sizes.is_grouped:
+        return {"queries_and_keys": "hook: [q, k], layers: all, heads: all}", "inputs_of_head": f"heads: [{head}]}}"}
+    return {
+        "queries_and_keys": "hook: q, layers: all, heads: all}   # k counts key-value heads: sweep it apart",
+        "inputs_of_head": "heads: joint}   # k and v count key-value heads: q apart from them, or the layer's together",
+    }
 
 
 def filled_in(model: str, shape: Sizes | None = None) -> Iterator[dict[str, Any]]:

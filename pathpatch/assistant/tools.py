@@ -74,9 +74,11 @@ class Tools:
         async with self._client(context) as client:
             return "\n".join(map(model_line, await client.models()))
 
-    async def starting_spec(self, name: str, model: str = "demo") -> str:
+    async def starting_spec(self, name: str, context: Context[Any, Any], model: str = "demo") -> str:
         """Give a commented spec in YAML to start from."""
-        return preset(name, model)
+        async with self._client(context) as client:
+            known = await client.model(model)
+        return preset(name, model, known.architecture or known.shape)
 
     async def validate(self, spec: Spec, context: Context[Any, Any]) -> str:
         """Say what a spec would do, without running it: prompts with roles and answers, cells, cost, warnings."""

@@ -44,7 +44,8 @@ def _computed(model: str, examples: int, shows_logs: bool) -> "Result":
     try:
         with Stack(settings, say) as stack, Client(stack.url, os.environ.get("PATHPATCH_ADMIN_KEY")) as client:
             note(f"Ready at {stack.url}; submitting the experiment over HTTP")
-            spec = yaml.safe_load(preset("founding-experiment", model, client.model(model).shape))
+            known = client.model(model)
+            spec = yaml.safe_load(preset("founding-experiment", model, known.architecture or known.shape))
             spec["dataset"]["examples"] = examples
             return client.run(spec, progress=True)
     finally:

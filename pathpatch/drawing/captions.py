@@ -44,6 +44,8 @@ def _node_words(node: Mapping[str, Any]) -> str:
     index = node.get("head") if node.get("head") is not None else node.get("neuron")
     layer = node.get("layer")
     place = "" if layer is None else f" {layer}" + ("" if index is None else f".{index}")
+    if node.get("query_head") is not None:
+        place += f".{node['query_head']} (query head)"
     return f"{node['hook']}{place}{_where_words(node.get('positions'))}"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from api_schemas.nodes import HEAD_HOOKS, NEURON_HOOKS, Node
+from api_schemas.nodes import HEAD_HOOKS, NEURON_HOOKS, QUERY_HEAD_HOOKS, Node
 from pathpatch.drawing.captions import Spec, end_words, signed
 from pathpatch.drawing.charts import GraphEdge, GraphNode
 from pathpatch.results.block import Block
@@ -31,13 +31,20 @@ class _End:
     hook: str | None = None
 
 
-def circuit(block: Block, spec: Spec | None, strongest: int) -> tuple[list[GraphNode], list[GraphEdge]]:
-    """Nodes and edges of the cells of largest absolute effect; what was not swept is one node."""
+def circuit(
+    block: Block, spec: Spec | None, strongest: int, *, is_grouped: bool = False
+) -> tuple[list[GraphNode], list[GraphEdge]]:
+    """Nodes and edges of the cells of largest absolute effect; what was not swept is one node.
+
+    Args:
+        is_grouped: Whether query heads share key-value heads, which are then nodes of their own.
+    """
     patch = spec["patch"] if spec is not None else {}
     drawn = []
     for index, effect in block.strongest(strongest):
         coordinates = block.coordinates_of(index)
-        drawn.append((_end(coordinates, "sender_", patch), _end(coordinates, "receiver_", patch), effect))
+        sender, receiver = (_end(coordinates, side, patch, is_grouped) for side in ("sender_", "receiver_"))
+        drawn.append((sender, receiver, effect))
     nodes = _placed({end.node: end.height for *ends, _ in drawn for end in ends})
     places = {node.name: (node.column, node.height) for node in nodes}
     taken: dict[tuple[str, str], int] = {}
@@ -77,7 +84,7 @@ class _LabelSpace:
         )
 
 
-def _end(coordinates: Mapping[str, Any], prefix: str, patch: Mapping[str, Any]) -> _End:
+def _end(coordinates: Mapping[str, Any], prefix: str, patch: Mapping[str, Any], is_grouped: bool) -> _End:
     """One end of a cell, from the coordinates that were swept or from the patch."""
     is_activation = not any(name.startswith(("sender_", "receiver_")) for name in coordinates)
     if is_activation and prefix == "receiver_":
@@ -85,19 +92,22 @@ def _end(coordinates: Mapping[str, Any], prefix: str, patch: Mapping[str, Any]) 
     side = "" if is_activation else prefix
     fixed = patch.get("nodes" if is_activation else f"{prefix.rstrip('_')}s")
     if not place_name(coordinates, side):
-        return _fixed_end(fixed, prefix)
+        return _fixed_end(fixed, prefix, is_grouped)
     hook = coordinates.get(f"{side}hook") or _swept_hook(fixed) or ("z" if prefix == "sender_" else "q")
     own = {part: coordinates.get(side + part) for part in ("layer", "head", "neuron")}
-    named = _node(Node.model_validate({"hook": hook, **own}))
+    named = _node(Node.model_validate({"hook": hook, **own}), is_grouped)
     words = place_name({**coordinates, f"{side}hook": hook}, side)
     position = coordinates.get(f"{side}position")
     return _End(named.node + ("" if position is None else f" at {position}"), named.height, words, named.hook)
 
 
-def _node(node: Node) -> _End:
+def _node(node: Node, is_grouped: bool) -> _End:
     """The head or MLP that a hook belongs to, so that what one edge writes and the next reads are one node."""
     if node.hook in HEAD_HOOKS or node.hook == "attn_out":
-        own_name = f"attn {node.layer}" if node.head is None else f"{node.layer}.{node.head}"
+        head = node.head if node.query_head is None else node.query_head
+        own_name = f"attn {node.layer}" if head is None else f"{node.layer}.{head}"
+        if is_grouped and node.hook in QUERY_HEAD_HOOKS and node.head is not None:
+            own_name = f"kv {own_name}"
         same = Node(hook="z", layer=node.layer)
     elif node.hook in NEURON_HOOKS or node.hook == "mlp_out":
         own_name = f"mlp {node.layer}" if node.neuron is None else f"neuron {node.layer}.{node.neuron}"
@@ -108,10 +118,10 @@ def _node(node: Node) -> _End:
     return _End(own_name, time_of(same, is_parallel=False), str(node), reads)
 
 
-def _fixed_end(fixed: Any, prefix: str) -> _End:
+def _fixed_end(fixed: Any, prefix: str, is_grouped: bool) -> _End:
     if not isinstance(fixed, list):
         return _End("senders", -1, "senders") if prefix == "sender_" else _End("receivers", _TOP, "receivers")
-    nodes = [_node(Node.model_validate({**node, "positions": None})) for node in fixed]
+    nodes = [_node(Node.model_validate({**node, "positions": None}), is_grouped) for node in fixed]
     if len(nodes) == 1:
         return nodes[0]
     words = end_words(fixed)

@@ -58,7 +58,7 @@ def heatmap(subject: Subject) -> Heatmap:
     limit = float(size.max()) if size.size and size.max() > 0 else 1.0
     names = np.array([_hover_name(subject, index) for index in block.indices()], dtype=object)
     cell_names = names.reshape(effect.shape).transpose(order).reshape(shape).tolist()
-    row_label, column_label = axis_label(rows), axis_label(columns)
+    row_label, column_label = axis_label(subject, rows), axis_label(subject, columns)
     verified = "" if block.exact_effect is None else "exact effects of verified cells on hover"
     grey = "grey: no path" if np.isnan(values).any() else ""
     notes = ("effect: patched minus orig", grey, verified, tick_note(subject))
@@ -99,7 +99,7 @@ def bars(subject: Subject, strongest: int = _STRONGEST) -> Bars:
     notes += ["error bars: ± sem of the effect"] if errors is not None else []
     notes += ["diamonds: exact, where verified"] if exact is not None else []
     words = Words(sentence(title), subject.caption(*notes), alt_text(subject))
-    label = "cell" if is_ranked else axis_label([axis])
+    label = "cell" if is_ranked else axis_label(subject, [axis])
     values = np.array([effect[place] for place in places])
     return Bars(words, names, values, errors, label, effect_unit(block), is_ranked, exact=exact)
 
@@ -124,7 +124,7 @@ def graph(subject: Subject, strongest: int = _STRONGEST_EDGES) -> Graph:
     if known is not None:
         best = np.where(np.isfinite(known), known, subject.block.patched)
         subject = replace(subject, block=replace(subject.block, patched=best))
-    nodes, edges = circuit(subject.block, subject.spec, strongest)
+    nodes, edges = circuit(subject.block, subject.spec, strongest, is_grouped=subject.is_grouped)
     note = f"{len(edges)} strongest edges; solid: the metric rises, dashed: it falls"
     note += "" if known is None else "; exact where verified"
     words = Words(sentence(f"strongest effects on {subject.words}"), subject.caption(note), alt_text(subject))

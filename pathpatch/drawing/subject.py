@@ -35,6 +35,11 @@ class Subject:
         """What is measured."""
         return self.block.title
 
+    @property
+    def is_grouped(self) -> bool:
+        """Whether query heads of the model share key-value heads."""
+        return bool(self.result.provenance.get("n_kv_heads"))
+
     def caption(self, *extra: str) -> str:
         """The line below the figure."""
         return caption(self.result, self.block, self.spec, *extra)
@@ -74,12 +79,32 @@ def tick_note(subject: Subject) -> str:
     return "ticks: tokens of the first prompt" if has_ticks and subject.block.n > 1 else ""
 
 
-def axis_label(axes: Sequence[str]) -> str:
-    """``sender head`` for one axis, ``sender layer.head`` for a product."""
+def axis_label(subject: Subject, axes: Sequence[str]) -> str:
+    """``sender head`` for one axis, ``sender layer.head`` for a product; ``key-value head`` where it is one."""
     side = side_of(axes[0])
+    words = [_part_words(subject, axis) for axis in axes]
     if all(side_of(axis) == side for axis in axes):
-        return f"{side.rstrip('_')} {'.'.join(part_of(axis) for axis in axes)}".strip()
-    return ", ".join(axis.replace("_", " ") for axis in axes)
+        return f"{side.rstrip('_')} {'.'.join(words)}".strip()
+    named = zip(axes, words, strict=True)
+    return ", ".join(f"{side_of(axis)}{word}".replace("_", " ") for axis, word in named)
+
+
+def _part_words(subject: Subject, axis: str) -> str:
+    """What an axis counts; heads of ``k`` and ``v`` are key-value heads where query heads share them."""
+    part, side = part_of(axis), side_of(axis)
+    if part != "head" or not subject.is_grouped:
+        return part
+    return "key-value head" if _hooks_of(subject, side) <= {"k", "v"} else part
+
+
+def _hooks_of(subject: Subject, side: str) -> set[str]:
+    """The hooks of one end's sweep; ``z`` where the spec is not known."""
+    if f"{side}hook" in subject.block.coordinates:
+        return set(subject.block.coordinates[f"{side}hook"])
+    patch = (subject.spec or {}).get("patch", {})
+    end = patch.get(f"{side.rstrip('_')}s" if side else "nodes", {})
+    hook = end["sweep"]["hook"] if isinstance(end, dict) and "sweep" in end else "z"
+    return {hook} if isinstance(hook, str) else set(hook)
 
 
 def alt_text(subject: Subject) -> str:

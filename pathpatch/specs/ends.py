@@ -44,8 +44,13 @@ def _whole_numbers(name: object) -> list[int] | None:
         return None
 
 
-def _heads(hook: str, names: tuple[HeadName, ...], positions: Positions | None) -> list[Node]:
-    return [build(Node, hook=hook, **place, positions=positions) for place in map(head_place, names)]
+def _heads(
+    hook: str, names: tuple[HeadName, ...], positions: Positions | None, *, query_head: bool = False
+) -> list[Node]:
+    places = [head_place(name) for name in names]
+    if query_head:
+        places = [{"query_head" if part == "head" else part: number for part, number in one.items()} for one in places]
+    return [build(Node, hook=hook, **place, positions=positions) for place in places]
 
 
 def heads(*names: HeadName, positions: Positions | None = None) -> list[Node]:
@@ -58,14 +63,18 @@ def query(*names: HeadName, positions: Positions | None = None) -> list[Node]:
     return _heads("q", names, positions)
 
 
-def key(*names: HeadName, positions: Positions | None = None) -> list[Node]:
-    """Heads' keys, as receivers: ``key("5.5")``."""
-    return _heads("k", names, positions)
+def key(*names: HeadName, positions: Positions | None = None, query_head: bool = False) -> list[Node]:
+    """Heads' keys, as receivers: ``key("5.5")``.
+
+    Args:
+        query_head: Where query heads share key-value heads, the names count query heads: what each alone reads.
+    """
+    return _heads("k", names, positions, query_head=query_head)
 
 
-def value(*names: HeadName, positions: Positions | None = None) -> list[Node]:
-    """Heads' values, as receivers: ``value("8.6")``."""
-    return _heads("v", names, positions)
+def value(*names: HeadName, positions: Positions | None = None, query_head: bool = False) -> list[Node]:
+    """Heads' values, as receivers: ``value("8.6")``; ``query_head`` as for ``key``."""
+    return _heads("v", names, positions, query_head=query_head)
 
 
 def pattern(*names: HeadName, positions: Positions | None = None) -> list[Node]:
@@ -79,14 +88,14 @@ def mlp(*layers: int, positions: Positions | None = None) -> list[Node]:
 
 
 def mlp_in(*layers: int, positions: Positions | None = None) -> list[Node]:
-    """Whole MLPs' inputs (``pre``), as receivers: ``mlp_in(9)``."""
-    return [build(Node, hook="pre", layer=layer, positions=positions) for layer in layers]
+    """Whole MLPs' inputs, both branches of a gated one, as receivers: ``mlp_in(9)``."""
+    return [build(Node, hook="mlp_in", layer=layer, positions=positions) for layer in layers]
 
 
 def neurons(
-    layer: int, *indices: int, hook: Literal["post", "pre"] = "post", positions: Positions | None = None
+    layer: int, *indices: int, hook: Literal["post", "pre", "mlp_in"] = "post", positions: Positions | None = None
 ) -> list[Node]:
-    """Single MLP neurons: activations (``post``) as senders, pre-activations (``pre``) as receivers."""
+    """Single MLP neurons: activations (``post``) as senders, pre-activations (``pre``, ``mlp_in``) as receivers."""
     return [build(Node, hook=hook, layer=layer, neuron=index, positions=positions) for index in indices]
 
 

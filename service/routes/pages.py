@@ -47,11 +47,12 @@ def presets(
     model: Annotated[str, Query(min_length=1, max_length=128)] = "demo",
     n_layers: Annotated[int | None, Query(ge=1, le=1000)] = None,
     n_heads: Annotated[int | None, Query(ge=1, le=1000)] = None,
+    n_kv_heads: Annotated[int, Query(ge=0, le=1000)] = 0,
 ) -> list[dict[str, Any]]:
     """What `pathpatch new` writes, as data, for a model of so many layers and heads."""
     from pathpatch.presets import LayersAndHeads, filled_in
 
-    shape = None if n_layers is None or n_heads is None else LayersAndHeads(n_layers, n_heads)
+    shape = None if n_layers is None or n_heads is None else LayersAndHeads(n_layers, n_heads, n_kv_heads)
     return list(filled_in(model, shape))
 
 

@@ -10,6 +10,7 @@ import { abilities } from "./form/schema.js";
 import { preview } from "./preview.js";
 import { problemBox } from "./problem.js";
 import { written } from "./spec.js";
+import { modelWords } from "./words.js";
 
 const PAUSE_MS = 400;
 
@@ -17,8 +18,9 @@ const PAUSE_MS = 400;
 function presetsOf(models) {
   const asked = new Map();
   return (name) => {
-    const { n_layers, n_heads } = models.find((one) => one.name === name)?.shape ?? {};
-    const query = new URLSearchParams({ model: name, ...(n_layers ? { n_layers, n_heads } : {}) });
+    const known = models.find((one) => one.name === name);
+    const { n_layers, n_heads, n_kv_heads = 0 } = known?.architecture ?? known?.shape ?? {};
+    const query = new URLSearchParams({ model: name, ...(n_layers ? { n_layers, n_heads, n_kv_heads } : {}) });
     if (!asked.has(name)) asked.set(name, getJson(`web/presets.json?${query}`));
     return asked.get(name);
   };
@@ -47,12 +49,13 @@ export async function showExperiment(main, { signal, query }) {
   let changes = 0;
 
   const question = el("span", {});
+  const about = el("span", {});
   const verdict = el("div", { class: "verdict", "aria-live": "polite" });
   const codes = el("div", { class: "pair" });
   const go = el("button", { type: "submit", class: "primary" }, "Start the experiment");
   const refusal = el("div", {});
   const form = el("form", { class: "experiment", novalidate: true },
-    group("Start from", field("Experiment", controls.preset, question, { class: "field wide" }), field("Model", controls.model, null, { class: "field wide" })),
+    group("Start from", field("Experiment", controls.preset, question, { class: "field wide" }), field("Model", controls.model, about, { class: "field wide" })),
     parts.map((part) => group(part.title, part.elements)),
     el("details", { open: Boolean(draft) }, el("summary", {}, "The whole spec as JSON"),
       field("Spec", controls.json, "Everything the API takes; the fields above follow.")),
@@ -77,6 +80,7 @@ export async function showExperiment(main, { signal, query }) {
     changes += 1;
     refusal.replaceChildren();
     question.textContent = offered.find(({ name }) => name === controls.preset.value)?.title ?? "What the fields and the JSON below say.";
+    about.textContent = modelWords(models.find(({ name }) => name === controls.model.value));
     if (!isJson) controls.json.value = written(spec);
     codes.replaceChildren(code("Python", pythonIfComplete(spec)), code("curl", curlOf(spec)));
     check(spec, faults);

@@ -3,7 +3,7 @@
 const DEFAULTS = {
   "": { method: "exact", dtype: "float32", priority: "normal", use_cache: true },
   model: { fold_ln: true, center_writing_weights: true, center_unembed: true, refactor_factored_attn_matrices: true, fold_value_biases: true },
-  dataset: { swap: false, prepend_bos: false, new: "abc", prompt_type: "mixed", seed: 0 },
+  dataset: { swap: false, new: "abc", prompt_type: "mixed", seed: 0 },
   patch: { kind: "path", direct_includes_mlps: false, source: "new" },
   metric: { normalize: "none", position: "end" },
 };
@@ -31,7 +31,7 @@ export function compact(spec) {
   }
   if (short.metrics) short.metrics = short.metrics.map((metric) => without(DEFAULTS.metric, metric));
   if (short.dataset) {
-    const kept = short.dataset.kind === "templates" ? { swap: false, prepend_bos: false, seed: 0 } : DEFAULTS.dataset;
+    const kept = short.dataset.kind === "templates" ? { swap: false, seed: 0 } : DEFAULTS.dataset;
     short.dataset = without(kept, short.dataset);
   }
   for (const [name, value] of Object.entries(short)) if (isPlain(value) && Object.keys(value).length === 0) delete short[name];

@@ -7,6 +7,7 @@ const MOST_CELLS = 10;
 
 export const blocksOf = (result) => result.blocks || [result];
 
+const NAMES = { n_kv_heads: "key-value heads" };
 export const titleOf = (block) => block.metric.title || block.metric.kind.replaceAll("_", " ");
 const unitOf = (block) => `${titleOf(block)} (${block.metric.unit})`;
 
@@ -88,7 +89,7 @@ export function checks(result) {
 export function provenance(result) {
   const { versions = {}, ...rest } = result.provenance;
   return facts([
-    ...Object.entries(rest).map(([name, value]) => [name.replaceAll("_", " "), el("code", {}, String(value))]),
+    ...Object.entries(rest).filter(([, value]) => value !== null).map(([name, value]) => [NAMES[name] ?? name.replaceAll("_", " "), el("code", {}, String(value))]),
     ...Object.entries(versions),
     ["waited", `${number(result.timings.queued_s)} s`], ["ran", `${number(result.timings.run_s)} s`],
   ]);

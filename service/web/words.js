@@ -1,8 +1,23 @@
 // Specs in words, as figure captions say them.
 import { el } from "./dom.js";
 
+/** A model in a line: its sizes, and what is particular about it. */
+export function modelWords(model) {
+  const { architecture: known, shape } = model ?? {};
+  if (!known) return shape ? `${shape.n_layers} layers of ${shape.n_heads} heads` : "";
+  const isGrouped = known.n_kv_heads < known.n_heads;
+  return [
+    `${known.family}: ${known.n_layers} layers of ${known.n_heads} heads${isGrouped ? ` with ${known.n_kv_heads} key-value heads` : ""}`,
+    `d_model ${known.d_model}`, `${known.positions} positions`,
+    known.norm === "rms_norm" ? "RMSNorm" : "LayerNorm",
+    known.is_gated && "gated MLPs", known.is_parallel && "parallel blocks (no resid_mid)",
+    known.has_post_norms && "norms after attention and MLP", known.has_qk_norms && "norms of queries and keys",
+    known.windows.some((window) => window !== null) && `window ${[...new Set(known.windows.filter((window) => window !== null))].join(", ")}`,
+  ].filter(Boolean).join(", ");
+}
+
 const place = (node) => {
-  const index = node.head ?? node.neuron;
+  const index = node.head ?? node.query_head ?? node.neuron;
   return node.layer === null || node.layer === undefined ? "" : ` ${node.layer}${index === null || index === undefined ? "" : `.${index}`}`;
 };
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -482,3 +483,37 @@ def test_the_recorded_curves_draw_as_the_notebook_drew_them():
     )
     names = [trace.name for trace in histogram(shown).data]
     assert names == ["orig, mean 0.595", "patched, mean 0.0875"]
+
+
+KEYS = IOI | {
+    "patch": {"senders": {"sweep": {"hook": "z"}}, "receivers": {"sweep": {"hook": "k"}}},
+    "metric": LOGITS,
+}
+
+
+def grouped(**more):
+    """Thirty layers of nine query heads into three key-value heads of each, as SmolLM2's."""
+    layers = list(range(30))
+    coordinates = {
+        "sender_layer": layers,
+        "sender_head": [*range(9)],
+        "receiver_layer": layers,
+        "receiver_head": [0, 1, 2],
+    }
+    patched = np.zeros((30, 9, 30, 3))
+    patched[9, 6, 10, 1], patched[10, 1, 20, 2] = 1.0, -0.5
+    return result([*coordinates], coordinates, patched, spec=KEYS, provenance={"model": "s", "n_kv_heads": 3}, **more)
+
+
+def test_heads_of_keys_are_called_what_they_are():
+    """Head 1 of the keys is not head 1 of the queries; where each query head has its own, heads are heads."""
+    chart = chart_for(grouped())
+    assert (chart.row_label, chart.column_label) == ("receiver layer.key-value head", "sender layer.head")
+    plain = replace(grouped(), provenance={"model": "s"})
+    assert chart_for(plain).row_label == "receiver layer.head"
+
+
+def test_a_key_value_head_is_a_node_of_its_own():
+    """The edge into the keys of 10 ends at "kv 10.1", and the edge from head 10.1 begins at "10.1"."""
+    names = {node.name for node in chart_for(grouped(), kind="graph").nodes}
+    assert {"9.6", "kv 10.1", "10.1", "kv 20.2"} <= names

@@ -93,6 +93,7 @@ def _fetch_outputs(store: JobStore, held: Claim) -> list[bytes]:
 
 
 def _head(held: Claim, model: LoadedModel, result: AssembledResult) -> dict[str, Any]:
+    architecture = model.weights.architecture
     return {
         "blocks": result.blocks,
         "checks": result.checks,
@@ -108,5 +109,6 @@ def _head(held: Claim, model: LoadedModel, result: AssembledResult) -> dict[str,
             "versions": versions(),
             "dataset_sha256": held.facts.dataset_sha256,
             "spec_sha256": held.facts.spec_sha256,
+            "n_kv_heads": architecture.n_kv_heads if architecture.group_size > 1 else None,
         },
     }

@@ -47,8 +47,8 @@ export function fieldsOf(end, kinds) {
   return { kind: isOne ? end[0].hook : "mixed", names: names.join(", "), layers: "", heads: "", at: "" };
 }
 
-const isPlain = ({ hook, layer, head, neuron, positions, ...rest }) =>
-  HOOKS[hook] && (positions ?? null) === null && !Object.keys(rest).length && [layer, head, neuron].every((one) => one === undefined || one === null || Number.isInteger(one));
+const isPlain = ({ hook, layer, head, neuron, positions, query_head, ...rest }) =>
+  HOOKS[hook] && (positions ?? null) === null && (query_head ?? null) === null && !Object.keys(rest).length && [layer, head, neuron].every((one) => one === undefined || one === null || Number.isInteger(one));
 
 const placeOf = ({ layer, head, neuron }) => [layer, head ?? neuron].filter((one) => one !== null && one !== undefined).join(".");
 

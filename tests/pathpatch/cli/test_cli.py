@@ -16,7 +16,7 @@ from api_schemas.built_in_models import BUILT_IN
 from api_schemas.spec import JobSpec
 from pathpatch import cli
 from pathpatch.local import Stack
-from pathpatch.presets import EARLIER_NAMES, PRESETS, experiment_heads, filled_in, preset, shape_of
+from pathpatch.presets import EARLIER_NAMES, PRESETS, LayersAndHeads, experiment_heads, filled_in, preset, shape_of
 from pathpatch.stack.broker import free_port
 from tests.commands import Command
 from tests.conftest import GPT2_TOKENIZER
@@ -128,6 +128,19 @@ def test_a_preset_names_layers_and_heads_that_the_model_has(model: str) -> None:
         said = re.sub("#.*", "", preset(name, model))
         assert all(int(layer) < shape.n_layers for layer in re.findall(r"layers?: \[?(\d+)", said)), name
         assert all(int(head) < shape.n_heads for head in re.findall(r"heads?: \[?(\d+)", said)), name
+
+
+def test_presets_of_grouped_heads_name_no_head_that_keys_lack() -> None:
+    """Where query heads share keys and values, a list of hooks with heads would be refused."""
+    for model in ("llama-3.2-1b", "demo"):
+        for name in PRESETS:
+            patch = yaml.safe_load(preset(name, model))["patch"]
+            for end in ("senders", "receivers", "nodes"):
+                sweep = patch[end]["sweep"] if isinstance(patch.get(end), dict) else {"hook": ""}
+                is_mixed = isinstance(sweep["hook"], list) and {"q", "k"} <= set(sweep["hook"])
+                assert model == "demo" or not is_mixed or sweep["heads"] == "joint", name
+    assert LayersAndHeads.of("mine", LayersAndHeads(30, 9, 3)).is_grouped
+    assert not LayersAndHeads.of("gpt2-small", None).is_grouped
 
 
 def test_the_founding_experiment_fits_a_checkpoint_of_any_shape() -> None:

@@ -123,7 +123,7 @@ def test_every_node_constructor_makes_its_hook():
         "z", "attn_out", "mlp_out", "post", "resid_mid", "embed", "pos_embed",
     ]  # fmt: skip
     receivers = [pp.query("1.2"), pp.key("1.2"), pp.value("1.2"), pp.pattern("1.2"), pp.mlp_in(1)]
-    assert [nodes[0].hook for nodes in receivers] == ["q", "k", "v", "pattern", "pre"]
+    assert [nodes[0].hook for nodes in receivers] == ["q", "k", "v", "pattern", "mlp_in"]
     for nodes in senders:
         pp.path_patch(nodes, pp.resid(3), pp.ioi(1), pp.kl())
     for nodes in receivers:
@@ -197,3 +197,12 @@ def test_templates_and_prompts_carry_roles_and_answers():
     assert drawn.roles["end"] == -1 and drawn.answers == {"IO": "A"}
     own = pp.prompts(["Mary thanked"], ["John thanked"], roles={"end": [1]}, answers={"IO": [" Mary"]}, swap=True)
     assert own.swap and own.answers == {"IO": [" Mary"]}
+
+
+def test_a_key_may_be_named_by_the_query_head_that_reads_it() -> None:
+    """Where query heads share keys; a layer alone is all of them."""
+    (own,) = pp.key("2.5", query_head=True)
+    assert (own.hook, own.layer, own.query_head, own.head) == ("k", 2, 5, None)
+    assert [node.query_head for node in pp.value("2.5", "3.1", query_head=True)] == [5, 1]
+    assert pp.key(2, query_head=True) == pp.key(2)
+    assert pp.mlp_in(1)[0].hook == "mlp_in"

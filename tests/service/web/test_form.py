@@ -250,3 +250,13 @@ def test_a_name_is_given_in_the_form_and_heads_the_job(page, stack, client):
     expect(page.locator("h1")).to_have_text("Name movers, second try")
     page.goto(f"{stack.url}/#/jobs")
     expect(page.get_by_role("link", name="Name movers, second try").first).to_be_visible()
+
+
+def test_the_model_says_what_kind_of_decoder_it_is(page, stack):
+    """Its heads and norms stand below its name, and presets fit it."""
+    opened(page, stack)
+    about = page.locator(".field", has=page.get_by_label("Model", exact=True))
+    expect(about).to_contain_text("gpt2: 4 layers of 8 heads, d_model 128, learned positions, LayerNorm")
+    page.get_by_label("Model", exact=True).select_option("smollm2-135m")
+    expect(about).to_contain_text("30 layers of 9 heads")
+    expect(page.get_by_label("Receiver names")).to_have_value("23.0")
