@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ParamSpec, TypeVar
 
 from fastapi import Depends, Request
@@ -79,7 +80,7 @@ class Parts:
             settings=settings,
             store=store,
             feed=ChangeFeed(store),
-            catalog=ModelCatalog(read_registry(settings.models)),
+            catalog=ModelCatalog(read_registry(settings.models, Path(settings.model_dir))),
             limits=limits,
             retention=Retention(result_s=settings.retention_s, record_s=2 * settings.retention_s),
             keyring=Keyring(settings, store),

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
+from checkpoints.registry import MODEL_DIR
 from service.http.origins import Names, names_of
 
 DAY_S = 86400.0
@@ -37,6 +38,8 @@ class Settings:
     """``REDIS_URL``."""
     models: str = ""
     """Local checkpoints: ``name=folder[,name=folder]``."""
+    model_dir: str = MODEL_DIR
+    """Where ``pathpatch models fetch`` puts models."""
     auth: Authentication = "auto"
     """``auto``: API keys are needed beyond loopback, and wherever there is an admin key."""
     allowed_hosts: str = ""

@@ -8,9 +8,10 @@ import pytest
 
 from api_schemas.built_in_models import BUILT_IN
 from api_schemas.errors import PathPatchingError
-from pathpatch import cli, problems
+from pathpatch import cli, fetching, problems
 from pathpatch.cli import terminal
 from pathpatch.cli.keys import keys_app
+from pathpatch.cli.models import models_app
 from pathpatch.client import calls
 from pathpatch.results import files, pooling
 from service.app import create_app
@@ -29,7 +30,7 @@ SETTINGS_FILES = (
 )
 FOR_TESTS = {"PATHPATCH_SIMULATED_DEVICE_FLOPS", "PATHPATCH_SHARD_DELAY_S"}
 SEEN_BY_USERS = {PathPatchingError.__module__} | {
-    module.__name__ for module in (problems, terminal, files, pooling, calls)
+    module.__name__ for module in (problems, terminal, files, pooling, calls, fetching)
 }
 NOT_SETTINGS = {"environment", "redis_url"}
 
@@ -61,7 +62,16 @@ def settings() -> list[str]:
 
 def commands() -> list[str]:
     """``run`` and the others, with those of ``keys``."""
-    return [*cli.COMMANDS, *(f"keys {command.name}" for command in keys_app.registered_commands)]
+    groups = {"keys": keys_app, "models": models_app}
+    return [
+        *cli.COMMANDS,
+        *(
+            f"{group} {command.name}"
+            for group, app in groups.items()
+            for command in app.registered_commands
+            if not command.hidden
+        ),
+    ]
 
 
 @pytest.mark.parametrize("route", routes())

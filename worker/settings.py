@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api_schemas.models import ModelOrigin
-from checkpoints.registry import read_registry
+from checkpoints.registry import MODEL_DIR, read_registry
 
 PREFIX = "PATHPATCH_"
 GIB = 1 << 30
@@ -31,7 +31,7 @@ class WorkerSettings:
     """``PATHPATCH_WORKER_NAME``: unique among the workers of a machine."""
     host: str = "localhost"
     registry: Mapping[str, ModelOrigin] | None = None
-    """``PATHPATCH_MODELS`` beside the models known by name."""
+    """``PATHPATCH_MODELS`` beside the models known by name, and those in ``PATHPATCH_MODEL_DIR``."""
     serves: tuple[str, ...] = ()
     """``PATHPATCH_SERVE``: models to take work for, by default all of the registry."""
     preload: tuple[str, ...] = ()
@@ -172,7 +172,7 @@ def _claim(environment: Mapping[str, str], name: str) -> bool:
 def _registry(environment: Mapping[str, str]) -> dict[str, ModelOrigin]:
     value = environment.get("PATHPATCH_MODELS", "")
     try:
-        return read_registry(value)
+        return read_registry(value, Path(environment.get("PATHPATCH_MODEL_DIR") or MODEL_DIR))
     except ValueError as exc:
         raise BadSetting("PATHPATCH_MODELS", value, f"name=folder[,name=folder] ({exc})") from exc
 

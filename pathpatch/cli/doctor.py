@@ -45,6 +45,7 @@ def doctor(
 def _findings(data_dir: Path | None, url: str) -> "Iterator[Finding]":
     from pathpatch.doctor import broker, machine, models, service
     from pathpatch.doctor.finding import Finding
+    from pathpatch.fetching import model_dir
     from pathpatch.stack.stack import default_data_dir
 
     folder = data_dir or default_data_dir()
@@ -54,5 +55,5 @@ def _findings(data_dir: Path | None, url: str) -> "Iterator[Finding]":
         yield Finding("broker", "ok", f"not looked at: no REDIS_URL, and no broker of pathpatch up in {folder}")
     else:
         yield from broker.examine(address)
-    yield from models.examine(os.environ.get("PATHPATCH_MODELS", ""))
+    yield from models.examine(os.environ.get("PATHPATCH_MODELS", ""), model_dir())
     yield from service.examine(url)

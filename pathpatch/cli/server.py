@@ -1,35 +1,13 @@
-"""Commands about the service: models, workers, the caller, health, webhooks, versions."""
+"""Commands about the service: workers, the caller, health, webhooks, versions."""
 
 import platform
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from pathpatch.cli.terminal import DEFAULT_URL, AsJson, Url, as_json, connect, note, print_json, print_table, say
 from pathpatch.problems import ServiceError, Unreachable
 from pathpatch.version import __version__
-
-
-def models(
-    name: Annotated[str | None, typer.Argument(metavar="MODEL", help="Only this one.")] = None,
-    json: AsJson = False,
-    url: Url = DEFAULT_URL,
-) -> None:
-    """List the models of the service, and whether their files were found.
-
-    Example: pathpatch models
-    """
-    with connect(url) as client:
-        found = client.models() if name is None else [client.model(name)]
-    if json:
-        print_json([as_json(model) for model in found] if name is None else as_json(found[0]))
-        return
-    rows = []
-    for model in found:
-        size = f"{model.shape.n_layers} x {model.shape.n_heads}" if model.shape else ""
-        state = "available" if model.available else f"not available: {model.reason}"
-        rows.append((model.name, size, (model.revision or "")[:12], ", ".join(model.workers), state))
-    print_table(("model", "layers x heads", "revision", "held by", "state"), rows)
 
 
 def workers(json: AsJson = False, url: Url = DEFAULT_URL) -> None:

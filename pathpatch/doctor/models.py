@@ -1,4 +1,4 @@
-"""The checkpoints that PATHPATCH_MODELS registers, read as service and workers read them, values included."""
+"""Checkpoints of PATHPATCH_MODELS and fetched ones, read as service and workers read them, values included."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,12 +8,12 @@ from pathpatch.doctor.finding import Finding
 FIX = "mend the folder, which service and workers notice by themselves, or take its entry out of PATHPATCH_MODELS"
 
 
-def examine(local_models: str) -> Iterator[Finding]:
+def examine(local_models: str, model_dir: Path | None = None) -> Iterator[Finding]:
     """One finding per local model."""
     from checkpoints.registry import read_registry
 
     try:
-        registry = read_registry(local_models)
+        registry = read_registry(local_models, model_dir)
     except ValueError as exc:
         yield Finding("models", "fault", str(exc), "correct PATHPATCH_MODELS: service and workers do not start with it")
         return
