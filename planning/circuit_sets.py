@@ -65,9 +65,14 @@ class EdgeSets:
     def __post_init__(self) -> None:
         everything = np.ones(len(self.graph), dtype=bool)
         self.none, self.all = self.add(~everything), self.add(everything)
-        self.checked_edge = len(self.graph) // 2
+        self.checked_edge = self._edge_from_input()
         """The edge whose removal is compared with its path patch."""
         self.without_checked = self.add(self.without({self.checked_edge}))
+
+    def _edge_from_input(self) -> int:
+        """One into the middle of the model: what the input writes is no norm's, whatever the family."""
+        own = np.flatnonzero(self.graph.ends[0] == 0)
+        return int(own[len(own) // 2])
 
     def add(self, members: Members) -> int:
         """The run of a set, without its dead ends."""

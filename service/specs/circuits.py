@@ -25,10 +25,7 @@ def circuit_errors(
 ) -> Iterator[FieldError]:
     """What a model cannot do, or this service does not do."""
     n_edges = edge_count(architecture)
-    if architecture.has_post_norms:
-        why = "this model normalises what attention writes, so that a layer's heads write no sum of separate edges"
-        yield wrong(("patch", "kind"), f"there are no circuits of single heads here: {why}")
-    elif n_edges > limits.max_cells:
+    if n_edges > limits.max_cells:
         allowed = f"at most {limits.max_cells:,} are allowed ({knob('max_cells')})"
         yield wrong(("patch", "kind"), f"this model has {counted(n_edges, 'edge')}, and {allowed}")
     else:

@@ -143,8 +143,30 @@ class EdgeRun:
             for part, hook in enumerate("qkv")
         )
         z = attention.attend(self.weights, layer, q, k, v)
-        dz = z - self.base.written("z", layer)[:, None, :, heads]
-        return torch.einsum("bcphk,hkd->bchpd", dz, self.weights.W_O[layer, heads])
+        source = self.base.written("z", layer)
+        if self.weights.ln1_post_w is None:
+            dz = z - source[:, None, :, heads]
+            return torch.einsum("bcphk,hkd->bchpd", dz, self.weights.W_O[layer, heads])
+        live = source[:, None].expand(-1, z.shape[1], -1, -1, -1).clone()
+        live[:, :, :, heads] = z
+        written, base = (heads_writes(self.weights, layer, values) for values in (live, source[:, None]))
+        return (written - base)[:, :, :, heads].transpose(2, 3)
+
+
+def heads_writes(
+    weights: Weights, layer: int, z: Float[Tensor, "*rows head_index d_head"]
+) -> Float[Tensor, "*rows head_index d_model"]:
+    """What each head adds to the stream; a norm after attention scales all of a layer's by one factor of their sum.
+
+    What such a norm makes of the output bias depends on the heads: each has an equal share of it.
+    """
+    written = torch.einsum("...hk,hkd->...hd", z, weights.W_O[layer])
+    if weights.ln1_post_w is None:
+        return written
+    assert weights.architecture.norm == "rms_norm"
+    total = transformer.heads_sum(weights, layer, z)
+    factor = (total.square().mean(dim=-1, keepdim=True) + weights.architecture.eps).rsqrt() * weights.ln1_post_w[layer]
+    return (written + weights.b_O[layer] / weights.n_heads) * factor[..., None, :]
 
 
 def head_projection(

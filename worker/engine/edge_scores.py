@@ -12,6 +12,7 @@ from torch import Tensor
 
 from planning.circuit import CircuitGraph
 from worker.engine import attention, transformer
+from worker.engine.edge_run import heads_writes
 from worker.engine.model import Weights
 from worker.engine.reads import LogitReads
 from worker.engine.runs import Runs
@@ -55,8 +56,8 @@ def writer_changes(runs: Runs) -> Float[Tensor, "batch writer pos d_model"]:
     weights = runs.weights
     changes = [(runs.source_value("embed", None) - runs.orig("embed", None))[:, None]]
     for layer in range(weights.n_layers):
-        dz = runs.source_value("z", layer) - runs.orig("z", layer)
-        changes.append(torch.einsum("bphk,hkd->bhpd", dz, weights.W_O[layer]))
+        source, orig = (heads_writes(weights, layer, z("z", layer)) for z in (runs.source_value, runs.orig))
+        changes.append((source - orig).transpose(1, 2))
         changes.append((runs.source_value("mlp_out", layer) - runs.orig("mlp_out", layer))[:, None])
     return torch.cat(changes, dim=1)
 

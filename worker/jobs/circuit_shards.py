@@ -54,18 +54,21 @@ def scores_of_shard(
             return EdgeScores(shard_input.dataset.start, (0, 0), Moments(len(shard_input.dataset), nothing, nothing))
         readers = (0, len(graph.readers))
     shard = Shard.of(weights, job, replace(shard_input, cells=all_writers(graph, readers)), given.means, settings)
+    # after a norm the heads of a layer share a factor, so that an edge is no path patch of its head
+    is_run_by_edges = patch.method == "exact" and job.architecture.has_post_norms
 
     def work(start: int, stop: int, portion: Portion) -> EdgeScores:
         batch = shard.batch(start, stop, portion.rows)
-        if given.rounds is not None:
-            effects = _in_circuit(batch, patch, graph, given.rounds.members, readers, portion)
+        if given.rounds is not None or is_run_by_edges:
+            members = np.ones(len(graph), dtype=bool) if given.rounds is None else given.rounds.members
+            effects = _in_circuit(batch, patch, graph, members, readers, portion)
         else:
             effects = _exact(shard, batch, start, stop) if patch.method == "exact" else _estimates(batch, patch)
         first = shard.dataset.start + start
         found = EdgeScores(first, readers, moments_on_device(effects))
         return found if patch.resamples is None else _resampled(found, effects, patch.resamples, patch.seed)
 
-    if patch.method == "exact" and given.rounds is None:
+    if patch.method == "exact" and given.rounds is None and not is_run_by_edges:
         parts = shard.in_portions(work)
     else:
         parts = all_in_portions(shard, work, _gradient_floats(graph) * shard.dataset.longest)
