@@ -84,7 +84,7 @@ class Activations:
 
     def _run_layer(self, layer: int, resid: Float[Tensor, "both pos d_model"]) -> Float[Tensor, "both pos d_model"]:
         def keep(hook: str, value: Tensor) -> Tensor:
-            if (hook, layer) in self.wanted:
+            if (hook, layer) in self.wanted and hook not in ("query_k", "query_v"):  # these are of key-value heads here
                 self.kept.setdefault((hook, layer), value)
             if hook in ("attn_out", "mlp_out"):
                 self.first_example[hook, layer] = torch.stack([value[0], value[len(value) // 2]])
