@@ -47,6 +47,13 @@ def tokenizer_of(metadata: Mapping[str, Any]) -> FolderTokenizer:
     known = {key.removeprefix(PREFIX): value for key, value in metadata.items() if key.startswith(PREFIX)}
     if "tokens" not in known:
         return FolderTokenizer()
+    try:
+        return _read(known)
+    except Exception as exc:  # the library raises bare Exceptions, and panics of its own kind
+        return FolderTokenizer(problem=f"its GGUF file's tokenizer is damaged ({exc})")
+
+
+def _read(known: Mapping[str, Any]) -> FolderTokenizer:
     bos_id = known.get("bos_token_id")
     kind, split = known.get("model"), known.get("pre", "default")
     if kind == "gpt2" and split in SPLITS:

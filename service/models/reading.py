@@ -10,9 +10,11 @@ from api_schemas.built_in_models import BUILT_IN, known_by
 from api_schemas.errors import ModelUnavailable
 from api_schemas.models import ModelOrigin
 from checkpoints.files import UnusableCheckpoint
-from checkpoints.folder import configuration, revision
+from checkpoints.folder import configuration, is_gguf, revision
+from checkpoints.gguf.header import read_gguf
 from checkpoints.weights import check_values, check_weights
 from planning.architecture import Architecture
+from service.models.gguf_tokenizer import tokenizer_of
 from service.models.tokenizers import read_tokenizer
 
 log = logging.getLogger(__name__)
@@ -62,7 +64,7 @@ def read_model(origin: ModelOrigin, folder: Path) -> CatalogModel:
             check_values(folder)
         elif any(folder.glob("*.safetensors")):
             check_weights(folder, found)
-        text = read_tokenizer(folder, found.config)
+        text = tokenizer_of(read_gguf(folder).metadata) if is_gguf(folder) else read_tokenizer(folder, found.config)
         commit = revision(folder) if origin.folder is not None else folder.name
     except UnusableCheckpoint as exc:
         raise ModelUnavailable(origin.name, f"{exc.reason}.") from exc

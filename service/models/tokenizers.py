@@ -18,9 +18,6 @@ from tokenizers import Tokenizer
 from api_schemas.errors import InvalidSpec
 from api_schemas.wording.values import wrong
 from checkpoints.files import MIB, UnusableCheckpoint, parse_json, read_bytes
-from checkpoints.folder import is_gguf
-from checkpoints.gguf.header import read_gguf
-from checkpoints.gguf.tokenizer import gguf_tokenizer
 
 CHILD = Path(__file__).with_name("tokenizer_child.py")
 CHILD_S = 60.0
@@ -66,9 +63,6 @@ def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> FolderTokenizer:
     Raises:
         UnusableCheckpoint: Its ``tokenizer.json`` is damaged.
     """
-    if is_gguf(folder):
-        found = gguf_tokenizer(read_gguf(folder).metadata)
-        return FolderTokenizer(found.tokenizer, found.bos_id, found.adds_bos, found.problem)
     files = _contents(folder)
     stated, described = _parsed(files, "tokenizer_config.json"), _parsed(files, "tokenizer.json")
     bos_id = _bos_id(stated, described, config)

@@ -11,7 +11,6 @@ import pytest
 from checkpoints.files import UnusableCheckpoint
 from checkpoints.folder import configuration, listed, revision
 from checkpoints.gguf.header import read_gguf
-from checkpoints.gguf.tokenizer import gguf_tokenizer
 from checkpoints.registry import read_registry
 from checkpoints.weights import check_values, check_weights
 from tests.tiny_gguf import write_gguf
@@ -130,24 +129,3 @@ def test_a_folder_with_a_gguf_file_says_what_to_register(tmp_path: Path) -> None
     (tmp_path / "model.bin").write_text("")
     with pytest.raises(ValueError, match=r"model.bin is a file, and only folders and GGUF files"):
         read_registry(f"mine={tmp_path / 'model.bin'}")
-
-
-def test_text_is_split_as_the_model_was_trained_on(tmp_path: Path) -> None:
-    """SmolLM takes digits one by one; special tokens are found in text."""
-    found = gguf_tokenizer(read_gguf(write_gguf(tmp_path / "model.gguf")).metadata)
-    assert found.tokenizer is not None and (found.bos_id, found.adds_bos) == (1, False)
-    encoded = found.tokenizer.encode("the 12<|im_start|>", add_special_tokens=False)
-    assert encoded.tokens == ["the", "Ġ", "1", "2", "<|im_start|>"]
-    assert found.tokenizer.decode(encoded.ids, skip_special_tokens=False) == "the 12<|im_start|>"
-
-
-def test_an_unknown_split_leaves_the_model_without_text(tmp_path: Path) -> None:
-    """Other tokens would be another experiment; ``tokens`` datasets remain."""
-    metadata = read_gguf(write_gguf(tmp_path / "model.gguf", pre="falcon")).metadata
-    found = gguf_tokenizer(metadata)
-    assert found.tokenizer is None and found.problem is not None and "'falcon'" in found.problem
-    found = gguf_tokenizer({**metadata, "tokenizer.ggml.model": "llama"})
-    assert found.problem == "its GGUF tokenizer is 'llama', and only byte-level BPE ('gpt2') is read"
-    assert gguf_tokenizer(
-        {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "gpt-2", "tokenizer.ggml.merges": 3}
-    ).problem
