@@ -117,8 +117,18 @@ def test_a_model_that_does_not_fit_is_refused_with_both_numbers(
     """Before it is read, not by the system that kills the worker."""
     write_family_folder(tmp_path / "model", "llama")
     monkeypatch.setattr(capacity, "memory_bytes", lambda: 12_000)
-    with pytest.raises(UnusableModel, match=r"take 0\.0 GB as float32, and cpu has 0\.0 GB"):
+    with pytest.raises(UnusableModel, match=r"its weights take 0\.0 GB as float32, and cpu has 0\.0 GB"):
         load(tmp_path / "model", tmp_path / "cache")
+
+
+def test_one_in_the_cache_is_refused_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of smaller devices may share the folder of processed weights."""
+    write_family_folder(tmp_path / "model", "llama")
+    found = load(tmp_path / "model", tmp_path / "cache")
+    monkeypatch.setattr(capacity, "memory_bytes", lambda: 12_000)
+    registry = {"tiny": ModelOrigin(name="tiny", folder=str(tmp_path / "model"))}
+    with pytest.raises(UnusableModel, match=r"its processed weights take 0\.0 GB, and cpu has 0\.0 GB"):
+        load_model("tiny", ModelSpec(name="tiny"), registry, "cpu", tmp_path / "cache", found.revision)
 
 
 WITHOUT = """

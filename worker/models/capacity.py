@@ -16,14 +16,27 @@ def check_fits(folder: Path, architecture: Architecture, device: torch.device | 
     Raises:
         UnusableModel: They do not fit; says both numbers.
     """
-    needed, there = weight_bytes(architecture, dtype), capacity(device)
+    kind, is_float32 = str(dtype).removeprefix("torch."), dtype == torch.float32
+    _compare(str(folder), weight_bytes(architecture, dtype), device, f"weights take {{}} as {kind}", is_float32)
+
+
+def check_file_fits(name: str, path: Path, device: torch.device | str) -> None:
+    """The same of a file of processed weights, which is not there the first time.
+
+    Raises:
+        UnusableModel: They do not fit.
+    """
+    needed = path.stat().st_size if path.exists() else 0
+    _compare(name, needed, device, "processed weights take {}", False)
+
+
+def _compare(where: str, needed: int, device: torch.device | str, what: str, can_be_halved: bool) -> None:
+    there = capacity(device)
     if needed <= there:
         return
-    kind = str(dtype).removeprefix("torch.")
-    hint = ": PATHPATCH_WEIGHTS_DTYPE=bfloat16 takes half" if dtype == torch.float32 and needed <= 2 * there else ""
-    raise UnusableModel(
-        str(folder), f"its weights take {needed / 1e9:.1f} GB as {kind}, and {device} has {there / 1e9:.1f} GB{hint}"
-    )
+    hint = ": PATHPATCH_WEIGHTS_DTYPE=bfloat16 takes half" if can_be_halved and needed <= 2 * there else ""
+    took = what.format(f"{needed / 1e9:.1f} GB")
+    raise UnusableModel(where, f"its {took}, and {device} has {there / 1e9:.1f} GB{hint}")
 
 
 def capacity(device: torch.device | str) -> int:

@@ -15,7 +15,7 @@ from checkpoints.folder import configuration
 from worker.engine import transformer
 from worker.engine.model import Weights
 from worker.engine.runs import Activations
-from worker.models.capacity import check_fits
+from worker.models.capacity import check_file_fits, check_fits
 from worker.models.checkpoints import Checkpoint, find_checkpoint, locate
 from worker.models.direct import layerwise_residual, read_weights
 from worker.models.processed import Processed, cache_path, digest, read_cache, write_cache
@@ -69,7 +69,9 @@ def load_model(
     """
 
     def cached(of: str) -> LoadedModel | None:
-        processed = read_cache(cache_path(cache_dir, of, flags, dtype))
+        path = cache_path(cache_dir, of, flags, dtype)
+        check_file_fits(name, path, device)
+        processed = read_cache(path)
         return None if processed is None else _checked(name, processed, of, device, True)
 
     if revision is not None:
