@@ -8,7 +8,7 @@ from checkpoints.families.layout import Layout
 from checkpoints.families.llama import LINEAR, NORMS, family, has_attention_biases, rms_decoder, tensors
 from checkpoints.families.record import Config, Rule
 from checkpoints.families.rope import rope_parameters, rotary
-from checkpoints.families.sizes import FULL, SLIDING, activation, head_size, is_off, layers, windows
+from checkpoints.families.sizes import FULL, SLIDING, activation, head_size, is_off, layers, positive, windows
 from checkpoints.files import UnusableCheckpoint
 from planning.architecture import Architecture, Rotary
 
@@ -53,7 +53,7 @@ def _later(config: Config, n_ctx: int, kinds: list[str], **particulars: Any) -> 
         has_post_norms=True,
         has_value_biases=has_attention_biases(config),
         windows=found,
-        attention_divisor=float(config.get("query_pre_attn_scalar", 256)) ** 0.5,
+        attention_divisor=positive(config, "query_pre_attn_scalar", 256) ** 0.5,
         **particulars,
     )
 
@@ -102,8 +102,7 @@ def _rotaries(config: Config) -> tuple[Rotary, Rotary]:
 
 
 def _cap(config: Config, key: str, default: float | None) -> float | None:
-    value = config.get(key, default)
-    return None if value is None else float(value)
+    return None if config.get(key, default) is None else positive(config, key, default or 0)
 
 
 BIDIRECTIONAL = is_off("use_bidirectional_attention", "only decoders that look back can be run", default=None)

@@ -8,7 +8,7 @@ from typing import Any
 from checkpoints.families.layout import NO_BIASES, Layout
 from checkpoints.families.record import Config, Family, Part, Rule
 from checkpoints.families.rope import rope_parameters, rotary
-from checkpoints.families.sizes import FULL, SLIDING, activation, head_size, is_off, layers, windows
+from checkpoints.families.sizes import FULL, SLIDING, activation, counted, head_size, is_off, layers, windows
 from planning.architecture import Architecture
 
 ATTENTION_BIASES = frozenset({"Q", "K", "V", "O"})
@@ -56,7 +56,7 @@ def rms_decoder(
     return Architecture(
         n_layers=layers(config),
         n_heads=n_heads,
-        n_kv_heads=config.get("num_key_value_heads", n_kv_heads) or n_heads,
+        n_kv_heads=groups(config, n_kv_heads),
         d_model=width,
         d_head=d_head,
         d_mlp=config["intermediate_size"],
@@ -68,6 +68,12 @@ def rms_decoder(
         is_gated=True,
         **{"activation": activation(config, "hidden_act", "silu"), **particulars},
     )
+
+
+def groups(config: Config, default: int | None = None) -> int:
+    """Key-value heads; null means one per query head."""
+    found = config.get("num_key_value_heads", default)
+    return counted("num_key_value_heads", config["num_attention_heads"] if found is None else found)
 
 
 def has_attention_biases(config: Config) -> bool:

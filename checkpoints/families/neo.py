@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from checkpoints.families.layout import Layout
+from checkpoints.families.llama import groups
 from checkpoints.families.record import Config, Family, Part, Rule
 from checkpoints.families.rope import inverse, rope_parameters, rotary
-from checkpoints.families.sizes import activation, head_size, is_off, is_on, layers
+from checkpoints.families.sizes import activation, counted, head_size, is_off, is_on, layers
 from checkpoints.files import UnusableCheckpoint
 from planning.architecture import Architecture, Rotary
 
@@ -129,7 +130,7 @@ def _neo_windows(config: Config, n_layers: int) -> tuple[int | None, ...]:
         raise UnusableCheckpoint("its attention_layers and attention_types are not the same")
     if unknown := sorted({str(kind) for kind in kinds} - {"global", "local"}):
         raise UnusableCheckpoint(f"its attention_types name {', '.join(unknown)}, and only global and local can be run")
-    window = config.get("window_size", 256)
+    window = counted("window_size", config.get("window_size", 256))
     found = tuple(window if kind == "local" else None for kind in kinds)
     return found if "local" in kinds else ()
 
@@ -198,7 +199,7 @@ def _phi(config: Config) -> Architecture:
         config,
         width,
         n_heads,
-        n_kv_heads=config.get("num_key_value_heads") or n_heads,
+        n_kv_heads=groups(config),
         n_layers=layers(config),
         d_mlp=config["intermediate_size"],
         n_ctx=n_ctx,

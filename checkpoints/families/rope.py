@@ -62,7 +62,10 @@ def rotary(parameters: Parameters, d_head: int, n_ctx: int, kinds: tuple[str, ..
     n_dims = int(d_head * (1.0 if partial is None else partial))
     if not 1 < n_dims <= min(d_head, MAX_DIMS):
         raise ValueError(f"{n_dims} of a head's {d_head} dimensions would be rotated")
-    frequencies, factor = KINDS[kind](parameters, n_dims, n_ctx)
+    with np.errstate(all="ignore"):  # what is no number is told below
+        frequencies, factor = KINDS[kind](parameters, n_dims, n_ctx)
+    if not (np.isfinite(frequencies).all() and (frequencies >= 0).all() and math.isfinite(factor)):
+        raise ValueError("its rope parameters give frequencies that are no numbers")
     return Rotary(tuple(frequencies.tolist()), factor=factor)
 
 

@@ -1,6 +1,7 @@
 """Parts of a config.json that several families share: activations, sizes of heads, windows."""
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
 from checkpoints.families.record import Config, Rule
@@ -40,13 +41,36 @@ def head_size(width: int, n_heads: int, given: int | None = None) -> int:
     """Width of a head.
 
     Raises:
-        ValueError: The heads do not divide the model's width, and no width of their own is given.
+        ValueError: The heads do not divide the model's width and no width of their own is given, or it is none.
     """
-    if given:
-        return given
+    if given is not None:
+        return counted("head_dim", given)
     if width % n_heads:
         raise ValueError(f"hidden_size {width} is not a multiple of num_attention_heads {n_heads}")
     return width // n_heads
+
+
+def counted(key: str, value: Any) -> int:
+    """A value that counts something.
+
+    Raises:
+        ValueError: It is no positive integer.
+    """
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{key} is {value!r}, and must be a positive integer")
+    return value
+
+
+def positive(config: Config, key: str, default: float) -> float:
+    """A number more than 0.
+
+    Raises:
+        ValueError: It is none.
+    """
+    value = float(config.get(key, default))
+    if not (isfinite(value) and value > 0):
+        raise ValueError(f"{key} is {value!r}, and must be more than 0")
+    return value
 
 
 def layers(config: Config, key: str = "num_hidden_layers") -> int:

@@ -148,6 +148,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("gptj", {"rotary_dim": None}, "rotary_dim is None"),
     ("opt", {"do_layer_norm_before": False}, "do_layer_norm_before is False"),
     ("opt", {"word_embed_proj_dim": 4}, "word_embed_proj_dim is 4"),
+    ("llama", {"auto_map": {"AutoModelForCausalLM": "modeling.LlamaForCausalLM"}}, "code of its own (auto_map)"),
     ("phi", {"qk_layernorm": True}, "qk_layernorm is True"),
 ]
 
@@ -161,6 +162,12 @@ def test_what_changes_the_function_is_refused_by_name(
     with pytest.raises(UnusableCheckpoint) as caught:
         check_weights(folder, configuration(folder))
     assert message in caught.value.reason
+
+
+def test_the_code_that_phi_3_names_is_not_needed(tmp_path: Path) -> None:
+    """Its authors' checkpoints name their own code, which transformers has taken over; it is never run."""
+    folder = changed(tmp_path, "phi3", auto_map={"AutoModelForCausalLM": "modeling_phi3.Phi3ForCausalLM"})
+    check_weights(folder, configuration(folder))
 
 
 def test_flags_that_would_change_the_function_are_named_with_the_reason(tmp_path: Path) -> None:
