@@ -1,14 +1,27 @@
 """The worker refuses nothing that the service accepted: random specs are checked, and run if they pass."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from api_schemas.nodes import ACTIVATION_HOOKS, HEAD_HOOKS, NEURON_HOOKS, RECEIVER_HOOKS, SENDER_HOOKS
-from tests.specs_of_demo import METRICS, check, problems
+from api_schemas.errors import InvalidSpec
+from api_schemas.nodes import (
+    ACTIVATION_HOOKS,
+    HEAD_HOOKS,
+    NEURON_HOOKS,
+    QUERY_HEAD_HOOKS,
+    RECEIVER_HOOKS,
+    SENDER_HOOKS,
+)
+from service.specs.limits import SpecLimits
+from service.specs.validation import check_spec
+from tests.random_families import ARCHITECTURES, random_weights
+from tests.specs_of_demo import METRICS, JobSpec, catalog, check, document, problems
 
 if TYPE_CHECKING:
     from worker.engine.model import Weights
@@ -21,7 +34,7 @@ ROLES = ("end", "a", "b")
 def datasets(draw: st.DrawFn) -> dict[str, Any]:
     """Prompts of unequal lengths, some of one token, some equal in both runs."""
     lengths = draw(LENGTHS)
-    tokens = st.integers(0, 210)
+    tokens = st.integers(0, 22)
     runs = [[draw(st.lists(tokens, min_size=n, max_size=n)) for n in lengths] for _ in range(2)]
     return {
         "kind": "tokens",
@@ -47,9 +60,10 @@ def nodes(draw: st.DrawFn, hooks: tuple[str, ...], examples: int) -> dict[str, A
     if hook not in ("embed", "pos_embed"):
         node["layer"] = draw(st.integers(0, 3))
     if hook in HEAD_HOOKS and draw(st.integers(0, 3)):
-        node["head"] = draw(st.integers(0, 3))
+        name = "query_head" if hook in QUERY_HEAD_HOOKS and draw(st.booleans()) else "head"
+        node[name] = draw(st.sampled_from([0, 1, 1, 3]))
     if hook in NEURON_HOOKS and draw(st.booleans()):
-        node["neuron"] = draw(st.integers(0, 255))
+        node["neuron"] = draw(st.integers(0, 9))
     if not draw(st.integers(0, 3)):
         node["positions"] = draw(positions(examples))
     return node
@@ -60,12 +74,12 @@ def sweeps(draw: st.DrawFn, hooks: tuple[str, ...]) -> dict[str, Any]:
     hook: Any = draw(st.sampled_from([hook for hook in hooks if hook not in ("embed", "pos_embed")]))
     sweep: dict[str, Any] = {"hook": hook, "layers": draw(st.sampled_from(["all", [1], [2, 0], [1, 1]]))}
     if hook in HEAD_HOOKS:
-        sweep["heads"] = draw(st.sampled_from(["all", "joint", [0, 3], None]))
+        sweep["heads"] = draw(st.sampled_from(["all", "joint", [0, 3], [1], None]))
     if hook in NEURON_HOOKS:
         sweep["neurons"] = draw(st.sampled_from([None, "joint", [5, 0]]))
     sweep["positions"] = draw(st.sampled_from([None, None, "each", ["end", 1]]))
     if hook in ("q", "k", "v") and draw(st.booleans()):
-        sweep["hook"] = ["q", "v"]
+        sweep["hook"] = draw(st.sampled_from([["q", "v"], ["k", "v"]]))
     return {"sweep": sweep}
 
 
@@ -142,6 +156,26 @@ def test_what_the_service_accepts_the_worker_runs(run: Callable[..., Any], whole
     cuts = [cut] if 0 < cut < len(checked.dataset) else []
     result = run(checked.spec, checked.dataset, cuts)
     assert len(result.blocks) == len(checked.spec.all_metrics)
+    for place, block in enumerate(result.blocks):
+        assert (block["axes"], block["shape"]) == (checked.axes, checked.shape)
+        assert result.arrays[f"{place}/patched"].shape == tuple(checked.shape)
+
+
+@pytest.mark.slow
+@settings(max_examples=25, suppress_health_check=list(HealthCheck), deadline=None)
+@given(st.data())
+@pytest.mark.parametrize("family", ARCHITECTURES)
+def test_what_the_service_accepts_of_a_family_the_worker_runs(family: str, data: st.DataObject) -> None:
+    """Its limits come from the record of the architecture, as the worker's plan does."""
+    from tests.shards import run_job
+
+    model = replace(catalog().get("golden"), architecture=ARCHITECTURES[family])
+    whole = data.draw(changes())
+    try:
+        checked = check_spec(JobSpec.model_validate(document(**whole)), model, SpecLimits())
+    except (InvalidSpec, ValidationError):
+        assume(False)
+    result = run_job(random_weights(ARCHITECTURES[family]), checked.spec, checked.dataset, [])
     for place, block in enumerate(result.blocks):
         assert (block["axes"], block["shape"]) == (checked.axes, checked.shape)
         assert result.arrays[f"{place}/patched"].shape == tuple(checked.shape)
