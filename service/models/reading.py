@@ -101,7 +101,7 @@ def _hub_folder(origin: ModelOrigin, may_download: bool) -> Path:
     looked = f"looked for {repository} in the server's hub cache"
     known = BUILT_IN.get(known_by(repository) or "")
     hint = f"A local folder can be registered: PATHPATCH_MODELS={name}=FOLDER."
-    if known is not None and known.is_gated:
+    if known is not None and known.access:
         hint = f"{known.access} {hint}"
     if constants.HF_HUB_OFFLINE:
         raise ModelUnavailable(name, f"{looked}, and not on the hub (HF_HUB_OFFLINE is set). {hint}")

@@ -162,7 +162,7 @@ def test_what_the_service_accepts_the_worker_runs(run: Callable[..., Any], whole
 
 
 @pytest.mark.slow
-@settings(max_examples=25, suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=12, suppress_health_check=list(HealthCheck), deadline=None)
 @given(st.data())
 @pytest.mark.parametrize("family", ARCHITECTURES)
 def test_what_the_service_accepts_of_a_family_the_worker_runs(family: str, data: st.DataObject) -> None:

