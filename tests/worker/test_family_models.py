@@ -14,10 +14,12 @@ from api_schemas.spec import ModelSpec
 from checkpoints.folder import configuration
 from planning.processing_flags import inapplicable_flags
 from tests.live_worker import ROOT
+from tests.stored_jobs import tiny_spec
 from tests.tiny_families import CASES, write_family_folder
 from worker.models import capacity
 from worker.models.direct import layerwise_residual
 from worker.models.loading import LoadedModel, clean_logits, last_residual, load_model
+from worker.process.provenance import check_arithmetic
 
 FLAGS = (
     "fold_ln",
@@ -198,3 +200,15 @@ def test_loading_takes_little_more_memory_than_the_weights(tmp_path: Path) -> No
         peak, n_bytes, from_cache = json.loads(run.stdout)
         assert n_bytes > 200e6 and from_cache == is_second
         assert peak <= 1.2 * n_bytes
+
+
+def test_a_job_gets_the_arithmetic_that_it_asks_for(tmp_path: Path) -> None:
+    """A worker that holds bfloat16 weights has nothing to compute float32 with; its provenance must not say so."""
+    write_family_folder(tmp_path / "model", "llama")
+    weights = load(tmp_path / "model", tmp_path / "cache", torch.bfloat16).weights
+    assert weights.is_rounded
+    spec = tiny_spec()
+    check_arithmetic(spec.model_copy(update={"dtype": "bfloat16"}), weights.dtype)
+    check_arithmetic(spec, torch.float32)
+    with pytest.raises(UnusableModel, match=r"the job asks for float32: ask for dtype bfloat16"):
+        check_arithmetic(spec, weights.dtype)

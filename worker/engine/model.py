@@ -88,6 +88,11 @@ class Weights:
         return self.W_E.dtype
 
     @property
+    def is_rounded(self) -> bool:
+        """Whether they are stored in less than float32, so that nothing can be computed in it."""
+        return self.dtype == torch.bfloat16
+
+    @property
     def n_bytes(self) -> int:
         """Memory that the weights take, without the fused copies."""
         return sum(tensor.nbytes for tensor in self.tensors().values())

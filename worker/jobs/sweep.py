@@ -78,7 +78,7 @@ def cells_of_shard(
         return _output(shard, start, stop, batch, values, checks)
 
     output = merged_outputs(shard.in_portions(work))
-    if job.spec.dtype != "float32":
+    if job.spec.dtype != "float32" and not weights.is_rounded:
         deviation = _deviation(weights.to(settings.device), shard)
         output = replace(output, checks=replace(output.checks, dtype=deviation))
     return output

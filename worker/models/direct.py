@@ -15,6 +15,7 @@ from worker.models.assembly import assemble
 from worker.models.folding import applied_flags, fold
 from worker.models.sources import Source
 
+UNEMBEDDED_AT_ONCE = 4096
 WHOLE = frozenset({"W_E", "W_pos", "W_U", "b_U", "ln_final_w", "ln_final_b"})
 """Tensors that are not stacked over layers."""
 
@@ -34,21 +35,46 @@ def read_weights(
             source.gain_offset(family),
             family.embedding_scale(found.architecture),
         )
-        final = transformer.final_norm(weights, layerwise_residual(weights, tokens))
-        logits = transformer.unembed(weights, final).float()
+        _, logits = layerwise_logits(weights, tokens)
         applied = applied_flags(flags, found.architecture)
         if applied["center_unembed"]:
             logits = logits - logits.mean(dim=-1, keepdim=True)
         return fold(weights, applied), logits
 
 
+def layerwise_logits(
+    weights: Weights, tokens: Int[Tensor, "batch pos"]
+) -> tuple[Float[Tensor, "batch pos d_model"], Float[Tensor, "batch pos d_vocab"]]:
+    """What enters the unembedding in an unpatched run, and the logits; float32 whatever the weights are stored in."""
+    resid = layerwise_residual(weights, tokens)
+    final = transformer.final_norm(_ends(weights, slice(0, 0)), resid)
+    parts = [
+        transformer.unembed(_ends(weights, slice(first, first + UNEMBEDDED_AT_ONCE)), final)
+        for first in range(0, weights.architecture.d_vocab, UNEMBEDDED_AT_ONCE)
+    ]
+    return final, torch.cat(parts, dim=-1)
+
+
+def _ends(weights: Weights, tokens: slice) -> Weights:
+    """The weights with the last norm in float32, and so the unembedding, of these tokens alone."""
+    ends = {
+        "W_E": weights.W_E[tokens],
+        "W_U": weights.W_U[:, tokens].float(),
+        "b_U": weights.b_U[tokens].float(),
+        "ln_final_w": weights.ln_final_w.float(),
+        "ln_final_b": weights.ln_final_b.float(),
+    }
+    return Weights(weights.architecture, **weights.tensors() | ends)
+
+
 def layerwise_residual(weights: Weights, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
-    """What leaves the last block of an unpatched run.
+    """What leaves the last block of an unpatched run, computed in float32.
 
     Layer by layer, so that what the engine derives from weights, such as ``W_QKV``, is there of one layer at a time.
     """
-    resid = transformer.embed(weights, tokens)
-    for one in layers_of(weights):
+    resid = transformer.embed(weights, tokens).float()
+    for layer in layers_of(weights):
+        one = layer.to(dtype=torch.float32)
 
         def attend(q: Tensor, k: Tensor, v: Tensor, one: Weights = one) -> Tensor:
             return attention.attend(one, 0, q, k, v)
@@ -58,11 +84,12 @@ def layerwise_residual(weights: Weights, tokens: Int[Tensor, "batch pos"]) -> Fl
 
 
 def layers_of(weights: Weights) -> Iterator[Weights]:
-    """Each layer as a model of its own; its tensors are views."""
+    """Each layer as a model of its own, without tokens; its tensors are views."""
     architecture = weights.architecture
     for layer in range(weights.n_layers):
         window = architecture.windows[layer : layer + 1]
         tensors = {
             name: value if name in WHOLE else value[layer : layer + 1] for name, value in weights.tensors().items()
         }
-        yield Weights(replace(architecture, n_layers=1, windows=window), **tensors)
+        none = {"W_E": weights.W_E[:0], "W_U": weights.W_U[:, :0], "b_U": weights.b_U[:0]}
+        yield Weights(replace(architecture, n_layers=1, windows=window), **tensors | none)

@@ -14,6 +14,9 @@ from planning.architecture import Architecture
 from planning.processing_flags import inapplicable_flags
 from worker.engine.model import Weights
 
+AT_ONCE = 1 << 21
+"""Numbers of a large tensor that are processed together, for what is made of them meanwhile takes memory too."""
+
 
 def applied_flags(flags: ModelSpec, architecture: Architecture) -> dict[str, bool]:
     """The flags that are asked for and can apply."""
@@ -48,7 +51,9 @@ def fold(weights: Weights, flags: Mapping[str, bool]) -> Weights:
 
 def _centre(weight: Float[Tensor, "*rows size"]) -> None:
     """Subtract each row's mean."""
-    weight.sub_(weight.mean(dim=-1, keepdim=True, dtype=torch.float32))
+    rows = weight.view(-1, weight.shape[-1])
+    for some in rows.split(max(1, AT_ONCE // rows.shape[1])):
+        some.sub_(some.mean(dim=-1, keepdim=True, dtype=torch.float32))
 
 
 def _fold_norms(weights: Weights, layer: int) -> None:
@@ -73,8 +78,11 @@ def _fold_norms(weights: Weights, layer: int) -> None:
 
 
 def _fold_final_norm(weights: Weights) -> None:
-    weights.b_U.add_(weights.ln_final_b @ weights.W_U)
-    weights.W_U.mul_(weights.ln_final_w[:, None])
+    gain, bias = weights.ln_final_w.float(), weights.ln_final_b.float()
+    step = max(1, AT_ONCE // weights.d_model)
+    for columns, own in zip(weights.W_U.split(step, dim=1), weights.b_U.split(step), strict=True):
+        own.add_(bias @ columns.float())
+        columns.mul_(gain[:, None])
     weights.ln_final_w.fill_(1)
     weights.ln_final_b.fill_(0)
 

@@ -13,7 +13,7 @@ from worker.jobs.records import pack_arrays
 from worker.jobs.run import AssembledResult, ShardSettings, assemble, merge, opened, phases, run_shard, sealed
 from worker.models.cache import ModelCache
 from worker.models.loading import LoadedModel
-from worker.process.provenance import dtype_warnings, versions
+from worker.process.provenance import check_arithmetic, dtype_warnings, versions
 from worker.settings import WorkerSettings
 
 OUTPUTS_AT_ONCE = 16
@@ -40,6 +40,7 @@ def compute(bench: Workbench, held: Claim) -> Step[HandedIn]:
         PathPatchingError: The job cannot succeed.
     """
     model = bench.models.get(held.spec.model, held.facts.revision)
+    check_arithmetic(held.spec, model.weights.dtype)
     return _assemble(bench, held, model) if held.is_assembly else _run(bench, held, model)
 
 
