@@ -83,7 +83,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory, processed_weights_dir: Path,
     from pathpatch.local import Stack, StackSettings
 
     data_dir = tmp_path_factory.mktemp("stack")
-    models = {"PATHPATCH_MODELS": f"impostor={impostor}"}
+    families = Path(__file__).parent / "golden" / "families"
+    others = ",".join(f"tiny-{name}={families / name / 'model'}" for name in ("llama", "gpt_neox"))
+    models = {"PATHPATCH_MODELS": f"impostor={impostor},{others}"}
     settings = StackSettings(
         data_dir, port=0, redis_url=None, cache_dir=processed_weights_dir, device="cpu", environment=models
     )

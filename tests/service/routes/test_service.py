@@ -163,3 +163,13 @@ def test_every_counter_of_the_store_is_exported_from_zero_on(client: httpx.Clien
     assert counted == set(TOTALS)
     text = client.get("/metrics").text
     assert all(f"pathpatch_{name}_total 0.0" in text for name in counted)
+
+
+def test_a_model_tells_its_architecture(client: httpx.Client) -> None:
+    """Which heads and hooks a spec may name; null for a model whose files were not found."""
+    found = client.get("/v1/models/demo").json()["architecture"]
+    assert (found["family"], found["n_heads"], found["n_kv_heads"], found["windows"]) == ("gpt2", 8, 8, [None] * 4)
+    assert "resid_mid" in found["hooks"]["senders"] and "mlp_in" in found["hooks"]["receivers"]
+    assert client.get("/v1/models/llama-3.1-8b").json()["architecture"] is None
+    meant = client.get("/v1/models/gpt2").json()
+    assert meant["code"] == "not_found" and "did you mean 'gpt2-small'?" in meant["detail"]
