@@ -112,9 +112,14 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def tiny_model(case: str, seed: int = 0, scale: float = 0.3, **changes: Any) -> PreTrainedModel:
-    """A model of transformers whose every parameter is random, in float32."""
+    """The model of a case."""
     model_type, values = CASES[case]
-    config = AutoConfig.for_model(model_type, **{**values, **changes})
+    return random_model(model_type, {**values, **changes}, seed, scale)
+
+
+def random_model(model_type: str, values: dict[str, Any], seed: int, scale: float) -> PreTrainedModel:
+    """A model of transformers whose every parameter is random, in float32."""
+    config = AutoConfig.for_model(model_type, **values)
     torch.manual_seed(seed)
     model: PreTrainedModel = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32)
     with torch.no_grad():

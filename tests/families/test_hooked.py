@@ -1,0 +1,145 @@
+"""Every family against transformers itself: the clean run, and path patches made of PyTorch hooks."""
+
+import json
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from api_schemas.models import ModelOrigin
+from api_schemas.nodes import Node
+from api_schemas.spec import ModelSpec
+from tests.family_patches import padded
+from tests.hooked import patch
+from tests.hooked_parts import Hooked, ungrouped
+from tests.hooked_patches import Drawn, patches
+from tests.random_configs import CONFIGS, Config
+from tests.tiny_families import random_model
+from tests.tiny_weights import LOGIT_DIFF, prompts, result_of
+from worker.engine.model import Weights
+from worker.models.loading import clean_logits, load_model
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "families"
+GOLDEN_TOLERANCE = 1e-4
+CLEAN_TOLERANCE, TOLERANCE = 1e-5, 1e-4
+"""Of the largest logit."""
+LENGTHS = st.lists(st.sampled_from([7, 5, 9, 2, 1]), min_size=1, max_size=3)
+PATCHES_OF_A_MODEL = 4
+EXAMPLES = int(os.environ.get("HOOKED_EXAMPLES", 4))
+"""Models of each family; set it higher to search for longer."""
+
+
+# ---- the oracle itself ------------------------------------------------------------------------------------------
+
+
+@cache
+def golden_model(family: str) -> Hooked:
+    return ungrouped(AutoModelForCausalLM.from_pretrained(GOLDEN / family / "model", attn_implementation="eager"))
+
+
+def golden_cases() -> list[Any]:
+    found = []
+    for folder in sorted(GOLDEN.iterdir()):
+        for case in json.loads((folder / "cases.json").read_text())["cases"]:
+            found.append(pytest.param(folder.name, case, id=f"{folder.name}-{case['id']}"))
+    return found
+
+
+def golden_node(stored: dict[str, Any], case: dict[str, Any]) -> Node:
+    if case.get("kv_index") == "query" and stored["hook"] in ("k", "v") and "head" in stored:
+        stored = {**stored, "query_head": stored["head"], "head": None}
+    return Node.model_validate(stored)
+
+
+@pytest.mark.parametrize(("family", "case"), golden_cases())
+def test_the_oracle_gives_the_golden_figures(family: str, case: dict[str, Any]) -> None:
+    """Somebody else's engine computed them."""
+    with np.load(GOLDEN / family / "arrays.npz") as arrays:
+        orig, new = (torch.from_numpy(arrays[name]) for name in ("orig", "new"))
+        logits, pattern = arrays[f"{case['id']}/logits"], arrays[f"{case['id']}/pattern"]
+    if case["swap"]:
+        orig, new = new, orig
+    here = torch.ones_like(orig, dtype=torch.bool)
+    if (positions := case["positions"]) is not None:
+        here[:] = False
+        for row in range(len(orig)):
+            here[row, positions if isinstance(positions, int) else positions[row]] = True
+    senders, receivers = ([golden_node(one, case) for one in case[end]] for end in ("senders", "receivers"))
+    masks = {id(node): here for node in (*senders, *receivers)}
+    through_mlps = not case["freeze_mlps"]
+    final = patch(golden_model(family), orig, new, senders, receivers, masks, through_mlps, through_mlps)
+    np.testing.assert_allclose(final.logits[:, -1], logits, atol=GOLDEN_TOLERANCE, rtol=0)
+    patterns = torch.stack([pattern[:, :, -1] for pattern in final.patterns], dim=1)
+    np.testing.assert_allclose(patterns, pattern, atol=GOLDEN_TOLERANCE, rtol=0)
+
+
+# ---- random models of every family ------------------------------------------------------------------------------
+
+
+@cache
+def models(family: str) -> st.SearchStrategy[tuple[Config, int, float]]:
+    """Config, seed and size of the weights."""
+    return st.tuples(CONFIGS[family], st.integers(0, 999), st.sampled_from([0.3, 0.4, 0.5]))
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_a_random_model_is_that_of_transformers(family: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Its clean logits, and any path patch of it, through the loader and the job."""
+
+    @settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
+    @given(models(family), LENGTHS, st.data())
+    def holds(drawn: tuple[Config, int, float], lengths: list[int], data: st.DataObject) -> None:
+        config, seed, scale = drawn
+        model = random_model(family, config, seed, scale)
+        folder = tmp_path_factory.mktemp("model")
+        model.save_pretrained(folder / "model")
+        registry = {"random": ModelOrigin(name="random", folder=str(folder / "model"))}
+        weights = load_model("random", ModelSpec(name="random"), registry, "cpu", folder / "cache").weights
+        check_clean_logits(model, weights, seed)
+        hooked, dataset = ungrouped(model), prompts(lengths, seed)
+        for _ in range(PATCHES_OF_A_MODEL):
+            drawn_patch = data.draw(patches(weights.architecture, dataset))
+            check_patch(hooked, weights, dataset, drawn_patch, data)
+
+    holds()
+
+
+def check_clean_logits(model: Any, weights: Weights, seed: int) -> None:
+    """At every position, up to a constant each where the unembedding is centred."""
+    tokens = torch.randint(19, (2, 12), generator=torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        expected, found = model(tokens).logits, clean_logits(weights, tokens)
+    atol = CLEAN_TOLERANCE * expected.abs().max().item()
+    np.testing.assert_allclose(uncentred(found, weights), uncentred(expected, weights), atol=atol, rtol=0)
+
+
+def uncentred(logits: Tensor, weights: Weights) -> Tensor:
+    return logits if weights.architecture.logit_cap else logits - logits.mean(-1, keepdim=True)
+
+
+def check_patch(hooked: Hooked, weights: Weights, dataset: Any, drawn: Drawn, data: st.DataObject) -> None:
+    """A difference of logits, a log probability and an attention of the last run."""
+    final = patch(
+        hooked, padded(dataset.orig), padded(dataset.new), drawn.senders, drawn.receivers, drawn.masks,
+        drawn.through_mlps, drawn.overwrites,
+    )  # fmt: skip
+    layer = data.draw(st.integers(0, hooked.n_layers - 1))
+    head, key = data.draw(st.integers(0, hooked.n_heads - 1)), data.draw(st.sampled_from(["first", "middle", "end"]))
+    attention = {"kind": "attention", "query": "end", "key": key, "head": {"layer": layer, "head": head}}
+    metrics = [LOGIT_DIFF, {"kind": "log_prob", "answer": "A"}, attention]
+    found = result_of(weights, dataset, drawn.spec, metrics, output={"per_example": True}).arrays
+    batch, end = torch.arange(len(dataset)), torch.tensor(dataset.roles["end"])
+    logits, (a, b) = final.logits[batch, end], (torch.tensor(dataset.answers[name]) for name in "AB")
+    atol = TOLERANCE * logits.abs().max().item()
+    np.testing.assert_allclose(found["0/patched"], logits[batch, a] - logits[batch, b], atol=atol, rtol=0)
+    np.testing.assert_allclose(found["1/patched"], logits.log_softmax(-1)[batch, a], atol=atol, rtol=0)
+    pattern = final.patterns[layer][batch, head, end, torch.tensor(dataset.roles[key])]
+    np.testing.assert_allclose(found["2/patched"], pattern, atol=TOLERANCE, rtol=0)
