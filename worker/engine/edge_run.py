@@ -4,7 +4,7 @@ A reader reads ``base + sum over its live edges of (live - base)``: edges of the
 this very run, all others what it writes in the base. Writers without a live edge out of them are not computed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -25,6 +25,7 @@ class Base:
     """What edges outside a set carry: every writer's source value, and the stream that these add up to."""
 
     runs: Runs
+    _projections: dict[int, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
 
     @property
     def weights(self) -> Weights:
@@ -40,6 +41,15 @@ class Base:
         if self.runs.source == "new":
             return self.runs.new(point, layer)
         return self._summed[point, layer]
+
+    def projected(self, hook: str, layer: int) -> Float[Tensor, "batch pos n_heads d_head"]:
+        """Queries, keys or values that every query head reads without any live edge."""
+        if self.runs.source == "new":
+            return attention.per_query_head(self.runs.new(hook, layer), self.weights.n_heads)
+        if layer not in self._projections:
+            stream = self.stream("resid_pre", layer)
+            self._projections[layer] = transformer.queries_keys_values(self.weights, layer, stream)
+        return attention.per_query_head(self._projections[layer]["qkv".index(hook)], self.weights.n_heads)
 
     @cached_property
     def _summed(self) -> dict[tuple[str, int], Tensor]:
@@ -90,6 +100,7 @@ class EdgeRun:
         self._is_traced = is_traced
         self.live = sets.any(dim=0).any(dim=0).nonzero()[:, 0].tolist()
         self._column = {writer: column for column, writer in enumerate(self.live)}
+        self._reads = sets.any(dim=2).any(dim=0).tolist()
         self._sets = sets[:, :, self.live].to(self.weights.dtype)
         orig = base.runs.orig("embed", None) if embedded is None else embedded
         shape = (len(orig), len(sets), len(self.live), *orig.shape[1:])
@@ -135,13 +146,7 @@ class EdgeRun:
 
     def _heads(self, layer: int, heads: list[int], resid_pre: Float[Tensor, "batch pos d_model"]) -> Changes:
         """What some heads write, live minus base."""
-        start = layer * self.graph.readers_per_layer
-        q, k, v = (
-            head_projection(
-                self.weights, hook, layer, heads, self.read([start + 3 * head + part for head in heads], resid_pre)
-            )
-            for part, hook in enumerate("qkv")
-        )
+        q, k, v = (self._projected(hook, layer, heads, resid_pre) for hook in "qkv")
         z = attention.attend(self.weights, layer, q, k, v)
         source = self.base.written("z", layer)
         if self.weights.ln1_post_w is None:
@@ -151,6 +156,23 @@ class EdgeRun:
         live[:, :, :, heads] = z
         written, base = (heads_writes(self.weights, layer, values) for values in (live, source[:, None]))
         return (written - base)[:, :, :, heads].transpose(2, 3)
+
+    def _projected(
+        self, hook: str, layer: int, heads: list[int], resid_pre: Float[Tensor, "batch pos d_model"]
+    ) -> Float[Tensor, "batch cell pos heads d_head"]:
+        """Queries, keys or values of some heads; the base's where no edge into a head's is live."""
+        first = layer * self.graph.readers_per_layer + "qkv".index(hook)
+        own = [head for head in heads if self._reads[first + 3 * head]]
+        known = self.base.projected(hook, layer)[:, None, :, heads].expand(-1, len(self._sets), -1, -1, -1)
+        if not own:
+            return known
+        read = self.read([first + 3 * head for head in own], resid_pre)
+        computed = head_projection(self.weights, hook, layer, own, read)
+        if len(own) == len(heads):
+            return computed
+        found = known.clone()
+        found[:, :, :, [heads.index(head) for head in own]] = computed
+        return found
 
 
 def heads_writes(
