@@ -173,6 +173,12 @@ def specs_of(cast: Cast, stem: str, is_demo: bool) -> Iterator[tuple[str, str, s
     if is_demo:
         yield "edge-matrix", f"{stem}-matrix.yaml", "edge-matrix", {"what": "The result holds all cells.", "output": ""}
     yield "attribution", f"{stem}.yaml", "attribution", {}
+    score = "{method: exact}" if is_demo else "{method: integrated, steps: 5}"
+    first = {"what": "Score every edge, and run circuits of the largest.", "score": score, "by": "top"}
+    yield "circuit", f"{stem}.yaml", "circuit", first
+    again = "Score every edge again in the circuit that is left, and drop the least, round by round."
+    rounds = {"what": again, "score": "{method: integrated, steps: 5}", "by": "iterated"}
+    yield "circuit", f"{stem}-iterated.yaml", "circuit", rounds
 
 
 def written_specs() -> dict[Path, str]:

@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 
 import pathpatch
 from pathpatch.client import Client
-from pathpatch.results import Block, Result
+from pathpatch.results import Block, CircuitResult, Result
 from pathpatch.results.tables import format_number, strongest_rows, summary_rows
 from pathpatch.static_figures import static_figure_for
 
@@ -57,6 +57,7 @@ PICTURES: dict[str, list[Picture]] = {
     "activation-patching": [Picture("spec.yaml", "figure.svg"), Picture("spec-heads.yaml", "figure-heads.svg")],
     "edge-matrix": [Picture("spec.yaml", "figure.svg", "graph"), Picture("spec-matrix.yaml", "figure-matrix.svg")],
     "attribution": [Picture("spec.yaml", "figure.svg", "estimates")],
+    "circuit": [Picture("spec.yaml", "figure.svg"), Picture("spec-iterated.yaml", "figure-iterated.svg")],
 }
 
 
@@ -71,7 +72,9 @@ def draw(client: Client, example: str, picture: Picture) -> Result:
     """Run one spec and write its picture."""
     spec = yaml.safe_load((FOLDER / example / picture.spec).read_text(encoding="utf-8"))
     result = client.run(spec)
-    if picture.kind == "estimates":
+    if isinstance(result, CircuitResult):
+        image = static_figure_for(result)
+    elif picture.kind == "estimates":
         image = draw_estimates(result.block)
     else:
         tokens = client.validate(spec).examples[0].orig if "position" in result.axes else None
@@ -111,7 +114,13 @@ def verified_effects(block: Block) -> tuple[Any, Any]:
 
 
 def numbers(result: Result) -> str:
-    """What came out, as a Markdown table: the runs of one cell, or the strongest cells of a sweep."""
+    """What came out, as a Markdown table: the runs of one cell, the strongest cells of a sweep, or circuits."""
+    if isinstance(result, CircuitResult):
+        fields = [one.fields for one in result.circuits]
+        rows = [
+            [f"{one['name']}", f"{one['n_edges']}", f"{one['n_nodes']}", f"{one['faithfulness']:.2f}"] for one in fields
+        ]
+        return _table([["edges chosen", "edges left", "nodes", "faithfulness"], *rows])
     block = result.block
     if block.estimate is not None:
         estimate, exact = verified_effects(block)
@@ -165,6 +174,9 @@ def spec_block(spec: str, file: str) -> str:
 
 def alt_text(result: Result) -> str:
     """What the picture shows, in a sentence."""
+    if isinstance(result, CircuitResult):
+        last = result.circuits[-1]
+        return f"Faithfulness by number of edges, up to {last.faithfulness:.2f} with {last.name}."
     block = result.block
     if block.axes == ("example",):
         runs = ", ".join(f"{run} {format_number(block.summary[run]['mean'])}" for run in ("orig", "patched"))

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from api_schemas.spec import JobSpec
 from pathpatch.client import Client
-from pathpatch.results import Result
+from pathpatch.results import CircuitResult, Result
 from planning.architecture import Architecture
 from service.models.catalog import CatalogModel
 from service.specs.limits import SpecLimits
@@ -150,8 +150,24 @@ PROPERTIES: dict[str, tuple[tuple[str, ...], Callable[[Result], None]]] = {
 }
 
 
+CIRCUITS = {"circuit/spec.yaml": (-1.0, 0.2), "circuit/spec-iterated.yaml": (0.6, 1.2)}
+"""Between what the faithfulness of 300 edges lies."""
+
+
 @pytest.mark.integration
-@pytest.mark.parametrize("name", DEMO_SPECS)
+@pytest.mark.parametrize("name", CIRCUITS)
+def test_a_circuit_keeps_as_much_of_the_task_as_its_page_says(client: Client, name: str) -> None:
+    """With the checks that every circuit job carries."""
+    spec = yaml.safe_load((EXAMPLES / name).read_text(encoding="utf-8"))
+    result = client.run(spec, timeout_s=300)
+    assert isinstance(result, CircuitResult)
+    assert result.checks["one_edge_max_abs"] < 1e-3
+    low, high = CIRCUITS[name]
+    assert low < (result.circuit(300).faithfulness or 0) < high
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", [name for name in DEMO_SPECS if name not in CIRCUITS])
 def test_an_example_runs_and_shows_what_its_page_says(client: Client, name: str) -> None:
     """On the shape that validation announces, with the checks that every result carries."""
     axes, has_property = PROPERTIES[name]
@@ -166,7 +182,7 @@ def test_an_example_runs_and_shows_what_its_page_says(client: Client, name: str)
 
 def test_every_example_has_a_property() -> None:
     """An example that nobody looks at may show anything."""
-    assert set(DEMO_SPECS) == set(PROPERTIES)
+    assert set(DEMO_SPECS) == {*PROPERTIES, *CIRCUITS}
 
 
 def test_specs_are_those_of_their_templates_and_the_demo_models_card() -> None:
