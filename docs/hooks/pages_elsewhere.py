@@ -38,7 +38,9 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     place = page.file.src_uri
     if place in PAGES_AT_ROOT:
         return markdown.replace("](docs/", "](")
-    return markdown if place.startswith("examples/") else markdown.replace("](../", "](")
+    if place.startswith("examples/"):
+        return markdown.replace("](../../docs/", "](../../")
+    return markdown.replace("](../", "](")
 
 
 def on_page_content(html: str, **_: Any) -> str:

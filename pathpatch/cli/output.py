@@ -16,7 +16,7 @@ Plot = Annotated[
     typer.Option("--plot", metavar="FILE", help="Draw the result: .html, .svg, .png or .pdf by its ending."),
 ]
 Kind = Annotated[
-    Literal["histogram", "scatter", "heatmap", "bars", "graph"] | None,
+    Literal["histogram", "scatter", "heatmap", "bars", "graph", "faithfulness", "circuit", "ranks"] | None,
     typer.Option("--kind", help="Which figure to draw, instead of the one chosen automatically."),
 ]
 Output = Annotated[
