@@ -51,6 +51,8 @@ Heads = tuple[list[list[int]], list[int]]
 """Senders and receiver, each as layer and head."""
 NOTEBOOK_HEADS: Heads = [[9, 6], [9, 9], [10, 10]], [10, 7]
 """The founding notebook's own, for GPT-2 small: 9.6, 9.9, 10.10 into the query of 10.7."""
+SMOLLM2_HEADS: Heads = [[23, 3], [23, 0], [23, 2]], [24, 4]
+"""SmolLM2-135M's strongest name movers of layer 23, and the negative head after them (examples/real-model)."""
 
 PRESETS = {
     "founding-experiment": "Heads into a later head's query: where does it look once they are patched?",
@@ -80,13 +82,16 @@ class UnknownPreset(ValueError):
 
 
 def experiment_heads(model: str, shape: Sizes | None = None) -> Heads:
-    """Heads for the founding experiment: those of its card for `demo`, the notebook's where they are GPT-2 small's.
+    """Heads for the founding experiment: those of its card for `demo`, found ones for SmolLM2.
 
-    In a model of another shape, all heads of a late layer into the first of the next.
+    The notebook's where they are GPT-2 small's; in a model of another shape, all heads of a late layer into the first
+    of the next.
     """
     if model == "demo":
         card = _of_demo("card.json")
         return card["senders"], card["receiver"]
+    if model == "smollm2-135m":
+        return SMOLLM2_HEADS
     layers, heads = (known := shape or shape_of(model)).n_layers, known.n_heads
     if (layers, heads) == (12, 12) and (model not in BUILT_IN or BUILT_IN[model].family == "gpt2"):
         return NOTEBOOK_HEADS

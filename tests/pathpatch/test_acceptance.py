@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from api_schemas.spec import JobSpec
-from pathpatch import acceptance
+from pathpatch import acceptance, acceptance_smollm2
 from pathpatch.acceptance import EIGHT_PROMPTS, compare, published, specs
 from pathpatch.results import Block, Result
 
@@ -87,3 +87,27 @@ def test_the_recorded_values_are_the_notebooks() -> None:
         assert len(recorded[run]) == 800
         assert np.mean(recorded[run]) == pytest.approx(published()["recorded_10_7"][f"{run}_mean"], abs=1e-6)
     assert acceptance.published()["name_movers"]["heads"] == ["9.9", "9.6", "10.0"]
+
+
+@pytest.mark.parametrize("name", acceptance_smollm2.specs())
+def test_every_spec_of_smollm2_is_valid(name: str) -> None:
+    """The same on a real model that every machine can fetch."""
+    assert JobSpec.model_validate(acceptance_smollm2.specs()[name]).model.name == "smollm2-135m"
+
+
+@pytest.mark.parametrize("off", [0.0, 0.01])
+def test_recorded_figures_of_smollm2_agree_with_themselves_only(off: float) -> None:
+    """A head's effect that is off by a hundredth of a nat is another model, or another prompt."""
+    known = acceptance_smollm2.recorded()
+    founding = [[known["founding"][run]] for run in ("patched", "orig", "new")]
+    effects = np.zeros((30, 9))
+    for name, effect in known["heads"]["effects"].items():
+        effects[tuple(map(int, name.split(".")))] = effect + off
+    heads = block("logit_diff", ("sender_layer", "sender_head"), 4.0 + effects, 4.0, 0.0)
+    results = {
+        "founding": Result(blocks=(block("attention_diff", ("example",), *founding),)),
+        "heads": Result((heads,)),
+    }
+    findings = acceptance_smollm2.compare(results)
+    assert len(findings) == 10
+    assert sum(not finding.ok for finding in findings) == (7 if off else 0)
