@@ -147,30 +147,32 @@ def attend_rows(
     n_kv = k.shape[-2] if are_grouped else n_heads
     k, v, cached_k, cached_v = (per_query_head(part, n_kv) for part in (k, v, cached_k, cached_v))
     # the query heads of a group are more rows of its one key-value head: (batch, heads, cell, group * row, d_head)
-    q_heads = q.unflatten(3, (n_kv, -1)).permute(0, 3, 1, 4, 2, 5).flatten(3, 4)
-    k_heads, v_heads = (part.permute(0, 3, 1, 2, 4) for part in (k, v))
-    cached_keys = cached_k[:, : seen.n_cached].permute(0, 2, 3, 1)  # (batch, heads, d_head, key_pos)
-    cached_values = cached_v[:, : seen.n_cached].transpose(1, 2)
-    cached_scores = (q_heads.flatten(2, 3) @ cached_keys).view(*q_heads.shape[:4], -1)
-    changed_scores = q_heads @ k_heads.transpose(-1, -2)
-    cached_seen, changed_seen = (
-        mask.repeat(1, n_heads // n_kv, 1)[:, None, None] for mask in (seen.cached, seen.computed)
-    )
-    cap = weights.architecture.attention_cap
-    scores = torch.cat(
-        [
-            transformer.capped(cached_scores, cap).masked_fill(~cached_seen, -torch.inf),
-            transformer.capped(changed_scores, cap).masked_fill(~changed_seen, -torch.inf),
-        ],
-        dim=-1,
-    )
-    probabilities = scores.float().softmax(dim=-1).to(q.dtype)
+    q = q.unflatten(3, (n_kv, -1)).permute(0, 3, 1, 4, 2, 5).flatten(3, 4)
+    k, v = (part.permute(0, 3, 1, 2, 4) for part in (k, v))
+    probabilities = _probabilities_of_rows(weights, seen, q, k, cached_k[:, : seen.n_cached])
     if change_pattern is not None:
         probabilities = change_pattern(probabilities)
-    z: Tensor = probabilities[..., seen.n_cached :] @ v_heads
-    z = z + (probabilities[..., : seen.n_cached].flatten(2, 3) @ cached_values).view(z.shape)
+    z: Tensor = probabilities[..., seen.n_cached :] @ v
+    cached_v = cached_v[:, : seen.n_cached].transpose(1, 2)
+    z = z + (probabilities[..., : seen.n_cached].flatten(2, 3) @ cached_v).view(z.shape)
     by_query_head: Tensor = z.unflatten(3, (-1, n_rows))
     return by_query_head.permute(0, 2, 4, 1, 3, 5).flatten(3, 4)
+
+
+def _probabilities_of_rows(
+    weights: Weights,
+    seen: Sight,
+    q: Float[Tensor, "batch any_heads cell any_rows d_head"],
+    k: Float[Tensor, "batch any_heads cell key_row d_head"],
+    cached_k: Float[Tensor, "batch cached_pos any_heads d_head"],
+) -> Float[Tensor, "batch any_heads cell any_rows key"]:
+    """Of scaled queries over orig's cached keys, then over the changed ones."""
+    cached: Tensor = (q.flatten(2, 3) @ cached_k.permute(0, 2, 3, 1)).view(*q.shape[:4], -1)
+    scores, cap = [], weights.architecture.attention_cap
+    for own, mask in ((cached, seen.cached), (q @ k.transpose(-1, -2), seen.computed)):
+        is_seen = mask.repeat(1, q.shape[3] // mask.shape[1], 1)[:, None, None]
+        scores.append(transformer.capped(own, cap).masked_fill(~is_seen, -torch.inf))
+    return torch.cat(scores, dim=-1).float().softmax(dim=-1).to(q.dtype)
 
 
 def query_scores(

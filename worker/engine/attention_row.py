@@ -9,9 +9,9 @@ from torch import Tensor
 
 from planning.positions import Mask, up_to
 from worker.engine import attention, transformer
-from worker.engine.final_run import State
 from worker.engine.receivers import Patch, PatchedLayer
 from worker.engine.rows import Rows, row_map, rows_of
+from worker.engine.run_layer import State
 from worker.engine.runs import Runs
 
 

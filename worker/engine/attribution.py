@@ -17,8 +17,8 @@ from planning.graph import Site, is_mlp, layer_at
 from planning.plan import CellGroup, Ends, ReceiverGroup
 from planning.readings import AttentionReading, Reading, deepest_layer
 from worker.engine import transformer
-from worker.engine.final_run import Patches
 from worker.engine.rows import Rows, rows_of
+from worker.engine.run_layer import Patches
 from worker.engine.runs import Runs
 from worker.engine.senders import Changes, Write, is_mlp_read, stream_change, writes_of, written_together
 from worker.engine.sweep import Batch, Values, changed_input, run_and_read

@@ -19,10 +19,11 @@ from planning.plan import CellGroup, Pass, ReceiverGroup
 from planning.positions import Mask
 from planning.readings import AttentionReading, attended_head
 from worker.engine.attention_row import patched_row, query_row
-from worker.engine.final_run import Arrival, Patches, final_run, orig_state
+from worker.engine.final_run import Arrival, final_run
 from worker.engine.reads import Reads, attention_value
 from worker.engine.receivers import ChangedInput, Patch, SetValue
 from worker.engine.rows import Rows, row_map, rows_of
+from worker.engine.run_layer import Patches, orig_state
 from worker.engine.runs import Runs
 from worker.engine.senders import Changes, input_changes
 
