@@ -214,8 +214,8 @@ def patch(
     ends = Ends(hooked, orig_tokens, senders, receivers, masks, orig, activations(hooked, new_tokens, places))
     change_of = change_through_mlps if through_mlps else change_by_skip_connections
     changes: list[Patch] = []
-    # points of the stream first, so that projections read what became of them
-    for receiver in sorted(receivers, key=lambda node: not node.hook.startswith("resid")):
+    # points of the stream first and in their order, so that what comes later reads what became of them
+    for receiver in sorted(receivers, key=lambda node: (not node.hook.startswith("resid"), read_at(hooked, node))):
         changes += receiving(ends, receiver, change_of(ends, receiver), overwrites)
     patterns: dict[int, Tensor] = {}
     with ExitStack() as stack:
