@@ -1,5 +1,6 @@
 """Every family against transformers itself: the clean run, and path patches made of PyTorch hooks."""
 
+import copy
 import json
 import os
 from functools import cache
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from transformers import AutoModelForCausalLM
@@ -117,7 +118,10 @@ def check_clean_logits(model: Any, weights: Weights, seed: int) -> None:
     tokens = torch.randint(19, (2, 12), generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
         expected, found = model(tokens).logits, clean_logits(weights, tokens)
+        precise = copy.deepcopy(model).double()(tokens).logits
     atol = CLEAN_TOLERANCE * expected.abs().max().item()
+    # a few models magnify rounding so much that transformers differs from itself in float64
+    assume((precise - expected).abs().max() <= atol / 5)
     np.testing.assert_allclose(uncentred(found, weights), uncentred(expected, weights), atol=atol, rtol=0)
 
 
