@@ -349,8 +349,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", help="keys to measure, with commas between them; default all")
     parser.add_argument("--folder", type=Path, help="keep the random checkpoint and its processed weights here")
     parser.add_argument("--page", action="store_true", help="write the table into docs/performance.md")
+    parser.add_argument("--family", choices=["llama"], help="a model of another family, against hooks on transformers")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
+    if options.family is not None:
+        print_family(options.family, options.json)
+        return
     with tempfile.TemporaryDirectory() as temporary:
         found = measure_all(options.only.split(",") if options.only else [], options.folder or Path(temporary))
     found["machine"] = machine()
@@ -361,6 +365,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(table(found))
     if options.page:
         write_page(table(found))
+
+
+def print_family(family: str, file: Path | None) -> None:
+    """The table of another family, and its figures into a file."""
+    from benchmarks.families import measure_family, table_of_family
+
+    rows = measure_family(family)
+    if file is not None:
+        file.write_text(json.dumps(rows | {"machine": machine()}, indent=2) + "\n")
+    print(f"{table_of_family(rows)}\n\n{measured_on(machine())}")
 
 
 def measure_all(only: Sequence[str], folder: Path) -> dict[str, Row]:
