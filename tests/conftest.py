@@ -14,12 +14,14 @@ from hypothesis import settings
 from api_schemas.models import ModelOrigin
 from api_schemas.spec import ModelSpec
 from planning.architecture import Architecture
+from tests.no_models import NO_MODELS
 from tests.tiny_models import tiny_shape, write_gpt2_folder
 
 if TYPE_CHECKING:
     from pathpatch.local import Stack
     from worker.engine.model import Weights
 
+os.environ["PATHPATCH_MODEL_DIR"] = NO_MODELS
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # our models are tiny: threads would only wait for each other
 GOLDEN = Path(__file__).parent / "golden"
 GPT2_TOKENIZER = Path(__file__).resolve().parents[2] / "shared" / "gpt2_tokenizer"

@@ -18,6 +18,7 @@ from safetensors.numpy import save
 from job_store.shards import Claim, claim, complete, fail, finish
 from job_store.store import JobStore
 from tests.embedded_valkey import EmbeddedValkey, free_port
+from tests.no_models import NO_MODELS
 
 ROOT = Path(__file__).resolve().parent.parent
 START_S = 30.0
@@ -54,6 +55,7 @@ class LiveService:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PATHPATCH_")}
+        inherited["PATHPATCH_MODEL_DIR"] = NO_MODELS
         own = {"REDIS_URL": redis_url, "PATHPATCH_PORT": str(self.port), "PATHPATCH_REAPER_INTERVAL_S": "0.5"}
         self._environment = (
             inherited | own | {f"PATHPATCH_{name.upper()}": value for name, value in environment.items()}

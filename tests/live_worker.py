@@ -22,6 +22,7 @@ from job_store.ids import new_job_id
 from job_store.records import JobFacts, JobRecord, NewJob
 from job_store.store import JobStore
 from job_store.workers import list_workers
+from tests.no_models import NO_MODELS
 from worker.models.checkpoints import find_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,6 +58,7 @@ class LiveWorker:
         self.log = folder / f"{name}.log"
         self._redis_url = redis_url
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("PATHPATCH_")}
+        inherited["PATHPATCH_MODEL_DIR"] = NO_MODELS
         own = {"REDIS_URL": redis_url, "PATHPATCH_WORKER_NAME": name, "PATHPATCH_DATA_DIR": str(data_folder())}
         chosen = {f"PATHPATCH_{key}": value for key, value in {**QUICK, **settings}.items()}
         self._environment = {**inherited, **own, **chosen}

@@ -39,11 +39,12 @@ def test_the_reference_gives_the_golden_figures(bridge: TransformerBridge, case:
 
 
 def test_the_reference_shares_no_code_with_the_engine() -> None:
-    """An oracle that calls what it judges agrees with every mistake. Nodes, specs and the grid alone are common."""
+    """An oracle that calls what it judges agrees with every mistake. Nodes, specs, sizes and the grid are common."""
     allowed = {"collections", "dataclasses", "typing", "numpy", "torch", "transformer_lens", "api_schemas", "tests"}
     for module in (reference, reference_runs, reference_metrics, reference_jobs):
         imports = re.findall(r"^(?:from|import) (\S+)", inspect.getsource(module), re.MULTILINE)
-        assert {name.partition(".")[0] for name in imports if name != "planning.grid"} <= allowed
+        own = [name for name in imports if name not in ("planning.grid", "planning.architecture")]
+        assert {name.partition(".")[0] for name in own} <= allowed
         assert all(name == "tests" or name.startswith("tests.reference") for name in imports if name[:5] == "tests")
 
 

@@ -10,7 +10,7 @@ from tests.tiny_weights import prompts, result_of
 from worker.engine.path_patch import forward, patch_between
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(LENGTHS, patches(), st.booleans(), st.sampled_from(["add", "overwrite"]), st.integers(0, 99))
 def test_an_estimate_is_a_derivative(
     lengths: list[int], patch: Patch, through_mlps: bool, update: str, seed: int

@@ -25,7 +25,7 @@ from tests.tiny_weights import node, patched, prompts, result_of
 from worker.engine.path_patch import Run, forward, path_patch, put
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(LENGTHS, patches(), st.booleans(), st.sampled_from(["add", "overwrite"]), st.integers(0, 3), st.integers(0, 99))
 def test_the_sweep_is_the_plain_algorithm(
     lengths: list[int],
@@ -65,7 +65,7 @@ def test_a_swept_cell_is_the_patch_of_its_two_heads(family: str, through_mlps: b
             np.testing.assert_allclose(values[(*sender, *receiver)], logit_diff(final, dataset), **CLOSE)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(LENGTHS, st.data(), st.integers(0, 99))
 def test_activation_patching_sets_what_it_names(lengths: list[int], data: st.DataObject, seed: int) -> None:
     """One node of any hook is set to its value in new, and all that follows is computed again."""

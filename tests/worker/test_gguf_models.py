@@ -1,6 +1,5 @@
 """A GGUF file computes what transformers computes when it reads the same file."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,8 @@ PLAIN = {
     "refactor_factored_attn_matrices": False,
     "fold_value_biases": False,
 }
-SMOLLM2 = Path(os.environ.get("PATHPATCH_MODEL_DIR") or "~/.cache/pathpatch/models").expanduser() / "smollm2-135m.gguf"
+SMOLLM2 = Path("~/.cache/pathpatch/models/smollm2-135m.gguf").expanduser()
+"""Where ``pathpatch models fetch`` puts it."""
 
 
 def load(path: Path, cache_dir: Path, **flags: bool) -> LoadedModel:

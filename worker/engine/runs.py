@@ -174,7 +174,10 @@ class Runs:
             return orig
         if self.source == "zero":
             return torch.zeros((), dtype=orig.dtype, device=orig.device).expand(orig.shape)
-        mean = self.means[mean_name(hook, layer)][: orig.shape[1]]
+        name = mean_name(hook.removeprefix("query_"), layer)  # the same for every query head of a group
+        mean = self.means[name][: orig.shape[1]]
+        if hook in ("query_k", "query_v"):
+            mean = attention.per_query_head(mean, self.weights.n_heads)
         if hook == "pattern":
             mean = mean[..., : orig.shape[1]]
         return mean.to(orig).expand(orig.shape)

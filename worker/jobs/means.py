@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 
 from api_schemas.nodes import Node
-from planning.graph import Site
 from planning.positions import Mask, real_tokens
 from worker.engine.memory import Portion
 from worker.engine.model import Weights
@@ -58,7 +57,7 @@ def _sums(runs: Runs, nodes: list[Node], real: Mask) -> dict[str, Numbers]:
     """Sums of the new run's activations over examples, per position, in float64; padding does not count."""
     mask = torch.from_numpy(real).to(runs.weights.device)
     sums: dict[str, Numbers] = {}
-    for hook, layer in sorted({(site.hook, site.layer) for site in map(Site.of, nodes)}, key=str):
+    for hook, layer in sorted({(node.hook, node.layer) for node in nodes}, key=str):
         value = runs.new(hook, layer).double()
         wide = mask[(slice(None), slice(None), *[None] * (value.dim() - 2))]
         sums[mean_name(hook, layer)] = (value * wide).sum(dim=0).cpu().numpy()

@@ -291,7 +291,7 @@ def test_verify_without_the_real_model_says_what_it_needs(to_service: Command) -
         pytest.skip("the real model is here")
     code, _, said = to_service("verify")
     assert code == 1
-    assert "verify needs real GPT-2 small" in said
+    assert "verify needs gpt2-small on the service" in said
     assert "PATHPATCH_MODELS=gpt2-small=FOLDER" in said
 
 
@@ -305,7 +305,7 @@ def test_verify_of_another_model_says_which_figures_differ(to_service: Command) 
     assert heading.split() == ["figure", "expected", "got", "tolerance", "agrees"]
     assert len(rows) == 19
     assert sum(row.endswith("NO") for row in rows) > 10
-    assert "is impostor real GPT-2 small?" in said
+    assert "is impostor the real one?" in said
     assert "arXiv:2211.00593" in said
 
 

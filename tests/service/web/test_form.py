@@ -259,4 +259,4 @@ def test_the_model_says_what_kind_of_decoder_it_is(page, stack):
     expect(about).to_contain_text("gpt2: 4 layers of 8 heads, d_model 128, learned positions, LayerNorm")
     page.get_by_label("Model", exact=True).select_option("smollm2-135m")
     expect(about).to_contain_text("30 layers of 9 heads")
-    expect(page.get_by_label("Receiver names")).to_have_value("23.0")
+    expect(page.get_by_label("Receiver names")).to_have_value("24.4")

@@ -102,4 +102,4 @@ def test_the_checks_of_every_shard_count(shard: int, name: str, value: Any, sent
     output = unpack(SweepOutput, outputs[shard])
     outputs[shard] = pack(replace(output, checks=replace(output.checks, **{name: value})))
     with pytest.raises(ChecksFailed, match=sentence):
-        assemble(spec, tiny_weights().shape, 5, b"", outputs)
+        assemble(spec, tiny_weights().architecture, 5, b"", outputs)
