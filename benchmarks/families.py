@@ -84,6 +84,7 @@ def measure_family(family: str, repeats: int = 3) -> dict[str, Row]:
 
 def _measured(experiment: Experiment, weights: Weights, hooked: Any, dataset: ResolvedDataset, repeats: int) -> Row:
     from benchmarks.engine import Times, clean_forwards
+    from tests.hooked_runs import run as unpatched
 
     spec, times = spec_of(experiment.patch, experiment.metric, dataset), Times()
     grid = grid_of(spec.patch, weights.architecture, N_POS)  # type: ignore[arg-type]
@@ -103,6 +104,10 @@ def _measured(experiment: Experiment, weights: Weights, hooked: Any, dataset: Re
     difference = max(float(np.abs(patched[cell] - value).max()) for cell, value in values.items())
     assert difference < TOLERANCE, f"{experiment.key} differs from the reference by {difference}"
     reference_s = times.sum(cells) / len(cells) * n_senders
+    if n_senders == 1:  # a whole job: patched, and the metric of orig and new
+        for name, prompts in (("orig", dataset.orig), ("new", dataset.new)):
+            times.run(name, lambda prompts=prompts: unpatched(hooked, torch.tensor(prompts)))
+        reference_s += times.sum(["orig", "new"])
     return {
         "cells": n_senders,
         "seconds": times.best["engine"],
