@@ -5,7 +5,6 @@ Run: ``python -m benchmarks.engine --family llama [--json FILE]``: a Llama of Sm
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,17 @@ from api_schemas.datasets import ResolvedDataset
 from api_schemas.models import ModelOrigin
 from api_schemas.nodes import Node
 from api_schemas.spec import JobSpec, ModelSpec
-from benchmarks.experiments import ATTENTION, HEADS, LOGITS, N_EXAMPLES, N_POS, random_prompts, run_once, spec_of
+from benchmarks.experiments import (
+    ATTENTION,
+    HEADS,
+    LOGITS,
+    N_EXAMPLES,
+    N_POS,
+    Experiment,
+    random_prompts,
+    run_once,
+    spec_of,
+)
 from planning.grid import grid_of
 from worker.engine.model import Weights
 from worker.jobs.run import ShardSettings
@@ -42,17 +51,6 @@ LAST_STREAM = [{"hook": "resid_post", "layer": 29}]
 SETTINGS = ShardSettings(memory_bytes=2**31, device="cpu")
 TOLERANCE = 1e-4
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """A patch and a metric, and the bar of GPT-2's key of the same name."""
-
-    key: str
-    patch: dict[str, Any]
-    metric: dict[str, Any]
-    at_least: float
-    reference_cells: int = 4
 
 
 EXPERIMENTS = [

@@ -135,7 +135,8 @@ def compare(results: Mapping[str, Result]) -> list[Finding]:
     ]
 
 
-def _near(figure: str, expected: float, got: float, tolerance: float, source: str) -> Finding:
+def near(figure: str, expected: float, got: float, tolerance: float, source: str) -> Finding:
+    """A figure that may differ by the tolerance."""
     ok = bool(abs(got - expected) <= tolerance)
     return Finding(figure, f"{expected:.4g}", f"{got:.4g}", f"± {tolerance:g}", ok, source)
 
@@ -148,7 +149,7 @@ def _compare_notebook(result: Result) -> list[Finding]:
         for name, statistic in (("mean", np.mean), ("median", np.median), ("sd", np.std)):
             figure = f"10.7 attention IO - S1, {run}, {name}"
             expected = float(statistic(recorded[run]))
-            findings.append(_near(figure, expected, float(statistic(got)), known["tolerance"], known["source"]))
+            findings.append(near(figure, expected, float(statistic(got)), known["tolerance"], known["source"]))
     return findings
 
 
@@ -163,8 +164,8 @@ def _compare_task(result: Result) -> list[Finding]:
     name = f"attention end -> IO of {', '.join(_name_movers())}"
     return [
         Finding("mean logit_diff", f"{low:g} to {high:g}", f"{mean:.4g}", f"± {tolerance:g}", ok, known["source"]),
-        _near("IO preferred", share["value"], float(np.mean(logit_diff.orig > 0)), share["tolerance"], share["source"]),
-        _near(name, movers["value"], attention, movers["tolerance"], movers["source"]),
+        near("IO preferred", share["value"], float(np.mean(logit_diff.orig > 0)), share["tolerance"], share["source"]),
+        near(name, movers["value"], attention, movers["tolerance"], movers["source"]),
     ]
 
 
@@ -172,7 +173,7 @@ def _compare_eight(result: Result) -> list[Finding]:
     known = published()["eight_prompts"]
     runs = (("orig", result.orig), ("new", result.new))
     return [
-        _near(f"logit_diff of 8 prompts, {run}", known[run], float(np.mean(got)), known["tolerance"], known["source"])
+        near(f"logit_diff of 8 prompts, {run}", known[run], float(np.mean(got)), known["tolerance"], known["source"])
         for run, got in runs
     ]
 

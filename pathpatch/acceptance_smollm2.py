@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pathpatch.acceptance import Finding, Spec
+from pathpatch.acceptance import Finding, Spec, near
 from pathpatch.presets import SMOLLM2_HEADS
 from pathpatch.results import Result
 
@@ -57,18 +57,12 @@ def compare(results: Mapping[str, Result]) -> list[Finding]:
     """Every recorded figure beside what came out."""
     founding, heads = results["founding"], results["heads"]
     known = recorded()
+    tolerance = known["tolerance"]
     name = "attention of 24.4, IO - S1"
     means = {run: float(np.mean(getattr(founding, run))) for run in ("orig", "new", "patched")}
-    found = [_near(f"{name}, {run}", known["founding"][run], got) for run, got in means.items()]
+    found = [near(f"{name}, {run}", known["founding"][run], got, tolerance, SOURCE) for run, got in means.items()]
     for head, effect in known["heads"]["effects"].items():
         layer, own = map(int, head.split("."))
         figure = f"{head} into the final residual stream: change of logit_diff"
-        found.append(_near(figure, effect, float(heads.effect[layer, own])))
+        found.append(near(figure, effect, float(heads.effect[layer, own]), tolerance, SOURCE))
     return found
-
-
-def _near(figure: str, expected: float, got: float) -> Finding:
-    tolerance: float = recorded()["tolerance"]
-    return Finding(
-        figure, f"{expected:.4f}", f"{got:.4f}", f"± {tolerance:g}", abs(got - expected) <= tolerance, SOURCE
-    )
