@@ -44,7 +44,8 @@ def shared_receivers(receivers: list[Node] | SweepOf, architecture: Architecture
             yield f"{told}: name the head whose attention is read"
         return
     for node in receivers[:1]:
-        if node.hook in ("k", "v") and node.head is not None:
+        # a head that does not exist is told at the node
+        if node.hook in ("k", "v") and node.head is not None and node.head < architecture.n_kv_heads:
             first = node.head * size
             yield (
                 f"key-value head {node.head} is read by query heads {first} to {first + size - 1}: name the head whose "

@@ -249,3 +249,9 @@ def test_the_limits_of_prompts_come_from_the_record() -> None:
     found = problems_on(short, dataset=TOKENS, patch=into({"hook": "q", "layer": 2, "head": 3}))
     assert found["/dataset/orig/0"] == "orig prompt 0 has 4 tokens: this model's context takes 1 to 3"
     assert found["/dataset/new/0/1"] == "token 9 does not exist: this model's tokens are 0 to 8"
+
+
+def test_a_key_value_head_that_does_not_exist_is_told_once() -> None:
+    """Query heads 24 to 26 do not exist either: to name them would mislead."""
+    problems = problems_on(LLAMA, patch=into({"hook": "k", "layer": 2, "head": 8}), metric=ATTENTION)
+    assert list(problems) == ["/patch/receivers/0/head"]
