@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # our models are tiny: threads wo
 GOLDEN = Path(__file__).parent / "golden"
 GPT2_TOKENIZER = Path(__file__).resolve().parents[2] / "shared" / "gpt2_tokenizer"
 """GPT-2's own tokenizer lies beside the repository on this project's machines, not in it."""
+
+SAID = "said.log"
 
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
@@ -91,5 +93,19 @@ def stack(tmp_path_factory: pytest.TempPathFactory, processed_weights_dir: Path,
     settings = StackSettings(
         data_dir, port=0, redis_url=None, cache_dir=processed_weights_dir, device="cpu", environment=models
     )
-    with Stack(settings) as running:
+    with (
+        (data_dir / SAID).open("a", buffering=1) as said,
+        Stack(settings, lambda *line: print(*line, file=said)) as running,
+    ):
         yield running
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Whoever reads of a failure on the stack also reads what its processes said."""
+    report = yield
+    running = getattr(item, "funcargs", {}).get("stack")
+    data_dir = getattr(getattr(running, "settings", None), "data_dir", None)
+    if report.failed and data_dir and (data_dir / SAID).exists():
+        report.sections.append(("what the stack said last", (data_dir / SAID).read_text()[-8000:]))
+    return report

@@ -22,8 +22,16 @@ LONGEST_DELAY_S = 30.0
 STEADY_S = 60.0  # a process that lived this long is started again without a long delay
 WATCH_S = 0.1
 LAST_WORDS = 15
-LISTEN_S, SILENT_S = 5.0, 45.0
-"""How often a program is asked whether it does its work, and after how long without a yes it is killed."""
+
+
+@dataclass(frozen=True)
+class Vigil:
+    """How often a program is asked whether it does its work, and after how much silence it is killed."""
+
+    every_s: float = 5.0
+    silent_s: float = 45.0
+    misses: int = 3
+    """As many questions in a row must stay without a yes too: a machine that slept must not kill what slept with it."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,8 @@ class Child:
     restart_at: float | None = None
     heard_at: float = field(default_factory=time.monotonic)
     """When it was last known to do its work, or was started."""
+    misses: int = 0
+    """How often it was asked since, without a yes."""
     last_words: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_WORDS))
 
     @property
@@ -73,6 +83,10 @@ class Child:
                 line = raw.decode("utf-8", errors="replace").rstrip()
                 self.last_words.append(line)
                 self.say(self.name, line)
+
+    def hear(self) -> None:
+        """It does its work, or has been started."""
+        self.heard_at, self.misses = time.monotonic(), 0
 
     def delay_s(self) -> float:
         """Seconds to wait before starting it again."""
@@ -142,8 +156,9 @@ class Supervisor:
     A guard process does that should this one be killed, and another one should the guard be killed too.
     """
 
-    def __init__(self, say: Say, keep_open: tuple[int, ...] = ()) -> None:
+    def __init__(self, say: Say, keep_open: tuple[int, ...] = (), vigil: Vigil | None = None) -> None:
         self.say = say
+        self._vigil = vigil or Vigil()
         self.children: list[Child] = []
         self._lock = threading.RLock()
         self._stopping = threading.Event()
@@ -164,7 +179,7 @@ class Supervisor:
     def keep_alive(self) -> None:
         """From now on, start again what dies, and what lives without doing its work."""
         for child in self.children:
-            child.heard_at = time.monotonic()
+            child.hear()
         self._watcher.start()
         self._listener.start()
 
@@ -174,17 +189,20 @@ class Supervisor:
 
     def _listen(self) -> None:
         """Beside the watch, since an answer may take long."""
-        while not self._stopping.wait(LISTEN_S):
+        while not self._stopping.wait(self._vigil.every_s):
             for child in self.children:
                 lives = child.program.lives
                 if lives is None or child.restart_at is not None or lives():
-                    child.heard_at = time.monotonic()
+                    child.hear()
+                else:
+                    child.misses += 1
 
     def _kill_silent(self, child: Child) -> None:
         silent_s = time.monotonic() - child.heard_at
-        if silent_s > SILENT_S and child.restart_at is None:
+        is_silent = silent_s > self._vigil.silent_s and child.misses >= self._vigil.misses
+        if is_silent and child.restart_at is None:
             self.say("stack", f"{child.name} lives but has not answered for {silent_s:.0f} s: killing it")
-            child.heard_at = time.monotonic()
+            child.hear()
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(child.process.pid, signal.SIGKILL)
 
@@ -212,8 +230,9 @@ class Supervisor:
         child.process = _spawn(child.program)
         self.guards.tell("add", child.process.pid)
         child.starts += 1
-        child.started_at = child.heard_at = time.monotonic()
+        child.started_at = time.monotonic()
         child.restart_at = None
+        child.hear()
         child.listen()
 
     def _bury(self, child: Child) -> None:

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from pathpatch.stack.guard import is_alive, left_behind
-from pathpatch.stack.supervision import Program, Supervisor
+from pathpatch.stack.supervision import Program, Supervisor, Vigil
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="process groups are POSIX")
 Line = tuple[str, str]
@@ -120,7 +120,7 @@ def test_nothing_is_left_when_the_supervisor_itself_is_killed(tmp_path: Path) ->
         textwrap.dedent(
             """
             import os, sys, time
-            from pathpatch.stack.supervision import Program, Supervisor
+            from pathpatch.stack.supervision import Program, Supervisor, Vigil
             supervisor = Supervisor(lambda name, line: None)
             nested = "import subprocess; subprocess.run(['sleep', '60'])"
             children = [supervisor.start(Program(n, [sys.executable, "-c", nested], os.environ, 0, 5)) for n in "ab"]
@@ -144,13 +144,10 @@ def test_the_guard_ends_only_what_was_not_removed() -> None:
     assert left_behind(["add 1\n", "add 2\n", "add 3\n", "remove 2\n"]) == [1, 3]
 
 
-def test_a_child_that_lives_and_does_nothing_is_started_again(
-    supervisor: Supervisor, lines: list[Line], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A service whose loop hangs serves nobody, and would for ever: here one that was stopped."""
-    monkeypatch.setattr("pathpatch.stack.supervision.LISTEN_S", 0.1)
-    monkeypatch.setattr("pathpatch.stack.supervision.SILENT_S", 1.0)
-    pulse = tmp_path / "pulse"
+def has_pulse(folder: Path) -> Program:
+    """A program that lives while it writes the time."""
+    pulse = folder / "pulse"
+    pulse.write_text("0")
     code = f"""
         import pathlib, time
         while True:
@@ -161,15 +158,38 @@ def test_a_child_that_lives_and_does_nothing_is_started_again(
     def lives() -> bool:
         return time.monotonic() - float(pulse.read_text() or 0) < 0.5
 
-    child = supervisor.start(replace(program("service", code), lives=lives))
-    until(pulse.exists)
-    supervisor.keep_alive()
-    first = child.process.pid
-    time.sleep(1.5)
-    assert child.process.pid == first
-    os.kill(first, signal.SIGSTOP)
-    until(lambda: child.process.pid != first and child.process.poll() is None)
-    assert any("has not answered" in line for _, line in lines)
+    return replace(program("service", code), lives=lives)
+
+
+def test_a_child_that_lives_and_does_nothing_is_started_again(lines: list[Line], tmp_path: Path) -> None:
+    """A service whose loop hangs serves nobody, and would for ever: here one that was stopped."""
+    supervisor = Supervisor(lambda *line: lines.append(line), vigil=Vigil(every_s=0.1, silent_s=1.0))
+    try:
+        child = supervisor.start(has_pulse(tmp_path))
+        until(lambda: (tmp_path / "pulse").read_text() > "0")
+        supervisor.keep_alive()
+        first = child.process.pid
+        time.sleep(1.5)
+        assert child.process.pid == first
+        os.kill(first, signal.SIGSTOP)
+        until(lambda: child.process.pid != first and child.process.poll() is None)
+        assert any("has not answered" in line for _, line in lines)
+    finally:
+        supervisor.stop()
+
+
+def test_silence_without_questions_kills_nobody(lines: list[Line], tmp_path: Path) -> None:
+    """A machine that slept wakes up to a long silence; what slept with it gets its chance to answer."""
+    supervisor = Supervisor(lambda *line: lines.append(line), vigil=Vigil(every_s=0.3, silent_s=0.05))
+    try:
+        child = supervisor.start(has_pulse(tmp_path))
+        until(lambda: (tmp_path / "pulse").read_text() > "0")
+        first = child.process.pid
+        supervisor.keep_alive()
+        time.sleep(1.0)
+        assert child.process.pid == first and not lines
+    finally:
+        supervisor.stop()
 
 
 def test_nothing_is_left_when_the_supervisor_and_its_guard_are_killed_together(tmp_path: Path) -> None:
@@ -177,7 +197,7 @@ def test_nothing_is_left_when_the_supervisor_and_its_guard_are_killed_together(t
     code = f"""
         import os, sys, time
         sys.path.insert(0, {str(Path(__file__).parents[3])!r})
-        from pathpatch.stack.supervision import Program, Supervisor
+        from pathpatch.stack.supervision import Program, Supervisor, Vigil
         supervisor = Supervisor(lambda *_: None)
         deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
         children = [supervisor.start(Program(str(n), [sys.executable, "-c", deaf], os.environ, n, 1.0)) for n in (0, 1)]
