@@ -1,8 +1,10 @@
-"""What HTTP, queue and store cost: submitting at a steady rate and in a burst, a small job from submit to result, and
-polling beside clients that wait. The load comes from this process, on the same cores.
+"""What HTTP, queue and store cost, beside a bare FastAPI + Celery application in the same minutes.
 
-Run: ``python -m benchmarks.service [--repeats 3] [--json FILE]``. Starts its own broker, service and worker; prints a
-table in Markdown. A latency counts from when its request was due, so that a stall is not hidden.
+Submitting at a steady rate and in a burst, answering from an earlier result, a small job from submit to result, polling
+beside clients that wait, and starting. The load comes from this process, on the same cores.
+
+Run: ``python -m benchmarks.service [--repeats 3] [--json FILE]``. Starts its own brokers, services and workers; prints
+a table in Markdown. A latency counts from when its request was due, so that a stall is not hidden.
 """
 
 import argparse
@@ -10,64 +12,42 @@ import asyncio
 import itertools
 import json
 import os
-import platform
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from api_schemas.spec import JobSpec
+from benchmarks.bare import bare_application
+from benchmarks.http_load import Connection, Row, burst, percentiles, steady
+from benchmarks.stack import machine
+from job_store.store import JobStore
 from service.http.documented import EXAMPLE_SPEC
 from service.models.catalog import ModelCatalog
 from service.specs.limits import SpecLimits
 from service.specs.validation import check_job
-from tests.embedded_valkey import EmbeddedValkey, embedded_valkey
-from tests.live_service import LiveService, live_service, spec
-from tests.live_worker import live_workers
+from tests.embedded_valkey import embedded_valkey
+from tests.live_service import WorkerHand, live_service, spec
+from tests.live_worker import LiveWorker, live_workers
 
-CONNECTIONS = 32
 WAITERS = 200
-BURST = 3200
-SMALL_JOBS = 200
+BURST = 1600
+SMALL_JOBS = 50
+TURNS = 2
+"""Ours and the bare application's, one after the other, so many times."""
+SMALL_TURNS = 4
 SMALL = EXAMPLE_SPEC | {"use_cache": False}
-Row = dict[str, float]
+CACHED = json.dumps(spec(10**9)).encode()
+POLL_S = 0.001
 _seeds = itertools.count()
-
-
-@dataclass
-class Connection:
-    """One keep-alive connection; a request at a time, with as little of our own time as possible."""
-
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-
-    @classmethod
-    async def open(cls, port: int) -> "Connection":
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
-
-    async def request(self, method: str, path: str, body: bytes = b"", headers: str = "") -> tuple[int, bytes]:
-        """Status and body of the answer."""
-        self.send(method, path, body, headers)
-        answer = await self.reader.readuntil(b"\r\n\r\n")
-        length = int(answer.lower().split(b"content-length: ", 1)[1].split(b"\r\n", 1)[0])
-        return int(answer[9:12]), await self.reader.readexactly(length)
-
-    def send(self, method: str, path: str, body: bytes = b"", headers: str = "") -> None:
-        head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{headers}"
-        self.writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-
-
-def percentiles(seconds: list[float]) -> Row:
-    """In milliseconds."""
-    ordered = sorted(1000 * value for value in seconds)
-    return {"p50_ms": statistics.median(ordered), "p99_ms": ordered[int(0.99 * len(ordered))]}
 
 
 async def submit(connection: Connection) -> bytes:
@@ -77,39 +57,11 @@ async def submit(connection: Connection) -> bytes:
     return body
 
 
-async def steady(port: int, rate: float, duration_s: float, act: Callable[[Connection], Awaitable[Any]]) -> list[float]:
-    """Latencies at a fixed rate."""
-    idle: asyncio.Queue[Connection] = asyncio.Queue()
-    for _ in range(CONNECTIONS):
-        idle.put_nowait(await Connection.open(port))
-    latencies: list[float] = []
-
-    async def one(due: float) -> None:
-        connection = await idle.get()
-        await act(connection)
-        latencies.append(time.perf_counter() - due)
-        idle.put_nowait(connection)
-
-    begin = time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for number in range(int(rate * duration_s)):
-            due = begin + number / rate
-            await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            group.create_task(one(due))
-    return latencies
-
-
-async def burst(port: int, count: int) -> float:
-    """Accepted jobs per second, as fast as 32 connections can."""
-    connections = [await Connection.open(port) for _ in range(CONNECTIONS)]
-    begin = time.perf_counter()
-
-    async def many(connection: Connection) -> None:
-        for _ in range(count // CONNECTIONS):
-            await submit(connection)
-
-    await asyncio.gather(*map(many, connections))
-    return count // CONNECTIONS * CONNECTIONS / (time.perf_counter() - begin)
+async def submit_cached(connection: Connection) -> None:
+    """One job that an earlier one answers."""
+    status, body = await connection.request("POST", "/v1/jobs", CACHED)
+    assert status == 202, body
+    assert b'"cached":true' in body, body
 
 
 async def beside_waiters(port: int, duration_s: float) -> dict[str, Row]:
@@ -139,14 +91,36 @@ async def small_jobs(port: int) -> list[float]:
     connection = await Connection.open(port)
     seconds = []
     for _ in range(SMALL_JOBS):
-        body = json.dumps(SMALL | {"dataset": {"kind": "ioi", "examples": 4, "seed": next(_seeds)}}).encode()
+        body = small_job()
         started = time.perf_counter()
         status, job = await connection.request("POST", "/v1/jobs", body, "Prefer: wait=60\r\n")
         assert status == 200, job
         status, result = await connection.request("GET", json.loads(job)["links"]["result"])
         seconds.append(time.perf_counter() - started)
         assert status == 200, result
+    connection.writer.close()
     return seconds
+
+
+async def bare_jobs(port: int) -> list[float]:
+    """The same of the bare application, whose client polls."""
+    connection = await Connection.open(port)
+    seconds = []
+    for _ in range(SMALL_JOBS):
+        body = small_job()
+        started = time.perf_counter()
+        _, job = await connection.request("POST", "/v1/jobs", body)
+        path = f"/v1/jobs/{json.loads(job)['id']}"
+        while b"SUCCESS" not in (await connection.request("GET", path))[1]:  # noqa: ASYNC110 (it polls)
+            await asyncio.sleep(POLL_S)
+        seconds.append(time.perf_counter() - started)
+    connection.writer.close()
+    return seconds
+
+
+def small_job() -> bytes:
+    """A spec that was not sent before."""
+    return json.dumps(SMALL | {"dataset": {"kind": "ioi", "examples": 4, "seed": next(_seeds)}}).encode()
 
 
 def bare_engine() -> list[float]:
@@ -163,9 +137,8 @@ def bare_engine() -> list[float]:
         weights = load_model("demo", ModelSpec(name="demo"), parse_registry(""), "cpu", Path(folder)).weights
     catalog = ModelCatalog(parse_registry(""))
     seconds = []
-    for _ in range(SMALL_JOBS):
-        wanted = SMALL | {"dataset": {"kind": "ioi", "examples": 4, "seed": next(_seeds)}}
-        checked = check_job(JobSpec.model_validate(wanted), catalog, SpecLimits())
+    for _ in range(SMALL_JOBS * SMALL_TURNS):
+        checked = check_job(JobSpec.model_validate_json(small_job()), catalog, SpecLimits())
         started = time.perf_counter()
         run_job(weights, checked.spec, checked.dataset)
         seconds.append(time.perf_counter() - started)
@@ -188,42 +161,106 @@ def processors_elsewhere(own: list[int]) -> Iterator[Row]:
     found["elsewhere"] = max(0.0, (busy_after - busy) - (mine_after - mine)) / (time.perf_counter() - began)
 
 
-async def load(service: LiveService, duration_s: float) -> dict[str, Row]:
-    """All that needs no worker: jobs stay queued, so that only the service is measured."""
-    await steady(service.port, 50, 1.0, submit)  # warm-up
-    found = {"submit at 200/s": percentiles(await steady(service.port, 200, duration_s, submit))}
-    found["burst"] = {"jobs_per_s": await burst(service.port, BURST)}
-    found |= await beside_waiters(service.port, duration_s / 2)
-    found["resident"] = {"mb": psutil.Process(service.pid).memory_info().rss / 1e6}
+async def load(ours: int, bare: int, duration_s: float) -> dict[str, Row]:
+    """All that needs no worker: jobs stay queued, so that only the services are measured; ours and the bare one take
+    turns."""
+    taken: dict[str, list[float]] = defaultdict(list)
+    rates: dict[str, list[float]] = defaultdict(list)
+    for port in (ours, bare):
+        await steady(port, 50, 1.0, submit)  # warm-up
+    for _ in range(TURNS):
+        taken["bare: submit at 200/s"] += await steady(bare, 200, duration_s / TURNS, submit)
+        taken["submit at 200/s"] += await steady(ours, 200, duration_s / TURNS, submit)
+        taken["cached answer at 200/s"] += await steady(ours, 200, duration_s / TURNS, submit_cached)
+    for _ in range(TURNS):
+        rates["bare: burst"].append(await burst(bare, BURST, submit))
+        rates["burst"].append(await burst(ours, BURST, submit))
+    found = {what: percentiles(seconds) for what, seconds in taken.items()}
+    return found | {what: {"jobs_per_s": statistics.mean(rate)} for what, rate in rates.items()}
+
+
+def without_worker(folder: Path, duration_s: float) -> dict[str, Row]:
+    """The services alone."""
+    with (
+        embedded_valkey(folder / "valkey") as valkey,
+        live_service(valkey, folder / "service.log") as service,
+        bare_application(folder, has_worker=False) as bare,
+    ):
+        service.client.post("/v1/jobs", content=CACHED, headers={"Content-Type": "application/json"})
+        WorkerHand(JobStore.connect(valkey.url)).work_off()
+        processes = [process.pid for process in psutil.Process().children(recursive=True)]
+        with processors_elsewhere([os.getpid(), *processes]) as others:
+            found = asyncio.run(load(service.port, bare, duration_s))
+            found |= asyncio.run(beside_waiters(service.port, duration_s / 2))
+        found["resident"] = {"mb": psutil.Process(service.pid).memory_info().rss / 1e6}
+        found["processors busy elsewhere"] = others
     return found
 
 
-def measure(valkey: EmbeddedValkey, folder: Path, duration_s: float) -> dict[str, Row]:
-    """One run of everything."""
-    with live_service(valkey, folder / "service.log") as service:
-        with processors_elsewhere([os.getpid(), service.pid, valkey.pid]) as others:
-            found = asyncio.run(load(service, duration_s))
-        found["processors busy elsewhere"] = others
-    valkey.erase()
-    valkey.start()
+def with_worker(folder: Path) -> dict[str, Row]:
+    """Small jobs, ours and the bare application's in turns."""
+    whole: list[float] = []
+    bare: list[float] = []
     with (
+        embedded_valkey(folder / "worked") as valkey,
         live_workers(valkey.url, folder, "bench", HEARTBEAT_S="3", LEASE_S="10"),
         live_service(valkey, folder / "service.log") as service,
+        bare_application(folder / "worked", has_worker=True) as port,
     ):
         asyncio.run(small_jobs(service.port))  # warm-up
-        whole = percentiles(asyncio.run(small_jobs(service.port)))
-    bare = percentiles(bare_engine())
-    found["small job, submit to result"] = whole
-    found["the same in the bare engine"] = bare
-    found["small job, above the engine"] = {"p50_ms": whole["p50_ms"] - bare["p50_ms"]}
-    return found
+        asyncio.run(bare_jobs(port))
+        for _ in range(SMALL_TURNS):
+            whole += asyncio.run(small_jobs(service.port))
+            bare += asyncio.run(bare_jobs(port))
+    found = {"small job, submit to result": percentiles(whole), "bare: job, submit to result": percentiles(bare)}
+    found["small job in the engine alone"] = percentiles(bare_engine())
+    above = found["small job, submit to result"]["p50_ms"] - found["small job in the engine alone"]["p50_ms"]
+    return found | {"small job, above the engine": {"p50_ms": above}}
+
+
+def starts(folder: Path) -> dict[str, Row]:
+    """Seconds until a worker takes jobs, beside the import of torch alone; and the first figures of a service."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import torch"], check=True)
+    seconds = {"import torch": {"s": time.perf_counter() - began}}
+    with embedded_valkey(folder / "cold") as valkey:
+        worker = LiveWorker(valkey.url, folder, "cold")
+        try:
+            began = time.perf_counter()
+            worker.start()
+            worker.wait_until_ready()
+            seconds["worker, from its start to ready"] = {"s": time.perf_counter() - began}
+        finally:
+            worker.stop()
+        with live_service(valkey, folder / "cold.log") as service:
+            job = service.client.post("/v1/jobs", content=CACHED, headers={"Content-Type": "application/json"}).json()
+            WorkerHand(JobStore.connect(valkey.url)).work_off()
+            for which in ("first", "second"):
+                began = time.perf_counter()
+                answer = service.client.get(job["links"]["figure"], headers={"Accept": "image/svg+xml"})
+                assert answer.status_code == 200, answer.text
+                seconds[f"{which} figure (SVG) after the service's start"] = {"s": time.perf_counter() - began}
+    return seconds
+
+
+def ratios(found: dict[str, Row]) -> dict[str, Row]:
+    """To the bare application, in the same minutes."""
+    submit_ms, round_trip_ms = found["bare: submit at 200/s"]["p50_ms"], found["bare: job, submit to result"]["p50_ms"]
+    return {
+        "submit p50 / bare submit p50": {"ratio": found["submit at 200/s"]["p50_ms"] / submit_ms},
+        "burst / bare burst": {"ratio": found["burst"]["jobs_per_s"] / found["bare: burst"]["jobs_per_s"]},
+        "cached answer p50 / bare submit p50": {"ratio": found["cached answer at 200/s"]["p50_ms"] / submit_ms},
+        "small job above the engine / bare job": {
+            "ratio": found["small job, above the engine"]["p50_ms"] / round_trip_ms
+        },
+    }
 
 
 BARS = {
-    ("submit at 200/s", "p50_ms"): "< 5 ms",
-    ("submit at 200/s", "p99_ms"): "< 25 ms",
-    ("burst", "jobs_per_s"): ">= 500/s",
-    ("small job, above the engine", "p50_ms"): "< 15 ms",
+    ("submit p50 / bare submit p50", "ratio"): "<= 1.0",
+    ("burst / bare burst", "ratio"): ">= 1.5",
+    ("cached answer p50 / bare submit p50", "ratio"): "<= 0.8",
+    ("small job above the engine / bare job", "ratio"): "<= 2",
     ("resident", "mb"): "< 150 MB",
 }
 
@@ -239,17 +276,6 @@ def table(runs: list[dict[str, Row]]) -> str:
     return "\n".join(lines)
 
 
-def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return {
-        "processor": names[0].partition(":")[2].strip() if names else platform.processor(),
-        "cores": psutil.cpu_count(),
-        "python": platform.python_version(),
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--duration-s", type=float, default=10.0)
@@ -258,11 +284,15 @@ def main() -> None:
     options = parser.parse_args()
     runs = []
     for _ in range(options.repeats):
-        with tempfile.TemporaryDirectory() as name, embedded_valkey(Path(name) / "valkey") as valkey:
-            runs.append(measure(valkey, Path(name), options.duration_s))
+        with tempfile.TemporaryDirectory() as name:
+            found = without_worker(Path(name), options.duration_s) | with_worker(Path(name)) | starts(Path(name))
+            runs.append(ratios(found) | found)
     print(table(runs))
     if options.json:
-        options.json.write_text(json.dumps({"runs": runs, "machine": machine()}, indent=1) + "\n")
+        options.json.write_text(
+            json.dumps({"runs": runs, "machine": machine() | {"date": datetime.now(UTC).date().isoformat()}}, indent=1)
+            + "\n"
+        )
 
 
 if __name__ == "__main__":

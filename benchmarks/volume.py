@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import psutil
 
-from benchmarks.service import Connection, steady
+from benchmarks.http_load import Connection, steady
 from benchmarks.stack import MIB, Stack, percentiles, resident_mib, stack
 from job_store.store import JobStore
 from tests.live_service import spec

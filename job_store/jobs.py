@@ -13,7 +13,7 @@ from job_store.records import (
     StoredEvent,
     StoredResult,
     pairs,
-    read_record,
+    read_described,
 )
 from job_store.script import Step
 from job_store.seals import unsealed
@@ -31,7 +31,7 @@ def get(job_id: str, owner: str | None = None) -> Step[JobRecord]:
     def read(reply: list[Any] | None) -> JobRecord:
         if not reply:
             raise UnknownJob(job_id)
-        return read_record(pairs(reply[0]), int(reply[1]), int(reply[2]))
+        return read_described(*reply)
 
     return Step("get", (job_id, owner or ""), read)
 
@@ -59,7 +59,7 @@ def list_jobs(
     ]
 
     def read(reply: list[Any]) -> Page:
-        found = [read_record(pairs(fields), int(position), int(now_ms)) for fields, position, now_ms in reply]
+        found = [read_described(*described) for described in reply]
         return Page(tuple(found[:limit]), has_more=len(found) > limit)
 
     part_of_name = (name or "").casefold()

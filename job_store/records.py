@@ -129,6 +129,8 @@ class Created:
     """Per job, whether an earlier result answers it."""
     nudges: dict[str, int]
     """Per model, the number of messages to publish now."""
+    record: "JobRecord | None" = None
+    """Of a single job, as it is now; None where it was erased."""
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,11 @@ def read_record(fields: Pairs, position: int, now_ms: int) -> JobRecord:
         result_bytes=whole(fields.get("result_bytes")) or 0,
         result_expired="result_expired" in fields,
     )
+
+
+def read_described(fields: list[bytes], position: int, now_ms: int) -> JobRecord:
+    """A record as scripts describe it."""
+    return read_record(pairs(fields), int(position), int(now_ms))
 
 
 @dataclass(frozen=True)

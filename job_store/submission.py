@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from api_schemas.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, PathPatchingError, QuotaExceeded
-from job_store.records import Created, Idempotency, Limits, NewJob, Retention
+from job_store.records import Created, Idempotency, Limits, NewJob, Retention, read_described
 from job_store.script import Argument, Step
 from job_store.seals import sealed
 
@@ -70,13 +70,14 @@ def _read_created(reply: list[Any]) -> Created:
     if kind == "quota":
         _, limit, allowed, used, retry_ms, asked = reply
         raise QuotaExceeded(limit.decode(), float(allowed), float(used), int(retry_ms) / 1000, int(asked))
-    _, ids, batch, cached, wanted = reply
+    _, ids, batch, cached, wanted, *described = reply
     return Created(
         job_ids=tuple(job_id.decode() for job_id in ids),
         batch_id=(batch or b"").decode() or None,
         replayed=kind == "replayed",
         cached=tuple(bool(flag) for flag in cached),
         nudges={model.decode(): int(number) for model, number in zip(wanted[::2], wanted[1::2], strict=True)},
+        record=read_described(*described[0]) if described and described[0] else None,
     )
 
 

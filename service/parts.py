@@ -19,6 +19,7 @@ from service.accounts.keys import Keyring
 from service.accounts.shares import ByteBudget, Slots
 from service.checkers.pool import Checkers
 from service.jobs.queue import Publisher
+from service.jobs.sent import SentLately
 from service.jobs.speeds import Speeds
 from service.models.catalog import ModelCatalog
 from service.settings import Settings
@@ -54,6 +55,7 @@ class Parts:
     retention: Retention
     keyring: Keyring
     publisher: Publisher
+    sent: SentLately
     reaper: Reaper
     speeds: Speeds
     webhooks: Webhooks
@@ -85,6 +87,7 @@ class Parts:
             retention=Retention(result_s=settings.retention_s, record_s=2 * settings.retention_s),
             keyring=Keyring(settings, store),
             publisher=publisher,
+            sent=SentLately(),
             reaper=Reaper(store, publisher.nudge, period_s=settings.reaper_interval_s),
             speeds=Speeds(store),
             webhooks=Webhooks(settings, store, metrics),

@@ -11,7 +11,8 @@ local function answer(kind, ids, batch, cached, models)
     wanted[#wanted + 1] = model
     wanted[#wanted + 1] = nudges(model)
   end
-  return {kind, ids, batch or '', cached, wanted}
+  local job = #ids == 1 and read_job(ids[1])
+  return {kind, ids, batch or '', cached, wanted, job and describe(job)}
 end
 
 local function remember(name, ms)  -- keeps an owner's latest names; each takes some 400 bytes

@@ -62,18 +62,21 @@ def job_answer(
 
 
 async def after_wait(
-    request: Request, parts: Parts, caller: Caller, job_id: str, wait_s: float | None
+    request: Request, parts: Parts, caller: Caller, job_id: str, wait_s: float | None, known: JobRecord | None = None
 ) -> tuple[JobRecord, dict[str, str]]:
     """The job at its end, or when the wait is over, as it is when this process ends; and the header that tells so.
 
     With too many that wait already it is answered at once: a preference may be ignored (RFC 7240).
 
+    Args:
+        known: The job as it was a moment ago.
+
     Raises:
         Unauthenticated: The key was revoked meanwhile.
     """
     is_granted = wait_s is not None and parts.waits.has_room(caller.owner)
-    if not wait_s or not is_granted:
-        record = await parts.store.run(jobs.get(job_id, caller.sees))
+    if not wait_s or not is_granted or (known is not None and known.is_done):
+        record = await parts.store.run(jobs.get(job_id, caller.sees)) if known is None else known
     else:
         async with parts.waits.taken(caller.owner):
             with parts.keyring.following(caller):

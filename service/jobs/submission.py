@@ -9,7 +9,7 @@ from job_store.submission import CacheGone
 from runtime import tracing
 from service.accounts.keys import Caller, require_priority
 from service.checkers.checker import Given, Outline
-from service.jobs.intake import Intake, speeds_of
+from service.jobs.intake import QUICK_WORK, Intake, speeds_of
 from service.parts import Parts
 
 
@@ -37,13 +37,20 @@ async def submit(parts: Parts, asked: Submission) -> Created:
         created = await _create(parts, asked, outlines, await _answered(parts, asked.caller, outlines))
     except CacheGone:
         created = await _create(parts, asked, outlines, [False] * len(outlines))
+    parts.sent.remember(asked.caller.owner, outlines)
     for model, count in created.nudges.items():
-        parts.publisher.publish(model, count)
+        if count:
+            parts.publisher.publish(model, count)
     return created
 
 
 async def _answered(parts: Parts, caller: Caller, outlines: Sequence[Outline]) -> list[bool]:
-    """Per spec, whether an earlier result answers it, so that it need not be resolved again."""
+    """Per spec, whether an earlier result answers it, so that it need not be resolved again.
+
+    For a single spec that is quickly resolved a guess will do, and saves asking: ``create`` knows.
+    """
+    if len(outlines) == 1 and outlines[0].work <= QUICK_WORK:
+        return [parts.sent.has(caller.owner, outlines[0])]
     digests = [outline.digest for outline in outlines]
     return [
         digest is not None and await parts.store.run(submission.find_cached(digest, caller.owner)) is not None

@@ -78,7 +78,7 @@ async def _answer(request: Request, parts: Parts, caller: Caller, created: Creat
     request.state.job_id = job_id
     await parts.durability.confirm()
     seconds = wait_s(request, parts.settings.max_wait_s)
-    record, applied = await after_wait(request, parts, caller, job_id, seconds)
+    record, applied = await after_wait(request, parts, caller, job_id, seconds, created.record)
     headers = {"Location": f"/v1/jobs/{job_id}"} | applied | replay_headers(created)
     headers |= await rate_fields(parts.store, caller)
     return job_answer(request, record, 200 if seconds is not None and record.is_done else 202, headers)

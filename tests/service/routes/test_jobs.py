@@ -88,6 +88,17 @@ def test_an_equal_spec_is_answered_from_the_earlier_result(client: httpx.Client,
     assert not _submit(client, use_cache=False)["cached"]
 
 
+def test_when_the_result_was_erased_an_equal_spec_runs_again(client: httpx.Client, worker: WorkerHand) -> None:
+    """The service remembers what was sent, and that alone answers nothing."""
+    first = _submit(client)
+    worker.work_off()
+    assert client.delete(f"/v1/jobs/{first['id']}").status_code == 204
+    again = _submit(client)
+    assert (again["status"], again["cached"]) == ("queued", False)
+    worker.work_off()
+    assert client.get(again["links"]["self"]).json()["status"] == "succeeded"
+
+
 def test_with_wait_a_cached_answer_is_200(client: httpx.Client, worker: WorkerHand) -> None:
     """It has ended in time, trivially."""
     _submit(client)
