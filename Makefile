@@ -7,7 +7,7 @@ MODEL ?= demo
 # The exact version first: an open range would pull gigabytes. Another build than pip's own: make setup TORCH_INDEX=URL
 TORCH := torch==2.13.0
 TORCH_INDEX ?=
-LINTED := api_schemas checkpoints planning runtime job_store service worker pathpatch
+LINTED := api_schemas checkpoints planning runtime blob_store job_store service worker pathpatch
 
 .PHONY: help setup demo test lint audit docs chaos containers bench clean
 .DEFAULT_GOAL := help

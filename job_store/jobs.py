@@ -140,7 +140,7 @@ def result(job_id: str, owner: str | None = None) -> Step[StoredResult | None]:
         head, arrays = (unsealed(part, f"The result of {job_id}", is_sealed=bool(reply[3])) for part in reply[1:3])
         return StoredResult(head, arrays)
 
-    return Step("result", (job_id, owner or ""), read)
+    return Step("result", (job_id, owner or ""), read, fetches=True)
 
 
 def drop_damaged(job_id: str) -> Step[int]:

@@ -46,15 +46,16 @@ def settle_cancelled(limit: int = 200) -> Step[tuple[str, ...]]:
     return Step("settle_cancelled", (limit,), _names)
 
 
-def erase_old(limit: int = 100, elapsed_s: float | None = None) -> Step[tuple[str, ...]]:
-    """Erase results past their retention, and later their records.
+def erase_old(limit: int = 100, elapsed_s: float | None = None, most_bytes: int = 0) -> Step[tuple[str, ...]]:
+    """Erase results past their retention, and later their records; and the oldest results above ``most_bytes``.
 
     Args:
         elapsed_s: Seconds since the last sweep by the caller's own clock, 0 at first. Ages grow by no more than this,
             whatever the server's clock says. Absent: the server's clock counts.
+        most_bytes: What all results together may take; 0 is unlimited.
     """
     elapsed_ms = "" if elapsed_s is None else round(elapsed_s * 1000)
-    return Step("erase_old", (limit, elapsed_ms), _names, repeatable=False)
+    return Step("erase_old", (limit, elapsed_ms, most_bytes), _names, repeatable=False)
 
 
 def starved() -> Step[dict[str, int]]:
@@ -80,10 +81,11 @@ class Swept:
 class Reaper:
     """Sweeps every ``period_s`` while it leads; each service process may run one."""
 
-    def __init__(self, store: AsyncJobStore, nudge: Nudge, period_s: float = 2.0) -> None:
+    def __init__(self, store: AsyncJobStore, nudge: Nudge, period_s: float = 2.0, most_bytes: int = 0) -> None:
         self._store = store
         self._nudge = nudge
         self._period_s = period_s
+        self._most_bytes = most_bytes
         self._name = secrets.token_hex(8)
         self._erased_at: float | None = None
 
@@ -110,10 +112,10 @@ class Reaper:
         now = time.monotonic()
         elapsed_s = 0.0 if self._erased_at is None else now - self._erased_at
         self._erased_at = now
-        erased = await self._store.run(erase_old(ERASED_AT_ONCE, elapsed_s))
+        erased = await self._store.run(erase_old(ERASED_AT_ONCE, elapsed_s, self._most_bytes))
         found = erased
         while len(erased) == ERASED_AT_ONCE and len(found) < MOST_ERASED:
-            erased = await self._store.run(erase_old(ERASED_AT_ONCE))
+            erased = await self._store.run(erase_old(ERASED_AT_ONCE, most_bytes=self._most_bytes))
             found += erased
         return found
 

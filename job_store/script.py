@@ -7,8 +7,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Generic, TypeVar
 
+from job_store.contents import Content
+
 T = TypeVar("T")
-Argument = bytes | str | int | float
+Argument = bytes | str | int | float | Content
 
 
 UNLESS_DISK_IS_FULL = """if redis.call('EXISTS', 'pp:disk_full') == 1 then
@@ -49,6 +51,13 @@ class Step(Generic[T]):
     arguments: tuple[Argument, ...]
     read: Callable[[Any], T]
     repeatable: bool = True
+    fetches: bool = False
+    """Whether parts of the reply may be references, to be fetched from the blob store before it is read."""
+
+    @property
+    def contents(self) -> tuple[Content, ...]:
+        """Arguments that may be large."""
+        return tuple(argument for argument in self.arguments if isinstance(argument, Content))
 
     @property
     def script(self) -> Script:

@@ -1,15 +1,17 @@
 """Steps of a worker: claim a shard, keep it, hand in its outputs. A claim's fence guards all of them."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
 from api_schemas.datasets import ShardInput
 from api_schemas.spec import JobSpec
+from job_store.contents import Content
 from job_store.records import JobFacts
 from job_store.script import Argument, Step
-from job_store.seals import sealed, unsealed
+from job_store.seals import unsealed
+from job_store.store import JobStore
 
 ASSEMBLE = -1
 """Shard number of a phase's assembly."""
@@ -34,9 +36,9 @@ class Claim:
     facts: JobFacts
     trace: dict[str, str]
     stored_input: bytes
-    """The shard's examples and cells, as stored; empty for an assembly."""
+    """The shard's examples and cells, as stored, perhaps as a reference; empty for an assembly."""
     stored_carry: bytes
-    """Output of the previous phase, as stored; empty in the first phase."""
+    """Output of the previous phase, as stored, perhaps as a reference; empty in the first phase."""
     devices: tuple[str, ...] = ()
     """For an assembly: the devices that took part in the job, sorted."""
     nudges: int = 0
@@ -114,6 +116,17 @@ def _read_claim(reply: list[Any] | None) -> Claim | None:
     )
 
 
+def with_contents(store: JobStore, held: Claim) -> Claim:
+    """The claim with its contents in place of references to them.
+
+    Raises:
+        DamagedData: One is missing.
+        StoreUnavailable: The blob store does not answer.
+    """
+    stored_input, stored_carry = store.fetched([held.stored_input, held.stored_carry])
+    return replace(held, stored_input=stored_input, stored_carry=stored_carry)
+
+
 def claim(model: str, worker: str, lease_s: float) -> Step[Claim | None]:
     """Take the model's next shard: by priority; within it owners take turns, and so do the jobs of an owner."""
     return Step("claim", (model, worker, round(lease_s * 1000)), _read_claim, repeatable=False)
@@ -126,6 +139,10 @@ def _slot(held: Claim) -> tuple[Argument, ...]:
 def _assembly(held: Claim) -> tuple[Argument, ...]:
     assert held.is_assembly
     return (held.job_id, held.phase, held.fence)
+
+
+def _content(held: Claim, name: str, data: bytes) -> Content:
+    return Content.of(f"work/{held.job_id}/{name}", data)
 
 
 def _read_handed_in(reply: list[Any]) -> HandedIn:
@@ -171,7 +188,16 @@ def finish(
 
     shares = held.facts.phase_shares or [1 / phases] * phases
     flops = held.facts.flops_per_shard * shares[held.phase]
-    arguments = (*_slot(held), sealed(output), device, phases, flops, worker, round(lease_s * 1000), computed_s)
+    arguments = (
+        *_slot(held),
+        _content(held, f"{held.phase}/output-{held.shard}", output),
+        device,
+        phases,
+        flops,
+        worker,
+        round(lease_s * 1000),
+        computed_s,
+    )
     return Step("finish", arguments, read, repeatable=False)
 
 
@@ -185,17 +211,18 @@ def outputs(held: Claim, first: int, number: int) -> Step[tuple[bytes, ...]]:
     def read(reply: list[bytes]) -> tuple[bytes, ...]:
         return tuple(unsealed(content, f"An output for {held.name}") for content in reply)
 
-    return Step("outputs", (held.job_id, held.phase, first, number), read)
+    return Step("outputs", (held.job_id, held.phase, first, number), read, fetches=True)
 
 
 def finish_phase(held: Claim, carry: bytes) -> Step[HandedIn]:
     """Hand in an assembly that is not the last; its arrays go to every shard of the next phase."""
-    return Step("finish_phase", (*_assembly(held), sealed(carry)), _read_handed_in, repeatable=False)
+    return Step("finish_phase", (*_assembly(held), _content(held, "carry", carry)), _read_handed_in, repeatable=False)
 
 
 def complete(held: Claim, head: bytes, arrays: bytes) -> Step[HandedIn]:
     """Hand in the last assembly; the job succeeds."""
-    return Step("complete", (*_assembly(held), sealed(head), sealed(arrays)), _read_handed_in, repeatable=False)
+    parts = (Content.of(f"results/{held.job_id}/{name}", part) for name, part in (("head", head), ("arrays", arrays)))
+    return Step("complete", (*_assembly(held), *parts), _read_handed_in, repeatable=False)
 
 
 def fail(held: Claim, code: str, detail: str, *, try_again: bool = False) -> Step[HandedIn]:

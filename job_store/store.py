@@ -1,7 +1,8 @@
 """The two stores, synchronous and asynchronous, which send a step to Redis and read its reply."""
 
 import asyncio
-from typing import TypeVar
+import time
+from typing import Any, TypeVar
 
 import redis
 import redis.asyncio
@@ -18,13 +19,16 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
-from api_schemas.errors import StoreFull, StoreUnavailable
-from job_store.script import Step
+from api_schemas.errors import PathPatchingError, StoreFull, StoreUnavailable
+from blob_store.place import BlobStore
+from job_store.contents import Contents, has_references
+from job_store.script import Script, Step
 
 T = TypeVar("T")
 UNREACHABLE = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OSError)
 ANSWER_S = 5.0
 """Time limit for one answer."""
+LOOK_S = 1.0
 CONNECTION = {
     "socket_connect_timeout": 2.0,
     "socket_keepalive": True,
@@ -46,16 +50,23 @@ def translated(error: Exception) -> Exception:
     return error
 
 
+def blob_place() -> Step[bytes | None]:
+    """The name of the blob store's place on record; puts one there where there is none and one is given."""
+    return Step("blob_place", (), lambda reply: reply)
+
+
 class JobStore:
     """Runs steps over blocking connections, for workers and the command line."""
 
-    def __init__(self, client: "redis.Redis") -> None:
+    def __init__(self, client: "redis.Redis", blobs: BlobStore | None = None) -> None:
         self.client = client
+        self.contents = Contents(blobs)
 
     @classmethod
-    def connect(cls, url: str) -> "JobStore":
+    def connect(cls, url: str, blobs: BlobStore | None = None) -> "JobStore":
         """A store that connects on first use."""
-        return cls(redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=ANSWER_S, **CONNECTION))
+        client = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=ANSWER_S, **CONNECTION)
+        return cls(client, blobs)
 
     def run(self, step: Step[T]) -> T:
         """Run the step.
@@ -64,21 +75,53 @@ class JobStore:
             StoreUnavailable: No answer.
             StoreFull: The store has no memory or disk left.
         """
+        arguments = self.put(step)
+        try:
+            reply = self._reply(step, arguments)
+            return step.read(self.fetched(reply) if step.fetches else reply)
+        except PathPatchingError as error:
+            self.contents.withdraw(step.contents, error)
+            raise
+
+    def _reply(self, step: Step[T], arguments: list[Any]) -> Any:
         attempts = 2 if step.repeatable else 1
         for attempt in range(attempts):
             try:
-                return step.read(self._send(step))
+                return self._send(step.script, arguments)
             except (RedisError, OSError) as error:
                 if attempt == attempts - 1 or not isinstance(error, ConnectionError):
                     raise translated(error) from error
         raise AssertionError("a step is sent at least once")
 
-    def _send(self, step: Step[T]) -> object:
-        script = step.script
+    def put(self, step: Step[T]) -> list[Any]:
+        """The step's arguments, large contents in the blob store."""
+        if any(map(self.contents.is_for_blobs, step.contents)):
+            self._find_place()
+        return [self.contents.stored(argument) for argument in step.arguments]
+
+    def fetched(self, reply: Any) -> Any:
+        """The reply with contents in place of references to them.
+
+        Raises:
+            DamagedData: A blob is missing.
+            StoreUnavailable: The blob store does not answer.
+        """
+        if not has_references(reply):
+            return reply
+        self._find_place()
+        return [self.contents.fetched(part) for part in reply]
+
+    def _find_place(self) -> None:
+        if not self.contents.is_right_place:
+            known = self._reply(blob_place(), [""])
+            self._reply(blob_place(), [self.contents.check_place(known)])
+            self.contents.is_right_place = True
+
+    def _send(self, script: Script, arguments: list[Any]) -> object:
         try:
-            return self.client.execute_command("EVALSHA", script.sha1, 0, *step.arguments)  # type: ignore[no-untyped-call]
+            return self.client.execute_command("EVALSHA", script.sha1, 0, *arguments)  # type: ignore[no-untyped-call]
         except NoScriptError:
-            return self.client.execute_command("EVAL", script.source, 0, *step.arguments)  # type: ignore[no-untyped-call]
+            return self.client.execute_command("EVAL", script.source, 0, *arguments)  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
         """Close the connections."""
@@ -92,11 +135,13 @@ class AsyncJobStore:
     Python 3.11 loses a cancellation that comes as the send ends: https://github.com/python/cpython/issues/86296
     """
 
-    def __init__(self, client: "redis.asyncio.Redis") -> None:
+    def __init__(self, client: "redis.asyncio.Redis", blobs: BlobStore | None = None) -> None:
         self.client = client
+        self.contents = Contents(blobs)
+        self._room_until = 0.0
 
     @classmethod
-    def connect(cls, url: str, max_connections: int = 64) -> "AsyncJobStore":
+    def connect(cls, url: str, max_connections: int = 64, blobs: BlobStore | None = None) -> "AsyncJobStore":
         """A store that connects on first use."""
         pool = redis.asyncio.BlockingConnectionPool.from_url(
             url,
@@ -105,7 +150,7 @@ class AsyncJobStore:
             socket_timeout=None,
             **CONNECTION,
         )
-        return cls(redis.asyncio.Redis.from_pool(pool))
+        return cls(redis.asyncio.Redis.from_pool(pool), blobs)
 
     async def run(self, step: Step[T]) -> T:
         """Run the step.
@@ -114,25 +159,72 @@ class AsyncJobStore:
             StoreUnavailable: No answer.
             StoreFull: The store has no memory or disk left.
         """
+        arguments = await self._put(step)
+        try:
+            reply = await self._reply(step, arguments)
+            return step.read(await self._fetched(reply) if step.fetches else reply)
+        except PathPatchingError as error:
+            if step.contents:
+                await asyncio.to_thread(self.contents.withdraw, step.contents, error)
+            raise
+
+    async def _reply(self, step: Step[T], arguments: list[Any]) -> Any:
         attempts = 2 if step.repeatable else 1
         for attempt in range(attempts):
             try:
-                return step.read(await self._send(step))
+                return await self._send(step.script, arguments)
             except (RedisError, OSError) as error:
                 if attempt == attempts - 1 or not isinstance(error, ConnectionError):
                     raise translated(error) from error
         raise AssertionError("a step is sent at least once")
 
-    async def _send(self, step: Step[T]) -> object:
-        script = step.script
+    async def _put(self, step: Step[T]) -> list[Any]:
+        if not any(map(self.contents.is_for_blobs, step.contents)):
+            return [self.contents.stored(argument) for argument in step.arguments]
+        await self._find_place()
+        return await asyncio.to_thread(lambda: [self.contents.stored(argument) for argument in step.arguments])
+
+    async def _fetched(self, reply: Any) -> Any:
+        if not has_references(reply):
+            return reply
+        await self._find_place()
+        return await asyncio.to_thread(lambda: [self.contents.fetched(part) for part in reply])
+
+    async def _find_place(self) -> None:
+        if not self.contents.is_right_place:
+            known = await self._reply(blob_place(), [""])
+            found = await asyncio.to_thread(self.contents.check_place, known)
+            await self._reply(blob_place(), [found])
+            self.contents.is_right_place = True
+
+    async def _send(self, script: Script, arguments: list[Any]) -> object:
         try:
-            return await self._answer("EVALSHA", script.sha1, 0, *step.arguments)
+            return await self._answer("EVALSHA", script.sha1, 0, *arguments)
         except NoScriptError:
-            return await self._answer("EVAL", script.source, 0, *step.arguments)
+            return await self._answer("EVAL", script.source, 0, *arguments)
 
     async def _answer(self, *command: str | bytes | float) -> object:
         async with asyncio.timeout(ANSWER_S):
             return await self.client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+    async def check_room(self) -> None:
+        """Look whether the blob store has room for new jobs, once a second.
+
+        Raises:
+            StoreFull: It has not.
+            StoreUnavailable: Its folder cannot be looked at.
+        """
+        if self.contents.blobs is not None and time.monotonic() > self._room_until:
+            await asyncio.to_thread(self.contents.blobs.check_room)
+            self._room_until = time.monotonic() + LOOK_S
+
+    async def check_blobs(self) -> str:
+        """Where large contents are, after a look at it; raises what ``check_room`` raises, and ``StoreUnavailable``."""
+        if self.contents.blobs is None:
+            return "in the job store (PATHPATCH_BLOBS is not set)"
+        await self._find_place()
+        await asyncio.to_thread(self.contents.blobs.check)
+        return f"in a {self.contents.blobs.kind}"
 
     async def ping(self) -> None:
         """Check that the store answers.

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from api_schemas.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, PathPatchingError, QuotaExceeded
+from job_store.contents import Content
 from job_store.records import Created, Idempotency, Limits, NewJob, Retention, read_described
 from job_store.script import Argument, Step
-from job_store.seals import sealed
 
 
 class CacheGone(PathPatchingError):
@@ -39,7 +39,11 @@ def _header(job: NewJob) -> str:
 
 def _arguments(job: NewJob) -> list[Argument]:
     spec_json = job.spec_json or job.spec.model_dump_json()
-    return [job.id, _header(job), spec_json, job.facts.to_json(), len(job.shards), *map(sealed, job.shards)]
+    return [job.id, _header(job), spec_json, job.facts.to_json(), len(job.shards), *_inputs(job)]
+
+
+def _inputs(job: NewJob) -> list[Content]:
+    return [Content.of(f"work/{job.id}/input-{number}", shard) for number, shard in enumerate(job.shards)]
 
 
 def _settings(limits: Limits, retention: Retention, idempotency: Idempotency | None, batch_id: str | None) -> str:

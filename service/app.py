@@ -92,6 +92,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     background = [
         asyncio.create_task(parts.feed.listen_forever(), name="feed"),
         asyncio.create_task(parts.reaper.run_forever(), name="reaper"),
+        asyncio.create_task(parts.sweeper.run_forever(), name="sweeper of blobs"),
         asyncio.create_task(parts.keyring.watch_forever(parts.feed.wake_all), name="keys of those who wait"),
     ]
     if parts.webhooks.is_on:

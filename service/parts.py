@@ -15,6 +15,7 @@ from job_store.durability import Durability
 from job_store.reaper import Reaper
 from job_store.records import Retention
 from job_store.store import AsyncJobStore
+from job_store.sweeper import Sweeper
 from service.accounts.keys import Keyring
 from service.accounts.shares import ByteBudget, Slots
 from service.checkers.pool import Checkers
@@ -57,6 +58,7 @@ class Parts:
     publisher: Publisher
     sent: SentLately
     reaper: Reaper
+    sweeper: Sweeper
     speeds: Speeds
     webhooks: Webhooks
     metrics: RequestMetrics
@@ -74,7 +76,8 @@ class Parts:
     @classmethod
     def build(cls, settings: Settings) -> "Parts":
         """All parts; none of them talks to anything yet."""
-        store = AsyncJobStore.connect(settings.redis_url)
+        blobs = settings.blob_store()
+        store = AsyncJobStore.connect(settings.redis_url, blobs=blobs)
         publisher = Publisher(settings.redis_url)
         metrics = RequestMetrics()
         limits = SpecLimits.from_environment(settings.environment)
@@ -88,7 +91,8 @@ class Parts:
             keyring=Keyring(settings, store),
             publisher=publisher,
             sent=SentLately(),
-            reaper=Reaper(store, publisher.nudge, period_s=settings.reaper_interval_s),
+            reaper=Reaper(store, publisher.nudge, settings.reaper_interval_s, settings.retention_bytes),
+            sweeper=Sweeper(store, blobs),
             speeds=Speeds(store),
             webhooks=Webhooks(settings, store, metrics),
             metrics=metrics,

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
+from blob_store.place import LEAST_BYTES, RESERVE_BYTES, BlobStore
 from checkpoints.registry import MODEL_DIR
 from service.http.origins import Names, names_of
 
@@ -73,6 +74,14 @@ class Settings:
     """Of jobs and results that are kept, per key that has no limit of its own, where keys are required; 0: no limit."""
     idempotency_s: float = DAY_S
     retention_s: float = 7 * DAY_S
+    retention_bytes: int = 0
+    """What all results together may take: above it the oldest are erased; 0 means no limit."""
+    blobs: str = ""
+    """Where large contents of jobs are, ``file:///folder`` or ``s3://bucket[/prefix]``; empty: in the store itself."""
+    blobs_least_bytes: int = LEAST_BYTES
+    """Contents of this size or more go there."""
+    blobs_reserve_bytes: int = RESERVE_BYTES
+    """Room that must be free on a folder's disk for new jobs to be taken."""
     webhook_secret: str = ""
     """Standard Webhooks secret (``whsec_...``); webhooks are off without it."""
     webhook_allow_http: bool = False
@@ -123,6 +132,17 @@ class Settings:
     def names(self) -> Names | None:
         """Names that requests must use; without keys, a web page of another site must not get through."""
         return None if self.keys_required else names_of(self.host, self.is_loopback, self.allowed_hosts)
+
+    def blob_store(self) -> BlobStore | None:
+        """The blob store, if there is one.
+
+        Raises:
+            BadSetting: Its URL makes no sense.
+        """
+        try:
+            return BlobStore(self.blobs, self.blobs_least_bytes, self.blobs_reserve_bytes) if self.blobs else None
+        except ValueError as exc:
+            raise BadSetting(f"{PREFIX}BLOBS", self.blobs, f"file:///folder or s3://bucket[/prefix] ({exc})") from exc
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Settings":

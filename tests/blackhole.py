@@ -16,6 +16,7 @@ class Blackhole:
         self._is_open = threading.Event()
         self._is_open.set()
         self._generation = 0
+        self._resets = False
         self._listener = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._accept_forever, daemon=True).start()
 
@@ -23,12 +24,17 @@ class Blackhole:
         """Pass nothing on any more."""
         self._is_open.clear()
 
+    def reset(self) -> None:
+        """End every connection at once, old and new, as a host does that has no such server."""
+        self._resets = True
+
     def forget(self) -> None:
         """Swallow for ever what comes by the connections there are, as a firewall that forgot them; new ones work."""
         self._generation += 1
 
     def pass_on(self) -> None:
         """Pass on again, what was held back first."""
+        self._resets = False
         self._is_open.set()
 
     def close(self) -> None:
@@ -43,6 +49,9 @@ class Blackhole:
             while True:
                 near, _ = self._listener.accept()
                 self._is_open.wait()
+                if self._resets:
+                    near.close()
+                    continue
                 try:
                     far = socket.create_connection(("127.0.0.1", self._target_port))
                 except OSError:
@@ -56,6 +65,8 @@ class Blackhole:
             with contextlib.suppress(OSError):
                 while content := source.recv(65536):
                     self._is_open.wait()
+                    if self._resets:
+                        break
                     if generation == self._generation:
                         sink.sendall(content)
             with contextlib.suppress(OSError):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("api_schemas", "planning", "runtime", "job_store", "service", "worker", "pathpatch")
+PACKAGES = ("api_schemas", "planning", "runtime", "blob_store", "job_store", "service", "worker", "pathpatch")
 
 
 def modules_below(folder: Path) -> dict[str, Path]:

@@ -17,6 +17,7 @@ FORBIDDEN = {
     "checkpoints": TORCH | QUEUE | HTTP_SERVER | {"httpx", "job_store", "service", "worker", "pathpatch"},
     "planning": TORCH | QUEUE | HTTP_SERVER | {"httpx", "job_store", "service", "worker", "pathpatch"},
     "runtime": TORCH | QUEUE | HTTP_SERVER | {"httpx", "job_store", "service", "worker", "pathpatch"},
+    "blob_store": TORCH | QUEUE | HTTP_SERVER | {"httpx", "numpy", "job_store", "service", "worker", "pathpatch"},
     "job_store": TORCH | HTTP_SERVER | {"service", "worker", "pathpatch"},
     "service": TORCH | {"worker"},
     "worker.engine": QUEUE | HTTP_SERVER | {"httpx", "job_store", "service", "pathpatch", "worker.tasks"},

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("api_schemas", "planning", "runtime", "job_store", "service", "worker", "pathpatch")
+PACKAGES = ("api_schemas", "planning", "runtime", "blob_store", "job_store", "service", "worker", "pathpatch")
 LONGEST_FUNCTION, MEDIAN_FUNCTION, LONGEST_MODULE = 50, 8, 300
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api_schemas.models import ModelOrigin
+from blob_store.place import ALLOWED, BlobStore
 from checkpoints.registry import MODEL_DIR, read_registry
 
 PREFIX = "PATHPATCH_"
@@ -66,6 +67,8 @@ class WorkerSettings:
     """``PATHPATCH_GRACE_S``: after SIGTERM a shard may finish within this time, then it is handed back."""
     store_patience_s: float = 60.0
     """``PATHPATCH_STORE_PATIENCE_S``: how long a finished shard waits for a store that does not take it."""
+    blobs: BlobStore | None = None
+    """``PATHPATCH_BLOBS``: where large contents of jobs are; the store itself where it is not set."""
     health_file: Path | None = None
     """``PATHPATCH_HEALTH_FILE``: touched at every heartbeat, for probes."""
     tracing: bool = False
@@ -121,6 +124,7 @@ class WorkerSettings:
             kill_after_s=_number(environment, "KILL_AFTER_S", cls.kill_after_s),
             grace_s=_number(environment, "GRACE_S", cls.grace_s),
             store_patience_s=_number(environment, "STORE_PATIENCE_S", cls.store_patience_s),
+            blobs=_blobs(environment),
             health_file=Path(health_file) if health_file else None,
             tracing=_claim(environment, "TRACING"),
             log_level=_choice(environment, "LOG_LEVEL", cls.log_level, logging.getLevelNamesMapping()),
@@ -167,6 +171,13 @@ def _claim(environment: Mapping[str, str], name: str) -> bool:
     if value not in ("", "0", "1", "true", "false", "yes", "no", "on", "off"):
         raise BadSetting(PREFIX + name, value, "true or false")
     return value in ("1", "true", "yes", "on")
+
+
+def _blobs(environment: Mapping[str, str]) -> BlobStore | None:
+    try:
+        return BlobStore.read(environment)
+    except ValueError as exc:
+        raise BadSetting("PATHPATCH_BLOBS", environment["PATHPATCH_BLOBS"], f"{ALLOWED} ({exc})") from exc
 
 
 def _registry(environment: Mapping[str, str]) -> dict[str, ModelOrigin]:

@@ -66,7 +66,7 @@ end
 local function weight_of(job)
   local bytes = RECORD_BYTES + #job.spec + #job.facts
   if job.result then return bytes end
-  for shard = 0, job.shards - 1 do bytes = bytes + #ARGV[job.first + shard] end
+  for shard = 0, job.shards - 1 do bytes = bytes + size_of(ARGV[job.first + shard]) end
   return bytes + (job.result_bytes or 0)
 end
 
@@ -122,6 +122,7 @@ end
 
 local function answer_from_cache(job)
   local result = 'pp:result:' .. job.result
+  if job.shards > 0 and is_blob(ARGV[job.first]) then discard('work/' .. job.id) end
   call('SADD', result .. ':jobs', job.id)
   call('HSET', job_key(job.id), 'cached', 1, 'result', job.result, 'result_bytes', call('HGET', result, 'bytes'),
     'started', NOW, 'shards', 1, 'phases', 1, 'done', 1, 'next', 1)
@@ -130,7 +131,10 @@ local function answer_from_cache(job)
 end
 
 local function queue(job)
-  for shard = 0, job.shards - 1 do call('HSET', job_key(job.id) .. ':inputs', shard, ARGV[job.first + shard]) end
+  for shard = 0, job.shards - 1 do
+    call('HSET', job_key(job.id) .. ':inputs', shard, ARGV[job.first + shard])
+    note_blob(job.id, ARGV[job.first + shard])
+  end
   call('HINCRBY', 'pp:claimable', job.model, job.shards)
   call('SADD', 'pp:models', job.model)
   call('ZADD', 'pp:waiting:' .. job.model, NOW, job.id)

@@ -1,6 +1,6 @@
 -- allow-oom
--- ARGV: limit, ms since the last sweep by the reaper's clock, or '' if unknown.
--- Erases results past their retention, and later their records.
+-- ARGV: limit, ms since the last sweep by the reaper's clock, or '' if unknown, bytes that all results may take (0: any).
+-- Erases results past their retention, and later their records; and the oldest results above the bytes.
 local function grow(elapsed)
   local seen, before = call('HGET', 'pp:age', 'seen'), age()
   if seen then
@@ -25,5 +25,21 @@ for _, id in ipairs(old) do
     call('HDEL', job_key(id), 'result')
     call('ZADD', 'pp:retention', age() + record_ms, id)
   end
+end
+
+-- A record outlives its result by as long as it would have done.
+local function expire_early(result)
+  for _, id in ipairs(expire_result(result)) do
+    local kept = call('HMGET', job_key(id), 'retention', 'record_retention')
+    call('ZADD', 'pp:retention', 'XX', 'INCR', kept[2] - kept[1], id)
+    old[#old + 1] = id
+  end
+end
+
+local most = tonumber(ARGV[3])
+while most > 0 and #old < tonumber(ARGV[1]) and tonumber(call('GET', 'pp:result_bytes') or 0) > most do
+  local oldest = call('ZRANGE', 'pp:results', 0, 0)[1]
+  if not oldest then break end
+  expire_early(oldest)
 end
 return old

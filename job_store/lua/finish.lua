@@ -13,6 +13,7 @@ if job.status == 'cancelling' then
   return {'cancelled'}
 end
 call('HSET', key .. ':out:' .. job.phase, shard, ARGV[5])
+note_blob(id, ARGV[5])
 call('SADD', key .. ':devices', ARGV[6])
 call('HSETNX', key, 'computing', NOW - math.floor(ARGV[11] * 1000))
 call('HSET', key, 'phases', ARGV[7], 'progressed', NOW)

@@ -10,6 +10,8 @@ if job.status == 'cancelling' then
   return {'cancelled'}
 end
 call('SET', job_key(id) .. ':carry', ARGV[4])
+note_blob(id, ARGV[4])
+if call('HGET', job_key(id), 'blobs') then discard('work/' .. id .. '/' .. job.phase) end
 call('UNLINK', job_key(id) .. ':out:' .. job.phase)
 call('HINCRBY', job_key(id), 'phase', 1)
 call('HSET', job_key(id), 'next', 0)

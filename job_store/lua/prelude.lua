@@ -50,6 +50,14 @@ local function weigh(id, owner, bytes)
   call('HSET', job_key(id), 'weight', bytes)
 end
 
+-- Contents in the blob store: the record has a reference, blob:SIZE:SHA-256:NAME. Prefixes of names that nothing needs any
+-- more are garbage, which a sweeper erases.
+
+local function is_blob(stored) return stored:sub(1, 5) == 'blob:' end
+local function size_of(stored) return is_blob(stored) and tonumber(stored:match('^blob:(%d+):')) or #stored end
+local function note_blob(id, stored) if is_blob(stored) then call('HSET', job_key(id), 'blobs', 1) end end
+local function discard(prefix) call('SADD', 'pp:blobs:garbage', prefix) end
+
 -- The clock for retention. It runs like the reaper's own, so that a jump of the server's clock makes nothing old.
 
 local function age()
@@ -191,6 +199,7 @@ end
 
 local function drop_work(job)
   local key = job_key(job.id)
+  if call('HGET', key, 'blobs') then discard('work/' .. job.id) end
   for _, slot in ipairs(call('SMEMBERS', key .. ':running')) do free(job, slot) end
   for phase = 0, tonumber(job.phase) do call('UNLINK', key .. ':out:' .. phase) end
   call('UNLINK', key .. ':inputs', key .. ':retry', key .. ':shards', key .. ':running', key .. ':carry', key .. ':devices')
@@ -240,10 +249,25 @@ local function drop_result(id)
   local key = 'pp:result:' .. result
   call('SREM', key .. ':jobs', id)
   if call('SCARD', key .. ':jobs') > 0 then return end
-  local kept = call('HMGET', key, 'cache', 'owner', 'bytes')
+  local kept = call('HMGET', key, 'cache', 'owner', 'bytes', 'blobs')
   if kept[1] and call('GET', kept[1]) == result then call('DEL', kept[1]) end
   if kept[2] then occupy(kept[2], 0 - kept[3]) end
+  if kept[4] then discard('results/' .. result) end
+  if call('ZREM', 'pp:results', result) == 1 and call('DECRBY', 'pp:result_bytes', kept[3]) <= 0 then
+    call('DEL', 'pp:result_bytes')
+  end
   call('UNLINK', key)
+end
+
+-- Erases a result from all jobs that share it; they stay on record.
+local function expire_result(result)
+  local jobs = call('SMEMBERS', 'pp:result:' .. result .. ':jobs')
+  for _, id in ipairs(jobs) do
+    drop_result(id)
+    call('HSET', job_key(id), 'result_expired', 1)
+    call('HDEL', job_key(id), 'result')
+  end
+  return jobs
 end
 
 local function leave_batch(id)

@@ -142,6 +142,8 @@ class Stack:
     def _environment(self, redis_url: str) -> dict[str, str]:
         path = os.pathsep.join(filter(None, [str(PACKAGES), os.environ.get("PYTHONPATH")]))
         defaults = {"PATHPATCH_LOG_FORMAT": "text"}
+        if self.settings.redis_url is None:  # others than this stack's processes may use a broker that is not its own
+            defaults["PATHPATCH_BLOBS"] = (self.settings.data_dir.absolute() / "blobs").as_uri()
         ours = {"REDIS_URL": redis_url, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
         ours["PATHPATCH_DATA_DIR"] = str(self.settings.cache_dir or self.settings.data_dir)
         return {**defaults, **os.environ, **self.settings.environment, **ours}

@@ -30,7 +30,9 @@ async def submit(parts: Parts, asked: Submission) -> Created:
         InvalidSpec: Some of them cannot run.
         QuotaExceeded: The caller has too many already.
         Forbidden: The caller may not submit with the priority `high`.
+        StoreFull: There is no room.
     """
+    await parts.store.check_room()
     outlines = await asked.intake.outlines()
     require_priority(asked.caller, (outline.priority for outline in outlines))
     try:

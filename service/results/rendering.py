@@ -16,6 +16,7 @@ from typing import IO, Any, cast
 import orjson
 
 from api_schemas.errors import DamagedData, InternalError, InvalidParameter, ResultExpired, StoreUnavailable
+from blob_store.place import BlobStore
 from job_store import jobs
 from job_store.store import JobStore
 from service.results import drawing, formats
@@ -57,9 +58,9 @@ async def render(redis_url: str, order: Order) -> IO[bytes]:
         if code == GONE:
             raise ResultExpired("The result was erased a moment ago.")
         if code == DAMAGED:
-            raise DamagedData("The stored result was damaged.")
+            raise DamagedData(complaint)
         if code == NO_STORE:
-            raise StoreUnavailable("The job store does not answer.")
+            raise StoreUnavailable(complaint)
         if code:
             LOGGER.error("rendering failed", extra={"job_id": order.job_id, "code": code, "complaint": complaint})
             raise InternalError("The answer could not be made; the log has the details under this request id.")
@@ -106,7 +107,7 @@ def main() -> int:
     from pathpatch.drawing.look import UnfitLook
 
     order = Order(**orjson.loads(sys.stdin.buffer.read()))
-    store = JobStore.connect(os.environ["REDIS_URL"])
+    store = JobStore.connect(os.environ["REDIS_URL"], BlobStore.read(os.environ))
     with ExitStack() as stack:
         out: IO[bytes] = sys.stdout.buffer
         if order.is_gzipped:
@@ -116,9 +117,11 @@ def main() -> int:
             _make(order, store, out)
         except ResultExpired:
             return GONE
-        except StoreUnavailable:
+        except StoreUnavailable as exc:
+            sys.stderr.write(exc.detail)
             return NO_STORE
-        except DamagedData:
+        except DamagedData as exc:
+            sys.stderr.write(exc.detail)
             return DAMAGED
         except FigureDoesNotFit as exc:
             sys.stderr.write(str(exc))

@@ -44,11 +44,12 @@ async def get_livez() -> Response:
 )
 async def get_readyz(parts: PartsOf) -> Response:
     """By component, with reasons."""
-    store, alive, models = await asyncio.gather(_store(parts), _workers(parts), _models(parts))
-    components = {"store": store, "workers": alive, "models": models}
+    store, blobs, alive, models = await asyncio.gather(_store(parts), _blobs(parts), _workers(parts), _models(parts))
+    components = {"store": store, "blobs": blobs, "workers": alive, "models": models}
     webhooks = "on" if parts.webhooks.is_on else "off (PATHPATCH_WEBHOOK_SECRET is not set)"
     components["webhooks"] = ComponentHealth(ok=True, detail=webhooks)
-    found = Readiness(ready=components["store"].ok and components["models"].ok, components=components)
+    is_ready = all(components[name].ok for name in ("store", "blobs", "models"))
+    found = Readiness(ready=is_ready, components=components)
     status, headers = (200, {}) if found.ready else (503, {"Retry-After": "2"})
     return Response(found.model_dump_json(), status, headers | {"Cache-Control": "no-store"}, "application/json")
 
@@ -63,6 +64,16 @@ async def _store(parts: Parts) -> ComponentHealth:
     except PathPatchingError as exc:
         return ComponentHealth(ok=False, detail=exc.detail)
     return ComponentHealth(ok=True, detail=f"answered in {1000 * (time.perf_counter() - started):.1f} ms")
+
+
+async def _blobs(parts: Parts) -> ComponentHealth:
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            return ComponentHealth(ok=True, detail=await parts.store.check_blobs())
+    except TimeoutError:
+        return ComponentHealth(ok=False, detail=f"no answer within {PATIENCE_S:g} s")
+    except PathPatchingError as exc:
+        return ComponentHealth(ok=False, detail=exc.detail)
 
 
 async def _workers(parts: Parts) -> ComponentHealth:

@@ -218,8 +218,8 @@ async def _rendered(parts: Parts, caller: Caller, order: Order, headers: dict[st
     try:
         async with parts.renderings.taken(caller.owner):
             file = await render(parts.settings.redis_url, order)
-    except DamagedData:
-        raise await _dropped(parts, order.job_id) from None
+    except DamagedData as damage:
+        raise await _dropped(parts, order.job_id, damage) from None
     headers = headers | POLICIES.get(order.media, {})
     return file_answer(file, coded(headers) if order.is_gzipped else headers, order.media)
 
@@ -266,20 +266,18 @@ def _unfinished(request: Request, record: JobRecord) -> Response | None:
 async def _stored(parts: Parts, caller: Caller, record: JobRecord) -> StoredResult:
     try:
         stored = await parts.store.run(jobs.result(record.id, caller.sees))
-    except DamagedData:
-        raise await _dropped(parts, record.id) from None
+    except DamagedData as damage:
+        raise await _dropped(parts, record.id, damage) from None
     if stored is None:
         raise ResultExpired("The result was erased a moment ago.")
     return stored
 
 
-async def _dropped(parts: Parts, job_id: str) -> ResultExpired:
+async def _dropped(parts: Parts, job_id: str, damage: DamagedData) -> ResultExpired:
     """A damaged result is no result: nobody is answered from it any more."""
-    LOGGER.error("a stored result was damaged, and is dropped", extra={"job_id": job_id})
+    LOGGER.error("a stored result was damaged, and is dropped", extra={"job_id": job_id, "damage": damage.detail})
     await parts.store.run(jobs.drop_damaged(job_id))
-    return ResultExpired(
-        "The stored result was damaged (its digest does not match), so it was dropped: submit it again."
-    )
+    return ResultExpired(f"{damage.detail} The result was dropped: submit the job again.")
 
 
 def _etag(record: JobRecord, form: str) -> str:

@@ -21,12 +21,11 @@ from worker.models.cache import ModelCache
 from worker.process import device, host
 from worker.process.presence import child_name
 from worker.process.pulse import Interrupted, Pulse
-from worker.process.shard_work import Workbench, compute
+from worker.process.shard_work import RETRY_AFTER_S, Workbench, compute
 from worker.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
 
-RETRY_AFTER_S = 0.5
 IN_WORDS = {
     "lost": "not wanted any more (its job has ended, or another worker has it)",
     "assemble": "stored, the last one",
@@ -45,7 +44,7 @@ class Child:
         self._settings = settings
         self._is_loading = True
         self._device = device.resolve(settings.devices[index])
-        self._store = JobStore.connect(settings.redis_url)
+        self._store = JobStore.connect(settings.redis_url, settings.blobs)
         self._models = ModelCache(settings, self._device)
         name = child_name(settings, index)
         memory = device.working_memory(settings, self._device)

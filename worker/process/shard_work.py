@@ -2,11 +2,14 @@
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
+from api_schemas.errors import StoreUnavailable
 from job_store.script import Step
-from job_store.shards import Claim, HandedIn, complete, finish, finish_phase, outputs
+from job_store.shards import Claim, HandedIn, complete, finish, finish_phase, outputs, with_contents
 from job_store.store import JobStore
 from planning.grid import CellSlice
 from worker.jobs.records import pack_arrays
@@ -16,7 +19,9 @@ from worker.models.loading import LoadedModel
 from worker.process.provenance import check_arithmetic, dtype_warnings, versions
 from worker.settings import WorkerSettings
 
+Value = TypeVar("Value")
 OUTPUTS_AT_ONCE = 16
+RETRY_AFTER_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,22 @@ def compute(bench: Workbench, held: Claim) -> Step[HandedIn]:
     Raises:
         PathPatchingError: The job cannot succeed.
     """
+    held = _patiently(bench.settings.store_patience_s, lambda: with_contents(bench.store, held))
     model = bench.models.get(held.spec.model, held.facts.revision)
     check_arithmetic(held.spec, model.weights.dtype)
     return _assemble(bench, held, model) if held.is_assembly else _run(bench, held, model)
+
+
+def _patiently(patience_s: float, fetch: Callable[[], Value]) -> Value:
+    """What is fetched, once a store that is away has come back; raises ``StoreUnavailable`` when patience has ended."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return fetch()
+        except StoreUnavailable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(RETRY_AFTER_S)
 
 
 def _run(bench: Workbench, held: Claim, model: LoadedModel) -> Step[HandedIn]:
@@ -74,7 +92,7 @@ def _simulate(settings: WorkerSettings, held: Claim) -> None:
 
 def _assemble(bench: Workbench, held: Claim, model: LoadedModel) -> Step[HandedIn]:
     phase, carry = opened(held.spec, held.carry)
-    found = _fetch_outputs(bench.store, held)
+    found = _fetch_outputs(bench.store, held, bench.settings.store_patience_s)
     spec, architecture, longest = held.spec, model.weights.architecture, held.facts.longest
     merged = merge(spec, architecture, longest, phase, carry, found)
     if merged is not None:
@@ -83,13 +101,13 @@ def _assemble(bench: Workbench, held: Claim, model: LoadedModel) -> Step[HandedI
     return complete(held, json.dumps(_head(held, model, result)).encode(), pack_arrays(result.arrays))
 
 
-def _fetch_outputs(store: JobStore, held: Claim) -> list[bytes]:
+def _fetch_outputs(store: JobStore, held: Claim, patience_s: float) -> list[bytes]:
     """Outputs of every shard of the phase, in shard order, some at a time so that the store stays responsive."""
     fetched: list[bytes] = []
     for first in range(0, held.shards, OUTPUTS_AT_ONCE):
         number = min(OUTPUTS_AT_ONCE, held.shards - first)
-        part = store.run(outputs(held, first, number))
-        fetched += part
+        step = outputs(held, first, number)
+        fetched += _patiently(patience_s, partial(store.run, step))
     return fetched
 
 

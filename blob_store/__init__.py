@@ -1,0 +1,1 @@
+"""Large contents of jobs in a folder or an S3-compatible bucket; no Redis, no HTTP, no torch."""
