@@ -2,9 +2,11 @@
 
 Run: ``python -m benchmarks.reading [--list]``. Two experiments run once, on a random GPT-2 of 12 layers x 12 heads: the
 founding experiment, and one head's effect on the logits through MLPs. Counted is every function of ours that is
-entered, from the call that runs the shard to the assembled result: methods, properties and nested functions too, but
-no comprehension, lambda or code that Python generates. The bar is for `planning`, `worker.jobs` and `worker.engine`
-together; what they enter of `api_schemas` is counted beside it.
+entered: methods, properties and nested functions too, but no comprehension, lambda or code that Python generates.
+
+Two stages are counted: from the shard's message to the numbers that the shard hands in, checks included; and from there
+to the assembled result, of which only what the first stage has not entered counts. The bar is for the first stage, in
+`planning`, `worker.jobs` and `worker.engine` together; what they enter of `api_schemas` is counted beside it.
 """
 
 import argparse
@@ -16,11 +18,14 @@ from types import CodeType, FrameType
 from typing import Any
 
 from api_schemas.spec import FOUNDING_EXPERIMENT
+from tests.shards import PLENTY
 from tests.tiny_weights import job, node, prompts, tiny_weights
+from worker.jobs.run import assemble, opened, run_shard
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("planning", "worker/jobs", "worker/engine")
 BESIDE = ("api_schemas",)
+STAGES = ("to the number", "from there to the result")
 MAX_FILES = 14
 MAX_FUNCTIONS = 90
 
@@ -67,19 +72,26 @@ def package_of(function: Function) -> str | None:
     return next((package for package in PACKAGES + BESIDE if function[0].startswith(f"{package}/")), None)
 
 
-def functions_of_experiment(name: str) -> list[Function]:
-    """What one experiment enters, from its shard to its result."""
-    from tests.shards import run_job
-
+def stages_of_experiment(name: str) -> list[list[Function]]:
+    """What one experiment enters in each of ``STAGES``."""
     weights, dataset = tiny_weights(n_layers=12, n_heads=12), prompts(LENGTHS)
     spec = job(dataset, **EXPERIMENTS[name])
-    return functions_entered(lambda: run_job(weights, spec, dataset))
+    outputs: list[bytes] = []
+
+    def to_the_number() -> None:
+        outputs.append(run_shard(weights, spec, dataset, dataset.longest, *opened(spec, b""), PLENTY))
+
+    def to_the_result() -> None:
+        assemble(spec, weights.architecture, dataset.longest, b"", outputs)
+
+    first, second = functions_entered(to_the_number), functions_entered(to_the_result)
+    return [first, [function for function in second if function not in first]]
 
 
-def functions_by_experiment() -> dict[str, list[Function]]:
+def stages_by_experiment() -> dict[str, list[list[Function]]]:
     """Each experiment in a process of its own, so that no cache of one hides a function from another."""
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        return {name: pool.apply(functions_of_experiment, (name,)) for name in EXPERIMENTS}
+        return {name: pool.apply(stages_of_experiment, (name,)) for name in EXPERIMENTS}
 
 
 def size(functions: list[Function], packages: tuple[str, ...] = PACKAGES) -> tuple[int, int]:
@@ -90,16 +102,17 @@ def size(functions: list[Function], packages: tuple[str, ...] = PACKAGES) -> tup
 
 def report(name: str, functions: list[Function]) -> str:
     """A count per package, and their total against the bar."""
-    lines = [name]
-    for package in (*PACKAGES, *BESIDE):
-        files, count = size(functions, (package,))
-        lines.append(f"  {package:24} {files:3} files {count:4} functions")
     files, count = size(functions)
     met = "met" if files <= MAX_FILES and count <= MAX_FUNCTIONS else "NOT MET"
-    bar = f"at most {MAX_FILES} and {MAX_FUNCTIONS}: {met}"
-    all_files, all_functions = size(functions, PACKAGES + BESIDE)
-    lines.append(f"  {'without api_schemas':24} {files:3} files {count:4} functions ({bar})")
-    return "\n".join([*lines, f"  {'in all':24} {all_files:3} files {all_functions:4} functions"])
+    return f"{counts(name, functions)} (at most {MAX_FILES} and {MAX_FUNCTIONS}: {met})"
+
+
+def counts(name: str, functions: list[Function]) -> str:
+    """A count per package, and their total without `api_schemas`."""
+    sizes = {package: size(functions, (package,)) for package in (*BESIDE, *PACKAGES)}
+    sizes["without api_schemas"] = size(functions)
+    lines = [f"  {what:24} {files:3} files {count:4} functions" for what, (files, count) in sizes.items()]
+    return "\n".join([name, *lines])
 
 
 def listing(functions: list[Function]) -> str:
@@ -111,10 +124,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--list", action="store_true", help="name the functions, in order of first entry")
     options = parser.parse_args()
-    for name, functions in functions_by_experiment().items():
-        print(report(name, functions))
-        if options.list:
-            print(listing(functions))
+    for name, stages in stages_by_experiment().items():
+        for stage, functions, reported in zip(STAGES, stages, (report, counts), strict=True):
+            print(reported(f"{name}: {stage}", functions))
+            if options.list:
+                print(listing(functions))
 
 
 if __name__ == "__main__":
