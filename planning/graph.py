@@ -70,7 +70,9 @@ class Site:
 
     @classmethod
     def of(cls, node: Named) -> "Site":
-        """The site that a spec's node names."""
+        """The site that a spec's node names; ``resid_post`` of a layer is ``resid_pre`` of the next."""
+        if node.hook == "resid_post" and node.layer is not None:
+            return cls("resid_pre", node.layer + 1)
         query_head = getattr(node, "query_head", None)
         if query_head is not None:
             return cls(f"query_{node.hook}", node.layer, query_head)
@@ -82,11 +84,6 @@ class Site:
         return self.head if self.head is not None else self.neuron
 
 
-def time_at(layer: int, stage: Stage) -> int:
-    """The time of a stage of a layer."""
-    return layer * N_STAGES + stage
-
-
 def time_of(node: Named, *, is_parallel: bool) -> int:
     """Place in the order of a forward pass; ``resid_post`` of a layer is ``resid_pre`` of the next.
 
@@ -95,9 +92,9 @@ def time_of(node: Named, *, is_parallel: bool) -> int:
     if node.layer is None:
         return EMBEDDING_TIME
     if node.hook == "resid_post":
-        return time_at(node.layer + 1, Stage.RESID_PRE)
+        return (node.layer + 1) * N_STAGES + Stage.RESID_PRE
     stage = _STAGE_OF[node.hook]
-    return time_at(node.layer, Stage.ATTENTION_INPUT if is_parallel and stage is Stage.MLP_INPUT else stage)
+    return node.layer * N_STAGES + (Stage.ATTENTION_INPUT if is_parallel and stage is Stage.MLP_INPUT else stage)
 
 
 def layer_at(time: int) -> int:
@@ -167,7 +164,7 @@ class Graph:
         Args:
             is_input: Whether what the node reads changes, or its own value: a pattern's input is a query and its keys.
         """
-        last_attention = time_at(self.architecture.n_layers - 1, Stage.ATTENTION_INPUT)
+        last_attention = self.time_of(Site("q", self.architecture.n_layers - 1))
         if self.time_of(node) > last_attention:
             return Reach.AT_POSITION
         queries = ("q", "pre", "mlp_in") if is_input else ("q", "pre", "mlp_in", "pattern")

@@ -220,7 +220,7 @@ class _View:
         """Whether the receiver is an input of the head that is read, or cannot change its attention at all."""
         (site,) = cell
         layer, head = attended_head(reading, cell)
-        is_input_of_head = layer_of(site) == layer and site.hook not in ("resid_pre", "resid_post")
+        is_input_of_head = layer_of(site) == layer and site.hook != "resid_pre"
         return is_input_of_head or self.graph.reach_of_attention(site, layer, head, self.is_input) is Reach.NONE
 
 
@@ -243,7 +243,7 @@ def wanted_activations(
     wanted = {("resid_pre", deepest)}
     for site in senders:
         if site.layer is not None:
-            wanted.add(("resid_pre", site.layer + 1) if site.hook == "resid_post" else (site.hook, site.layer))
+            wanted.add((site.hook, site.layer))
     wanted |= {graph.input_of(site) for site in receivers}
     if through_mlps:
         first, last = min(map(graph.time_of, senders)), max(map(graph.time_of, receivers))

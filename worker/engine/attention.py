@@ -211,11 +211,3 @@ def query_scores_of_rows(
     else:
         scores = normed @ through_query.transpose(-1, -2)
     return scores + (q * weights.b_K[layer, groups]).sum(dim=-1)[..., None, :]
-
-
-def query_pattern(
-    weights: Weights, scores: Float[Tensor, "batch cell heads pos"], visible: Bool[Tensor, "batch pos"]
-) -> Float[Tensor, "batch cell heads pos"]:
-    """Attention probabilities of one query per example."""
-    scores = transformer.capped(scores, weights.architecture.attention_cap)
-    return scores.masked_fill(~visible[:, None, None], -torch.inf).float().softmax(dim=-1)

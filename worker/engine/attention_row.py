@@ -1,4 +1,4 @@
-"""One query's attention probabilities, of some heads, when its query or the keys that it sees have changed."""
+"""Attention probabilities of one query per example, of some heads: clean, or with its query or its keys changed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,36 +7,21 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from planning.positions import Mask, up_to
 from worker.engine import attention, transformer
 from worker.engine.receivers import Patch, PatchedLayer
-from worker.engine.rows import Rows, row_map, rows_of
+from worker.engine.rows import Rows, row_map
 from worker.engine.run_layer import State
 from worker.engine.runs import Runs
 
 
-@dataclass(frozen=True, eq=False)
-class QueryRow:
-    """One query position per example."""
-
-    rows: Rows
-    visible: Bool[Tensor, "batch pos"]
-
-
-def query_row(mask: Mask, device: torch.device) -> QueryRow:
-    """The query of a mask that is True once per example."""
-    return QueryRow(rows_of(mask, device), torch.from_numpy(up_to(mask).copy()).to(device))
-
-
 def _pattern(
-    runs: Runs, layer: int, query: QueryRow, scores: Float[Tensor, "batch cell heads pos"]
+    runs: Runs, layer: int, query: Rows, scores: Float[Tensor, "batch cell heads pos"]
 ) -> Float[Tensor, "batch cell heads pos"]:
     """Attention probabilities of the query, within the layer's window."""
-    window = runs.weights.architecture.window_of(layer)
-    visible = query.visible
-    if window is not None:
-        visible = visible & attention.seen_by(query.rows.index[:, 0], visible.shape[1], window)
-    return attention.query_pattern(runs.weights, scores, visible)
+    architecture = runs.weights.architecture
+    seen = attention.seen_by(query.index[:, 0], scores.shape[-1], architecture.window_of(layer))
+    scores = transformer.capped(scores, architecture.attention_cap)
+    return scores.masked_fill(~seen[:, None, None], -torch.inf).float().softmax(dim=-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,42 +32,43 @@ class PatchedRow:
     touched: Bool[Tensor, "batch cell"]
 
 
-def clean_row(
-    runs: Runs, layer: int, heads: list[int], query: QueryRow, run: str
-) -> Float[Tensor, "batch one heads pos"]:
-    """Attention of the query in the orig or the new run."""
+def clean_row(runs: Runs, layer: int, heads: list[int], query: Rows, run: str) -> Float[Tensor, "batch one heads pos"]:
+    """Attention in the orig or the new run.
+
+    Args:
+        query: One row per example.
+    """
     half = slice(None, runs.n_examples) if run == "orig" else slice(runs.n_examples, None)
-    resid = query.rows.take(runs.activations.get("resid_pre", layer)[half])
+    resid = query.take(runs.activations.get("resid_pre", layer)[half])
     normed = transformer.attention_input(runs.weights, layer, resid)
     q = transformer.project(runs.weights, "q", layer, heads, normed)
-    q = attention.positioned(runs.weights, "q", layer, q, query.rows.index)
+    q = attention.positioned(runs.weights, "q", layer, q, query.index)
     scores = attention.query_scores(runs.weights, q, runs.activations.keys(layer, heads)[half])
     return _pattern(runs, layer, query, scores)
 
 
 def patched_row(
-    runs: Runs, state: State, layer: int, heads: list[int], query: QueryRow, patches: Sequence[Patch]
+    runs: Runs, state: State, layer: int, heads: list[int], query: Rows, patches: Sequence[Patch]
 ) -> PatchedRow:
     """Attention of the query, with patches of this layer at the heads' queries, keys or patterns.
 
     Args:
         state: The stream entering ``layer``.
+        query: One row per example.
     """
-    to = row_map(state.rows, query.rows)
-    at_query = state.moved(to, query.rows)
+    to = row_map(state.rows, query)
+    at_query = state.moved(to, query)
     stream = at_query.stream(runs, layer)
-    here = PatchedLayer(
-        runs, layer, [patch.moved(to) for patch in patches], query.rows, at_query.touched, stream, heads
-    )
+    here = PatchedLayer(runs, layer, [patch.moved(to) for patch in patches], query, at_query.touched, stream, heads)
     normed = transformer.attention_input(runs.weights, layer, stream)
     q = here("q", transformer.project(runs.weights, "q", layer, heads, normed))
-    q = attention.positioned(runs.weights, "q", layer, q, query.rows.index[:, None])[:, :, 0]
+    q = attention.positioned(runs.weights, "q", layer, q, query.index[:, None])[:, :, 0]
     touched = here.touched_at("q")[:, :, 0]
     scores = attention.query_scores(runs.weights, q, runs.activations.keys(layer, heads)[: runs.n_examples])
     if state.resid is not None or any(patch.acts_at("query_k") for patch in patches):
         changed, reached = _changed_scores(runs, state, layer, heads, q, scores, patches)
         scores = _put_scores(scores, changed, state.rows)
-        before_query = state.rows.index <= query.rows.index
+        before_query = state.rows.index <= query.index
         touched = touched | (reached & before_query[:, None]).any(dim=-1)
     pattern = _pattern(runs, layer, query, scores)
     pattern = here("pattern", pattern[:, :, None])[:, :, 0]

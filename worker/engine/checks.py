@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from planning.graph import Site, Stage, time_at
+from planning.graph import Site
 from planning.plan import CellGroup
 from worker.engine import transformer
 from worker.engine.rows import rows_of
@@ -46,24 +46,20 @@ def completeness(runs: Runs, last: int, through_mlps: bool) -> tuple[float, floa
     Returns:
         The largest absolute difference, and the largest absolute logit, to which float error is relative.
     """
-    known = runs.activations.completeness
-    if through_mlps not in known:
-        known[through_mlps] = _completeness(runs, last, through_mlps)
-    return known[through_mlps]
-
-
-def _completeness(runs: Runs, last: int, through_mlps: bool) -> tuple[float, float]:
-    weights = runs.weights
+    weights, known = runs.weights, runs.activations.completeness
+    if through_mlps in known:
+        return known[through_mlps]
     runs = replace(runs.first_example(last + 1), source="new")
     writers = [Site("embed"), Site("pos_embed")]
     for layer in range(weights.n_layers):
         writers += [Site("attn_out", layer), Site("mlp_out", layer)]
     mask = np.arange(runs.activations.tokens.shape[1])[None] == last
     rows = rows_of(mask, weights.device)
-    end = time_at(weights.n_layers, Stage.RESID_PRE)
+    end = runs.graph.time_of(Site("resid_pre", weights.n_layers))
     senders = CellGroup([0], [writers], [mask] * len(writers), runs.graph)
     ((_, changes),) = input_changes(runs, senders, rows, [end], through_mlps)
     patched = rows.take(runs.orig("resid_pre", weights.n_layers)) + changes.value[:, 0]
     both = torch.cat([patched, rows.take(runs.new("resid_pre", weights.n_layers))])
     logits = transformer.unembed(weights, transformer.final_norm(weights, both)).float()
-    return largest_difference(logits[0], logits[1]), float(logits[1].abs().max())
+    known[through_mlps] = largest_difference(logits[0], logits[1]), float(logits[1].abs().max())
+    return known[through_mlps]

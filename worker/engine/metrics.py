@@ -5,10 +5,12 @@ The readers of logits get what enters the unembedding, for each example and cell
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from planning.readings import AttentionReading
 from worker.engine import transformer
 from worker.engine.model import Weights
 
@@ -115,17 +117,10 @@ def token_log_probs(
 
 
 def attention_metric(
-    pattern: Float[Tensor, "batch cell heads pos"],
-    key: Int[Tensor, " batch"],
-    minus_key: Int[Tensor, " batch"] | None,
+    reading: AttentionReading, pattern: Float[Tensor, "batch cell heads pos"]
 ) -> Float[Tensor, "batch cell heads"]:
-    """Attention to ``key``, minus that to ``minus_key`` where there is one. Unit: probability."""
-    value = _at_key(pattern, key)
-    return value if minus_key is None else value - _at_key(pattern, minus_key)
-
-
-def _at_key(
-    pattern: Float[Tensor, "batch cell heads pos"], key: Int[Tensor, " batch"]
-) -> Float[Tensor, "batch cell heads"]:
-    index = key[:, None, None, None].expand(*pattern.shape[:3], 1)
-    return pattern.gather(-1, index)[..., 0]
+    """Attention of one query to a key, minus that to another key where there is one. Unit: probability."""
+    keys = [reading.key] if reading.minus_key is None else [reading.key, reading.minus_key]
+    index = torch.from_numpy(np.stack(keys, axis=1)).to(pattern.device)[:, None, None]
+    attended = pattern.gather(-1, index.expand(*pattern.shape[:3], -1))
+    return attended[..., 0] if reading.minus_key is None else attended[..., 0] - attended[..., 1]

@@ -1,5 +1,6 @@
 """What the metrics of a batch read: where they look, and their values in the orig and new runs."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,7 +13,7 @@ from planning.graph import Site
 from planning.positions import Mask
 from planning.readings import AttentionReading, LogitReading, Reading, attended_head
 from worker.engine import transformer
-from worker.engine.attention_row import clean_row, query_row
+from worker.engine.attention_row import clean_row
 from worker.engine.metrics import (
     LogitMetric,
     attention_metric,
@@ -95,6 +96,8 @@ class Reads:
     readings: list[Reading]
     logits: LogitReads | None
     """None if every metric is an attention."""
+    queries: list[tuple[Rows, dict[int, AttentionReading]]]
+    """The attention metrics' queries, one row per example, and the metrics that share each, by index in the spec."""
     orig_values: list[Float[Tensor, "batch one receiver_cell"]]
     """Per metric; as wide as the receiver cells."""
     new_values: list[Float[Tensor, "batch one receiver_cell"]]
@@ -104,14 +107,6 @@ class Reads:
         """Rows at which logits are read."""
         return None if self.logits is None else self.logits.rows
 
-    def by_query(self) -> list[tuple[Mask, dict[int, AttentionReading]]]:
-        """The attention metrics' query positions, and the metrics that share each."""
-        queries: dict[bytes, tuple[Mask, dict[int, AttentionReading]]] = {}
-        for index, reading in enumerate(self.readings):
-            if isinstance(reading, AttentionReading):
-                queries.setdefault(reading.query.tobytes(), (reading.query, {}))[1][index] = reading
-        return list(queries.values())
-
     def only(self, index: int) -> "Reads":
         """One metric alone."""
         logits = self.logits
@@ -120,18 +115,8 @@ class Reads:
             logits = replace(logits, metrics={0: logits.metrics[index]}, slots=slots)
         else:
             logits = None
-        return Reads([self.readings[index]], logits, [self.orig_values[index]], [self.new_values[index]])
-
-
-def attention_value(
-    reading: AttentionReading, pattern: Float[Tensor, "batch cell heads pos"]
-) -> Float[Tensor, "batch cell heads"]:
-    """An attention metric of patterns of its query."""
-    key, minus_key = (
-        None if keys is None else torch.from_numpy(keys).to(pattern.device) for keys in (reading.key, reading.minus_key)
-    )
-    assert key is not None
-    return attention_metric(pattern, key, minus_key)
+        queries = [(query, {0: own[index]}) for query, own in self.queries if index in own]
+        return Reads([self.readings[index]], logits, queries, [self.orig_values[index]], [self.new_values[index]])
 
 
 def prepare_reads(runs: Runs, readings: list[Reading], cells: Sequence[Sequence[Site]]) -> Reads:
@@ -144,15 +129,25 @@ def prepare_reads(runs: Runs, readings: list[Reading], cells: Sequence[Sequence[
     values: dict[str, ByMetric] = {"orig": {}, "new": {}}
     if logits is not None:
         values = _logit_values(runs, logits)
-    for index, reading in enumerate(readings):
-        if isinstance(reading, AttentionReading):
+    queries = _queries(readings, runs.weights.device)
+    for query, own in queries:
+        for index, reading in own.items():
             for run, found in values.items():
-                found[index] = _attention_values(runs, reading, cells, run)
+                found[index] = _attention_values(runs, reading, query, cells, run)
     orig, new = (
         [found[index].view(runs.n_examples, 1, -1).expand(-1, 1, len(cells)) for index in range(len(readings))]
         for found in (values["orig"], values["new"])
     )
-    return Reads(readings, logits, orig, new)
+    return Reads(readings, logits, queries, orig, new)
+
+
+def _queries(readings: list[Reading], device: torch.device) -> list[tuple[Rows, dict[int, AttentionReading]]]:
+    """The attention metrics, by the query that they share."""
+    by_mask: dict[bytes, dict[int, AttentionReading]] = defaultdict(dict)
+    for index, reading in enumerate(readings):
+        if isinstance(reading, AttentionReading):
+            by_mask[reading.query.tobytes()][index] = reading
+    return [(rows_of(next(iter(own.values())).query, device), own) for own in by_mask.values()]
 
 
 def _logit_reads(runs: Runs, readings: list[Reading]) -> LogitReads | None:
@@ -206,15 +201,14 @@ def slot_of(rows: Rows, position: Mask) -> Int[Tensor, " batch"]:
 
 
 def _attention_values(
-    runs: Runs, reading: AttentionReading, cells: Sequence[Sequence[Site]], run: str
+    runs: Runs, reading: AttentionReading, query: Rows, cells: Sequence[Sequence[Site]], run: str
 ) -> Float[Tensor, "batch one cell"]:
     """An attention metric of an unpatched run, in every receiver cell or once for all."""
     heads = [attended_head(reading, cell) for cell in (cells if reading.head is None else cells[:1])]
-    query = query_row(reading.query, runs.weights.device)
     by_layer: dict[int, Tensor] = {}
     for layer in sorted({layer for layer, _ in heads}):
         of_layer = sorted({head for at, head in heads if at == layer})
-        value = attention_value(reading, clean_row(runs, layer, of_layer, query, run))[:, 0]  # (batch, heads)
+        value = attention_metric(reading, clean_row(runs, layer, of_layer, query, run))[:, 0]  # (batch, heads)
         columns = np.zeros(runs.weights.n_heads, dtype=np.int64)
         columns[of_layer] = np.arange(len(of_layer))
         by_layer[layer] = value[:, columns]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -48,9 +49,9 @@ class Patch(Protocol):
         """The same at another site."""
 
     def value(
-        self, layer: "PatchedLayer", hook: str, live: Value, read: ReadStream, spread: Spread
-    ) -> tuple[Shaped[Tensor, "batch cell row *rest"], Bool[Tensor, "batch touched_cell row"]]:
-        """The patched activation, and the rows (batch, cell, row) at which it may differ from orig."""
+        self, layer: "PatchedLayer", hook: str, read: ReadStream, spread: Spread
+    ) -> tuple[Value, Bool[Tensor, "batch touched_cell row"]]:
+        """What the activation becomes at the patched rows, and the rows at which it may then differ from orig."""
 
 
 _READ = {"pattern": ("q", "query_k"), "mlp_in": ("pre", "pre_linear")}
@@ -68,7 +69,7 @@ class ChangedInput:
 
     def acts_at(self, hook: str) -> bool:
         """A head's pattern is made of its query and its keys, and a gated MLP reads its input twice."""
-        return hook in _READ.get(self.site.hook, (_point_of(self.site),))
+        return hook in _READ.get(self.site.hook, (self.site.hook,))
 
     def at(self, site: Site) -> "ChangedInput":
         """The same at another site."""
@@ -79,21 +80,16 @@ class ChangedInput:
         change = Changes(to.move(self.change.value), to.move(self.change.touched))
         return replace(self, mask=to.move(self.mask[:, None])[:, 0], change=change)
 
-    def input(
-        self, live: Float[Tensor, "batch any_cell row d_model"], orig: Float[Tensor, "batch one row d_model"]
-    ) -> Float[Tensor, "batch cell row d_model"]:
-        """What the receiver reads."""
-        if not self.overwrite:
-            return live + self.change.value
-        return torch.where(self.mask[:, None, :, None], orig + self.change.value, live)
-
     def value(
-        self, layer: "PatchedLayer", hook: str, live: Value, read: ReadStream, spread: Spread
-    ) -> tuple[Shaped[Tensor, "batch cell row *rest"], Bool[Tensor, "batch touched_cell row"]]:
-        """Read again from the changed input, at its own rows: the same site may be a receiver at other rows too."""
-        stream, orig = layer.stream_read_by(self.site)
-        new = read(self.input(stream, orig), layer.units_of(self.site))
-        return torch.where(_at(self.mask, live), new, live), self.change.touched
+        self, layer: "PatchedLayer", hook: str, read: ReadStream, spread: Spread
+    ) -> tuple[Value, Bool[Tensor, "batch touched_cell row"]]:
+        """Read again from the changed input."""
+        point, at_layer = layer.runs.graph.input_of(self.site)
+        live = layer.streams[point]
+        changed = (layer.orig(point, at_layer) if self.overwrite else live) + self.change.value
+        if self.overwrite:
+            changed = torch.where(self.mask[:, None, :, None], changed, live)
+        return read(changed, layer.units_of(self.site)), self.change.touched
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +101,7 @@ class SetValue:
 
     def acts_at(self, hook: str) -> bool:
         """At its own activation only."""
-        return hook == _point_of(self.site)
+        return hook == self.site.hook
 
     def at(self, site: Site) -> "SetValue":
         """The same at another site."""
@@ -116,22 +112,12 @@ class SetValue:
         return replace(self, mask=to.move(self.mask[:, None])[:, 0])
 
     def value(
-        self, layer: "PatchedLayer", hook: str, live: Value, read: ReadStream, spread: Spread
-    ) -> tuple[Shaped[Tensor, "batch cell row *rest"], Bool[Tensor, "batch touched_cell row"]]:
-        """The source value where the site is patched."""
+        self, layer: "PatchedLayer", hook: str, read: ReadStream, spread: Spread
+    ) -> tuple[Value, Bool[Tensor, "batch touched_cell row"]]:
+        """The source value."""
         source, orig = layer.source_and_orig(hook, self.site)
         differs = (source != orig).flatten(2).any(dim=-1)[:, None] & self.mask[:, None]
-        return torch.where(_at(self.mask, live), spread(source), live), differs
-
-
-def _at(mask: Bool[Tensor, "batch row"], value: Value) -> Bool[Tensor, "batch one row ..."]:
-    """The mask with the axes of a value (batch, cell, row, ...)."""
-    return mask[(slice(None), None, slice(None), *[None] * (value.dim() - 3))]
-
-
-def _point_of(site: Site) -> str:
-    """The activation of a block that a site is; a layer's ``resid_post`` is the next one's ``resid_pre``."""
-    return "resid_pre" if site.hook == "resid_post" else site.hook
+        return spread(source), differs
 
 
 _ATTENTION_INPUTS = ("q", "k", "v", "query_k", "query_v")
@@ -165,7 +151,8 @@ class PatchedLayer:
         self.runs, self.layer, self.patches, self.rows = runs, layer, patches, rows
         self.touched = touched
         self._touched_by_hook: dict[str, Tensor] = {}
-        self._streams = {"resid_pre": stream}
+        self.streams = {"resid_pre": stream}
+        """The live stream at the points that the layer's activations read."""
         size = runs.weights.architecture.group_size
         self._units = {
             **dict.fromkeys(("q", "query_k", "query_v", "pattern", "z"), heads),
@@ -181,16 +168,12 @@ class PatchedLayer:
     def __call__(self, hook: str, live: Value) -> Shaped[Tensor, "batch cell row *patched_rest"]:
         """The activation with the layer's patches, as ``transformer.block`` asks for it."""
         if hook in ("resid_pre", "resid_mid"):
-            self._streams[hook] = live
+            self.streams[hook] = live
         if hook in ("query_k", "query_v"):
             live = self._per_query_head(hook, live)
-
-        def read(stream: Tensor, units: list[int] | None) -> Tensor:
-            return transformer.read(self.runs.weights, hook, self.layer, stream, units)
-
-        value = self.patched(hook, live, read)
-        if hook in self._streams:
-            self._streams[hook] = value
+        value = self.patched(hook, live, partial(transformer.read, self.runs.weights, hook, self.layer))
+        if hook in self.streams:
+            self.streams[hook] = value
         return value
 
     def _per_query_head(
@@ -228,10 +211,14 @@ class PatchedLayer:
         touched = self.touched_at(hook)
         for patch in self.patches:
             if patch.acts_at(hook):
-                slots = self.slots_of(hook, patch.site)
-                own = live if slots is None else live[:, :, :, slots]
-                new, differs = patch.value(self, hook, own, read, spread)
-                live = new if slots is None else _put(live, slots, new)
+                new, differs = patch.value(self, hook, read, spread)
+                here = patch.mask[(slice(None), None, slice(None), *[None] * (live.dim() - 3))]
+                computed, unit = self._units.get(hook), patch.site.unit
+                if unit is None or computed == [unit]:
+                    live = torch.where(here, new, live)
+                else:
+                    slots = [unit if computed is None else computed.index(unit)]
+                    live = _put(live, slots, torch.where(here, new, live[:, :, :, slots]))
                 touched = touched | differs
         if hook in _ATTENTION_INPUTS:
             self._touched_by_hook[hook.removeprefix("query_")] = touched
@@ -247,25 +234,13 @@ class PatchedLayer:
         """The heads or neurons that a patch of this site is asked for: its own one, or all that are computed."""
         return self._units.get(site.hook) if site.unit is None else [site.unit]
 
-    def slots_of(self, hook: str, site: Site) -> list[int] | None:
-        """Where the site's head or neuron lies among the computed ones; None for all of them."""
-        computed = self._units.get(hook)
-        if site.unit is None or computed == [site.unit]:
-            return None
-        return [site.unit if computed is None else computed.index(site.unit)]
-
     def narrow(self, to: RowMap, rows: Rows) -> None:
         """Go on with other rows: those that are needed after the attention."""
         if not to.same:
             self.patches = [patch.moved(to) for patch in self.patches]
             self.touched = to.move(self.touched)
-            self._streams = {point: to.move(stream) for point, stream in self._streams.items()}
+            self.streams = {point: to.move(stream) for point, stream in self.streams.items()}
         self.rows = rows
-
-    def stream_read_by(self, site: Site) -> tuple[Tensor, Tensor]:
-        """The live stream that a site reads, and orig's."""
-        point, layer = self.runs.graph.input_of(site)
-        return self._streams[point], self.rows.take(self.runs.orig(point, layer))[:, None]
 
     def source_and_orig(self, hook: str, site: Site) -> tuple[Tensor, Tensor]:
         """An activation's source value and orig's, of the site's own head or neuron or of all that are computed."""

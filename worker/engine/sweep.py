@@ -18,9 +18,10 @@ from planning.graph import Graph, Reach, Site
 from planning.plan import CellGroup, Pass, ReceiverGroup
 from planning.positions import Mask
 from planning.readings import AttentionReading, attended_head
-from worker.engine.attention_row import patched_row, query_row
+from worker.engine.attention_row import patched_row
 from worker.engine.final_run import Arrival, final_run
-from worker.engine.reads import Reads, attention_value
+from worker.engine.metrics import attention_metric
+from worker.engine.reads import Reads
 from worker.engine.receivers import ChangedInput, Patch, SetValue
 from worker.engine.rows import Rows, row_map, rows_of
 from worker.engine.run_layer import Patches, orig_state
@@ -142,16 +143,16 @@ def _read_own_attention(
     assert receiver.layer is not None
     patch = changed_input(of_query_heads(receiver), group.masks[0], changes, rows, overwrite)
     state = orig_state(batch.runs, rows, len(senders.cells))
-    for query, readings in batch.reads.by_query():
+    for query, readings in batch.reads.queries:
         attended = {index: _attended(group, reading) for index, reading in readings.items()}
         heads = sorted({head for own in attended.values() for head in own.values()})
         if not heads:
             continue
-        row = patched_row(batch.runs, state, receiver.layer, heads, query_row(query, batch.device), [patch])
+        row = patched_row(batch.runs, state, receiver.layer, heads, query, [patch])
         for index, own in attended.items():
             if own:
                 slots = [heads.index(head) for head in own.values()]
-                value = attention_value(readings[index], row.pattern)[:, :, slots]
+                value = attention_metric(readings[index], row.pattern)[:, :, slots]
                 cells = [group.cells[cell] for cell in own]
                 yield Found(index, senders.cells, cells, value, row.touched[..., None].expand(value.shape))
 
@@ -222,13 +223,13 @@ def _by_cell(values: Shaped[Tensor, "batch cell"], n_senders: int) -> Shaped[Ten
 def _read_attention(batch: Batch, arrival: Arrival, group: ReceiverGroup) -> Iterator[MetricValue]:
     """The attention metrics of heads in the layer that begins."""
     first_cell = group.sites[arrival.receiver_cells][0]
-    for query, readings in batch.reads.by_query():
+    for query, readings in batch.reads.queries:
         for index, reading in readings.items():
             layer, head = attended_head(reading, first_cell)
             if layer == arrival.layer:
                 mine = _of_head(arrival.patches, group.graph, layer, head)
-                row = patched_row(batch.runs, arrival.state, layer, [head], query_row(query, batch.device), mine)
-                value, n_cells = attention_value(reading, row.pattern)[..., 0], arrival.state.n_cells
+                row = patched_row(batch.runs, arrival.state, layer, [head], query, mine)
+                value, n_cells = attention_metric(reading, row.pattern)[..., 0], arrival.state.n_cells
                 yield index, value.expand(-1, n_cells), row.touched.expand(-1, n_cells)
 
 
