@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import asdict, dataclass, field
+from dataclasses import fields as dataclass_fields
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
 from api_schemas.jobs import TERMINAL, JobStatus
 from api_schemas.spec import JobSpec
+from job_store.schema import SCHEMA
 
 Pairs = dict[str, bytes]
 
@@ -57,8 +59,9 @@ class JobFacts:
 
     @classmethod
     def from_json(cls, content: bytes) -> "JobFacts":
-        """From what the store kept; fields that it lacks have their defaults."""
-        fields = json.loads(content)
+        """From what the store kept: fields that it lacks have their defaults, those of a newer version are left out."""
+        known = {field.name for field in dataclass_fields(cls)}
+        fields = {name: value for name, value in json.loads(content).items() if name in known}
         tuples = {name: tuple(fields.get(name, ())) for name in ("warnings", "phase_shares")}
         return cls(**{**fields, **tuples})
 
@@ -79,6 +82,8 @@ class NewJob:
     """Estimated size of the result, which counts as stored until the true size is known."""
     spec_json: str = ""
     """The spec as it is stored, where that was written already; ``spec`` may then lack its dataset."""
+    schema: int = SCHEMA
+    """Workers that do not know it leave the job to others."""
 
 
 @dataclass(frozen=True)

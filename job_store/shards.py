@@ -7,10 +7,11 @@ from typing import Any, Literal
 
 from api_schemas.datasets import ShardInput
 from api_schemas.spec import JobSpec
-from job_store.contents import Content
+from job_store.contents import LEAST_SCHEMA, Content
 from job_store.records import JobFacts
+from job_store.schema import SCHEMA
 from job_store.script import Argument, Step
-from job_store.seals import unsealed
+from job_store.seals import sealed, unsealed
 from job_store.store import JobStore
 
 ASSEMBLE = -1
@@ -43,6 +44,8 @@ class Claim:
     """For an assembly: the devices that took part in the job, sorted."""
     nudges: int = 0
     """Number of messages to publish for the model, so that other workers claim further shards."""
+    schema: int = SCHEMA
+    """Of the job."""
 
     @property
     def is_assembly(self) -> bool:
@@ -98,7 +101,7 @@ def _sorted_names(names: list[bytes]) -> tuple[str, ...]:
 def _read_claim(reply: list[Any] | None) -> Claim | None:
     if not reply:
         return None
-    job_id, phase, shard, fence, attempt, shards, spec, facts, trace, dataset, carry, devices, nudges = reply
+    job_id, phase, shard, fence, attempt, shards, spec, facts, trace, dataset, carry, devices, nudges, schema = reply
     return Claim(
         job_id=job_id.decode(),
         phase=int(phase),
@@ -113,6 +116,7 @@ def _read_claim(reply: list[Any] | None) -> Claim | None:
         stored_carry=carry,
         devices=_sorted_names(devices),
         nudges=int(nudges),
+        schema=int(schema),
     )
 
 
@@ -127,9 +131,13 @@ def with_contents(store: JobStore, held: Claim) -> Claim:
     return replace(held, stored_input=stored_input, stored_carry=stored_carry)
 
 
-def claim(model: str, worker: str, lease_s: float) -> Step[Claim | None]:
-    """Take the model's next shard: by priority; within it owners take turns, and so do the jobs of an owner."""
-    return Step("claim", (model, worker, round(lease_s * 1000)), _read_claim, repeatable=False)
+def claim(model: str, worker: str, lease_s: float, schema: int = SCHEMA) -> Step[Claim | None]:
+    """Take the model's next shard: by priority; within it owners take turns, and so do the jobs of an owner.
+
+    Args:
+        schema: The newest schema of jobs that the worker understands.
+    """
+    return Step("claim", (model, worker, round(lease_s * 1000), schema), _read_claim, repeatable=False)
 
 
 def _slot(held: Claim) -> tuple[Argument, ...]:
@@ -141,8 +149,9 @@ def _assembly(held: Claim) -> tuple[Argument, ...]:
     return (held.job_id, held.phase, held.fence)
 
 
-def _content(held: Claim, name: str, data: bytes) -> Content:
-    return Content.of(f"work/{held.job_id}/{name}", data)
+def _content(held: Claim, name: str, data: bytes) -> Content | bytes:
+    """Sealed in the store itself for a job that workers of an older version may go on with."""
+    return Content.of(name, data) if held.schema >= LEAST_SCHEMA else sealed(data)
 
 
 def _read_handed_in(reply: list[Any]) -> HandedIn:
@@ -183,6 +192,7 @@ def finish(
             stored_input=b"",
             stored_carry=held.stored_carry,
             devices=_sorted_names(devices),
+            schema=held.schema,
         )
         return HandedIn("assemble", int(nudges), assembly)
 
@@ -190,7 +200,7 @@ def finish(
     flops = held.facts.flops_per_shard * shares[held.phase]
     arguments = (
         *_slot(held),
-        _content(held, f"{held.phase}/output-{held.shard}", output),
+        _content(held, f"work/{held.job_id}/{held.phase}/output-{held.shard}", output),
         device,
         phases,
         flops,
@@ -216,12 +226,19 @@ def outputs(held: Claim, first: int, number: int) -> Step[tuple[bytes, ...]]:
 
 def finish_phase(held: Claim, carry: bytes) -> Step[HandedIn]:
     """Hand in an assembly that is not the last; its arrays go to every shard of the next phase."""
-    return Step("finish_phase", (*_assembly(held), _content(held, "carry", carry)), _read_handed_in, repeatable=False)
+    return Step(
+        "finish_phase",
+        (*_assembly(held), _content(held, f"work/{held.job_id}/carry", carry)),
+        _read_handed_in,
+        repeatable=False,
+    )
 
 
 def complete(held: Claim, head: bytes, arrays: bytes) -> Step[HandedIn]:
     """Hand in the last assembly; the job succeeds."""
-    parts = (Content.of(f"results/{held.job_id}/{name}", part) for name, part in (("head", head), ("arrays", arrays)))
+    parts = (
+        _content(held, f"results/{held.job_id}/{name}", part) for name, part in (("head", head), ("arrays", arrays))
+    )
     return Step("complete", (*_assembly(held), *parts), _read_handed_in, repeatable=False)
 
 

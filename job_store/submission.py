@@ -27,6 +27,7 @@ def _header(job: NewJob) -> str:
         "name": None if spec.name is None else spec.name.casefold(),
         "trace": json.dumps(job.trace),
         "warnings": job.facts.warnings,
+        "schema": job.schema,
         "phases": max(1, len(job.facts.phase_shares)),
         "spec_sha256": job.facts.spec_sha256,
         "use_cache": spec.use_cache,

@@ -48,7 +48,9 @@ def metric(client: httpx.Client, name: str) -> float:
 
 
 class LiveService:
-    """A running service; ``client`` talks to it over HTTP."""
+    """A running service; ``client`` talks to it over HTTP. ``root`` may be another checkout."""
+
+    root = ROOT
 
     def __init__(self, redis_url: str, **environment: str) -> None:
         self.redis_url = redis_url
@@ -67,7 +69,8 @@ class LiveService:
         """Start the process and wait until it answers."""
         command = [sys.executable, "-m", "service"]
         with log.open("a") as file:
-            self._process = subprocess.Popen(command, cwd=ROOT, env=self._environment, stderr=file, text=True)
+            environment = {**self._environment, "PYTHONPATH": str(self.root)}
+            self._process = subprocess.Popen(command, cwd=self.root, env=environment, stderr=file, text=True)
         deadline = time.monotonic() + START_S
         while not self._answers():
             assert self._process.poll() is None, log.read_text()

@@ -51,7 +51,9 @@ def until(is_so: Callable[[], Any], timeout_s: float = 30.0, every_s: float = 0.
 
 
 class LiveWorker:
-    """One ``python -m worker``; settings are named without their prefix."""
+    """One ``python -m worker``; settings are named without their prefix. ``root`` may be another checkout."""
+
+    root = ROOT
 
     def __init__(self, redis_url: str, folder: Path, name: str, **settings: str) -> None:
         self.name = name
@@ -69,8 +71,8 @@ class LiveWorker:
         """Start the process; it is ready later."""
         with self.log.open("ab") as file:
             command = [sys.executable, "-P", "-m", "worker"]
-            environment = {**self._environment, "PYTHONPATH": str(ROOT)}
-            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file)
+            environment = {**self._environment, "PYTHONPATH": str(self.root)}
+            self.process = subprocess.Popen(command, cwd=self.root, env=environment, stdout=file, stderr=file)
 
     def wait_until_ready(self) -> None:
         """Wait until it is listed, with a model in memory on each device."""

@@ -1,5 +1,6 @@
 -- allow-oom
--- ARGV: model, worker, lease ms. The next shard of the model: by priority; within it owners take turns, then their jobs.
+-- ARGV: model, worker, lease ms, schema. The next shard of the model, of a job whose schema the worker knows: by priority;
+-- within it by schema, owners take turns, then their jobs.
 local model, worker, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
 local function may_run(owner)
@@ -25,7 +26,7 @@ local function next_shard(job)
 end
 
 local function end_turn(job)
-  local jobs, owners = owner_ready_key(model, job.priority, job.owner), ready_key(model, job.priority)
+  local jobs, owners = owner_ready_key(job.lane, job.priority, job.owner), ready_key(job.lane, job.priority)
   if claimable(job) > 0 then
     call('ZADD', jobs, next_turn(), job.id)
   else
@@ -43,15 +44,15 @@ local function claim(job)
   local facts = call('HMGET', key, 'spec', 'facts', 'trace')
   local input = call('HGET', key .. ':inputs', shard)
   return {job.id, job.phase, shard, fence, attempt, job.shards, facts[1], facts[2], facts[3], input or '',
-    call('GET', key .. ':carry') or '', call('SMEMBERS', key .. ':devices'), nudges(model)}
+    call('GET', key .. ':carry') or '', call('SMEMBERS', key .. ':devices'), nudges(model), job.schema}
 end
 
-local function first_job(priority, owner)
-  local jobs = owner_ready_key(model, priority, owner)
+local function first_job(lane, priority, owner)
+  local jobs = owner_ready_key(lane, priority, owner)
   while true do
     local id = call('ZRANGE', jobs, 0, 0)[1]
     if not id then
-      call('ZREM', ready_key(model, priority), owner)
+      call('ZREM', ready_key(lane, priority), owner)
       return nil
     end
     local job = read_job(id)
@@ -67,9 +68,10 @@ local function first_job(priority, owner)
 end
 
 for _, priority in ipairs(PRIORITIES) do
-  for _, owner in ipairs(call('ZRANGE', ready_key(model, priority), 0, -1)) do
-    if may_run(owner) then
-      local job = first_job(priority, owner)
+  for schema = 1, tonumber(ARGV[4]) do
+    local lane = lane_of(model, schema)
+    for _, owner in ipairs(call('ZRANGE', ready_key(lane, priority), 0, -1)) do
+      local job = may_run(owner) and first_job(lane, priority, owner)
       if job then return claim(job) end
     end
   end

@@ -109,7 +109,7 @@ local function write_record(job)
   call('HSET', key, 'id', job.id, 'owner', owner, 'model', job.model, 'priority', job.priority, 'status', 'queued',
     'version', 0, 'spec', job.spec, 'facts', job.facts, 'tags', job.tags, 'trace', job.trace, 'created', NOW, 'phase', 0,
     'phases', job.phases, 'next', 0, 'shards', job.shards, 'done', 0, 'attempt', 0, 'cached', 0, 'cache', job.cache,
-    'retention', settings.result_ms, 'record_retention', settings.record_ms)
+    'retention', settings.result_ms, 'record_retention', settings.record_ms, 'schema', job.schema)
   weigh(job.id, owner, weight_of(job))
   if settings.batch then call('HSET', key, 'batch', settings.batch) end
   if job.name then call('HSET', key, 'name', job.name) end

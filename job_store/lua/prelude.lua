@@ -15,19 +15,21 @@ local NOW = now_ms()
 
 local function job_key(id) return 'pp:job:' .. id end
 local function index_key(scope, kind) return 'pp:index:' .. scope .. '|' .. kind end
-local function ready_key(model, priority) return 'pp:ready:' .. model .. '|' .. priority end
-local function owner_ready_key(model, priority, owner) return ready_key(model, priority) .. '|' .. owner end
+local function lane_of(model, schema) return schema > 1 and model .. '@' .. string.format('%d', schema) or model end
+local function ready_key(lane, priority) return 'pp:ready:' .. lane .. '|' .. priority end
+local function owner_ready_key(lane, priority, owner) return ready_key(lane, priority) .. '|' .. owner end
 local function lease_member(id, slot) return id .. '|' .. slot end
 local function attempts_of(id, slot) return tonumber(call('HGET', job_key(id) .. ':shards', 'attempt:' .. slot) or 0) end
 local function count(name, by) call('HINCRBYFLOAT', 'pp:totals', name, by or 1) end
 
 local function read_job(id)
-  local names = {'status', 'owner', 'model', 'priority', 'phase', 'next', 'shards'}
+  local names = {'status', 'owner', 'model', 'priority', 'phase', 'next', 'shards', 'schema'}
   local values = call('HMGET', job_key(id), unpack(names))
   if not values[1] then return nil end
   local job = {id = id}
   for i, name in ipairs(names) do job[name] = values[i] end
-  job.next, job.shards = tonumber(job.next), tonumber(job.shards)
+  job.next, job.shards, job.schema = tonumber(job.next), tonumber(job.shards), tonumber(job.schema or 1)
+  job.lane = lane_of(job.model, job.schema)
   return job
 end
 
@@ -113,15 +115,15 @@ local function next_turn() return call('INCR', 'pp:turn') end
 local function claimable(job) return call('LLEN', job_key(job.id) .. ':retry') + job.shards - job.next end
 
 local function enter_ready(job)
-  local owners = ready_key(job.model, job.priority)
-  call('ZADD', owner_ready_key(job.model, job.priority, job.owner), 'NX', next_turn(), job.id)
+  local owners = ready_key(job.lane, job.priority)
+  call('ZADD', owner_ready_key(job.lane, job.priority, job.owner), 'NX', next_turn(), job.id)
   call('ZADD', owners, 'NX', next_turn(), job.owner)
 end
 
 local function leave_ready(job)
-  local jobs = owner_ready_key(job.model, job.priority, job.owner)
+  local jobs = owner_ready_key(job.lane, job.priority, job.owner)
   call('ZREM', jobs, job.id)
-  if call('ZCARD', jobs) == 0 then call('ZREM', ready_key(job.model, job.priority), job.owner) end
+  if call('ZCARD', jobs) == 0 then call('ZREM', ready_key(job.lane, job.priority), job.owner) end
 end
 
 local function withdraw(job)
@@ -291,15 +293,15 @@ end
 local function jobs_ahead(job)
   local ahead = 0
   for _, priority in ipairs(PRIORITIES) do
-    local owners = call('ZRANGE', ready_key(job.model, priority), 0, -1)
+    local owners = call('ZRANGE', ready_key(job.lane, priority), 0, -1)
     local mine = priority == job.priority
-    local rank = mine and (call('ZRANK', owner_ready_key(job.model, priority, job.owner), job.id) or 0)
+    local rank = mine and (call('ZRANK', owner_ready_key(job.lane, priority, job.owner), job.id) or 0)
     local before = 1
     for _, owner in ipairs(owners) do
       if mine and owner == job.owner then
         before = 0
       else
-        local jobs = call('ZCARD', owner_ready_key(job.model, priority, owner))
+        local jobs = call('ZCARD', owner_ready_key(job.lane, priority, owner))
         ahead = ahead + (mine and math.min(jobs, rank + before) or jobs)
       end
     end

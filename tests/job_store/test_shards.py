@@ -1,12 +1,15 @@
 """The life of shards: claimed under a lease, kept alive, handed in once."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from job_store import jobs, reaper
-from job_store.records import Limits
-from job_store.shards import complete, fail, finish_phase, heartbeat, outputs, release
+from job_store.reaper import lapse_leases
+from job_store.records import JobFacts, Limits
+from job_store.schema import SCHEMA
+from job_store.shards import claim, complete, fail, finish_phase, heartbeat, outputs, release
 from job_store.store import JobStore
 from tests.stored_jobs import hand_in, must_take, new_job, submit, take, work_off
 
@@ -194,3 +197,33 @@ def test_tiny_shards_hardly_move_the_measured_rate(store: JobStore) -> None:
     for _ in range(12):
         work(1e6, 0.02)
     assert store.run(rates("demo"))["cpu"] == pytest.approx(1e10, rel=0.1)
+
+
+def test_a_worker_takes_only_jobs_that_it_understands(store: JobStore) -> None:
+    """In a rolling upgrade the newer service's jobs wait for newer workers, in every state; the others go on."""
+    newer, known = replace(new_job(), schema=SCHEMA + 1), new_job()
+    submit(store, newer, known)
+    held = must_take(store)
+    assert held.job_id == known.id and take(store) is None
+    ahead = store.run(claim("demo", "ahead", 0.0, schema=SCHEMA + 1))
+    assert ahead is not None and (ahead.job_id, ahead.schema) == (newer.id, SCHEMA + 1)
+    assert store.run(lapse_leases()) == (f"{newer.id}|0/0",)
+    assert take(store) is None and store.run(jobs.get(newer.id)).status == "running"
+    store.run(release(held))
+    assert [held.job_id for held in (must_take(store),)] == [known.id]
+    assert store.run(claim("demo", "ahead", 10.0, schema=SCHEMA + 1)) is not None
+
+
+def test_jobs_of_a_version_without_schemas_are_taken(store: JobStore) -> None:
+    """After an upgrade in place; what a worker hands in for them, an older one could go on with."""
+    submit(store, old := replace(new_job(), schema=1))
+    store.client.hdel(f"pp:job:{old.id}", "schema")
+    held = must_take(store)
+    assert held.schema == 1 and isinstance(hand_in(held, b"x" * 10**6).arguments[4], bytes)
+
+
+def test_facts_of_a_newer_version_can_be_read() -> None:
+    """What this version does not know is left out, so that lists of jobs still work."""
+    facts = new_job().facts
+    content = json.dumps(json.loads(facts.to_json()) | {"from_the_future": 1})
+    assert JobFacts.from_json(content.encode()) == facts
