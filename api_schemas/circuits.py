@@ -8,10 +8,10 @@ from pydantic import ConfigDict, Field, model_validator
 from api_schemas.errors import Misfit
 from api_schemas.frozen import Flag, Frozen
 from api_schemas.metrics import Metric
+from api_schemas.sources import MeanOver, Source, mean_misfits
 
 EdgeName = Annotated[str, Field(min_length=1, max_length=64, examples=["a9.h9->logits"])]
 CircuitName = Annotated[str, Field(min_length=1, max_length=64, examples=["name movers"])]
-Source = Literal["new", "zero", "mean"]
 Test = Literal["completeness", "minimality", "random"]
 
 
@@ -138,8 +138,9 @@ class CircuitPatch(Frozen):
     """In place of `score` and `choose`: circuits of your own to evaluate, each a list of edges by name, or a graph as
     EAP-IG writes it."""
     source: Annotated[Source, Field(examples=["new"])] = "new"
-    """What edges outside a circuit carry: their value in new, zero, or its mean over the dataset's new runs, per
-    position."""
+    """What edges outside a circuit carry: their value in new, zero, or its mean over the dataset's new runs."""
+    mean_over: MeanOver = "position"
+    """With source `mean`: one mean per `position`, or one over `all` positions together."""
     tests: Annotated[list[Test], Field(max_length=3, examples=[["completeness"]])] = []
     """`completeness`: circuit and model with the same edges knocked out. `minimality`: the circuit without each of its
     nodes and edges. `random`: connected circuits of the same size, drawn."""
@@ -152,7 +153,7 @@ class CircuitPatch(Frozen):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "CircuitPatch":
-        problems: list[tuple[tuple[str | int, ...], str]] = []
+        problems: list[tuple[tuple[str | int, ...], str]] = [*mean_misfits(self.source, self.mean_over)]
         if self.edges is not None:
             for field in ("score", "choose", "resamples", "verify"):
                 if getattr(self, field) is not None:
@@ -193,7 +194,7 @@ class CircuitPatch(Frozen):
         return self.choose or Choice()
 
 
-CIRCUIT_METRICS = ("logit_diff", "logit", "prob", "log_prob", "kl")
+CIRCUIT_METRICS = ("logit_diff", "logit", "prob", "prob_diff", "log_prob", "accuracy", "kl", "js")
 """Metrics that circuits are judged by: those read at one position."""
 
 
@@ -219,6 +220,8 @@ def circuit_misfits(spec: _Asked) -> Iterator[tuple[tuple[str | int, ...], str]]
     elif (metric := spec.all_metrics[0]).kind not in CIRCUIT_METRICS:
         sentence = f"metric {metric.kind!r} does not go with patch kind 'circuit': it takes one of "
         yield ("metric", "kind"), sentence + ", ".join(CIRCUIT_METRICS)
+    elif not metric.has_gradient and spec.patch.method in ("attribution", "integrated"):  # type: ignore[attr-defined]
+        yield ("metric", "kind"), f"metric {metric.kind!r} has no gradient: score {spec.patch.method!r} needs one"  # type: ignore[attr-defined]
     elif metric.normalize != "none":
         yield ("metric", "normalize"), "patch kind 'circuit' takes normalize 'none' only: faithfulness is its scale"
     if spec.dtype != "float32":

@@ -11,6 +11,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**63, examples=[0])]
 TokenId = Annotated[int, Field(ge=0)]
 Prompt = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
+PromptSet = Annotated[list[Prompt], Field(min_length=1)]
+TokenSet = Annotated[list[TokenId], Field(min_length=1)]
 
 
 class _Swappable(Frozen):
@@ -61,8 +63,11 @@ class PromptsDataset(_Swappable):
     roles: Annotated[dict[Name, PromptRole], Field(examples=[{"end": [7]}])] = {}
     """Named positions: a list of positions (negative from the end) or of strings, one per example, or `strings` with an
     `occurrence`."""
-    answers: Annotated[dict[Name, list[Prompt] | list[TokenId]], Field(examples=[{"IO": [" Mary"]}])] = {}
-    """Named answers: one single-token string per example, or one token id per example."""
+    answers: Annotated[
+        dict[Name, list[Prompt] | list[TokenId] | list[PromptSet] | list[TokenSet]],
+        Field(examples=[{"IO": [" Mary"]}, {"after": [["33", "34"]], "before": [["31", "32"]]}]),
+    ] = {}
+    """Named answers: per example one single-token string, or one token id, or a list of either, which is a set."""
     prepend_bos: Annotated[bool | None, Field(examples=[False])] = None
     """Whether each prompt starts with the tokenizer's beginning-of-text token; positions then count it. Absent: as the
     model's own tokenizer does, which is no for GPT-2, Pythia, Qwen and SmolLM2, and yes for Llama and Gemma."""
@@ -79,8 +84,8 @@ class TokensDataset(_Swappable):
     """Token ids of the run the patch comes from; each prompt is as long as its orig prompt."""
     roles: Annotated[dict[Name, list[int]], Field(examples=[{"end": [-1]}])] = {}
     """Named positions: one per example, negative from the end."""
-    answers: Annotated[dict[Name, list[TokenId]], Field(examples=[{"IO": [5]}])] = {}
-    """Named answers: one token id per example."""
+    answers: Annotated[dict[Name, list[TokenId] | list[TokenSet]], Field(examples=[{"IO": [5]}])] = {}
+    """Named answers: one token id per example, or a list of them, which is a set."""
 
 
 class SlotOccurrence(Frozen):
@@ -94,6 +99,15 @@ class SlotOccurrence(Frozen):
     """Added to the position of the slot's last token."""
 
 
+class SetsBySlot(Frozen):
+    """An answer that is a set: the list that belongs to another slot's filler."""
+
+    slot: Annotated[Name, Field(examples=["AFTER"])]
+    """A slot of lists."""
+    by: Annotated[Name, Field(examples=["YY"])]
+    """The slot whose orig filler chooses the list: its first filler the first list, and so on."""
+
+
 class TemplatesDataset(_Swappable):
     """Prompts drawn from templates with slots; reproduces a published dataset from its own lists."""
 
@@ -103,8 +117,12 @@ class TemplatesDataset(_Swappable):
         list[Prompt], Field(min_length=1, examples=[["When [A] and [B] went to the [PLACE], [B] gave a [OBJECT] to"]])
     ]
     """Templates; a slot is a name in brackets."""
-    slots: Annotated[dict[Name, Annotated[list[Prompt], Field(min_length=1)]], Field(examples=[{"A": ["Mary", "Tom"]}])]
-    """Fillers of each slot. Slots that share a list of fillers get different fillers."""
+    slots: Annotated[
+        dict[Name, Annotated[list[Prompt] | list[PromptSet], Field(min_length=1)]],
+        Field(examples=[{"A": ["Mary", "Tom"]}]),
+    ]
+    """Fillers of each slot. Slots that share a list of fillers get different fillers. A slot of lists stands in no
+    template: each list is a set of answers, written as the tokens are, usually with a leading space."""
     new: Annotated[dict[Name, Literal["redraw"] | Name], Field(min_length=1, examples=[{"A": "redraw", "B": "redraw"}])]
     """How `new` differs: `redraw` draws a filler that neither run uses; a slot's name takes that slot's filler."""
     roles: Annotated[
@@ -112,8 +130,9 @@ class TemplatesDataset(_Swappable):
         Field(examples=[{"IO": "A", "S2": {"slot": "B", "occurrence": 1}, "end": -1}]),
     ] = {}
     """Named positions: a slot (its first occurrence), another occurrence, or a position (negative from the end)."""
-    answers: Annotated[dict[Name, Name], Field(examples=[{"IO": "A", "S": "B"}])] = {}
-    """Named answers: the slot whose orig filler, with a leading space, is the answer token."""
+    answers: Annotated[dict[Name, Name | SetsBySlot], Field(examples=[{"IO": "A", "S": "B"}])] = {}
+    """Named answers: the slot whose orig filler, with a leading space, is the answer token; or a set: a slot with
+    one list, or `{"slot": "AFTER", "by": "YY"}`, whose lists belong to the fillers of `by`."""
     examples: ExampleCount
     """Number of prompts."""
     seed: Seed = 0
@@ -122,8 +141,43 @@ class TemplatesDataset(_Swappable):
     """Whether each prompt starts with the tokenizer's beginning-of-text token; positions then count it. Absent: as the
     model's own tokenizer does, which is no for GPT-2, Pythia, Qwen and SmolLM2, and yes for Llama and Gemma."""
 
+    @property
+    def fillers(self) -> dict[str, list[str]]:
+        """Slots whose fillers stand in templates."""
+        return {slot: own for slot, own in self.slots.items() if isinstance(own[0], str)}
+
+    @property
+    def sets(self) -> dict[str, list[list[str]]]:
+        """Slots of lists."""
+        return {slot: own for slot, own in self.slots.items() if isinstance(own[0], list)}
+
+    @property
+    def single_answers(self) -> dict[str, str]:
+        """Answers that are one filler each."""
+        sets = self.sets
+        return {answer: slot for answer, slot in self.answers.items() if isinstance(slot, str) and slot not in sets}
+
+    @property
+    def set_answers(self) -> dict[str, SetsBySlot]:
+        """Answers that are sets; of a slot with one list, `by` is empty."""
+        single = self.single_answers
+        named = {answer: slot for answer, slot in self.answers.items() if answer not in single}
+        return {
+            answer: SetsBySlot.model_construct(slot=slot, by="") if isinstance(slot, str) else slot
+            for answer, slot in named.items()
+        }
+
 
 Dataset = Annotated[IoiDataset | PromptsDataset | TokensDataset | TemplatesDataset, Field(discriminator="kind")]
+
+AnswerTokens = list[int] | list[list[int]]
+"""One token id per example, or a set of them."""
+
+
+def token_sets(answer: AnswerTokens) -> list[list[int]]:
+    """Each example's tokens, a single one as a set of one."""
+    return [[ids] if isinstance(ids, int) else ids for ids in answer]
+
 
 IOI_ROLES = ("IO", "S1", "S1+1", "S2", "end")
 IOI_ANSWERS = ("IO", "S")
@@ -138,8 +192,8 @@ class ResolvedDataset(Frozen):
     """Token ids per example, each as long as its orig prompt."""
     roles: Annotated[dict[str, list[int]], Field(examples=[{"end": [2]}])]
     """One position per example."""
-    answers: Annotated[dict[str, list[int]], Field(examples=[{"IO": [5]}])]
-    """One token id per example."""
+    answers: Annotated[dict[str, AnswerTokens], Field(examples=[{"IO": [5]}])]
+    """One token id per example, or a set of them."""
     start: Count = 0
     """Index in the whole dataset of the first example (a shard is a slice of the dataset)."""
 

@@ -128,8 +128,8 @@ class ExamplePrompt(Frozen):
     """Tokens of the new prompt, as text."""
     roles: Annotated[dict[str, int], Field(examples=[{"IO": 1}])]
     """Position of each role."""
-    answers: Annotated[dict[str, str], Field(examples=[{"IO": " Mary"}])]
-    """Each answer's token, as text."""
+    answers: Annotated[dict[str, str | list[str]], Field(examples=[{"IO": " Mary"}])]
+    """Each answer's token, or the tokens of its set, as text."""
 
 
 class ValidationReport(Frozen):

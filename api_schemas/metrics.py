@@ -28,6 +28,8 @@ class _Metric(Frozen):
     """Whether it needs the logits of the whole vocabulary, which costs more."""
     is_flat_at_orig: ClassVar[bool] = False
     """Whether its gradient at orig is 0, so that every estimate is 0."""
+    has_gradient: ClassVar[bool] = True
+    """Whether estimates from a gradient are taken at all."""
 
     normalize: Annotated[Normalize, Field(examples=["none"])] = "none"
     """`noising`: (patched - orig) / (orig - new); `denoising`: (patched - orig) / (new - orig). Here patched is one
@@ -83,7 +85,7 @@ class AttentionDiff(_Metric):
 
 
 class LogitDiff(_Metric):
-    """Logit of one answer minus logit of another."""
+    """Logit of one answer minus logit of another; of a set of tokens the mean."""
 
     unit = "nats"
 
@@ -103,7 +105,7 @@ class LogitDiff(_Metric):
 
 
 class Logit(_Metric):
-    """Logit of one answer (from the centred unembedding, if the model's weights were processed that way)."""
+    """Logit of one answer, of a set of tokens the mean; from the centred unembedding if weights were processed so."""
 
     unit = "nats"
 
@@ -116,7 +118,7 @@ class Logit(_Metric):
 
 
 class Prob(_Metric):
-    """Probability of one answer."""
+    """Probability of one answer, of a set of tokens the sum."""
 
     unit = "probability"
     reads_all_logits = True
@@ -129,8 +131,29 @@ class Prob(_Metric):
     """Where the probability is read: a role, or a position from 0, or negative from the end."""
 
 
+class ProbDiff(_Metric):
+    """Probability of one answer minus that of another, of sets of tokens the sums."""
+
+    unit = "probability"
+    reads_all_logits = True
+
+    kind: Literal["prob_diff"]
+    """Always `prob_diff`."""
+    answer: AnswerName
+    """Answer counted positive."""
+    minus_answer: AnswerName
+    """Answer counted negative."""
+    position: Annotated[PromptPosition, Field(examples=["end"])] = "end"
+    """Where the probabilities are read: a role, or a position from 0, or negative from the end."""
+
+    @property
+    def words(self) -> str:
+        """Both answers."""
+        return f"prob {self.answer} minus {self.minus_answer}"
+
+
 class LogProb(_Metric):
-    """Log-probability of one answer, in nats."""
+    """Log-probability of one answer, in nats; of a set of tokens the log of their sum."""
 
     unit = "nats"
     reads_all_logits = True
@@ -143,8 +166,23 @@ class LogProb(_Metric):
     """Where the log-probability is read: a role, or a position from 0, or negative from the end."""
 
 
+class Accuracy(_Metric):
+    """1 where no token has a larger logit than the answer, or the best token of a set, and 0 elsewhere."""
+
+    unit = "share of examples"
+    reads_all_logits = True
+    has_gradient = False
+
+    kind: Literal["accuracy"]
+    """Always `accuracy`."""
+    answer: AnswerName
+    """The answer that counts as right."""
+    position: Annotated[PromptPosition, Field(examples=["end"])] = "end"
+    """Where the top token is read: a role, or a position from 0, or negative from the end."""
+
+
 class Rank(_Metric):
-    """How many tokens have a larger logit than the answer; 0 means that the answer is the top token."""
+    """How many tokens have a larger logit than the answer, or the best token of a set; 0: it is the top token."""
 
     unit = "places"
     reads_all_logits = True
@@ -176,6 +214,24 @@ class Kl(_Metric):
         return "KL from orig"
 
 
+class Js(_Metric):
+    """Jensen-Shannon divergence of patched and orig's next-token distributions, in nats: 0 to log 2."""
+
+    unit = "nats"
+    reads_all_logits = True
+    is_flat_at_orig = True
+
+    kind: Literal["js"]
+    """Always `js`."""
+    position: Annotated[PromptPosition, Field(examples=["end"])] = "end"
+    """Where the distributions are read: a role, or a position from 0, or negative from the end."""
+
+    @property
+    def words(self) -> str:
+        """The run that it compares with."""
+        return "JS divergence from orig"
+
+
 class Loss(_Metric):
     """Next-token cross-entropy in nats, mean over an example's predicted positions."""
 
@@ -194,9 +250,12 @@ class Loss(_Metric):
 
 
 Metric = Annotated[
-    Attention | AttentionDiff | LogitDiff | Logit | Prob | LogProb | Rank | Kl | Loss, Field(discriminator="kind")
+    Attention | AttentionDiff | LogitDiff | Logit | Prob | ProbDiff | LogProb | Accuracy | Rank | Kl | Js | Loss,
+    Field(discriminator="kind"),
 ]
 ATTENTION_METRICS = (Attention, AttentionDiff)
+TWO_ANSWERS = (LogitDiff, ProbDiff)
+NO_ANSWER = (Kl, Js, Loss)
 NORMALIZED_UNIT = "fraction"
 
 

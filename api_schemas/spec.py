@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from html import escape
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
@@ -22,9 +22,10 @@ from api_schemas.nodes import (
     Positions,
     SweepOf,
 )
+from api_schemas.shortened import shortened
+from api_schemas.sources import MeanOver, Source, mean_misfits
 
 ModelName = Annotated[str, Field(min_length=1, max_length=128, examples=["gpt2-small"])]
-Source = Literal["new", "zero", "mean"]
 
 
 class ModelSpec(Frozen):
@@ -65,6 +66,10 @@ def _allowed(nodes: "list[Node] | SweepOf", hooks: tuple[str, ...], field: str) 
             yield (field, *place), f"hook {hook!r} cannot be a {end}: a {end} is one of {', '.join(hooks)}"
 
 
+def _hooks(nodes: "list[Node] | SweepOf") -> list[str]:
+    return list(nodes.sweep.hooks) if isinstance(nodes, SweepOf) else [node.hook for node in nodes]
+
+
 def _head_of(node: Node) -> int | None:
     """The head that a receiver is, or is read by."""
     return node.head if node.query_head is None else node.query_head
@@ -92,13 +97,16 @@ class PathPatch(Frozen):
     receiver_update: Annotated[Literal["add", "overwrite"] | None, Field(examples=["add"])] = None
     """`add` the change to the receiver's live input (default without MLPs), or `overwrite` it (default with)."""
     source: Annotated[Source, Field(examples=["new"])] = "new"
-    """What the senders become: their value in new, zero, or their mean over the dataset's new runs, per position."""
+    """What the senders become: their value in new, zero, or their mean over the dataset's new runs."""
+    mean_over: MeanOver = "position"
+    """With source `mean`: one mean per `position`, or one over `all` positions together."""
 
     @model_validator(mode="after")
     def _ends_are_possible(self) -> "PathPatch":
         _refuse(
             _allowed(self.senders, SENDER_HOOKS, "senders"),
             _allowed(self.receivers, RECEIVER_HOOKS, "receivers"),
+            mean_misfits(self.source, self.mean_over, _hooks(self.senders)),
         )
         return self
 
@@ -118,11 +126,16 @@ class ActivationPatch(Frozen):
     positions: Annotated[Positions | None, Field(examples=["end"])] = None
     """Where they are patched: absent (all), an index, a role, a list of these, or a list per example."""
     source: Annotated[Source, Field(examples=["new"])] = "new"
-    """What the nodes become: their value in new, zero, or their mean over the dataset's new runs, per position."""
+    """What the nodes become: their value in new, zero, or their mean over the dataset's new runs."""
+    mean_over: MeanOver = "position"
+    """With source `mean`: one mean per `position`, or one over `all` positions together."""
 
     @model_validator(mode="after")
     def _nodes_are_possible(self) -> "ActivationPatch":
-        _refuse(_allowed(self.nodes, ACTIVATION_HOOKS, "nodes"))
+        _refuse(
+            _allowed(self.nodes, ACTIVATION_HOOKS, "nodes"),
+            mean_misfits(self.source, self.mean_over, _hooks(self.nodes)),
+        )
         return self
 
 
@@ -160,19 +173,6 @@ class Webhook(Frozen):
     """Address that receives one signed POST (Standard Webhooks) when the job ends."""
 
 
-_LONGEST_SHOWN = 8
-
-
-def _shortened(value: Any) -> Any:
-    """JSON with at most a few items of each list, and the number of the others."""
-    if isinstance(value, dict):
-        return {name: _shortened(item) for name, item in value.items()}
-    if not isinstance(value, list):
-        return value
-    shown = [_shortened(item) for item in value[:_LONGEST_SHOWN]]
-    return shown + ([f"… {len(value) - _LONGEST_SHOWN} more"] if len(value) > _LONGEST_SHOWN else [])
-
-
 class JobSpec(Frozen):
     """One experiment."""
 
@@ -189,7 +189,7 @@ class JobSpec(Frozen):
     metric: Metric | None = None
     """What is measured."""
     metrics: Annotated[list[Metric] | None, Field(min_length=1, max_length=16)] = None
-    """Several metrics of the same runs, in place of `metric`; the result then has one block per metric."""
+    """One to 16 metrics of the same runs, in place of `metric`; the result then has one block per metric."""
     output: Output = Output()
     """What the result holds."""
     method: Annotated[Literal["exact", "attribution"], Field(examples=["exact"])] = "exact"
@@ -234,9 +234,11 @@ class JobSpec(Frozen):
         if self.method == "attribution" and isinstance(self.patch, ActivationPatch):
             yield ("method",), "method 'attribution' goes with patch kind 'path' only"
         for index, metric in enumerate(self.all_metrics):
+            place: tuple[str | int, ...] = ("metric",) if self.metrics is None else ("metrics", index)
+            if self.method == "attribution" and not metric.has_gradient:
+                yield (*place, "kind"), f"metric {metric.kind!r} has no gradient: method 'attribution' needs one"
             lacks = self._why_no_head() if isinstance(metric, ATTENTION_METRICS) and metric.head is None else None
             if lacks:
-                place: tuple[str | int, ...] = ("metric",) if self.metrics is None else ("metrics", index)
                 example = '{"layer": 10, "head": 7}'
                 yield (*place, "head"), f"metric {metric.kind!r} needs a head, such as {example}: {lacks}"
 
@@ -254,7 +256,7 @@ class JobSpec(Frozen):
 
     def _repr_html_(self) -> str:
         """The spec for a notebook, as JSON: what differs from the defaults; of long lists the beginning."""
-        shown = _shortened(self.model_dump(mode="json", exclude_defaults=True))
+        shown = shortened(self.model_dump(mode="json", exclude_defaults=True))
         return f"<pre>{escape(json.dumps(shown, indent=2, ensure_ascii=False))}</pre>"
 
     @property

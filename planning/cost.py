@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from api_schemas.circuits import CircuitPatch
-from api_schemas.datasets import ResolvedDataset
+from api_schemas.datasets import ResolvedDataset, token_sets
 from api_schemas.metrics import ATTENTION_METRICS, Loss, Metric
 from api_schemas.nodes import EMBEDDING_HOOKS, RESIDUAL_HOOKS
 from api_schemas.spec import ActivationPatch, JobSpec
@@ -196,5 +196,11 @@ class _Price:
 
     def columns(self, metric: Metric) -> float:
         if not metric.reads_all_logits:
-            return 2.0
+            return 2.0 if self.architecture.logit_cap is None else 2.0 * self.set_size(metric)
         return self.architecture.d_vocab * (self.length if isinstance(metric, Loss) else 1)
+
+    def set_size(self, metric: Metric) -> int:
+        """Tokens of the largest answer."""
+        answers = (getattr(metric, name, None) for name in ("answer", "minus_answer"))
+        sets = (token_sets(self.dataset.answers[answer]) for answer in answers if answer is not None)
+        return max((len(own) for answer in sets for own in answer), default=1)

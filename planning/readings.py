@@ -6,13 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from api_schemas.datasets import ResolvedDataset
+from api_schemas.datasets import AnswerTokens, ResolvedDataset, token_sets
 from api_schemas.metrics import ATTENTION_METRICS, Attention, AttentionDiff, Loss, Metric
 from planning.graph import Named, Site
 from planning.positions import Mask, one_position, positions_of, real_tokens
 
 Integers = NDArray[np.int64]
 """One per example."""
+NO_TOKEN = -1
+"""Fills up sets of answer tokens that are smaller than the largest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +38,7 @@ class LogitReading:
     at: Mask
     """True at the position that is read; for ``loss`` at every position that has a next token."""
     answer: Integers | None
-    """Token ids."""
+    """Token ids (example, choice); ``NO_TOKEN`` beyond the end of a smaller set."""
     minus_answer: Integers | None
 
 
@@ -64,8 +66,14 @@ def _logits(metric: Metric, dataset: ResolvedDataset) -> LogitReading:
     else:
         at = one_position(metric.position, dataset)  # type: ignore[union-attr]
     answers = (getattr(metric, name, None) for name in ("answer", "minus_answer"))
-    tokens = [None if name is None else np.array(dataset.answers[name], dtype=np.int64) for name in answers]
+    tokens = [None if name is None else _choices(dataset.answers[name]) for name in answers]
     return LogitReading(metric.kind, at, *tokens)
+
+
+def _choices(answer: AnswerTokens) -> Integers:
+    sets = token_sets(answer)
+    most = max(map(len, sets))
+    return np.array([ids + [NO_TOKEN] * (most - len(ids)) for ids in sets], dtype=np.int64)
 
 
 def attended_head(reading: AttentionReading, cell: Sequence[Named]) -> tuple[int, int]:

@@ -31,7 +31,10 @@ MODEL_NAMES = st.sampled_from(sorted(MODELS))
 
 @st.composite
 def datasets(draw: DrawFn, d_vocab: int) -> ResolvedDataset:
-    """One to four pairs of prompts of equal or different lengths; roles ``A`` and ``B``, answers ``X`` and ``Y``."""
+    """One to four pairs of prompts of equal or different lengths; roles ``A`` and ``B``, answers ``X`` and ``Y``.
+
+    An answer is one token of each example, or a set of several.
+    """
     lengths = draw(st.lists(st.integers(2, LONGEST), min_size=1, max_size=4))
     if draw(st.booleans()):
         lengths = [lengths[0]] * len(lengths)
@@ -43,11 +46,17 @@ def datasets(draw: DrawFn, d_vocab: int) -> ResolvedDataset:
     def places() -> list[int]:
         return [draw(st.integers(0, length - 1)) for length in lengths]
 
+    def one_each() -> list[int]:
+        return random.integers(0, d_vocab, len(lengths)).tolist()
+
+    def sets() -> list[list[int]]:
+        return [random.choice(d_vocab, random.integers(1, 5), replace=False).tolist() for _ in lengths]
+
     return ResolvedDataset(
         orig=tokens(),
         new=tokens(),
         roles={"A": places(), "B": places(), "end": [length - 1 for length in lengths]},
-        answers={name: random.integers(0, d_vocab, len(lengths)).tolist() for name in ("X", "Y")},
+        answers={name: draw(st.sampled_from([one_each, sets]))() for name in ("X", "Y")},
     )
 
 
@@ -117,7 +126,9 @@ def metrics(shape: Architecture) -> st.SearchStrategy[list[dict[str, Any]]]:
         {"kind": st.just("attention"), "query": place, "key": place, "head": head},
         {"kind": st.just("attention_diff"), "query": place, "key": place, "minus_key": place, "head": head},
         {"kind": st.just("logit_diff"), "answer": st.just("X"), "minus_answer": st.just("Y"), "position": place},
+        {"kind": st.just("prob_diff"), "answer": st.just("X"), "minus_answer": st.just("Y"), "position": place},
         {"kind": st.just("kl"), "position": place},
+        {"kind": st.just("js"), "position": place},
         {"kind": st.just("loss")},
         *({"kind": st.just(kind), "answer": st.just("X"), "position": place} for kind in ("logit", "prob", "log_prob")),
     ]
@@ -140,6 +151,8 @@ def jobs(
     shape = MODELS[name][0]
     dataset = draw(datasets(shape.d_vocab))
     patch: dict[str, Any] = {"kind": kind, "source": draw(SOURCES), "positions": draw(positions(dataset))}
+    if patch["source"] == "mean":
+        patch["mean_over"] = draw(st.sampled_from(["position", "all"]))
     if kind == "activation":
         hooks = ACTIVATION_HOOKS
         patch["nodes"] = draw(ends(hooks, shape, dataset, sender_sweep))

@@ -36,7 +36,7 @@ def expected_result(
     means = None
     if spec.patch.source == "mean":
         nodes = [node for cell in grid.senders.cells for node in cell]
-        means = reference.dataset_means(model, dataset.new, nodes)
+        means = reference.dataset_means(model, dataset.new, nodes, spec.patch.mean_over)
     n_cells = len(grid.senders.cells) * len(receiver_cells)
     values = [np.zeros((3, n_cells, len(dataset))) for _ in spec.all_metrics]
     for examples in same_length(dataset):

@@ -64,8 +64,10 @@ def activations(model: TransformerBridge, tokens: Tensor, names: Iterable[str], 
 
 
 @torch.no_grad()
-def dataset_means(model: TransformerBridge, new_prompts: Sequence[Sequence[int]], nodes: Iterable[Node]) -> Values:
-    """Mean of each node's activation over the dataset's new runs, per position.
+def dataset_means(
+    model: TransformerBridge, new_prompts: Sequence[Sequence[int]], nodes: Iterable[Node], over: str = "position"
+) -> Values:
+    """Mean of each node's activation over the dataset's new runs, per position or the same for ``all``.
 
     A position's mean is over the prompts that are long enough to have it; padding on the right changes nothing before.
     """
@@ -77,6 +79,8 @@ def dataset_means(model: TransformerBridge, new_prompts: Sequence[Sequence[int]]
         axes = (..., None) if name.endswith("pattern") else (..., *[None] * (value.dim() - 2))
         here = exists[:, None][axes] if name.endswith("pattern") else exists[axes]
         means[name] = (torch.where(here, value, 0.0).sum(0) / here.sum(0)).float()
+        if over == "all":
+            means[name] = value[exists].mean(0).expand(value.shape[1:])
     return means
 
 

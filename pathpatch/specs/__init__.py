@@ -20,6 +20,7 @@ from typing import Any, Literal, TypedDict, Unpack
 
 from api_schemas.circuits import CircuitPatch
 from api_schemas.nodes import Node, SweepOf
+from api_schemas.sources import MeanOver, Source
 from api_schemas.spec import ActivationPatch, AnyPatch, JobSpec, ModelSpec, PathPatch
 from pathpatch.problems import SpecError
 from pathpatch.specs.building import build
@@ -42,26 +43,29 @@ from pathpatch.specs.ends import (
 )  # fmt: skip
 from pathpatch.specs.measures import (
     Metric,
+    accuracy,
     attention,
     attention_diff,
+    js,
     kl,
     log_prob,
     logit,
     logit_diff,
     loss,
     prob,
+    prob_diff,
     rank,
 )
 from pathpatch.specs.prompt_files import prompts_from
 from pathpatch.specs.prompt_sets import Dataset, ioi, prompts, templates, tokens
 
 __all__ = [
-    "activation_patch", "as_spec", "attention", "attention_diff", "attn", "circuit", "embed", "heads", "ioi", "key",
-    "kl", "log_prob", "logit", "logit_diff", "loss", "mlp", "mlp_in", "neurons", "path_patch", "pattern", "pos_embed",
-    "prob", "prompts", "prompts_from", "query", "rank", "resid", "sweep", "templates", "tokens", "value",
+    "accuracy", "activation_patch", "as_spec", "attention", "attention_diff", "attn", "circuit", "embed", "heads",
+    "ioi", "js", "key", "kl", "log_prob", "logit", "logit_diff", "loss", "mlp", "mlp_in", "neurons", "path_patch",
+    "pattern", "pos_embed", "prob", "prob_diff", "prompts", "prompts_from", "query", "rank", "resid", "sweep",
+    "templates", "tokens", "value",
 ]  # fmt: skip
 
-Source = Literal["new", "zero", "mean"]
 DEFAULT_MODEL = "gpt2-small"
 
 
@@ -107,6 +111,7 @@ def path_patch(
     direct_includes_mlps: bool = False,
     receiver_update: Literal["add", "overwrite"] | None = None,
     source: Source = "new",
+    mean_over: MeanOver = "position",
     **options: Unpack[Options],
 ) -> JobSpec:
     """Path patching: only the edges from the senders to the receivers change, all else stays as in orig.
@@ -119,6 +124,7 @@ def path_patch(
         direct_includes_mlps: False: skip connections only. True: the IOI paper's algorithm, MLPs recomputed.
         receiver_update: By default ``add`` without MLPs, ``overwrite`` with.
         source: What the senders become: their value in ``new``, ``zero``, or their ``mean`` over the new runs.
+        mean_over: With source ``mean``: one mean per ``position``, or one over ``all`` positions.
         options: ``per_example``, ``decimals``, ``top``, ``reduce``, ``method``, ``verify``, ``dtype``, ``priority``,
             ``expires_after_s``, ``use_cache``, ``webhook``, ``name``, ``tags``: see :class:`pathpatch.specs.Options`.
 
@@ -133,6 +139,7 @@ def path_patch(
         direct_includes_mlps=direct_includes_mlps,
         receiver_update=receiver_update,
         source=source,
+        mean_over=mean_over,
     )
     return _spec(patch, dataset, metric, model, options)
 
@@ -145,6 +152,7 @@ def activation_patch(
     *,
     positions: Positions | None = None,
     source: Source = "new",
+    mean_over: MeanOver = "position",
     **options: Unpack[Options],
 ) -> JobSpec:
     """Activation patching: whole activations are replaced, and everything later is recomputed.
@@ -158,7 +166,8 @@ def activation_patch(
     Raises:
         SpecError: Something does not fit.
     """
-    patch = build(ActivationPatch, kind="activation", nodes=_end(nodes), positions=positions, source=source)
+    where = {"positions": positions, "source": source, "mean_over": mean_over}
+    patch = build(ActivationPatch, kind="activation", nodes=_end(nodes), **where)
     return _spec(patch, dataset, metric, model, options)
 
 
@@ -175,6 +184,7 @@ def circuit(
     fractions: Sequence[float] | None = None,
     circuits: Mapping[str, Any] | None = None,
     source: Source = "new",
+    mean_over: MeanOver = "position",
     tests: Sequence[Literal["completeness", "minimality", "random"]] = (),
     resamples: int | None = None,
     seed: int = 0,
@@ -187,13 +197,14 @@ def circuit(
         by: The edges of largest score, or greedily from the logits back.
         edges: Sizes in edges; or ``fractions`` of all edges, by default MIB's grid.
         circuits: In place of scores: circuits of your own, each a list of edges by name, or a graph in EAP-IG's JSON.
-        source: What edges outside a circuit carry.
+        source: What edges outside a circuit carry; with ``mean``, ``mean_over`` as of :func:`path_patch`.
         options: As of :func:`path_patch`; ``verify`` says how many of the largest estimates are computed exactly too.
 
     Raises:
         SpecError: Something does not fit.
     """
-    asked: dict[str, Any] = {"edges": circuits, "source": source, "tests": tests, "seed": seed}
+    asked: dict[str, Any] = {"edges": circuits, "source": source, "mean_over": mean_over, "tests": tests}
+    asked["seed"] = seed
     verify = options.pop("verify", None)
     if circuits is None:
         how = {"method": score} | ({} if steps is None else {"steps": steps})

@@ -36,7 +36,8 @@ def prompts(
     new: Sequence[str],
     *,
     roles: Mapping[str, Any] | None = None,
-    answers: Mapping[str, Sequence[str] | Sequence[int]] | None = None,
+    answers: Mapping[str, Sequence[str] | Sequence[int] | Sequence[Sequence[str]] | Sequence[Sequence[int]]]
+    | None = None,
     prepend_bos: bool | None = None,
     swap: bool = False,
 ) -> PromptsDataset:
@@ -44,7 +45,8 @@ def prompts(
 
     Args:
         roles: Name -> one position per example (negative from the end), or one string found in its orig prompt.
-        answers: Name -> one single-token string per example, usually with its leading space; or one token id each.
+        answers: Name -> one single-token string per example, usually with its leading space; or one token id each; or
+            a list of either, which is a set.
     """
     named = {"roles": dict(roles or {}), "answers": dict(answers or {})}
     return build(PromptsDataset, kind="prompts", orig=orig, new=new, **named, prepend_bos=prepend_bos, swap=swap)
@@ -55,22 +57,26 @@ def tokens(
     new: Sequence[Sequence[int]],
     *,
     roles: Mapping[str, Sequence[int]] | None = None,
-    answers: Mapping[str, Sequence[int]] | None = None,
+    answers: Mapping[str, Sequence[int] | Sequence[Sequence[int]]] | None = None,
     swap: bool = False,
 ) -> TokensDataset:
-    """Your own prompts as token ids; each pair must be of equal length. Arrays and tensors are taken too."""
+    """Your own prompts as token ids; each pair must be of equal length. Arrays and tensors are taken too.
+
+    Args:
+        answers: Name -> one token id per example, or a list of them, which is a set.
+    """
     named = {"roles": dict(roles or {}), "answers": dict(answers or {})}
     return build(TokensDataset, kind="tokens", orig=orig, new=new, **named, swap=swap)
 
 
 def templates(
     templates: Sequence[str],
-    slots: Mapping[str, Sequence[str]],
+    slots: Mapping[str, Sequence[str] | Sequence[Sequence[str]]],
     new: Mapping[str, str],
     *,
     examples: int,
     roles: Mapping[str, Any] | None = None,
-    answers: Mapping[str, str] | None = None,
+    answers: Mapping[str, str | Mapping[str, str]] | None = None,
     seed: int = 0,
     prepend_bos: bool | None = None,
     swap: bool = False,
@@ -78,10 +84,11 @@ def templates(
     """Prompts drawn from templates with slots in brackets: ``"When [A] and [B] went to the [PLACE], ..."``.
 
     Args:
-        slots: Name -> its fillers.
+        slots: Name -> its fillers; or lists of strings, which are sets of answers.
         new: Name -> ``redraw``, or the slot whose filler it takes.
         roles: Name -> a slot, ``{"slot": "B", "occurrence": 1}``, or a position (negative from the end).
-        answers: Name -> the slot whose orig filler is the answer.
+        answers: Name -> the slot whose orig filler is the answer; or a slot with one list, or
+            ``{"slot": "AFTER", "by": "YY"}``, whose lists belong to the fillers of ``by`` one by one.
     """
     given = {"templates": list(templates), "slots": dict(slots), "new": dict(new), "seed": seed}
     named = {"roles": dict(roles or {}), "answers": dict(answers or {})}

@@ -7,6 +7,7 @@ from itertools import islice, takewhile, zip_longest
 
 from tokenizers import Tokenizer
 
+from api_schemas.datasets import AnswerTokens
 from api_schemas.errors import FieldError
 from api_schemas.wording.values import counted, shown, wrong
 from planning.architecture import Architecture
@@ -35,7 +36,7 @@ class Draft:
     orig: list[list[int]]
     new: list[list[int]]
     roles: dict[str, list[int]] = field(default_factory=dict)
-    answers: dict[str, list[int]] = field(default_factory=dict)
+    answers: dict[str, AnswerTokens] = field(default_factory=dict)
     problems: list[FieldError] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     where: Callable[[str, int], Path] = _where_in_lists
@@ -88,6 +89,19 @@ def too_many_tokens(how_many: str, limits: SpecLimits) -> FieldError:
     """More tokens than are allowed."""
     allowed = f"the most is {limits.max_tokens:,} ({knob('max_tokens')}): use fewer or shorter prompts"
     return wrong(("dataset",), f"the two runs have {how_many} in all; {allowed}")
+
+
+def each_once(draft: Draft) -> None:
+    """Count a token once in a set that names it more often, and say so."""
+    for name, answer in draft.answers.items():
+        sets = [list(dict.fromkeys(own)) if isinstance(own, list) else [own] for own in answer]
+        again = [
+            example for example, own in enumerate(answer) if isinstance(own, list) and len(own) > len(sets[example])
+        ]
+        if again:
+            which = f"the set of example {again[0]}" + (f" and of {len(again) - 1:,} more" if len(again) > 1 else "")
+            draft.warnings.append(f"answer {name}: {which} names a token more than once, which counts once")
+            draft.answers[name] = sets
 
 
 def _check_total(draft: Draft, limits: SpecLimits) -> None:
@@ -152,7 +166,9 @@ def _beyond_vocabulary(draft: Draft, architecture: Architecture) -> Iterator[Fie
                 pos = next(pos for pos, token in enumerate(prompt) if token >= architecture.d_vocab)
                 path = draft.where(run, example)
                 yield wrong((*path, pos) if path[1] == run else path, f"token {prompt[pos]} does not exist: {allowed}")
-    for name, tokens in draft.answers.items():
-        for example, token in enumerate(tokens):
-            if token >= architecture.d_vocab:
-                yield wrong(("dataset", "answers", name, example), f"token {token} does not exist: {allowed}")
+    for name, answer in draft.answers.items():
+        for example, own in enumerate(answer):
+            for index, token in enumerate(own if isinstance(own, list) else [own]):
+                if token >= architecture.d_vocab:
+                    path = ("dataset", "answers", name, example, *([index] if isinstance(own, list) else []))
+                    yield wrong(path, f"token {token} does not exist: {allowed}")

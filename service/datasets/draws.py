@@ -34,7 +34,8 @@ class Slots:
     @classmethod
     def of(cls, dataset: TemplatesDataset) -> "Slots":
         """The slots of a dataset, with each filler once."""
-        fillers = {slot: list(dict.fromkeys(dataset.slots[slot])) for slot in sorted(dataset.slots)}
+        given = dataset.fillers
+        fillers = {slot: list(dict.fromkeys(given[slot])) for slot in sorted(given)}
         indices = {slot: {filler: index for index, filler in enumerate(own)} for slot, own in fillers.items()}
         numbers: dict[frozenset[str], int] = {}
         sharing = {slot: numbers.setdefault(frozenset(own), len(numbers)) for slot, own in fillers.items()}

@@ -12,6 +12,8 @@ from service.specs.limits import SpecLimits
 from service.specs.validation import Models
 
 SHOWN = 3
+TOKENS_SHOWN = 100
+"""Of one answer's set."""
 
 
 def first_prompt(spec: JobSpec, revision: str, models: Models, limits: SpecLimits) -> list[str] | None:
@@ -36,6 +38,14 @@ def _first_example(dataset: Dataset) -> Dataset:
     return dataset.model_copy(update={"orig": dataset.orig[:1], "new": dataset.new[:1], "roles": {}, "answers": {}})
 
 
+def _words(model: CatalogModel, answer: int | list[int]) -> str | list[str]:
+    """An answer's token, or the tokens of its set, of a large one the first."""
+    if isinstance(answer, int):
+        return pieces(model.tokenizer, [answer])[0]
+    more = [f"… {len(answer) - TOKENS_SHOWN:,} more"] if len(answer) > TOKENS_SHOWN else []
+    return pieces(model.tokenizer, answer[:TOKENS_SHOWN]) + more
+
+
 def example_prompts(dataset: ResolvedDataset, model: CatalogModel, count: int = SHOWN) -> list[ExamplePrompt]:
     """Tokens as text, with roles and answers; ids in place of text where the model has no tokenizer."""
     return [
@@ -43,7 +53,7 @@ def example_prompts(dataset: ResolvedDataset, model: CatalogModel, count: int = 
             orig=pieces(model.tokenizer, dataset.orig[example]),
             new=pieces(model.tokenizer, dataset.new[example]),
             roles={role: positions[example] for role, positions in dataset.roles.items()},
-            answers={answer: pieces(model.tokenizer, [ids[example]])[0] for answer, ids in dataset.answers.items()},
+            answers={answer: _words(model, ids[example]) for answer, ids in dataset.answers.items()},
         )
         for example in range(min(count, len(dataset)))
     ]

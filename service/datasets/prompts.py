@@ -1,16 +1,13 @@
 """The `prompts` and `tokens` datasets: the client's own prompts, as text or as token ids."""
 
 from collections.abc import Sequence
-from itertools import islice
-
-from tokenizers import Tokenizer
 
 from api_schemas.datasets import PromptRole, PromptsDataset, StringsInPrompts, TokensDataset
 from api_schemas.errors import FieldError
 from api_schemas.wording.values import counted, shown, wrong
-from service.datasets.draft import MOST_PER_KIND, Draft, check_counts, check_role_positions, written
+from service.datasets.answer_texts import answer_tokens
+from service.datasets.draft import MOST_PER_KIND, Draft, check_counts, check_role_positions
 from service.datasets.tokenised import TextReader, TokenisedText
-from service.datasets.words import token_ids
 
 
 def draft_tokens(dataset: TokensDataset) -> Draft:
@@ -37,10 +34,9 @@ def draft_prompts(dataset: PromptsDataset, reader: TextReader, longest: int) -> 
         draft.roles[role] = _from_the_start(positions, draft.orig)
         if len(positions) != len(strings):
             draft.roles[role] = _find(draft, role, given, searched)
-    for answer, given in dataset.answers.items():
-        words = [entry for entry in given if isinstance(entry, str)]
-        ids = [entry for entry in given if isinstance(entry, int)]
-        draft.answers[answer] = ids or _answers(draft, answer, words, reader.tokenizer)
+    for answer, texts in dataset.answers.items():
+        path = ("dataset", "answers", answer)
+        draft.answers[answer] = answer_tokens(draft, answer, texts, path, reader.tokenizer)
     check_counts(draft, len(orig))
     check_role_positions(draft)
     return draft
@@ -102,34 +98,3 @@ def _not_found(words: str, example: int, found: list[int], occurrence: int | Non
         hint = '{"strings": [...], "occurrence": 0} takes the first, and -1 the last'
         return f"{shown(words)} occurs {where}, and must occur exactly once: {hint}"
     return f"occurrence {occurrence} does not exist: {shown(words)} occurs {where}"
-
-
-def _answers(draft: Draft, answer: str, words: list[str], tokenizer: Tokenizer) -> list[int]:
-    """The token of each string; 0 where it is not one token, which is then a problem."""
-    ids = [token_ids(tokenizer, text) for text in words]
-    wrong_ones = (example for example, own in enumerate(ids) if len(own) != 1)
-    problems = [
-        wrong(("dataset", "answers", answer, example), several_tokens(tokenizer, words[example]))
-        for example in islice(wrong_ones, MOST_PER_KIND)
-    ]
-    draft.problems += problems
-    unspaced = next((text for text in words if text[0].isalpha() and _is_token(tokenizer, " " + text)), None)
-    if unspaced is not None and not problems:
-        draft.warnings.append(
-            f"answer {answer}: {shown(unspaced)} is the token without a leading space; "
-            f"within a sentence {shown(' ' + unspaced)} is what follows"
-        )
-    return [own[0] if len(own) == 1 else 0 for own in ids]
-
-
-def _is_token(tokenizer: Tokenizer, text: str) -> bool:
-    return len(token_ids(tokenizer, text)) == 1
-
-
-def several_tokens(tokenizer: Tokenizer, text: str) -> str:
-    """Why a text cannot be an answer."""
-    ids = token_ids(tokenizer, text)
-    message = f"{shown(text)} is {counted(len(ids), 'token')} ({written(tokenizer, ids)})"
-    if not text.startswith(" ") and _is_token(tokenizer, " " + text):
-        return f"{message}: an answer is a single token, such as {shown(' ' + text)} with a leading space"
-    return f"{message}: an answer is a single token of this model"

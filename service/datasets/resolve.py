@@ -16,7 +16,7 @@ from api_schemas.datasets import (
 )
 from api_schemas.errors import FieldError, InvalidSpec
 from api_schemas.wording.values import counted, first_errors, wrong
-from service.datasets.draft import Draft, Path, check_prompts, too_many_tokens
+from service.datasets.draft import Draft, Path, check_prompts, each_once, too_many_tokens
 from service.datasets.ioi import IoiPrompts, draw_ioi, single_token_words
 from service.datasets.prompts import draft_prompts, draft_tokens
 from service.datasets.template_text import Template
@@ -78,6 +78,7 @@ def resolve(dataset: Dataset, model: CatalogModel, limits: SpecLimits) -> Resolu
         )
     if draft.problems:
         raise InvalidSpec(first_errors(draft.problems))
+    each_once(draft)
     roles = {**draft.roles}
     roles.setdefault(LAST_ROLE, [len(prompt) - 1 for prompt in draft.orig])
     orig, new = (draft.new, draft.orig) if dataset.swap else (draft.orig, draft.new)
@@ -95,8 +96,18 @@ def longest_prompt(dataset: Dataset) -> int:
         return LONGEST_IOI
     if isinstance(dataset, PromptsDataset | TokensDataset):
         return max(max(map(len, dataset.orig)), max(map(len, dataset.new)))
-    fillers = {slot: max(map(len, words)) for slot, words in dataset.slots.items()}
+    fillers = {slot: max(map(len, words)) for slot, words in dataset.fillers.items()}
     return max(Template.parse(text).longest(fillers) for text in dataset.templates)
+
+
+def answer_choices(dataset: Dataset) -> int:
+    """Tokens of all sets of answers, at most."""
+    if isinstance(dataset, TemplatesDataset):
+        longest = {slot: max(map(len, lists)) for slot, lists in dataset.sets.items()}
+        return dataset.examples * sum(longest.get(given.slot, 0) for given in dataset.set_answers.values())
+    if isinstance(dataset, IoiDataset):
+        return 0
+    return sum(len(own) for answer in dataset.answers.values() for own in answer if isinstance(own, list))
 
 
 def _too_large(dataset: Dataset, limits: SpecLimits) -> Iterator[FieldError]:
@@ -112,6 +123,9 @@ def _too_large(dataset: Dataset, limits: SpecLimits) -> Iterator[FieldError]:
         given = sum(map(len, dataset.orig)) + sum(map(len, dataset.new))
         if given > limits.max_characters:
             yield wrong(("dataset",), f"the prompts have {given:,} characters in all: {most}")
+    if (choices := answer_choices(dataset)) > limits.max_tokens:
+        allowed = f"the most is {limits.max_tokens:,} ({knob('max_tokens')}): use smaller sets or fewer examples"
+        yield wrong(("dataset", "answers"), f"the sets of answers have {counted(choices, 'token')} in all: {allowed}")
     if isinstance(dataset, TemplatesDataset):
         longest = longest_prompt(dataset)
         if 2 * examples * longest > limits.max_characters:
@@ -150,7 +164,7 @@ def _draft_ioi(dataset: IoiDataset, tokenizer: Tokenizer, bos_id: int | None) ->
     drawn = draw(tokenizer, dataset, bos_id)
     where: Callable[[str, int], Path] = lambda run, example: ("dataset", "kind")  # noqa: E731
     warnings = list(_left_out(single_token_words(tokenizer).several))
-    return Draft(drawn.orig, drawn.new, drawn.roles, drawn.answers, warnings=warnings, where=where)
+    return Draft(drawn.orig, drawn.new, drawn.roles, {**drawn.answers}, warnings=warnings, where=where)
 
 
 def _left_out(several: Sequence[str]) -> Iterator[str]:

@@ -10,9 +10,10 @@ from tokenizers import Tokenizer
 from api_schemas.datasets import SlotOccurrence, TemplatesDataset
 from api_schemas.errors import FieldError
 from api_schemas.wording.values import Suggestions, counted, first_errors, shown, wrong
+from service.datasets.answer_texts import several_tokens
 from service.datasets.draft import MOST_PER_KIND, Draft, Path, written
 from service.datasets.draws import REDRAW, Draw, Slots
-from service.datasets.prompts import several_tokens
+from service.datasets.template_sets import add_set_answers, wrong_sets
 from service.datasets.template_text import Template
 from service.datasets.tokenised import TextReader, TokenisedText
 from service.datasets.words import lengths, token_ids
@@ -25,7 +26,7 @@ def draft_templates(dataset: TemplatesDataset, reader: TextReader) -> Draft:
     """
     templates = [Template.parse(text) for text in dataset.templates]
     slots = Slots.of(dataset)
-    problems = first_errors(chain(_wrong_names(dataset, templates), _too_few_fillers(slots)))
+    problems = first_errors(chain(_wrong_names(dataset, templates), wrong_sets(dataset), _too_few_fillers(slots)))
     problems = problems or first_errors(
         chain(_wrong_fillers(dataset, reader.tokenizer), _wrong_roles(dataset, templates))
     )
@@ -51,10 +52,11 @@ def _tokenised(dataset: TemplatesDataset, templates: list[Template], draws: list
             draft.roles[role].append(found if isinstance(found, int) else 0)
             if isinstance(found, FieldError) and len(problems) < MOST_PER_KIND:
                 problems[found] = None
-    for answer, slot in dataset.answers.items():
-        by_filler = {filler: token_ids(reader.tokenizer, _spaced(filler))[0] for filler in dataset.slots[slot]}
+    for answer, slot in dataset.single_answers.items():
+        by_filler = {filler: token_ids(reader.tokenizer, _spaced(filler))[0] for filler in dataset.fillers[slot]}
         draft.answers[answer] = [by_filler[draw.orig[slot]] for draw in draws]
     draft.problems = list(problems)
+    add_set_answers(draft, dataset, draws, reader.tokenizer)
     draft.warnings += _double_spaces(dataset, templates)
     return draft
 
@@ -62,7 +64,7 @@ def _tokenised(dataset: TemplatesDataset, templates: list[Template], draws: list
 def _double_spaces(dataset: TemplatesDataset, templates: list[Template]) -> Iterator[str]:
     """Fillers that bring the space that their template already has."""
     spaced_in = {slot: index for index, one in reversed([*enumerate(templates)]) for slot in one.slots_after_spaces}
-    for slot, fillers in dataset.slots.items():
+    for slot, fillers in dataset.fillers.items():
         spaced = next((filler for filler in fillers if filler[:1].isspace()), None)
         if spaced is not None and slot in spaced_in:
             begins = f"filler {shown(spaced)} of slot {slot} begins with a space"
@@ -92,10 +94,12 @@ def _position(
 
 def _wrong_names(dataset: TemplatesDataset, templates: list[Template]) -> Iterator[FieldError]:
     """Slots that are named and not given."""
-    suggestions = Suggestions()
+    suggestions, fillers, sets = Suggestions(), dataset.fillers, dataset.sets
     for path, slot, others in _named(dataset, templates):
-        if slot not in dataset.slots and slot not in others:
-            known = [*dataset.slots, *others]
+        if slot in sets:
+            yield wrong(path, f"slot {slot} has lists, which are sets of answers: a slot of strings belongs here")
+        elif slot not in fillers and slot not in others:
+            known = [*fillers, *others]
             yield wrong(path, suggestions.among(f"there is no slot {shown(slot)}", slot, known, "the slots are"))
 
 
@@ -106,7 +110,7 @@ def _named(dataset: TemplatesDataset, templates: list[Template]) -> Iterator[tup
     for slot, rule in dataset.new.items():
         yield ("dataset", "new", slot), slot, []
         yield ("dataset", "new", slot), rule, [REDRAW]
-    for answer, slot in dataset.answers.items():
+    for answer, slot in dataset.single_answers.items():
         yield ("dataset", "answers", answer), slot, []
     for role, given in dataset.roles.items():
         if isinstance(given, str):
@@ -126,22 +130,23 @@ def _too_few_fillers(slots: Slots) -> Iterator[FieldError]:
 
 def _wrong_fillers(dataset: TemplatesDataset, tokenizer: Tokenizer) -> Iterator[FieldError]:
     """Fillers of several tokens where one is needed, or of another length than those they are exchanged for."""
+    fillers = dataset.fillers
 
     @cache
     def lengths_of(slot: str) -> list[int]:
-        return lengths(tokenizer, [_spaced(filler) for filler in dataset.slots[slot]])
+        return lengths(tokenizer, [_spaced(filler) for filler in fillers[slot]])
 
     @cache
     def long_ones(slot: str) -> list[int]:
         return [index for index, length in enumerate(lengths_of(slot)) if length != 1][:MOST_PER_KIND]
 
-    for answer, slot in dataset.answers.items():
+    for answer, slot in dataset.single_answers.items():
         for index in long_ones(slot):
-            filler = _spaced(dataset.slots[slot][index])
+            filler = _spaced(fillers[slot][index])
             message = f"{several_tokens(tokenizer, filler)}, and slot {slot} is the answer {answer}"
             yield wrong(("dataset", "slots", slot, index), message)
     counts = cache(lambda slot: Counter(lengths_of(slot)))
-    answered = set(dataset.answers.values())
+    answered = set(dataset.single_answers.values())
     for slot, rule in dataset.new.items():
         exchanged = list(dict.fromkeys([slot, slot if rule == REDRAW else rule]))
         usual = sum(map(counts, exchanged), Counter()).most_common()
@@ -153,7 +158,7 @@ def _wrong_fillers(dataset: TemplatesDataset, tokenizer: Tokenizer) -> Iterator[
                 if length != usual[0][0]
             )
             for one, index, length in islice(uneven, MOST_PER_KIND):
-                filler = _spaced(dataset.slots[one][index])
+                filler = _spaced(fillers[one][index])
                 parts = written(tokenizer, token_ids(tokenizer, filler))
                 why = f"orig and new must have equal length, and slot {one} changes"
                 message = f"{shown(filler)} is {counted(length, 'token')} ({parts}) and other fillers are {usual[0][0]}"

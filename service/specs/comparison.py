@@ -7,7 +7,7 @@ from itertools import islice
 from api_schemas.circuits import CircuitPatch
 from api_schemas.datasets import IOI_ANSWERS, IOI_ROLES, Dataset, IoiDataset, ResolvedDataset
 from api_schemas.errors import FieldError
-from api_schemas.metrics import ATTENTION_METRICS, Attention, AttentionDiff, Kl, LogitDiff, Loss, Metric
+from api_schemas.metrics import ATTENTION_METRICS, NO_ANSWER, TWO_ANSWERS, Attention, AttentionDiff, Loss, Metric
 from api_schemas.nodes import Node, PositionRef, Positions, PromptPosition, Sweep, SweepOf
 from api_schemas.spec import ActivationPatch, AnyPatch, JobSpec, PathPatch
 from api_schemas.wording.values import Suggestions, counted, shown, wrong
@@ -167,9 +167,9 @@ class _Comparison:
                 yield from self.index("head", metric.head.head, (*path, "head", "head"))
         elif isinstance(metric, Loss):
             yield from self.loss(path)
-        elif not isinstance(metric, Kl):
+        elif not isinstance(metric, NO_ANSWER):
             yield from self.answer(metric.answer, (*path, "answer"))
-            if isinstance(metric, LogitDiff):
+            if isinstance(metric, TWO_ANSWERS):
                 yield from self.answer(metric.minus_answer, (*path, "minus_answer"))
 
     def loss(self, path: Path) -> Iterator[FieldError]:

@@ -4,15 +4,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from api_schemas.circuits import CircuitPatch
-from api_schemas.datasets import ResolvedDataset
+from api_schemas.datasets import ResolvedDataset, token_sets
 from api_schemas.metrics import (
     ATTENTION_METRICS,
+    TWO_ANSWERS,
     Attention,
     AttentionDiff,
     Head,
     LogitDiff,
     Loss,
     Metric,
+    ProbDiff,
     title_of,
 )
 from api_schemas.nodes import Node, Positions, PromptPosition, SweepOf
@@ -44,7 +46,7 @@ def warnings_of(
     for metric in spec.all_metrics:
         if isinstance(metric, ATTENTION_METRICS):
             yield from _attention(metric, dataset)
-        if isinstance(metric, LogitDiff):
+        if isinstance(metric, TWO_ANSWERS):
             yield from _equal_answers(metric, dataset)
         yield from _out_of_reach(spec, metric, dataset, architecture)
         if isinstance(spec.patch, CircuitPatch) and spec.patch.method == "attribution" and metric.is_flat_at_orig:
@@ -87,7 +89,7 @@ def _positions(spec: JobSpec, dataset: ResolvedDataset) -> Iterator[str]:
     moving = _moving(dataset)
     if moving and is_each:
         yield f"positions are counted from a prompt's beginning, and {moving}: sweep roles to compare equal words"
-    if moving and spec.patch.source == "mean":
+    if moving and spec.patch.source == "mean" and spec.patch.mean_over == "position":
         yield f"source 'mean' is per position, and {moving}: the mean there is over different words"
 
 
@@ -167,12 +169,20 @@ def _attention(metric: Attention | AttentionDiff, dataset: ResolvedDataset) -> I
         yield f"{same}: the difference is 0"
 
 
-def _equal_answers(metric: LogitDiff, dataset: ResolvedDataset) -> Iterator[str]:
-    pairs = zip(dataset.answers[metric.answer], dataset.answers[metric.minus_answer], strict=True)
-    equal = [example for example, (answer, minus_answer) in enumerate(pairs) if answer == minus_answer]
+def _equal_answers(metric: LogitDiff | ProbDiff, dataset: ResolvedDataset) -> Iterator[str]:
+    named = f"answers {metric.answer} and {metric.minus_answer}"
+    first, second = (
+        [frozenset(own) for own in token_sets(dataset.answers[name])] for name in (metric.answer, metric.minus_answer)
+    )
+    pairs = list(zip(first, second, strict=True))
+    equal = [example for example, (own, other) in enumerate(pairs) if own == other]
     if equal:
-        what = f"answers {metric.answer} and {metric.minus_answer} are the same token"
-        yield f"{what} in {_some(equal, len(dataset))}: their logit difference is 0 there"
+        what = "token" if all(len(first[example]) == 1 for example in equal) else "tokens"
+        difference = metric.kind.replace("_diff", " difference")
+        yield f"{named} are the same {what} in {_some(equal, len(dataset))}: their {difference} is 0 there"
+    shared = [example for example, (own, other) in enumerate(pairs) if own != other and own & other]
+    if shared:
+        yield f"{named} share tokens in {_some(shared, len(dataset))}: these count on both sides"
 
 
 def _out_of_reach(spec: JobSpec, metric: Metric, dataset: ResolvedDataset, architecture: Architecture) -> Iterator[str]:

@@ -9,7 +9,7 @@ from api_schemas.spec import JobSpec
 from planning.architecture import Architecture
 from planning.circuit import edge_count
 from planning.grid import sweep_sizes
-from service.datasets.resolve import example_count, longest_prompt
+from service.datasets.resolve import answer_choices, example_count, longest_prompt
 from service.specs.comparison import ends_of
 
 
@@ -30,6 +30,5 @@ def work_of(spec: JobSpec, architecture: Architecture) -> int:
     if isinstance(spec.patch, CircuitPatch):
         nodes = 0
         draws += circuit_work(spec.patch, architecture) // max(examples, 1)
-    return examples * (2 * longest + names * searched + draws + nodes**2) + sweep_sizes(
-        spec.patch, architecture, longest
-    )
+    looked_at = examples * (2 * longest + names * searched + draws + nodes**2) + answer_choices(dataset)
+    return looked_at + sweep_sizes(spec.patch, architecture, longest)

@@ -56,7 +56,8 @@ function datasetOf({ kind, ...rest }) {
 /** What the constructors of metrics take by place; a metric without one is given as a dict. */
 const METRIC_ARGUMENTS = {
   attention: ["query", "key"], attention_diff: ["query", "key", "minus_key"], logit_diff: ["answer", "minus_answer"],
-  logit: ["answer"], prob: ["answer"], log_prob: ["answer"], kl: [], loss: [],
+  prob_diff: ["answer", "minus_answer"],
+  logit: ["answer"], prob: ["answer"], log_prob: ["answer"], accuracy: ["answer"], rank: ["answer"], kl: [], js: [], loss: [],
 };
 
 function metricOf(metric) {

@@ -42,7 +42,9 @@ export function metricWords(metric) {
     case "attention": return `attention ${metric.query}→${metric.key}`;
     case "attention_diff": return `attention ${metric.query}→${metric.key} minus ${metric.query}→${metric.minus_key}`;
     case "logit_diff": return `logit ${metric.answer} minus ${metric.minus_answer}`;
+    case "prob_diff": return `prob ${metric.answer} minus ${metric.minus_answer}`;
     case "kl": return "KL from orig";
+    case "js": return "JS divergence from orig";
     default: return metric.kind.replace("_", " ") + (metric.answer ? ` of ${metric.answer}` : "");
   }
 }

@@ -32,6 +32,9 @@ from api_schemas.results import MetricLabel
         ({"kind": "logit", "answer": "IO", "position": "S2"}, "logit of IO at S2"),
         ({"kind": "log_prob", "answer": "IO", "normalize": "denoising"}, "log prob of IO, denoising"),
         ({"kind": "kl"}, "KL from orig"),
+        ({"kind": "js"}, "JS divergence from orig"),
+        ({"kind": "prob_diff", "answer": "after", "minus_answer": "not_after"}, "prob after minus not_after"),
+        ({"kind": "accuracy", "answer": "after", "position": -1}, "accuracy of after at -1"),
         ({"kind": "loss"}, "loss"),
     ],
 )

@@ -15,6 +15,7 @@ from planning.readings import AttentionReading, LogitReading, Reading, attended_
 from worker.engine import transformer
 from worker.engine.attention_row import clean_row
 from worker.engine.metrics import (
+    DIVERGENCES,
     LogitMetric,
     attention_metric,
     log_probabilities,
@@ -164,10 +165,10 @@ def _logit_reads(runs: Runs, readings: list[Reading]) -> LogitReads | None:
         tokens = (
             None if ids is None else torch.from_numpy(ids).to(device) for ids in (reading.answer, reading.minus_answer)
         )
-        metrics[index] = LogitMetric(reading.kind, *tokens)
+        metrics[index] = LogitMetric.of(weights, reading.kind, *tokens)
         if reading.kind != "loss":
             slots[index] = slot_of(rows, reading.at)
-        if reading.kind == "kl":
+        if reading.kind in DIVERGENCES:
             normed = transformer.final_norm(weights, orig[batch, slots[index]])
             metrics[index] = replace(metrics[index], orig_log_probs=log_probabilities(weights, normed))
     losses = [reading.at for reading in logits.values() if reading.kind == "loss"]

@@ -40,7 +40,7 @@ class AttributionKind:
     def merge(self, job: Job, phase: str, carry: bytes, outputs: list[bytes]) -> Merged | None:
         """The means; or the estimates, and which of them are verified."""
         if phase == "means":
-            return Merged(pack(mean_of(outputs)), "patch")
+            return Merged(pack(mean_of(outputs, job.spec.patch.mean_over)), "patch")
         if phase == "verify" or job.spec.verify is None:
             return None
         output = _merged(outputs)

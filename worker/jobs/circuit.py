@@ -57,7 +57,9 @@ class CircuitKind:
         """The means, then the scores of all edges beside them, then circuits round by round."""
         patch, graph = patch_of(job), CircuitGraph(job.architecture)
         if phase == "means":
-            return Merged(pack(CircuitInput(mean_of(outputs))), (*choosing_phases(patch), "circuits")[0])
+            return Merged(
+                pack(CircuitInput(mean_of(outputs, job.spec.patch.mean_over))), (*choosing_phases(patch), "circuits")[0]
+            )
         given = unpack(CircuitInput, carry)
         if phase == "acdc":
             return Merged(pack(replace(given, found=unpack(Found, outputs[0]).kept)), "circuits")

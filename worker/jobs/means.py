@@ -1,4 +1,4 @@
-"""The mean over the dataset of what the new runs compute, per position: a phase of its own, before it is patched."""
+"""The mean over the dataset of what the new runs compute: a phase of its own, before it is patched."""
 
 from dataclasses import replace
 from functools import reduce
@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from api_schemas.nodes import Node
+from api_schemas.sources import MeanOver
 from planning.positions import Mask, real_tokens
 from worker.engine.memory import Portion
 from worker.engine.model import Weights
@@ -44,10 +45,14 @@ def added(first: Means, second: Means) -> Means:
     )
 
 
-def mean_of(outputs: list[bytes]) -> Means:
-    """The means, from the sums of all shards."""
+def mean_of(outputs: list[bytes], over: MeanOver) -> Means:
+    """The means, from the sums of all shards: of each position, or the same for ``all``."""
     total = reduce(added, (unpack(Means, output) for output in outputs))
     assert total.count is not None
+    if over == "all":
+        n_pos, n_values = len(total.count), total.count.sum()
+        means = {name: value.sum(axis=0, keepdims=True) / n_values for name, value in total.values.items()}
+        return Means({name: np.repeat(value.astype(np.float32), n_pos, axis=0) for name, value in means.items()})
     count = np.maximum(total.count, 1)
     means = {name: value / count.reshape(-1, *[1] * (value.ndim - 1)) for name, value in total.values.items()}
     return Means({name: value.astype(np.float32) for name, value in means.items()})

@@ -49,7 +49,7 @@ class SweepKind:
 
     def merge(self, job: Job, phase: str, carry: bytes, outputs: list[bytes]) -> Merged | None:
         """The means, for the phase that patches them."""
-        return Merged(pack(mean_of(outputs)), "patch") if phase == "means" else None
+        return Merged(pack(mean_of(outputs, job.spec.patch.mean_over)), "patch") if phase == "means" else None
 
     def result(self, job: Job, carry: bytes, outputs: list[bytes]) -> AssembledResult:
         """The cells of all shards together."""

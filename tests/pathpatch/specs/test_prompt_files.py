@@ -60,10 +60,10 @@ def test_a_multiple_choice_is_answered_by_its_letter():
     assert dataset.new[0].endswith("A. red\nB. blue\nAnswer: ")
 
 
-def test_several_answers_of_an_example_are_no_dataset_yet():
-    """Hypernymy has sets of answers; taking the first of each would measure something else."""
-    with pytest.raises(SpecError, match="/answers/correct/0"):
-        pp.prompts_from(FILES / "eap_ig_sets.csv")
+def test_several_answers_of_an_example_are_a_set():
+    """Hypernymy has them; where one example has a set, all have."""
+    dataset = pp.prompts_from(FILES / "eap_ig_sets.csv")
+    assert dataset.answers == {"correct": [[773, 798], [798]], "incorrect": [[800], [778, 826]]}
 
 
 def test_a_file_is_a_spec_at_once():

@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from api_schemas.circuits import CIRCUIT_METRICS
 from api_schemas.spec import JobSpec
 from planning.circuit import CircuitGraph
 from planning.grid import CellSlice
 from tests import golden_circuits
 from tests.shards import run_job
-from tests.tiny_weights import LOGIT_DIFF, prompts, tiny_weights
+from tests.tiny_weights import D_VOCAB, LOGIT_DIFF, prompts, tiny_weights
 from worker.engine.model import Weights
 from worker.jobs.run import AssembledResult, ShardSettings
 
@@ -159,11 +160,13 @@ def test_standard_errors_are_of_the_mean_over_examples(golden_weights: Weights) 
     np.testing.assert_allclose(result.arrays["0/edges/scores_sem"], sem, atol=1e-4)
 
 
-@pytest.mark.parametrize("metric", ["logit", "prob", "log_prob", "kl"])
+@pytest.mark.parametrize("metric", [kind for kind in CIRCUIT_METRICS if kind != "logit_diff"])
 def test_every_metric_of_logits_judges_circuits(metric: str) -> None:
     """All edges are orig, none are new, one removed is its path patch: a job fails otherwise."""
-    answer = {} if metric == "kl" else {"answer": "A"}
-    result = run_job(tiny_weights(), spec_of({"kind": metric, **answer}), prompts(LENGTHS))
+    answer = {} if metric in ("kl", "js") else {"answer": "A"} | ({"minus_answer": "B"} if "diff" in metric else {})
+    dataset = prompts(LENGTHS)
+    dataset.answers["A"] = [[one, (one + 1) % D_VOCAB] for one in dataset.answers["A"]]
+    result = run_job(tiny_weights(), spec_of({"kind": metric, **answer}), dataset)
     assert result.checks["all_edges_max_abs"] < 1e-4
     assert result.checks["no_edge_max_abs"] < 1e-4
     assert result.checks["one_edge_max_abs"] < 1e-4
