@@ -16,11 +16,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -28,7 +28,6 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from api_schemas.datasets import ResolvedDataset
-from api_schemas.metrics import ATTENTION_METRICS
 from api_schemas.models import ModelOrigin
 from api_schemas.nodes import Node
 from api_schemas.spec import JobSpec, ModelSpec
@@ -50,11 +49,12 @@ from benchmarks.experiments import (
     seconds_of,
     spec_of,
 )
+from planning.architecture import Architecture
 from planning.graph import Graph
-from planning.grid import grid_of
+from planning.grid import Grid, grid_of
 from worker.engine.model import Weights
 from worker.engine.runs import ActivationCache, Activations, stack_tokens
-from worker.jobs.run import ShardSettings, run_shard
+from worker.jobs.run import AssembledResult, ShardSettings, run_shard
 from worker.models.loading import load_model
 
 TOLERANCE = 1e-4
@@ -65,11 +65,24 @@ REPEATED_CELLS = 10
 KEYS = [*(experiment.key for experiment in EXPERIMENTS), "next_question", "memory", "cold_start"]
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- begin benchmarks/engine.json -->", "<!-- end -->"
+BEGIN_OF_FAMILY = "<!-- begin benchmarks/engine_{}.json -->"
 Row = dict[str, Any]
 
 
-class Oracle:
-    """The reference implementation on the same weights."""
+class Oracle(Protocol):
+    """The same experiments, hook by hook, on the same weights."""
+
+    def cell(self, spec: JobSpec, dataset: ResolvedDataset, senders: list[Node], receivers: list[Node]) -> torch.Tensor:
+        """The metric of one cell, per example, clean runs included."""
+        ...
+
+    def clean(self, spec: JobSpec, dataset: ResolvedDataset, receiver: Node) -> dict[str, torch.Tensor]:
+        """The metric of the two unpatched runs, which a job's result holds too."""
+        ...
+
+
+class BridgeOracle:
+    """The reference implementation on TransformerLens' bridge."""
 
     def __init__(self, folder: Path) -> None:
         from tests import reference
@@ -77,19 +90,15 @@ class Oracle:
 
         self.reference, self.model = reference, boot_bridge(folder)
 
-    def cell(self, spec: JobSpec, dataset: ResolvedDataset, place: tuple[int, int]) -> torch.Tensor:
-        """The metric of one cell, per example: the reference's own function, clean runs included."""
-        grid = grid_of(spec.patch, SHAPE, N_POS)
-        assert grid.receivers is not None
-        senders, receivers = grid.senders.cells[place[0]], grid.receivers.cells[place[1]]
+    def cell(self, spec: JobSpec, dataset: ResolvedDataset, senders: list[Node], receivers: list[Node]) -> torch.Tensor:
+        """The reference's own function."""
         orig, new = torch.tensor(dataset.orig), torch.tensor(dataset.new)
         through_mlps = spec.patch.direct_includes_mlps  # type: ignore[union-attr]
         run = self.reference.patch(self.model, orig, new, senders, receivers, direct_includes_mlps=through_mlps)
         return self._metric(spec, dataset, run, receivers[0])
 
-    def clean(self, spec: JobSpec, dataset: ResolvedDataset) -> dict[str, torch.Tensor]:
-        """The metric of the two unpatched runs, which a job's result holds too."""
-        receiver = grid_of(spec.patch, SHAPE, N_POS).receivers.cells[0][0]  # type: ignore[union-attr]
+    def clean(self, spec: JobSpec, dataset: ResolvedDataset, receiver: Node) -> dict[str, torch.Tensor]:
+        """Of its unpatched runs."""
         runs = {"orig": torch.tensor(dataset.orig), "new": torch.tensor(dataset.new)}
         return {
             name: self._metric(spec, dataset, self.reference.run(self.model, tokens), receiver)
@@ -118,48 +127,68 @@ class Times:
         return sum(self.best[name] for name in names)
 
 
-def connected_cells(spec: JobSpec) -> list[tuple[int, int]]:
+def connected_cells(grid: Grid, architecture: Architecture) -> list[tuple[int, int]]:
     """Cells that some path connects."""
-    grid = grid_of(spec.patch, SHAPE, N_POS)
+    graph, (n_senders, n_receivers) = Graph(architecture), grid.sizes
+    cells = [(sender, receiver) for sender in range(n_senders) for receiver in range(n_receivers)]
+    return [
+        cell for cell in cells if any(graph.reaches(node, ends_of(grid, cell)[1]) for node in ends_of(grid, cell)[0])
+    ]
+
+
+def ends_of(grid: Grid, cell: tuple[int, int]) -> tuple[list[Node], list[Node]]:
+    """Senders and receivers of a cell."""
     assert grid.receivers is not None
-    cells = [divmod(cell, len(grid.receivers.cells)) for cell in range(len(grid))]
-    return [cell for cell in cells if grid.is_reachable(Graph(SHAPE), *cell)]
+    return grid.senders.cells[cell[0]], grid.receivers.cells[cell[1]]
 
 
 def measure(experiment: Experiment, weights: Weights, oracle: Oracle, dataset: ResolvedDataset) -> Row:
     """One bar: the engine's time, the reference's, their ratio, and the largest difference between them."""
-    spec = spec_of(experiment.patch, experiment.metric, dataset)
-    connected = connected_cells(spec)
+    spec, times = spec_of(experiment.patch, experiment.metric, dataset), Times()
+    grid = grid_of(spec.patch, weights.architecture, N_POS)
+    connected = connected_cells(grid, weights.architecture)
     cells = [connected[place] for place in np.linspace(0, len(connected) - 1, experiment.reference_cells).astype(int)]
-    times, values = Times(), {}
+    values: dict[tuple[int, int], np.ndarray] = {}
     times.run("warm-up", lambda: run_once(weights, spec, dataset, SETTINGS))
     for turn in range(experiment.repeats):
         result = times.run("engine", lambda: run_once(weights, spec, dataset, SETTINGS))
         if experiment.floor is not None:
-            floor = founding_products if experiment.key == "seed_job" else clean_forwards
-            times.run("floor", lambda floor=floor: floor(weights, dataset))
+            times.run("floor", lambda: floor_of(experiment, weights, dataset))
         few = cells if len(cells) <= REPEATED_CELLS else cells[turn :: experiment.repeats]
         for cell in few:
-            values[cell] = times.run(cell, lambda cell=cell: oracle.cell(spec, dataset, cell)).numpy()
-        clean = times.run("clean", lambda: oracle.clean(spec, dataset))
-    grid = grid_of(spec.patch, SHAPE, N_POS)
-    assert grid.receivers is not None
-    n_cells = len(connected) if len(grid.receivers.cells) > 1 else len(grid)
-    patched = result.arrays["0/patched"].reshape(len(grid.senders.cells), -1, len(dataset))
+            values[cell] = times.run(cell, lambda cell=cell: oracle.cell(spec, dataset, *ends_of(grid, cell))).numpy()
+        clean = times.run("clean", lambda: oracle.clean(spec, dataset, ends_of(grid, (0, 0))[1][0]))
+    n_cells = len(connected) if grid.sizes[1] > 1 else len(grid)
+    found = ratios(times, cells, n_cells, is_sweep=len(grid) > 1) | {"reference_cells_measured": len(cells)}
+    found |= compared(experiment, result, grid, values, clean)
+    if experiment.key == "seed_job" and experiment.patch["receivers"] == QUERY:
+        found["matmul_gflops_per_s"] = founding_flops(SHAPE, N_EXAMPLES) / times.best["floor"] / 1e9
+    return found
+
+
+def compared(
+    experiment: Experiment,
+    result: AssembledResult,
+    grid: Grid,
+    values: Mapping[tuple[int, int], np.ndarray],
+    clean: Mapping[str, torch.Tensor],
+) -> Row:
+    """The largest difference from the reference, and the largest effect.
+
+    Raises:
+        AssertionError: They differ by more than ``TOLERANCE``.
+    """
+    n_senders, n_receivers = grid.sizes
+    patched = result.arrays["0/patched"].reshape(n_senders, n_receivers, -1)
     difference = max(float(np.abs(patched[cell] - value).max()) for cell, value in values.items())
-    is_of_cell = isinstance(spec.all_metrics[0], ATTENTION_METRICS) and spec.all_metrics[0].head is None
-    if not is_of_cell or len(grid.receivers.cells) == 1:
+    is_of_cell = experiment.metric["kind"].startswith("attention") and "head" not in experiment.metric
+    if not is_of_cell or n_receivers == 1:
         for run, value in clean.items():
             difference = max(difference, float(np.abs(result.arrays[f"0/{run}"] - value.numpy()).max()))
     assert difference < TOLERANCE, f"{experiment.key} differs from the reference by {difference}"
-    found = ratios(times, cells, n_cells, is_sweep=len(grid) > 1)
-    found |= {"max_abs_difference": difference, "reference_cells_measured": len(cells)}
     orig = result.arrays["0/orig"]
     orig = orig.reshape(patched.shape if orig.size == patched.size else (1, 1, -1))
-    found["largest_effect"] = float(np.abs(patched - orig).max())
-    if experiment.key == "seed_job":
-        found["matmul_gflops_per_s"] = founding_flops(SHAPE, N_EXAMPLES) / times.best["floor"] / 1e9
-    return found
+    return {"max_abs_difference": difference, "largest_effect": float(np.abs(patched - orig).max())}
 
 
 def ratios(times: Times, cells: Sequence[tuple[int, int]], n_cells: int, is_sweep: bool) -> Row:
@@ -174,18 +203,34 @@ def ratios(times: Times, cells: Sequence[tuple[int, int]], n_cells: int, is_swee
     strict_s = (per_cell_s - clean_s) * n_cells + clean_s if is_sweep else per_cell_s
     found = {"cells": n_cells, "seconds": engine_s, "reference_seconds": reference_s}
     found |= {"ratio": reference_s / engine_s, "strict_ratio": strict_s / engine_s}
-    if "floor" in times.best:
-        found |= {"floor_seconds": times.best["floor"], "floor_ratio": engine_s / times.best["floor"]}
-    return found
+    return found | floor_ratio(times)
 
 
-def founding_products(weights: Weights, dataset: ResolvedDataset) -> None:
-    """The products that the founding experiment cannot do without, and nothing between them."""
-    rows = torch.ones(2 * len(dataset) * N_POS, SHAPE.d_model)
+def floor_ratio(times: Times) -> Row:
+    """The floor's seconds, if it was measured, and how often they go into the engine's."""
+    if "floor" not in times.best:
+        return {}
+    return {"floor_seconds": times.best["floor"], "floor_ratio": times.best["engine"] / times.best["floor"]}
+
+
+def floor_of(experiment: Experiment, weights: Weights, dataset: ResolvedDataset) -> None:
+    """What the experiment cannot do without: its layers' products, or two clean runs."""
+    if experiment.key == "seed_job":
+        founding_products(weights, dataset, experiment.patch["receivers"][0]["layer"])
+    else:
+        clean_forwards(weights, dataset)
+
+
+def founding_products(weights: Weights, dataset: ResolvedDataset, n_layers: int) -> None:
+    """The products of the layers below the receiver, for both runs, and nothing between them."""
+    n_rows = 2 * len(dataset) * N_POS
+    rows, z = torch.ones(n_rows, weights.d_model), torch.ones(n_rows, weights.n_heads * weights.d_head)
     with torch.no_grad():
-        for layer in range(10):
+        for layer in range(n_layers):
             rows @ weights.W_QKV[layer]
-            rows @ weights.W_O[layer].flatten(end_dim=1)
+            z @ weights.W_O[layer].flatten(end_dim=1)
+            if weights.W_gate is not None:
+                rows @ weights.W_gate[layer]
             (rows @ weights.W_in[layer]) @ weights.W_out[layer]
 
 
@@ -307,11 +352,12 @@ def measured_on(machine: Row) -> str:
     return f"{cores}; {versions}; {machine['date']}."
 
 
-def write_page(content: str) -> None:
+def write_page(content: str, family: str | None = None) -> None:
     """Put the table between its markers."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
+    begin = BEGIN if family is None else BEGIN_OF_FAMILY.format(family)
+    before, _, rest = PAGE.read_text().partition(begin)
     _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{content}\n{END}{after}")
+    PAGE.write_text(f"{before}{begin}\n{content}\n{END}{after}")
 
 
 def cells_of_row(key: str, row: Row) -> list[str]:
@@ -352,29 +398,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--family", choices=["llama"], help="a model of another family, against hooks on transformers")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
+    only = options.only.split(",") if options.only else []
     if options.family is not None:
-        print_family(options.family, options.json)
-        return
-    with tempfile.TemporaryDirectory() as temporary:
-        found = measure_all(options.only.split(",") if options.only else [], options.folder or Path(temporary))
+        from benchmarks.families import measure_family
+
+        found = measure_family(options.family, only)
+    else:
+        with tempfile.TemporaryDirectory() as temporary:
+            found = measure_all(only, options.folder or Path(temporary))
     found["machine"] = machine()
     if options.json:
-        known = json.loads(options.json.read_text()) if options.only and options.json.exists() else {}
+        known = json.loads(options.json.read_text()) if only and options.json.exists() else {}
         found = {**known, **found}
         options.json.write_text(json.dumps(found, indent=2) + "\n")
     print(table(found))
     if options.page:
-        write_page(table(found))
-
-
-def print_family(family: str, file: Path | None) -> None:
-    """The table of another family, and its figures into a file."""
-    from benchmarks.families import measure_family, table_of_family
-
-    rows = measure_family(family)
-    if file is not None:
-        file.write_text(json.dumps(rows | {"machine": machine()}, indent=2) + "\n")
-    print(f"{table_of_family(rows)}\n\n{measured_on(machine())}")
+        write_page(table(found), options.family)
 
 
 def measure_all(only: Sequence[str], folder: Path) -> dict[str, Row]:
@@ -390,7 +429,7 @@ def measure_all(only: Sequence[str], folder: Path) -> dict[str, Row]:
     work: dict[str, Callable[[], Row]] = {}
     chosen = [experiment for experiment in EXPERIMENTS if not only or experiment.key in only]
     if chosen:
-        oracle = Oracle(model)
+        oracle = BridgeOracle(model)
         work |= {e.key: lambda e=e: measure(e, weights, oracle, dataset) for e in chosen}  # type: ignore[misc]
     work["next_question"] = lambda: next_question(weights, dataset)
     work["memory"] = lambda: memory(weights)

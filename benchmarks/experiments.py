@@ -84,6 +84,7 @@ def spec_of(
     dataset: ResolvedDataset,
     dtype: str = "float32",
     per_example: bool = True,
+    method: str = "exact",
 ) -> JobSpec:
     """The job as a client would write it."""
     prompts = {"kind": "tokens", **dataset.model_dump(exclude={"start"})}
@@ -94,6 +95,7 @@ def spec_of(
             "patch": patch,
             "metric": metric,
             "dtype": dtype,
+            "method": method,
             "output": {"per_example": per_example},
         }
     )

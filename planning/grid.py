@@ -10,7 +10,6 @@ from api_schemas.spec import ActivationPatch, AnyPatch
 from planning.architecture import Architecture
 from planning.circuit import CircuitGraph
 from planning.circuit_nodes import reader_nodes, writer_nodes
-from planning.graph import Graph
 
 Coordinate = int | str
 
@@ -87,12 +86,6 @@ class Grid:
 
     def __len__(self) -> int:
         return prod(self.sizes)
-
-    def is_reachable(self, graph: Graph, sender_cell: int, receiver_cell: int) -> bool:
-        """Whether any sender of the cell comes before any of its receivers."""
-        if self.receivers is None:
-            return True
-        return any(graph.reaches(node, self.receivers.cells[receiver_cell]) for node in self.senders.cells[sender_cell])
 
 
 def _indices(choice: str | list[int] | None, size: int) -> list[int] | None:

@@ -217,11 +217,16 @@ def patch(
     # points of the stream first and in their order, so that what comes later reads what became of them
     for receiver in sorted(receivers, key=lambda node: (not node.hook.startswith("resid"), read_at(hooked, node))):
         changes += receiving(ends, receiver, change_of(ends, receiver), overwrites)
+    return watched(hooked, orig_tokens, changes)
+
+
+def watched(hooked: Hooked, tokens: Tensor, changes: Sequence[Patch] = ()) -> Final:
+    """A run whose patterns are kept."""
     patterns: dict[int, Tensor] = {}
     with ExitStack() as stack:
         for layer in range(hooked.n_layers):
             stack.callback(_watch_pattern(hooked, layer, patterns).remove)
-        logits = run(hooked, orig_tokens, changes)
+        logits = run(hooked, tokens, changes)
     return Final(logits, [patterns[layer] for layer in range(hooked.n_layers)])
 
 

@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import engine
 from benchmarks.engine import KEYS, Times, bar_of, ratios, table
+from benchmarks.experiments import N_POS, Experiment, random_prompts
+from tests.random_families import ARCHITECTURES, random_weights
 
 FIGURES = Path(__file__).parents[2] / "benchmarks" / "engine.json"
 
@@ -52,3 +55,15 @@ def test_the_page_shows_the_figures_that_are_kept_beside_the_script(
     assert [key for key in KEYS if f"`{key}`" in table(found)] == KEYS
     committed = (Path(__file__).parents[2] / "docs" / "performance.md").read_text()
     assert table(found) in committed
+
+
+def test_the_floor_of_a_gated_model_has_its_third_product() -> None:
+    """A Llama's MLP has three matrices, and its heads share keys: all of them are in the floor, below the receiver."""
+    weights = random_weights(ARCHITECTURES["llama"])
+    experiment = Experiment("seed_job", {"receivers": [{"hook": "q", "layer": 1, "head": 0}]}, {})
+    with FlopCounterMode(display=False) as counted:
+        engine.floor_of(experiment, weights, random_prompts(3, 20))
+    one = weights.architecture
+    read = one.d_model * one.d_head * (one.n_heads + 2 * one.n_kv_heads)
+    per_row = read + one.n_heads * one.d_head * one.d_model + 3 * one.d_model * one.d_mlp
+    assert counted.get_total_flops() == 2 * 3 * N_POS * 2 * per_row

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from planning.architecture import Architecture, Rotary
 
+FUSED = ("W_Q", "W_K", "W_V", "b_Q", "b_K", "b_V")
+"""Tensors that are held twice while a model runs: by themselves, and side by side in ``W_QKV`` and ``b_QKV``."""
+
 
 @dataclass(frozen=True, eq=False)
 class Weights:
@@ -94,8 +97,10 @@ class Weights:
 
     @property
     def n_bytes(self) -> int:
-        """Memory that the weights take, without the fused copies."""
-        return sum(tensor.nbytes for tensor in self.tensors().values())
+        """Memory that they take, with the copies that have been made of them so far."""
+        made = [getattr(self, name).nbytes for name in ("W_QKV", "b_QKV") if name in vars(self)]
+        rounded = self.bfloat16.n_bytes if "bfloat16" in vars(self) and self.bfloat16 is not self else 0
+        return sum(tensor.nbytes for tensor in self.tensors().values()) + sum(made) + rounded
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by its name, as a safetensors file stores them."""

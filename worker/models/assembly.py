@@ -8,7 +8,7 @@ from torch import Tensor
 
 from checkpoints.families.record import Part
 from planning.architecture import Architecture
-from worker.engine.model import Weights
+from worker.engine.model import FUSED, Weights
 from worker.models.sources import Source
 
 Places = dict[str, Tensor]
@@ -51,8 +51,9 @@ def shapes_of(architecture: Architecture) -> dict[str, tuple[int, ...]]:
 
 
 def weight_bytes(architecture: Architecture, dtype: torch.dtype) -> int:
-    """Memory of the model's weights."""
-    return dtype.itemsize * sum(map(prod, shapes_of(architecture).values()))
+    """Memory of the model's weights while it runs: what is fused counts twice."""
+    shapes = shapes_of(architecture).items()
+    return dtype.itemsize * sum(prod(shape) * (2 if name in FUSED else 1) for name, shape in shapes)
 
 
 def assemble(

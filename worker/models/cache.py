@@ -13,11 +13,6 @@ from worker.settings import WorkerSettings
 log = logging.getLogger(__name__)
 
 
-def weight_bytes(model: LoadedModel) -> int:
-    """Memory of a model's weights."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in model.weights.tensors().values())
-
-
 class ModelCache:
     """Loaded models by name, flags and revision: a job runs the weights that it was accepted for."""
 
@@ -60,14 +55,18 @@ class ModelCache:
             revision,
             getattr(torch, settings.weights_dtype),
         )
-        log.info("loaded %s at %s on %s (%d bytes)", spec.name, model.revision, self._device, weight_bytes(model))
+        log.info("loaded %s at %s on %s (%d bytes)", spec.name, model.revision, self._device, model.weights.n_bytes)
         if not model.from_cache:
             sweep(settings.weights_dir, settings.weights_bytes)
         return model
 
+    @property
+    def _n_bytes(self) -> int:
+        return sum(model.weights.n_bytes for model in self._models.values())
+
     def _make_room(self) -> None:
         """Give up the least recently used until the rest fits; the last one stays."""
-        while len(self._models) > 1 and sum(map(weight_bytes, self._models.values())) > self._settings.model_bytes:
+        while len(self._models) > 1 and self._n_bytes > self._settings.model_bytes:
             (spec, revision), _ = self._models.popitem(last=False)
             log.info("gave up %s at %s to make room", spec.name, revision)
         if self._device.startswith("cuda"):

@@ -5,8 +5,11 @@ from pathlib import Path
 import torch
 
 from api_schemas.errors import UnusableModel
+from checkpoints.files import UnusableCheckpoint
+from checkpoints.tensors import read_header
 from planning.architecture import Architecture
 from runtime.cgroups import memory_bytes
+from worker.engine.model import FUSED
 from worker.models.assembly import weight_bytes
 
 
@@ -26,7 +29,11 @@ def check_file_fits(name: str, path: Path, device: torch.device | str) -> None:
     Raises:
         UnusableModel: They do not fit.
     """
-    needed = path.stat().st_size if path.exists() else 0
+    try:
+        tensors = read_header(path)
+    except (FileNotFoundError, UnusableCheckpoint):  # none, or a damaged one, which is written anew
+        return
+    needed = sum((tensor.stop - tensor.start) * (2 if one in FUSED else 1) for one, tensor in tensors.items())
     _compare(name, needed, device, "processed weights take {}", False)
 
 
