@@ -165,6 +165,7 @@ def llama(draw: st.DrawFn) -> Config:
         **_rms(draw),
         "rope_parameters": draw(rope()),
         "attention_bias": draw(st.booleans()),
+        "mlp_bias": draw(st.booleans()),
         "hidden_act": draw(GATES),
     }
 

@@ -64,6 +64,7 @@ def random_weights(architecture: Architecture, seed: int = 0) -> Weights:
         W_O=drawn(n, a.n_heads, a.d_head, d),
         b_O=drawn(n, d),
         W_gate=if_any(a.is_gated, n, d, a.d_mlp),
+        b_gate=if_any(a.is_gated, n, a.d_mlp),
         W_in=drawn(n, d, a.d_mlp),
         b_in=drawn(n, a.d_mlp),
         W_out=drawn(n, a.d_mlp, d),

@@ -25,6 +25,7 @@ _LLAMA3 = {
     "original_max_position_embeddings": 8,
 }
 _YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 4}
+_LONG = {"rope_type": "longrope", "short_factor": [1.1, 1.5], "long_factor": [2.0, 9.0]}
 _GPTJ = {"vocab_size": 23, "n_positions": 16, "n_embd": 16, "n_layer": 2, "n_head": 2}
 _NEOX = {**_RMS, "rotary_pct": 0.5, "num_attention_heads": 2}
 _PHI = {**_RMS, "num_attention_heads": 2, "partial_rotary_factor": 0.5}
@@ -69,6 +70,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "llama": ("llama", _RMS),
     "llama, biases": ("llama", {**_RMS, "attention_bias": True, "head_dim": 6, "tie_word_embeddings": True}),
+    "llama, MLP biases": ("llama", {**_RMS, "mlp_bias": True}),
     "llama, llama3": ("llama", {**_RMS, "hidden_size": 64, "rope_parameters": {**_LLAMA3, "rope_theta": 500.0}}),
     "llama, linear": ("llama", {**_RMS, "rope_scaling": {"type": "linear", "factor": 2.0}, "rope_theta": 300.0}),
     "llama, dynamic": ("llama", {**_RMS, "hidden_size": 32, "rope_scaling": {"type": "dynamic", "factor": 2.5}}),
@@ -80,6 +82,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3": ("qwen3", {**_RMS, "head_dim": 6}),
     "phi": ("phi", _PHI),
     "phi3": ("phi3", {**_RMS, "sliding_window": 4, "partial_rotary_factor": 0.5}),
+    "phi3, longrope": ("phi3", {**_RMS, "rope_scaling": _LONG, "original_max_position_embeddings": 12}),
     "gemma": ("gemma", {**_RMS, "head_dim": 6}),
     "gemma2": (
         "gemma2",

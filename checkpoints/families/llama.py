@@ -2,16 +2,18 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from checkpoints.families.layout import NO_BIASES, Layout
 from checkpoints.families.record import Config, Family, Part, Rule
-from checkpoints.families.rope import rope_parameters, rotary
-from checkpoints.families.sizes import FULL, SLIDING, activation, counted, head_size, is_off, layers, windows
+from checkpoints.families.rope import rope_parameters, rotary, scaling_kind
+from checkpoints.families.sizes import FULL, SLIDING, activation, counted, head_size, layers, windows
 from planning.architecture import Architecture
 
 ATTENTION_BIASES = frozenset({"Q", "K", "V", "O"})
+MLP_BIASES = frozenset({"gate", "in", "out"})
 UNUSED = re.compile(r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq")
 NORMS = {"ln1": "input_layernorm", "ln2": "post_attention_layernorm"}
 LINEAR = {
@@ -124,12 +126,22 @@ def _phi3(config: Config) -> Architecture:
     window, n_layers = config.get("sliding_window"), layers(config)
     kinds = [FULL if window is None else SLIDING] * n_layers
     found = windows(kinds, window, n_layers)
-    return rms_decoder(config, 4096, eps=1e-5, fraction=1.0, kinds=("default",), has_value_biases=False, windows=found)
+    known = ("default", "longrope", "su")
+    config = {"original_max_position_embeddings": 4096, **config}
+    one = rms_decoder(config, 4096, eps=1e-5, fraction=1.0, kinds=known, has_value_biases=False, windows=found)
+    if scaling_kind(rope_parameters(config, fraction=1.0)) == "default":
+        return one
+    return replace(one, n_ctx=min(one.n_ctx, config["original_max_position_embeddings"]))
 
 
 def tensors(layout: Layout, config: Config, architecture: Architecture) -> Iterator[Part]:
     """Every tensor of a family where ``attention_bias`` decides on the biases."""
     return layout.parts(architecture, ATTENTION_BIASES if has_attention_biases(config) else NO_BIASES)
+
+
+def _llama_tensors(config: Config, architecture: Architecture) -> Iterator[Part]:
+    attention = ATTENTION_BIASES if has_attention_biases(config) else NO_BIASES
+    return LLAMA_LAYOUT.parts(architecture, attention | (MLP_BIASES if config.get("mlp_bias") else NO_BIASES))
 
 
 def _qwen2_tensors(config: Config, architecture: Architecture) -> Iterator[Part]:
@@ -170,9 +182,8 @@ def family(
     )
 
 
-MLP_BIAS = is_off("mlp_bias", "gated neurons with biases cannot be run")
 LLAMA_FAMILIES = (
-    family("llama", "Llama", "Llama", _llama, partial(tensors, LLAMA_LAYOUT), (MLP_BIAS,)),
+    family("llama", "Llama", "Llama", _llama, _llama_tensors),
     family("mistral", "Mistral", "Mistral", _mistral, partial(_plain_tensors, LLAMA_LAYOUT)),
     family("qwen2", "Qwen 2", "Qwen2", _qwen2, _qwen2_tensors),
     family("qwen3", "Qwen 3", "Qwen3", _qwen3, partial(tensors, QWEN3_LAYOUT)),

@@ -46,13 +46,13 @@ def rotary(parameters: Parameters, d_head: int, n_ctx: int, kinds: tuple[str, ..
 
     Args:
         n_ctx: ``max_position_embeddings``; no prompt is longer.
-        kinds: Those that transformers runs for the family; empty: all of ``KINDS``.
+        kinds: Those that transformers runs for the family; empty: ``UNLIMITED``.
 
     Raises:
         UnusableCheckpoint: They are scaled in a way that is not known here; names it.
     """
-    kind = parameters.get("rope_type", parameters.get("type", "default"))
-    known = kinds or tuple(sorted(KINDS))
+    kind = scaling_kind(parameters)
+    known = kinds or UNLIMITED
     if kind not in known:
         raise UnusableCheckpoint(
             f"its rotary embedding is scaled by {kind!r} (rope_scaling or rope_parameters), and only "
@@ -67,6 +67,11 @@ def rotary(parameters: Parameters, d_head: int, n_ctx: int, kinds: tuple[str, ..
     if not (np.isfinite(frequencies).all() and (frequencies >= 0).all() and math.isfinite(factor)):
         raise ValueError("its rope parameters give frequencies that are no numbers")
     return Rotary(tuple(frequencies.tolist()), factor=factor)
+
+
+def scaling_kind(parameters: Parameters) -> Any:
+    """How frequencies are scaled: one of ``KINDS``, if it is known."""
+    return parameters.get("rope_type", parameters.get("type", "default"))
 
 
 def powers(base: float, n_dims: int) -> Numbers:
@@ -137,11 +142,28 @@ def _yarn_factor(parameters: Parameters, factor: float) -> float:
     return scale(one) / scale(all_dims) if one and all_dims else scale(1)
 
 
+def _longrope(parameters: Parameters, n_dims: int, n_ctx: int) -> tuple[Numbers, float]:
+    """As of prompts within the length that the model was trained on first: the others have other frequencies."""
+    trained, factor = parameters["original_max_position_embeddings"], parameters.get("factor")
+    factor = n_ctx / trained if factor is None else factor
+    given = parameters.get("attention_factor")
+    if given is None:
+        given = 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(trained))
+    short = np.array(parameters["short_factor"], np.float32)
+    if short.shape != (n_dims // 2,):
+        raise ValueError(f"its short_factor has {short.size} numbers, and {n_dims // 2} pairs are rotated")
+    return inverse(short * powers(parameters["rope_theta"], n_dims)), float(given)
+
+
 KINDS: dict[str, Callable[[Parameters, int, int], tuple[Numbers, float]]] = {
     "default": _default,
     "dynamic": _dynamic,
     "linear": _linear,
     "llama3": _llama3,
+    "longrope": _longrope,
+    "su": _longrope,
     "yarn": _yarn,
 }
-"""Frequencies and factor by ``rope_type``."""
+"""Frequencies and factor by ``rope_type``; ``su`` is an older name of ``longrope``."""
+UNLIMITED = ("default", "dynamic", "linear", "llama3", "yarn")
+"""Those whose frequencies are the same of every prompt that the model takes."""

@@ -70,6 +70,8 @@ def config_of(header: Header) -> dict[str, Any]:
     config.setdefault("head_dim", None)
     if kind != "qwen2":
         config["attention_bias"] = "blk.0.attn_q.bias" in header.tensors
+    if kind == "llama":
+        config["mlp_bias"] = "blk.0.ffn_gate.bias" in header.tensors
     config["num_local_experts"] = own.get("expert_count", 0)
     config["rope_scaling"] = _scaling(own)
     return config

@@ -28,7 +28,7 @@ def refusal(path: Path) -> str:
     return caught.value.reason
 
 
-@pytest.mark.parametrize("case", ["llama", "llama, biases", "qwen2", "qwen3"])
+@pytest.mark.parametrize("case", ["llama", "llama, biases", "llama, MLP biases", "qwen2", "qwen3"])
 def test_a_sound_file_is_the_model_that_it_was_made_of(case: str, tmp_path: Path) -> None:
     """Sizes, rotary frequencies and tensors are those of the folder."""
     changes = {"attention_bias": False} if case == "llama, biases" else {}

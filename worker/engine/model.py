@@ -48,6 +48,7 @@ class Weights:
     """Learned positions."""
     W_gate: Float[Tensor, "n_layers d_model d_mlp"] | None = None
     """Of gated MLPs: ``pre`` is its product, and ``W_in``'s is ``pre_linear``."""
+    b_gate: Float[Tensor, "n_layers d_mlp"] | None = None
     q_norm_w: Float[Tensor, "n_layers d_head"] | None = None
     k_norm_w: Float[Tensor, "n_layers d_head"] | None = None
     ln1_post_w: Float[Tensor, "n_layers d_model"] | None = None
@@ -98,9 +99,9 @@ class Weights:
     @property
     def n_bytes(self) -> int:
         """Memory that they take, with the copies that have been made of them so far."""
-        made = [getattr(self, name).nbytes for name in ("W_QKV", "b_QKV") if name in vars(self)]
+        made: list[Tensor] = [value for name, value in vars(self).items() if name in ("W_QKV", "b_QKV")]
         rounded = self.bfloat16.n_bytes if "bfloat16" in vars(self) and self.bfloat16 is not self else 0
-        return sum(tensor.nbytes for tensor in self.tensors().values()) + sum(made) + rounded
+        return rounded + sum(int(tensor.nbytes) for tensor in (*self.tensors().values(), *made))
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by its name, as a safetensors file stores them."""

@@ -81,14 +81,13 @@ def neuron_of_each_cell(
     """``post`` of one neuron per cell."""
     normed = mlp_input(weights, layer, resid)
 
-    def branch(weight: Float[Tensor, "n_layers d_model d_mlp"]) -> Float[Tensor, "batch cell row"]:
-        out: Tensor = torch.einsum("bcrm,mc->bcr", normed, weight[layer][:, units])
-        return out
+    def branch(hook: str) -> Float[Tensor, "batch cell row"]:
+        weight, bias = branch_weights(weights, hook, layer)
+        out: Tensor = torch.einsum("bcrm,mc->bcr", normed, weight[:, units])
+        return out + bias[units][:, None]
 
-    pre_linear = branch(weights.W_in) + weights.b_in[layer][units][:, None]
-    if weights.W_gate is None:
-        return activation(weights, pre_linear)
-    return activation(weights, branch(weights.W_gate)) * pre_linear
+    post = activation(weights, branch("pre"))
+    return post if weights.W_gate is None else post * branch("pre_linear")
 
 
 def embed(weights: Weights, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
@@ -220,15 +219,21 @@ def _branch(
     units: list[int] | None,
 ) -> Float[Tensor, "*rows neurons"]:
     """``pre`` (in a gated MLP the gate's) or ``pre_linear`` of all neurons, or of some, from normalised rows."""
-    is_gate = hook == "pre" and weights.W_gate is not None
-    weight = weights.W_gate[layer] if is_gate and weights.W_gate is not None else weights.W_in[layer]
-    bias = weights.b_in[layer]
+    weight, bias = branch_weights(weights, hook, layer)
     if units is not None:
-        out = normed @ weight[:, units]
-        return out if is_gate else out + bias[units]
-    flat = normed.reshape(-1, weights.d_model)
-    out = flat @ weight if is_gate else torch.addmm(bias, flat, weight)
+        return normed @ weight[:, units] + bias[units]
+    out = torch.addmm(bias, normed.reshape(-1, weights.d_model), weight)
     return out.view(*normed.shape[:-1], weights.d_mlp)
+
+
+def branch_weights(
+    weights: Weights, hook: str, layer: int
+) -> tuple[Float[Tensor, "d_model d_mlp"], Float[Tensor, " d_mlp"]]:
+    """Weight and bias of ``pre`` (in a gated MLP the gate's) or ``pre_linear``."""
+    if hook == "pre" and weights.W_gate is not None:
+        assert weights.b_gate is not None
+        return weights.W_gate[layer], weights.b_gate[layer]
+    return weights.W_in[layer], weights.b_in[layer]
 
 
 def activation(weights: Weights, pre: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:

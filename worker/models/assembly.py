@@ -42,7 +42,7 @@ def shapes_of(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     if one.rotary is None:
         shapes["W_pos"] = (one.n_ctx, width)
     if one.is_gated:
-        shapes["W_gate"] = (layers, width, one.d_mlp)
+        shapes |= {"W_gate": (layers, width, one.d_mlp), "b_gate": (layers, one.d_mlp)}
     if one.has_qk_norms:
         shapes |= {"q_norm_w": (layers, one.d_head), "k_norm_w": (layers, one.d_head)}
     if one.has_post_norms:

@@ -67,9 +67,9 @@ def _fold_norms(weights: Weights, layer: int) -> None:
         own[layer].copy_(own[layer].float() + torch.einsum("d,hde->he", bias, weight[layer].float()))
         weight[layer].mul_(gain[:, None].to(weight.dtype))
     gain, bias = weights.ln2_w[layer].float(), weights.ln2_b[layer].float()
-    weights.b_in[layer].copy_(weights.b_in[layer].float() + bias @ weights.W_in[layer].float())
-    for branch in (weights.W_in, weights.W_gate):
-        if branch is not None:
+    for branch, offset in ((weights.W_in, weights.b_in), (weights.W_gate, weights.b_gate)):
+        if branch is not None and offset is not None:
+            offset[layer].copy_(offset[layer].float() + bias @ branch[layer].float())
             branch[layer].mul_(gain[:, None].to(branch.dtype))
     for norm in (weights.ln1_w, weights.ln2_w):
         norm[layer].fill_(1)

@@ -22,7 +22,7 @@ from worker.engine.model import Weights
 
 log = logging.getLogger(__name__)
 
-CACHE_FORMAT = 4
+CACHE_FORMAT = 5
 WRITING = ".writing-"
 ABANDONED_S = 3600.0
 """A file that has been written for so long belongs to a process that has died."""
