@@ -1,7 +1,6 @@
 """JobSpec: everything a client says about one experiment."""
 
 import json
-from collections.abc import Iterator
 from html import escape
 from typing import Annotated, Literal
 
@@ -9,21 +8,14 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from api_schemas.circuits import CircuitPatch, circuit_misfits
 from api_schemas.datasets import Dataset, default_kind
-from api_schemas.errors import Misfit
 from api_schemas.founding_experiment import FOUNDING_EXPERIMENT
 from api_schemas.frozen import Flag, Frozen
 from api_schemas.metrics import ATTENTION_METRICS, Head, Metric
-from api_schemas.nodes import (
-    ACTIVATION_HOOKS,
-    RECEIVER_HOOKS,
-    SENDER_HOOKS,
-    Node,
-    NodeList,
-    Positions,
-    SweepOf,
-)
+from api_schemas.nodes import SweepOf
+from api_schemas.patches import ActivationPatch as ActivationPatch
+from api_schemas.patches import PathPatch as PathPatch
+from api_schemas.patches import Problems, head_of, refuse
 from api_schemas.shortened import shortened
-from api_schemas.sources import MeanOver, Source, mean_misfits
 
 ModelName = Annotated[str, Field(min_length=1, max_length=128, examples=["gpt2-small"])]
 
@@ -46,97 +38,6 @@ class ModelSpec(Frozen):
     """Rotate each head's factored matrices to a canonical basis (not with rotary positions or shared keys)."""
     fold_value_biases: Flag = True
     """Move value biases into the output bias (where there are any)."""
-
-
-Problems = Iterator[tuple[tuple[str | int, ...], str]]
-
-
-def _allowed(nodes: "list[Node] | SweepOf", hooks: tuple[str, ...], field: str) -> Problems:
-    end = field.removesuffix("s")
-    used: list[tuple[str, tuple[str | int, ...]]]
-    if isinstance(nodes, SweepOf):
-        listed = isinstance(nodes.sweep.hook, list)
-        used = [
-            (hook, ("sweep", "hook", i) if listed else ("sweep", "hook")) for i, hook in enumerate(nodes.sweep.hooks)
-        ]
-    else:
-        used = [(node.hook, (index, "hook")) for index, node in enumerate(nodes)]
-    for hook, place in used:
-        if hook not in hooks:
-            yield (field, *place), f"hook {hook!r} cannot be a {end}: a {end} is one of {', '.join(hooks)}"
-
-
-def _hooks(nodes: "list[Node] | SweepOf") -> list[str]:
-    return list(nodes.sweep.hooks) if isinstance(nodes, SweepOf) else [node.hook for node in nodes]
-
-
-def _head_of(node: Node) -> int | None:
-    """The head that a receiver is, or is read by."""
-    return node.head if node.query_head is None else node.query_head
-
-
-def _refuse(*problems: Problems) -> None:
-    found = [problem for part in problems for problem in part]
-    if found:
-        raise Misfit(*found)
-
-
-class PathPatch(Frozen):
-    """Give the edges from the senders to the receivers their value from the source, and change nothing else."""
-
-    kind: Literal["path"] = "path"
-    """Always `path`."""
-    senders: Annotated[NodeList | SweepOf, Field(examples=[[{"hook": "z", "layer": 9, "head": 6}]])]
-    """Nodes whose output is patched, together; or a sweep, one result per cell."""
-    receivers: Annotated[NodeList | SweepOf, Field(examples=[[{"hook": "q", "layer": 10, "head": 7}]])]
-    """Nodes whose input changes, together; or a sweep, one result per cell."""
-    positions: Annotated[Positions | None, Field(examples=["end"])] = None
-    """Where the edges are patched: absent (all), an index, a role, a list of these, or a list per example."""
-    direct_includes_mlps: Flag = False
-    """False: skip connections only. True: the IOI paper's algorithm, with heads frozen to orig and MLPs recomputed."""
-    receiver_update: Annotated[Literal["add", "overwrite"] | None, Field(examples=["add"])] = None
-    """`add` the change to the receiver's live input (default without MLPs), or `overwrite` it (default with)."""
-    source: Annotated[Source, Field(examples=["new"])] = "new"
-    """What the senders become: their value in new, zero, or their mean over the dataset's new runs."""
-    mean_over: MeanOver = "position"
-    """With source `mean`: one mean per `position`, or one over `all` positions together."""
-
-    @model_validator(mode="after")
-    def _ends_are_possible(self) -> "PathPatch":
-        _refuse(
-            _allowed(self.senders, SENDER_HOOKS, "senders"),
-            _allowed(self.receivers, RECEIVER_HOOKS, "receivers"),
-            mean_misfits(self.source, self.mean_over, _hooks(self.senders)),
-        )
-        return self
-
-    @property
-    def update(self) -> Literal["add", "overwrite"]:
-        """The receiver update with its default filled in."""
-        return self.receiver_update or ("overwrite" if self.direct_includes_mlps else "add")
-
-
-class ActivationPatch(Frozen):
-    """Give whole activations their value from the source, and recompute everything after them."""
-
-    kind: Literal["activation"]
-    """Always `activation`."""
-    nodes: Annotated[NodeList | SweepOf, Field(examples=[[{"hook": "resid_pre", "layer": 3}]])]
-    """Nodes that are patched, together; or a sweep, one result per cell."""
-    positions: Annotated[Positions | None, Field(examples=["end"])] = None
-    """Where they are patched: absent (all), an index, a role, a list of these, or a list per example."""
-    source: Annotated[Source, Field(examples=["new"])] = "new"
-    """What the nodes become: their value in new, zero, or their mean over the dataset's new runs."""
-    mean_over: MeanOver = "position"
-    """With source `mean`: one mean per `position`, or one over `all` positions together."""
-
-    @model_validator(mode="after")
-    def _nodes_are_possible(self) -> "ActivationPatch":
-        _refuse(
-            _allowed(self.nodes, ACTIVATION_HOOKS, "nodes"),
-            mean_misfits(self.source, self.mean_over, _hooks(self.nodes)),
-        )
-        return self
 
 
 Patch = Annotated[
@@ -217,7 +118,7 @@ class JobSpec(Frozen):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "JobSpec":
-        _refuse(self._misfits())
+        refuse(self._misfits())
         return self
 
     def _misfits(self) -> Problems:
@@ -233,6 +134,11 @@ class JobSpec(Frozen):
             return
         if self.method == "attribution" and isinstance(self.patch, ActivationPatch):
             yield ("method",), "method 'attribution' goes with patch kind 'path' only"
+        if self.method == "attribution" and isinstance(self.patch, PathPatch) and self.patch.paths is not None:
+            yield (
+                ("method",),
+                "method 'attribution' goes with senders and receivers, not with paths: it estimates edges",
+            )
         for index, metric in enumerate(self.all_metrics):
             place: tuple[str | int, ...] = ("metric",) if self.metrics is None else ("metrics", index)
             if self.method == "attribution" and not metric.has_gradient:
@@ -246,12 +152,12 @@ class JobSpec(Frozen):
         """Why the metric cannot take its head from the receivers; None if it can."""
         if not isinstance(self.patch, PathPatch):
             return "activation patching has no receiver to take it from"
-        receivers = self.patch.receivers
+        receivers = self.patch.ends
         if isinstance(receivers, SweepOf):
             single = receivers.sweep.head_choice not in (None, "joint")
             return None if single else "the swept receivers are not single heads"
-        heads = {(node.layer, _head_of(node)) for node in receivers}
-        single = len(heads) == 1 and _head_of(receivers[0]) is not None
+        heads = {(node.layer, head_of(node)) for node in receivers}
+        single = len(heads) == 1 and head_of(receivers[0]) is not None
         return None if single else "there is not exactly one receiver head to take it from"
 
     def _repr_html_(self) -> str:
@@ -267,10 +173,10 @@ class JobSpec(Frozen):
     @property
     def resolved_metrics(self) -> list[Metric]:
         """The metrics with the receivers' head filled in; in a sweep of receivers each cell keeps its own."""
-        receivers = self.patch.receivers if isinstance(self.patch, PathPatch) else []
+        receivers = self.patch.ends if isinstance(self.patch, PathPatch) else []
         if isinstance(receivers, SweepOf):
             return self.all_metrics
-        heads = [{"layer": node.layer, "head": _head_of(node)} for node in receivers]
+        heads = [{"layer": node.layer, "head": head_of(node)} for node in receivers]
         return [
             metric.model_copy(update={"head": Head.model_validate(heads[0])})
             if isinstance(metric, ATTENTION_METRICS) and metric.head is None
@@ -283,12 +189,9 @@ class JobSpec(Frozen):
         """Whether the result has a grid of cells."""
         if isinstance(self.patch, CircuitPatch):
             return True
-        ends = (
-            [self.patch.nodes]
-            if isinstance(self.patch, ActivationPatch)
-            else [self.patch.senders, self.patch.receivers]
-        )
-        return any(isinstance(end, SweepOf) for end in ends)
+        if isinstance(self.patch, ActivationPatch):
+            return isinstance(self.patch.nodes, SweepOf)
+        return self.patch.swept_start is not None or isinstance(self.patch.ends, SweepOf)
 
     @property
     def per_example(self) -> bool:

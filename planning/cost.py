@@ -12,11 +12,12 @@ from api_schemas.circuits import CircuitPatch
 from api_schemas.datasets import ResolvedDataset, token_sets
 from api_schemas.metrics import ATTENTION_METRICS, Loss, Metric
 from api_schemas.nodes import EMBEDDING_HOOKS, RESIDUAL_HOOKS
-from api_schemas.spec import ActivationPatch, JobSpec
+from api_schemas.spec import ActivationPatch, JobSpec, PathPatch
 from planning.architecture import Architecture
 from planning.circuit_cost import circuit_phases
 from planning.graph import Graph, Site, is_in_attention, layer_of, mlps_between
 from planning.grid import Grid, grid_of
+from planning.paths import PathsPlan, plan_paths
 from planning.plan import Pass, ReceiverGroup, plan_activation_patch, plan_path_patch
 from planning.positions import ChangedPlaces
 from planning.readings import Reading, deepest_layer, readings_of
@@ -133,11 +134,22 @@ class _Price:
             for group in plan_activation_patch(self.grid, places, self.readings):
                 yield len(group.cells) * self.final_run(group)
             return
+        if isinstance(patch, PathPatch) and patch.paths is not None:
+            yield self.hops(plan_paths(patch.paths, self.grid.senders.cells, places, self.readings))
+            return
         for one in plan_path_patch(self.grid, places, self.readings):
             yield self.carried(one, patch.direct_includes_mlps)
             for group in one.receivers:
                 met = sum(first < group.times[-1] for first in one.senders.first_times)
                 yield met * len(group.cells) * self.final_run(group)
+
+    def hops(self, plan: PathsPlan) -> float:
+        """Of every cell: what is written into each input, each component on the way, and the run from the last on."""
+        rows, readers = float(plan.rows.sum()), plan.hops.readers
+        each = rows * len(readers) * VISIT * self.architecture.d_model
+        each += rows * len({reader.site.layer for reader in readers if not reader.is_last}) * self.layer
+        last = 0.0 if plan.last is None else self.final_run(plan.last)
+        return len(self.grid.senders.cells) * (each + last)
 
     def carried(self, one: Pass, through_mlps: bool) -> float:
         """What the senders of a pass write, and the MLPs on its way to the last receiver."""

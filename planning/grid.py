@@ -1,11 +1,13 @@
 """The grid of cells that a patch with sweeps stands for: axes, coordinates, and what each cell patches."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
 
 from api_schemas.circuits import CircuitPatch
 from api_schemas.nodes import Node, PositionRef, Sweep, SweepOf
+from api_schemas.patches import PathNodes
 from api_schemas.spec import ActivationPatch, AnyPatch
 from planning.architecture import Architecture
 from planning.circuit import CircuitGraph
@@ -181,7 +183,7 @@ def grid_sizes(patch: AnyPatch, architecture: Architecture, longest: int) -> tup
         return 1, architecture.n_layers * (3 * architecture.n_heads + 1) + 1
     if isinstance(patch, ActivationPatch):
         return 1, count(patch.nodes)
-    return count(patch.senders), count(patch.receivers)
+    return (count(patch.swept_start) if patch.swept_start else 1), count(patch.ends)
 
 
 def grid_of(patch: AnyPatch, architecture: Architecture, longest: int) -> Grid:
@@ -194,9 +196,20 @@ def grid_of(patch: AnyPatch, architecture: Architecture, longest: int) -> Grid:
         return edge_grid(CircuitGraph(architecture))
     if isinstance(patch, ActivationPatch):
         return Grid(_end(patch.nodes, architecture, "", longest), None)
-    return Grid(
-        _end(patch.senders, architecture, "sender_", longest), _end(patch.receivers, architecture, "receiver_", longest)
-    )
+    swept, ends = patch.swept_start, _end(patch.ends, architecture, "receiver_", longest)
+    starts = _end(patch.starts if swept is None else swept, architecture, "sender_", longest)
+    if patch.paths is not None and swept is not None:
+        starts = End(starts.axes, first_cells(patch.paths, [node for (node,) in starts.cells]))
+    return Grid(starts, ends)
+
+
+def first_cells(paths: list[PathNodes], swept: Sequence[Node]) -> list[list[Node]]:
+    """Per cell, the distinct first nodes of the paths, with a cell's node in the sweep's place."""
+    firsts: list[Node | SweepOf] = []
+    for path in paths:
+        if path[0] not in firsts:
+            firsts.append(path[0])
+    return [[node if isinstance(node, Node) else own for node in firsts] for own in swept]
 
 
 def edge_grid(graph: CircuitGraph) -> Grid:
@@ -211,7 +224,7 @@ def axes_of(patch: AnyPatch, architecture: Architecture, longest: int) -> list[A
     if isinstance(patch, ActivationPatch):
         ends: list[tuple[list[Node] | SweepOf, str]] = [(patch.nodes, "")]
     else:
-        ends = [(patch.senders, "sender_"), (patch.receivers, "receiver_")]
+        ends = [(patch.swept_start or [], "sender_"), (patch.ends, "receiver_")]
     swept = [(end.sweep, prefix) for end, prefix in ends if isinstance(end, SweepOf)]
     return [axis for sweep, prefix in swept for axis in _sweep_axes(sweep, architecture, prefix, longest)]
 

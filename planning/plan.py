@@ -98,6 +98,14 @@ def plan_path_patch(grid: Grid, places: ChangedPlaces, readings: Sequence[Readin
     return passes
 
 
+def plan_ends(
+    cells: Sequence[Sequence[Node]], ends: list[Node], places: ChangedPlaces, readings: Sequence[Reading]
+) -> tuple[list[CellGroup], ReceiverGroup | None]:
+    """Sender cells that share positions, and the inputs that paths end in, as one cell that any metric can see."""
+    ((last,),) = _receiver_groups([ends], places)
+    return _sender_groups(cells, places), _View(readings, places, is_input=True).receivers(last, None)
+
+
 def plan_activation_patch(grid: Grid, places: ChangedPlaces, readings: Sequence[Reading]) -> list[ReceiverGroup]:
     """The groups of cells of an activation patch; cells that no metric can see are in none."""
     view = _View(readings, places, is_input=False)

@@ -12,10 +12,7 @@ from numpy.typing import NDArray
 
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.nodes import Node, Positions, PromptPosition
-from api_schemas.spec import AnyPatch, PathPatch
-from planning.architecture import Architecture
 from planning.graph import Graph
-from planning.grid import grid_of, kinds_of_node
 
 Mask = NDArray[np.bool_]
 """(example, position), False in the padding of shorter prompts."""
@@ -135,8 +132,9 @@ class ChangedPlaces(Places):
         self, positions: Positions | None, dataset: ResolvedDataset, graph: Graph, source_is_new: bool
     ) -> None:
         super().__init__(positions, dataset, graph)
-        if source_is_new:
-            self._patch = self._patch & after_first_difference(dataset)
+        self.changeable = after_first_difference(dataset) if source_is_new else real_tokens(dataset)
+        """Where anything can differ from orig."""
+        self._patch = self._patch & self.changeable
 
     @cached_property
     def real(self) -> Mask:
@@ -169,16 +167,3 @@ def reached(senders: Sequence[Node], receivers: Sequence[Node], places: Places) 
         if kind not in known:
             known[kind] = any(places.reaches(sender, receiver) for receiver in latest.values())
     return [known[time_of(sender), key_of(sender.positions)] for sender in senders]
-
-
-def unreachable_senders(patch: AnyPatch, architecture: Architecture, dataset: ResolvedDataset) -> list[Node]:
-    """Senders from which no edge leads to any receiver of the patch."""
-    if not isinstance(patch, PathPatch):
-        return []
-    longest, places = dataset.longest, Places(patch.positions, dataset, Graph(architecture))
-    receivers = kinds_of_node(patch.receivers, architecture, longest)
-    if all(reached(kinds_of_node(patch.senders, architecture, longest), receivers, places)):
-        return []
-    senders = [node for cell in grid_of(patch, architecture, longest).senders.cells for node in cell]
-    is_reached = reached(senders, receivers, places)
-    return [node for node, arrives in zip(senders, is_reached, strict=True) if not arrives]

@@ -1,6 +1,6 @@
 """The words of a figure: units, and one caption line with n, the model, and the spec."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
@@ -72,12 +72,20 @@ def patch_words(patch: Spec) -> str:
     """What was patched: ``z 9.6 → q 10.7, skip connections only``."""
     if patch.get("kind") == "activation":
         words = [f"activations {end_words(patch['nodes'])}"]
+    elif patch.get("paths"):
+        words = [_paths_words(patch["paths"])]
     else:
         words = [f"{end_words(patch['senders'])} → {end_words(patch['receivers'])}"]
         words.append("through MLPs" if patch.get("direct_includes_mlps") else "skip connections only")
     words += [where.strip()] if (where := _where_words(patch.get("positions"))) else []
     words += [_SOURCES[patch["source"]]] if patch.get("source") in _SOURCES else []
     return ", ".join(words)
+
+
+def _paths_words(paths: Sequence[Sequence[Any]]) -> str:
+    """Paths of several hops: ``z 2.2 → v 5.5 → q 9.9``; of many the first."""
+    named = [" → ".join(end_words([node] if "sweep" not in node else node) for node in path) for path in paths[:2]]
+    return "; ".join(named) + (f" and {len(paths) - 2} more" if len(paths) > 2 else "")
 
 
 def dataset_words(dataset: Spec) -> str:

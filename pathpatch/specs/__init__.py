@@ -60,10 +60,10 @@ from pathpatch.specs.prompt_files import prompts_from
 from pathpatch.specs.prompt_sets import Dataset, ioi, prompts, templates, tokens
 
 __all__ = [
-    "accuracy", "activation_patch", "as_spec", "attention", "attention_diff", "attn", "circuit", "embed", "heads",
-    "ioi", "js", "key", "kl", "log_prob", "logit", "logit_diff", "loss", "mlp", "mlp_in", "neurons", "path_patch",
-    "pattern", "pos_embed", "prob", "prob_diff", "prompts", "prompts_from", "query", "rank", "resid", "sweep",
-    "templates", "tokens", "value",
+    "accuracy", "activation_patch", "as_spec", "attention", "attention_diff", "attn", "circuit", "embed",
+    "heads", "ioi", "js", "key", "kl", "log_prob", "logit", "logit_diff", "loss", "mlp", "mlp_in", "neurons",
+    "path_patch", "paths", "pattern", "pos_embed", "prob", "prob_diff", "prompts", "prompts_from", "query",
+    "rank", "resid", "sweep", "templates", "tokens", "value",
 ]  # fmt: skip
 
 DEFAULT_MODEL = "gpt2-small"
@@ -144,6 +144,37 @@ def path_patch(
     return _spec(patch, dataset, metric, model, options)
 
 
+def paths(
+    paths: Sequence[Sequence[End]],
+    dataset: Dataset,
+    metric: Metric | Sequence[Metric],
+    model: str | ModelSpec = DEFAULT_MODEL,
+    *,
+    positions: Positions | None = None,
+    receiver_update: Literal["add", "overwrite"] | None = None,
+    source: Source = "new",
+    **options: Unpack[Options],
+) -> JobSpec:
+    """Path patching along paths of several hops: the change takes the listed edges only.
+
+    >>> import pathpatch as pp
+    >>> hops = [pp.heads("2.2"), pp.value("5.5"), pp.query("9.9"), pp.resid(11)]
+    >>> len(pp.paths([hops], pp.ioi(20), pp.logit_diff()).patch.paths[0])
+    4
+
+    Args:
+        paths: Each a list of single nodes: a sender (or a :func:`sweep`), then receivers. Between two hops the change
+            goes on through that head's, MLP's or neuron's own output; after a path's last node the run goes on live.
+        options: As of :func:`path_patch`.
+
+    Raises:
+        SpecError: Something does not fit.
+    """
+    listed = [[_place(node) for node in path] for path in paths]
+    patch = build(PathPatch, paths=listed, positions=positions, receiver_update=receiver_update, source=source)
+    return _spec(patch, dataset, metric, model, options)
+
+
 def activation_patch(
     nodes: End,
     dataset: Dataset,
@@ -178,10 +209,12 @@ def circuit(
     *,
     score: Literal["exact", "attribution", "integrated"] = "exact",
     steps: int | None = None,
-    by: Literal["top", "greedy"] = "top",
+    by: Literal["top", "greedy", "iterated", "acdc"] = "top",
     rank: Literal["signed", "absolute"] = "absolute",
     edges: Sequence[int] | None = None,
     fractions: Sequence[float] | None = None,
+    rounds: int | None = None,
+    threshold: float | None = None,
     circuits: Mapping[str, Any] | None = None,
     source: Source = "new",
     mean_over: MeanOver = "position",
@@ -194,7 +227,8 @@ def circuit(
 
     Args:
         score: Each edge alone patched, or an estimate: EAP, or EAP-IG with ``steps`` (5 by default).
-        by: The edges of largest score, or greedily from the logits back.
+        by: The edges of largest score; ``greedy`` from the logits back; ``iterated`` in ``rounds``, each of which
+            scores what is left in the circuit so far; ``acdc`` with a ``threshold`` in place of scores and sizes.
         edges: Sizes in edges; or ``fractions`` of all edges, by default MIB's grid.
         circuits: In place of scores: circuits of your own, each a list of edges by name, or a graph in EAP-IG's JSON.
         source: What edges outside a circuit carry; with ``mean``, ``mean_over`` as of :func:`path_patch`.
@@ -208,8 +242,10 @@ def circuit(
     verify = options.pop("verify", None)
     if circuits is None:
         how = {"method": score} | ({} if steps is None else {"steps": steps})
-        sizes = {name: value for name, value in (("edges", edges), ("fractions", fractions)) if value is not None}
-        asked |= {"score": how, "choose": {"by": by, "rank": rank, **sizes}, "resamples": resamples, "verify": verify}
+        choice = {"edges": edges, "fractions": fractions, "rounds": rounds, "threshold": threshold}
+        given = {name: value for name, value in choice.items() if value is not None}
+        asked |= {"choose": {"by": by, "rank": rank, **given}, "resamples": resamples, "verify": verify}
+        asked |= {} if by == "acdc" else {"score": how}
     return _spec(build(CircuitPatch, kind="circuit", **asked), dataset, metric, model, options)
 
 
@@ -229,6 +265,17 @@ def _end(end: End) -> list[Node] | SweepOf:
     if isinstance(nodes, str) or not isinstance(nodes, Iterable):
         raise SpecError(f"{end!r:.60} is no node: call what makes one, such as pp.heads('9.6') or pp.query('10.7')")
     return list(nodes)
+
+
+def _place(end: End) -> Node | SweepOf:
+    """One place of a path."""
+    found = _end(end)
+    if isinstance(found, SweepOf):
+        return found
+    if len(found) != 1:
+        names = ", ".join(map(str, found))
+        raise SpecError(f"a place of a path is one node, and here are {len(found)} ({names}): give a path for each")
+    return found[0]
 
 
 def _spec(

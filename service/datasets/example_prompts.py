@@ -18,7 +18,7 @@ TOKENS_SHOWN = 100
 
 def first_prompt(spec: JobSpec, revision: str, models: Models, limits: SpecLimits) -> list[str] | None:
     """Tokens of the first orig prompt, to label positions; None where none are swept, or that revision is gone."""
-    ends = (getattr(spec.patch, end, None) for end in ("senders", "receivers", "nodes"))
+    ends = [getattr(spec.patch, end, None) for end in ("swept_start", "receivers", "nodes")]
     if not any(isinstance(end, SweepOf) and end.sweep.positions is not None for end in ends):
         return None
     try:

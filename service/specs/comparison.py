@@ -9,6 +9,7 @@ from api_schemas.datasets import IOI_ANSWERS, IOI_ROLES, Dataset, IoiDataset, Re
 from api_schemas.errors import FieldError
 from api_schemas.metrics import ATTENTION_METRICS, NO_ANSWER, TWO_ANSWERS, Attention, AttentionDiff, Loss, Metric
 from api_schemas.nodes import Node, PositionRef, Positions, PromptPosition, Sweep, SweepOf
+from api_schemas.patches import PathNodes
 from api_schemas.spec import ActivationPatch, AnyPatch, JobSpec, PathPatch
 from api_schemas.wording.values import Suggestions, counted, shown, wrong
 from planning.architecture import Architecture
@@ -17,17 +18,20 @@ from planning.positions import Places, twice_counted
 from service.datasets.draft import MOST_PER_KIND
 from service.datasets.resolve import LAST_ROLE, example_count
 from service.specs.model_hooks import head_name, shared_receivers, uneven_heads, why_no_hook
+from service.specs.paths import hop_errors, shared_edges
 
 Path = tuple[str | int, ...]
 
 
 def ends_of(patch: AnyPatch) -> dict[str, list[Node] | SweepOf]:
-    """The patch's lists of nodes and sweeps, by field; a circuit has none."""
+    """The patch's lists of nodes and sweeps, by field; a circuit has none, and paths are lists of their own."""
     if isinstance(patch, CircuitPatch):
         return {}
     if isinstance(patch, ActivationPatch):
         return {"nodes": patch.nodes}
-    return {"senders": patch.senders, "receivers": patch.receivers}
+    if patch.paths is not None:
+        return {}
+    return {"senders": patch.starts, "receivers": patch.ends}
 
 
 def comparison_errors(
@@ -43,7 +47,7 @@ def comparison_errors(
     for path, metric in metric_paths(spec):
         yield from compared.metric(metric, path)
         if isinstance(metric, ATTENTION_METRICS) and metric.head is None and isinstance(spec.patch, PathPatch):
-            yield from (wrong((*path, "head"), why) for why in shared_receivers(spec.patch.receivers, architecture))
+            yield from (wrong((*path, "head"), why) for why in shared_receivers(spec.patch.ends, architecture))
 
 
 def metric_paths(spec: JobSpec) -> list[tuple[Path, Metric]]:
@@ -56,6 +60,8 @@ def metric_paths(spec: JobSpec) -> list[tuple[Path, Metric]]:
 def overlap_errors(patch: AnyPatch, architecture: Architecture, dataset: ResolvedDataset) -> Iterator[FieldError]:
     """Nodes of one list that have an edge twice in some example; at disjoint positions they have none in common."""
     places = Places(patch.positions, dataset, Graph(architecture))
+    if isinstance(patch, PathPatch) and patch.paths is not None:
+        yield from shared_edges(patch, places)
     for name, end in ends_of(patch).items():
         nodes = [] if isinstance(end, SweepOf) else end
         for earlier, later, index, (example, pos) in islice(
@@ -102,7 +108,19 @@ class _Comparison:
                 continue
             for index, node in enumerate(end):
                 yield from self.node(node, ("patch", name, index))
+        if isinstance(patch, PathPatch) and patch.paths is not None:
+            yield from self.paths(patch.paths)
         yield from self.positions(patch.positions, ("patch", "positions"))
+
+    def paths(self, paths: Sequence[PathNodes]) -> Iterator[FieldError]:
+        """Their nodes, and whether every hop leads on."""
+        for index, nodes in enumerate(paths):
+            for place, node in enumerate(nodes):
+                if isinstance(node, SweepOf):
+                    yield from self.sweep(node.sweep, ("patch", "paths", index, place, "sweep"))
+                else:
+                    yield from self.node(node, ("patch", "paths", index, place))
+        yield from hop_errors(paths, Graph(self.architecture))
 
     def node(self, node: Node, path: Path) -> Iterator[FieldError]:
         yield from self.hook(node.hook, (*path, "hook"))

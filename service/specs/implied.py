@@ -16,7 +16,9 @@ from service.specs.comparison import ends_of
 
 def normalised(spec: JobSpec, model: CatalogModel | None) -> JobSpec:
     """The spec with its implied defaults written out; those that the model implies too, if it is known."""
-    ends = {field: _written_out(end) for field, end in ends_of(spec.patch).items()}
+    ends: dict[str, object] = {field: _written_out(end) for field, end in ends_of(spec.patch).items()}
+    if isinstance(spec.patch, PathPatch) and spec.patch.paths is not None:
+        ends["paths"] = [[_written_out(node) for node in path] for path in spec.patch.paths]
     update = {"receiver_update": spec.patch.update} if isinstance(spec.patch, PathPatch) else {}
     parts: dict[str, object] = {
         "patch": _with_choice(spec.patch.model_copy(update=ends | update)),
@@ -50,7 +52,7 @@ def flag_errors(model: ModelSpec, architecture: Architecture) -> Iterator[FieldE
             yield wrong(("model", flag), f"{flag} cannot apply: {reason}. Leave it out, or write false")
 
 
-def _written_out(end: list[Node] | SweepOf) -> list[Node] | SweepOf:
+def _written_out(end: Node | list[Node] | SweepOf) -> Node | list[Node] | SweepOf:
     """A sweep with its choice of heads and neurons."""
     if not isinstance(end, SweepOf):
         return end

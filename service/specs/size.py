@@ -35,7 +35,9 @@ def cell_errors(spec: JobSpec, architecture: Architecture, longest: int, limits:
     cells = sweep_sizes(spec.patch, architecture, longest)
     if cells > limits.max_cells:
         swept = [field for field, end in ends_of(spec.patch).items() if isinstance(end, SweepOf)]
-        path: Path = ("patch", swept[0], "sweep") if len(swept) == 1 else ("patch",)
+        if isinstance(spec.patch, PathPatch) and spec.patch.paths is not None:
+            swept = ["paths"]
+        path: Path = ("patch", *swept, *(["sweep"] if swept != ["paths"] else [])) if len(swept) == 1 else ("patch",)
         advice = "sweep fewer layers, heads, neurons or positions"
         allowed = f"at most {limits.max_cells:,} are allowed ({knob('max_cells')})"
         yield wrong(path, f"the sweep has {counted(cells, 'cell')}, and {allowed}: {advice}")
@@ -88,7 +90,7 @@ def _estimated_bytes(spec: JobSpec, cell_lengths: Sequence[int], examples: int) 
     if isinstance(spec.output.reduce, TopCells):
         kept = min(kept, spec.output.reduce.top)
         coordinates = kept * len(cell_lengths)
-    receivers_are_swept = isinstance(spec.patch, PathPatch) and isinstance(spec.patch.receivers, SweepOf)
+    receivers_are_swept = isinstance(spec.patch, PathPatch) and isinstance(spec.patch.ends, SweepOf)
     total = FIXED_BYTES
     for metric in spec.all_metrics:
         own_head = isinstance(metric, ATTENTION_METRICS) and metric.head is None and receivers_are_swept

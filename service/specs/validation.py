@@ -17,7 +17,7 @@ from api_schemas.spec import JobSpec
 from api_schemas.wording.values import first_errors, wrong
 from planning.cost import phase_flops
 from planning.grid import grid_sizes
-from planning.positions import unreachable_senders
+from planning.reach import unreachable_senders
 from service.datasets.resolve import Resolution, example_count, resolve
 from service.models.catalog import CatalogModel
 from service.specs.circuits import circuit_errors

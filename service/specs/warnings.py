@@ -18,7 +18,7 @@ from api_schemas.metrics import (
     title_of,
 )
 from api_schemas.nodes import Node, Positions, PromptPosition, SweepOf
-from api_schemas.spec import JobSpec
+from api_schemas.spec import AnyPatch, JobSpec, PathPatch
 from api_schemas.wording.values import counted, listed, shown
 from planning.architecture import Architecture
 from planning.graph import Graph, Reach
@@ -73,7 +73,7 @@ def _positions(spec: JobSpec, dataset: ResolvedDataset) -> Iterator[str]:
     """Positions that do not mean the same in every prompt: columns of a sweep, and means over the dataset."""
     named = {*_indices(spec.patch.positions)}
     is_each = False
-    for end in ends_of(spec.patch).values():
+    for end in [*ends_of(spec.patch).values(), *_of_paths(spec.patch)]:
         if isinstance(end, SweepOf):
             is_each |= end.sweep.positions == "each"
             named.update(_indices(end.sweep.positions if isinstance(end.sweep.positions, list) else None))
@@ -91,6 +91,12 @@ def _positions(spec: JobSpec, dataset: ResolvedDataset) -> Iterator[str]:
         yield f"positions are counted from a prompt's beginning, and {moving}: sweep roles to compare equal words"
     if moving and spec.patch.source == "mean" and spec.patch.mean_over == "position":
         yield f"source 'mean' is per position, and {moving}: the mean there is over different words"
+
+
+def _of_paths(patch: AnyPatch) -> Iterator[list[Node] | SweepOf]:
+    """The nodes and sweeps of paths of several hops."""
+    for path in (patch.paths or []) if isinstance(patch, PathPatch) else []:
+        yield from (node if isinstance(node, SweepOf) else [node] for node in path)
 
 
 def _indices(positions: Positions | None) -> Iterator[int]:
@@ -144,7 +150,7 @@ def _flags_without_effect(spec: JobSpec) -> Iterator[str]:
 
 def _fixed_embeddings(spec: JobSpec) -> Iterator[str]:
     """Positional embeddings do not depend on the tokens."""
-    end = next(iter(ends_of(spec.patch).values()), [])
+    end = spec.patch.starts if isinstance(spec.patch, PathPatch) else next(iter(ends_of(spec.patch).values()), [])
     if isinstance(end, list) and any(node.hook == "pos_embed" for node in end) and spec.patch.source != "zero":
         yield "pos_embed is the same in both runs, so patching it changes nothing (it does with source 'zero')"
 
@@ -205,7 +211,7 @@ def _out_of_reach(spec: JobSpec, metric: Metric, dataset: ResolvedDataset, archi
 
 def _is_before(head: Head, spec: JobSpec, architecture: Architecture) -> bool:
     """Whether the head's pattern is computed before, or beside, all that is patched."""
-    end = list(ends_of(spec.patch).values())[-1]
+    end = spec.patch.ends if isinstance(spec.patch, PathPatch) else list(ends_of(spec.patch).values())[-1]
     if isinstance(end, SweepOf):
         return isinstance(end.sweep.layers, list) and min(end.sweep.layers) > head.layer
     graph = Graph(architecture)

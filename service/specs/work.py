@@ -5,7 +5,7 @@ from itertools import chain
 from api_schemas.circuits import CircuitPatch, EapIgGraph
 from api_schemas.datasets import IoiDataset, TemplatesDataset
 from api_schemas.nodes import SweepOf
-from api_schemas.spec import JobSpec
+from api_schemas.spec import JobSpec, PathPatch
 from planning.architecture import Architecture
 from planning.circuit import edge_count
 from planning.grid import sweep_sizes
@@ -26,6 +26,8 @@ def work_of(spec: JobSpec, architecture: Architecture) -> int:
     names = 7 if isinstance(dataset, IoiDataset) else len(dataset.roles) + len(dataset.answers)
     draws = len(dataset.slots) ** 2 if isinstance(dataset, TemplatesDataset) else 0
     nodes = sum(1 if isinstance(end, SweepOf) else len(end) for end in ends_of(spec.patch).values())
+    if isinstance(spec.patch, PathPatch) and spec.patch.paths is not None:
+        nodes = sum(map(len, spec.patch.paths))
     searched = longest if not isinstance(dataset, IoiDataset) else 1  # a role's text is looked for in its prompt
     if isinstance(spec.patch, CircuitPatch):
         nodes = 0

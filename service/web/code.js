@@ -80,6 +80,7 @@ export function pythonOf(spec) {
 function constructed(spec) {
   const { model, dataset, patch, metric, metrics, output = {}, ...rest } = spec;
   const { kind = "path", senders, receivers, nodes, ...options } = patch;
+  if (patch.paths || kind === "circuit") return null;
   const ends = kind === "path" ? { senders: endOf(senders), receivers: endOf(receivers) } : { nodes: endOf(nodes) };
   const known = ["method", "verify", "dtype", "priority", "expires_after_s", "use_cache", "tags"];
   if (Object.values(ends).includes(null) || Object.keys(model).length > 1 || Object.keys(rest).some((name) => !known.includes(name))) return null;

@@ -32,7 +32,7 @@ export function endWords(end) {
 
 export function patchWords(patch) {
   if (patch.kind === "activation") return `activations ${endWords(patch.nodes)}`;
-  if (patch.paths) return patch.paths.slice(0, 2).map((path) => path.map((node) => endWords([node])).join(" → ")).join("; ") + (patch.paths.length > 2 ? ` and ${patch.paths.length - 2} more` : "");
+  if (patch.paths) return patch.paths.slice(0, 2).map((path) => path.map((node) => endWords(node.sweep ? node : [node])).join(" → ")).join("; ") + (patch.paths.length > 2 ? ` and ${patch.paths.length - 2} more` : "");
   if (!patch.senders) return `${patch.kind}${patch.score ? `, ${patch.score.method}` : ""}`;
   return `${endWords(patch.senders)} → ${endWords(patch.receivers)}${patch.direct_includes_mlps ? ", through MLPs" : ""}`;
 }

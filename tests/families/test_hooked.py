@@ -18,13 +18,17 @@ from transformers import AutoModelForCausalLM
 from api_schemas.models import ModelOrigin
 from api_schemas.nodes import Node
 from api_schemas.spec import ModelSpec
+from planning.circuit import CircuitGraph
+from planning.circuit_nodes import reader_nodes, writer_nodes
 from tests.family_patches import padded
 from tests.hooked import patch
+from tests.hooked_circuits import circuit_logits
 from tests.hooked_parts import Hooked, ungrouped
 from tests.hooked_patches import Drawn, patches
 from tests.random_configs import CONFIGS, Config
 from tests.tiny_families import random_model
 from tests.tiny_weights import LOGIT_DIFF, prompts, result_of
+from tests.ways import paths_of, random_ways
 from worker.engine.model import Weights
 from worker.models.loading import clean_logits, load_model
 
@@ -109,6 +113,9 @@ def test_a_random_model_is_that_of_transformers(family: str, tmp_path_factory: p
         for _ in range(PATCHES_OF_A_MODEL):
             drawn_patch = data.draw(patches(weights.architecture, dataset))
             check_patch(hooked, weights, dataset, drawn_patch, data)
+        if not weights.architecture.has_post_norms:  # where heads share a norm's factor, there is no reference
+            check_circuits(hooked, weights, dataset, seed)
+            check_paths(hooked, weights, dataset, seed)
 
     holds()
 
@@ -147,3 +154,42 @@ def check_patch(hooked: Hooked, weights: Weights, dataset: Any, drawn: Drawn, da
     np.testing.assert_allclose(found["1/patched"], logits.log_softmax(-1)[batch, a], atol=atol, rtol=0)
     pattern = final.patterns[layer][batch, head, end, torch.tensor(dataset.roles[key])]
     np.testing.assert_allclose(found["2/patched"], pattern, atol=TOLERANCE, rtol=0)
+
+
+def check_circuits(hooked: Hooked, weights: Weights, dataset: Any, seed: int) -> None:
+    """Random edge sets by a plain recursion, among them all edges but one, which is that edge's path patch."""
+    graph, draws = CircuitGraph(weights.architecture), np.random.default_rng(seed)
+    sets = {str(share): set(draws.choice(graph.names, int(share * len(graph)), replace=False)) for share in (0.2, 0.7)}
+    edge = str(draws.choice(graph.names))
+    circuits = {name: sorted(own) for name, own in sets.items()} | {
+        "all but one": [e for e in graph.names if e != edge]
+    }
+    output = {"output": {"per_example": True}}
+    found = result_of(weights, dataset, {"kind": "circuit", "edges": circuits}, **output)
+    batch, end = torch.arange(len(dataset)), torch.tensor(dataset.roles["end"])
+    for index, names in enumerate(circuits.values()):
+        logits = circuit_logits(hooked, padded(dataset.orig), padded(dataset.new), set(names))[batch, end]
+        expected = logits[batch, torch.tensor(dataset.answers["A"])] - logits[batch, torch.tensor(dataset.answers["B"])]
+        atol = TOLERANCE * logits.abs().max().item()
+        np.testing.assert_allclose(found.arrays[f"0/circuits/{index}/per_example"], expected, atol=atol, rtol=0)
+    writer, reader = (int(end[graph.edge(edge)]) for end in graph.ends)
+    ends = {
+        "senders": [writer_nodes(graph)[writer].model_dump()],
+        "receivers": [reader_nodes(graph)[reader].model_dump()],
+    }
+    removed = result_of(weights, dataset, ends, **output).arrays["0/patched"]
+    np.testing.assert_allclose(found.arrays["0/circuits/2/per_example"], removed, atol=atol, rtol=0)
+
+
+def check_paths(hooked: Hooked, weights: Weights, dataset: Any, seed: int) -> None:
+    """A few ways from the embedding to the logits by the same recursion, orig and new swapped."""
+    graph = CircuitGraph(weights.architecture)
+    members = random_ways(graph, np.random.default_rng(seed))
+    names = {graph.names[edge] for edge in np.flatnonzero(members)}
+    swapped = dataset.model_copy(update={"orig": dataset.new, "new": dataset.orig})
+    patch = {"paths": paths_of(graph, members)}
+    found = result_of(weights, swapped, patch, [LOGIT_DIFF], output={"per_example": True}).arrays["0/patched"]
+    batch, end = torch.arange(len(dataset)), torch.tensor(dataset.roles["end"])
+    logits = circuit_logits(hooked, padded(dataset.orig), padded(dataset.new), names)[batch, end]
+    expected = logits[batch, torch.tensor(dataset.answers["A"])] - logits[batch, torch.tensor(dataset.answers["B"])]
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE * logits.abs().max().item(), rtol=0)

@@ -114,3 +114,26 @@ def test_a_circuit_that_there_is_not_is_told(client: httpx.Client) -> None:
     assert picture.status_code == 200
     refused = client.get(f"/v1/jobs/{job}/figure", params={"kind": "ranks"})
     assert (refused.status_code, "patch.verify" in refused.text) == (422, True)
+
+
+def test_paths_of_several_hops_over_http(client: httpx.Client) -> None:
+    """From spec to result and figure: a cell per swept first node, and cells that cannot reach the second keep orig."""
+    rest = [{"hook": "q", "layer": 3, "head": 0}, {"hook": "resid_post", "layer": 3}]
+    spec = {
+        "model": {"name": "demo"},
+        "dataset": {"kind": "ioi", "examples": 4},
+        "patch": {"paths": [[{"sweep": {"hook": "z"}}, *rest]]},
+        "metric": golden_circuits.METRIC,
+    }
+    job = client.post("/v1/jobs", json=spec, headers=WAIT).json()
+    assert job["status"] == "succeeded", job["error"]
+    result = client.get(job["links"]["result"]).json()
+    assert (result["axes"], result["shape"]) == (["sender_layer", "sender_head"], [4, 8])
+    patched, reachable = (np.array(result[name]) for name in ("patched_mean", "reachable"))
+    assert reachable[:3].all() and not reachable[3].any()
+    assert np.ptp(patched[:3]) > 1e-3
+    np.testing.assert_array_equal(patched[3], np.float32(result["summary"]["orig"]["mean"]))
+    picture = client.get(f"/v1/jobs/{job['id']}/figure", headers={"Accept": "image/svg+xml"})
+    assert picture.status_code == 200 and "each z → q 3.0 → resid_post 3" in picture.text.replace("&#8594;", "→")
+    again = client.post(f"/v1/jobs/{job['id']}/rerun", json={"dataset": {"seed": 1}}, headers=WAIT).json()
+    assert again["status"] == "succeeded", again

@@ -125,8 +125,8 @@ def entered_layer(runs: Runs, state: State, layer: int, patches: Patches, sights
     hooks, is_parallel = {patch.site.hook for patch in patches}, runs.weights.architecture.is_parallel
     in_attention, in_mlp = set(filter(is_in_attention, hooks)), set(filter(is_in_mlp, hooks))
     mlp_reads_change = not is_parallel and bool(in_attention or hooks & {"attn_out", "resid_mid"})
-    heads = _named_heads(patches, in_attention, runs.weights.architecture)
-    neurons = None if mlp_reads_change or "mlp_out" in hooks else _named(patches, in_mlp, runs.weights.d_mlp)
+    heads = named_heads(patches, in_attention, runs.weights.architecture)
+    neurons = None if mlp_reads_change or "mlp_out" in hooks else named(patches, in_mlp, runs.weights.d_mlp)
     orig_pre = state.stream(runs, layer)
     patched = PatchedLayer(runs, layer, patches, state.rows, state.touched, orig_pre, heads, neurons)
     written = _entered_heads(patched, orig_pre, sights, to) if in_attention else None
@@ -170,14 +170,14 @@ def _changed_end(
     return sum(changes, patched.orig("resid_pre", layer + 1)) if changes else None
 
 
-def _named(patches: Patches, hooks: set[str], size: int) -> list[int] | None:
+def named(patches: Patches, hooks: set[str], size: int) -> list[int] | None:
     """The heads or neurons that patches of these hooks name; None for all."""
     named = {patch.site.unit for patch in patches if patch.site.hook in hooks}
     units = sorted(unit for unit in named if unit is not None)
     return None if None in named or len(units) == size else units
 
 
-def _named_heads(patches: Patches, hooks: set[str], architecture: Architecture) -> list[int] | None:
+def named_heads(patches: Patches, hooks: set[str], architecture: Architecture) -> list[int] | None:
     """The query heads that patches of these hooks name, with all that read a named key-value head; None for all."""
     graph = Graph(architecture)
     named = [graph.query_heads_of(patch.site) for patch in patches if patch.site.hook in hooks]
@@ -189,6 +189,19 @@ def _entered_heads(
     patched: PatchedLayer, orig_pre: Float[Tensor, "batch one row d_model"], sights: Sights, to: RowMap | None
 ) -> Float[Tensor, "batch any_cell end_row d_model"]:
     """How what the computed heads write differs from orig."""
+    weights, layer = patched.runs.weights, patched.layer
+    heads, dz = heads_change_within(patched, orig_pre, sights, to)
+    change = dz.flatten(3) @ weights.W_O[layer, heads].flatten(end_dim=1)
+    if not weights.architecture.has_post_norms:
+        return change
+    total = transformer.heads_sum(weights, layer, patched.orig("z"))
+    return transformer.after_attention(weights, layer, total + change) - patched.orig("attn_out")
+
+
+def heads_change_within(
+    patched: PatchedLayer, orig_pre: Float[Tensor, "batch one row d_model"], sights: Sights, to: RowMap | None
+) -> tuple[list[int], Float[Tensor, "batch any_cell end_row heads d_head"]]:
+    """The computed heads, and how their ``z`` differs from orig."""
     weights, layer, heads = patched.runs.weights, patched.layer, patched.units_of(Site("z", patched.layer))
     if heads is None:
         heads = list(range(weights.n_heads))
@@ -202,12 +215,7 @@ def _entered_heads(
     keys_change = any(patch.acts_at(hook) for patch in patched.patches for hook in ("k", "v", "query_k", "query_v"))
     q, k, v = patched("q", q), patched("query_k", patched("k", k)), patched("query_v", patched("v", v))
     z = patched("z", _attend(patched, q, k, v, sights, to, keys_change))
-    dz = z - patched.orig("z")[:, :, :, heads]
-    change = dz.flatten(3) @ weights.W_O[layer, heads].flatten(end_dim=1)
-    if not weights.architecture.has_post_norms:
-        return change
-    total = transformer.heads_sum(weights, layer, patched.orig("z"))
-    return transformer.after_attention(weights, layer, total + change) - patched.orig("attn_out")
+    return heads, z - patched.orig("z")[:, :, :, heads]
 
 
 def _entered_neurons(

@@ -26,6 +26,8 @@ class Write:
     units: list[int] | None
     """Head or neuron of each cell; None: all of the layer, the same for every cell."""
     mask: Mask
+    live: tuple[Tensor, Tensor] | None = None
+    """The change (batch, cell, row, d_model) and where it is not zero, if other changes made it; else source - orig."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +94,8 @@ def written_change(
     ``attn_out`` and ``mlp_out`` include their bias. Senders of one cell must not include one another, as a residual
     point includes all that was written before it: their changes add up (``planning.graph.overlaps`` finds such).
     """
+    if write.live is not None:
+        return write.live
     if write.hook == "z":
         assert write.layer is not None
         change, differs = heads_change(runs, write.layer, write.units, rows)
@@ -191,7 +195,7 @@ def input_changes(
             chain.carry(writes[time], read_by_mlp)
             continue
         for group in written_together(runs, writes[time]):
-            _add(change, touched, stream_change(runs, group, rows))
+            add_change(change, touched, stream_change(runs, group, rows))
 
 
 def is_mlp_read(time: int) -> bool:
@@ -199,7 +203,7 @@ def is_mlp_read(time: int) -> bool:
     return time >= 0 and time % N_STAGES == Stage.ATTENTION_INPUT
 
 
-def _add(
+def add_change(
     change: Float[Tensor, "batch cell row d_model"], touched: Bool[Tensor, "batch cell row"], written: StreamChange
 ) -> None:
     """Add to the cells that it is of, in place; neighbouring cells are a slice."""

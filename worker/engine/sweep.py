@@ -77,15 +77,15 @@ def sweep_paths(
         overwrite: A receiver's input becomes orig plus its change; else the change is added to the live input.
     """
     found = (found for one in passes for found in _run_pass(batch, one, through_mlps, overwrite))
-    return _all_cells(batch, n_senders, found)
+    return all_cells(batch, n_senders, found)
 
 
 def sweep_activations(batch: Batch, groups: Sequence[ReceiverGroup]) -> list[Values]:
     """Activation patching: every cell sets its nodes to their source value and computes again what follows."""
-    return _all_cells(batch, 1, (found for group in groups for found in _set_and_run(batch, group)))
+    return all_cells(batch, 1, (found for group in groups for found in _set_and_run(batch, group)))
 
 
-def _all_cells(batch: Batch, n_senders: int, found: Iterable[Found]) -> list[Values]:
+def all_cells(batch: Batch, n_senders: int, found: Iterable[Found]) -> list[Values]:
     """Orig's values, with what was found in its place."""
     values = [orig.repeat(1, n_senders, 1) for orig in batch.reads.orig_values]
     for one in found:

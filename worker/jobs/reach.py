@@ -6,15 +6,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api_schemas.nodes import Node
+from api_schemas.patches import PathNodes
 from planning.grid import Grid
 from planning.positions import Places, key_of, reached
+from planning.reach import arrivals
 
 Kind = tuple[tuple[int, str], ...]
 """What decides where a cell's nodes reach: time and positions of each."""
 
 
-def reached_senders(grid: Grid, places: Places) -> NDArray[np.int32]:
+def reached_senders(grid: Grid, places: Places, paths: Sequence[PathNodes] | None = None) -> NDArray[np.int32]:
     """Which senders reach a receiver in some example."""
+    if paths is not None:
+        cells = arrivals(paths, grid.senders.cells, places)
+        return np.array([own.any() for cell in cells for own in cell], dtype=np.int32)
     senders = [node for cell in grid.senders.cells for node in cell]
     if grid.receivers is None:
         return np.ones(1, dtype=np.int32)
@@ -22,8 +27,11 @@ def reached_senders(grid: Grid, places: Places) -> NDArray[np.int32]:
     return np.array(reached(senders, receivers, places), dtype=np.int32)
 
 
-def examples_with_path(grid: Grid, places: Places) -> NDArray[np.int32]:
+def examples_with_path(grid: Grid, places: Places, paths: Sequence[PathNodes] | None = None) -> NDArray[np.int32]:
     """Per cell, in how many examples any sender reaches any receiver; of an activation patch, has any node a place."""
+    if paths is not None:
+        cells = arrivals(paths, grid.senders.cells, places)
+        return np.array([np.logical_or.reduce(cell).sum() for cell in cells], dtype=np.int32)
     kinds, sender_places = _kinds(grid.senders.cells, places)
     if grid.receivers is None:
         counts = [len(frozenset().union(*map(places.examples_of, cell))) for cell in kinds]

@@ -10,12 +10,15 @@ import torch
 from torch import Tensor
 
 from api_schemas.datasets import ResolvedDataset
-from api_schemas.spec import ActivationPatch, JobSpec
+from api_schemas.patches import PathNodes
+from api_schemas.spec import ActivationPatch, JobSpec, PathPatch
 from planning.graph import Graph, Site
 from planning.grid import Grid
+from planning.paths import hops_of, plan_paths, wanted_by_paths
 from planning.plan import plan_activation_patch, plan_path_patch, wanted_activations
 from planning.positions import ChangedPlaces
 from planning.readings import readings_of
+from worker.engine.hops import sweep_hops
 from worker.engine.memory import BYTES_PER_VALUE, Portion, activation_bytes, first_portion, in_portions
 from worker.engine.model import Weights
 from worker.engine.reads import prepare_reads
@@ -66,6 +69,14 @@ class Shard:
         return not isinstance(self.spec.patch, ActivationPatch) and self.spec.patch.update == "overwrite"
 
     @property
+    def paths(self) -> list[PathNodes] | None:
+        """Paths of several hops; one of two nodes alone is a sender and a receiver."""
+        patch = self.spec.patch
+        if not isinstance(patch, PathPatch) or patch.paths is None or len(patch.paths) == 1 == len(patch.paths[0]) - 1:
+            return None
+        return patch.paths
+
+    @property
     def graph(self) -> Graph:
         """Order and edges of the model's nodes."""
         return Graph(self.weights.architecture)
@@ -75,6 +86,8 @@ class Shard:
         """Activations that this job reads; with a cache, also those that a next question may read."""
         n_layers, readings = self.weights.n_layers, readings_of(self.spec.all_metrics, self.dataset.slice(0, 1))
         wanted = wanted_activations(self.grid, readings, self.through_mlps, self.graph)
+        if self.paths is not None:
+            wanted |= wanted_by_paths(hops_of(self.paths, self.graph), self.graph)
         if self.cache is None:
             return wanted
         deepest = max(layer for _, layer in wanted)
@@ -132,6 +145,9 @@ class Shard:
     def sweep(self, dataset: ResolvedDataset, grid: Grid) -> Sweep:
         """The exact patch of every cell of a grid."""
         places, readings = self.places(dataset), readings_of(self.spec.all_metrics, dataset)
+        if self.paths is not None:
+            plan = plan_paths(self.paths, grid.senders.cells, places, readings)
+            return lambda batch: sweep_hops(batch, plan, len(grid.senders.cells), self.overwrite)
         if grid.receivers is None:
             groups = plan_activation_patch(grid, places, readings)
             return lambda batch: sweep_activations(batch, groups)

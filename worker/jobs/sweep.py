@@ -105,8 +105,8 @@ def _output(shard: Shard, start: int, stop: int, batch: Batch, values: list[Valu
         cells=cells,
         metrics=metrics,
         checks=checks,
-        patched_examples=examples_with_path(grid, places).reshape(n_senders, n_receivers),
-        is_reached=reached_senders(grid, places),
+        patched_examples=examples_with_path(grid, places, shard.paths).reshape(n_senders, n_receivers),
+        is_reached=reached_senders(grid, places, shard.paths),
     )
 
 
