@@ -12,14 +12,17 @@ from job_store.store import ANSWER_S, AsyncJobStore
 
 log = logging.getLogger(__name__)
 CHANNEL = "pp:changes"
+GOES_ON = "+"
+"""After the id of a job that changed and has not ended."""
 QUIET_S = 5.0
 """After this long without a message, the connection is tested."""
 
 
 class Watch:
-    """Notices changes of one job from its own creation on."""
+    """Notices changes of one job, or only its end, from the watch's own creation on."""
 
-    def __init__(self) -> None:
+    def __init__(self, end_only: bool) -> None:
+        self.end_only = end_only
         self._changed = asyncio.Event()
 
     def notice(self) -> None:
@@ -52,9 +55,9 @@ class ChangeFeed:
         self.wake_all()
 
     @contextlib.asynccontextmanager
-    async def watch(self, job_id: str) -> AsyncIterator[Watch]:
+    async def watch(self, job_id: str, *, end_only: bool = False) -> AsyncIterator[Watch]:
         """A watch on a job. Open it before you read the job, so that no change is missed."""
-        watch = Watch()
+        watch = Watch(end_only)
         self._watches[job_id].add(watch)
         try:
             yield watch
@@ -63,9 +66,12 @@ class ChangeFeed:
             if not self._watches[job_id]:
                 del self._watches[job_id]
 
-    def _wake(self, job_id: str) -> None:
+    def _wake(self, message: str) -> None:
+        """Tell the watches of a job; whatever is not said to go on may be its end."""
+        job_id = message.removesuffix(GOES_ON)
         for watch in self._watches.get(job_id, ()):
-            watch.notice()
+            if message == job_id or not watch.end_only:
+                watch.notice()
 
     def wake_all(self) -> None:
         """Have everybody look again, at their job and at themselves."""

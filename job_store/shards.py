@@ -196,19 +196,32 @@ def finish(
         )
         return HandedIn("assemble", int(nudges), assembly)
 
-    shares = held.facts.phase_shares or [1 / phases] * phases
-    flops = held.facts.flops_per_shard * shares[held.phase]
     arguments = (
         *_slot(held),
         _content(held, f"work/{held.job_id}/{held.phase}/output-{held.shard}", output),
         device,
         phases,
-        flops,
+        _flops(held, phases),
         worker,
         round(lease_s * 1000),
         computed_s,
     )
     return Step("finish", arguments, read, repeatable=False)
+
+
+def _flops(held: Claim, phases: int) -> float:
+    shares = held.facts.phase_shares or [1 / phases] * phases
+    return held.facts.flops_per_shard * shares[held.phase]
+
+
+def finish_alone(
+    held: Claim, head: bytes, arrays: bytes, *, device: str, phases: int, computed_s: float
+) -> Step[HandedIn]:
+    """Hand in the result of a job whose only shard this is; the job succeeds. As ``finish`` and ``complete``."""
+    assert held.shards == 1
+    about = device, phases, _flops(held, phases), computed_s
+    arguments = (*_slot(held), *about, *_result(held, head, arrays))
+    return Step("finish_alone", arguments, _read_handed_in, repeatable=False)
 
 
 def outputs(held: Claim, first: int, number: int) -> Step[tuple[bytes, ...]]:
@@ -236,10 +249,12 @@ def finish_phase(held: Claim, carry: bytes) -> Step[HandedIn]:
 
 def complete(held: Claim, head: bytes, arrays: bytes) -> Step[HandedIn]:
     """Hand in the last assembly; the job succeeds."""
-    parts = (
-        _content(held, f"results/{held.job_id}/{name}", part) for name, part in (("head", head), ("arrays", arrays))
-    )
-    return Step("complete", (*_assembly(held), *parts), _read_handed_in, repeatable=False)
+    return Step("complete", (*_assembly(held), *_result(held, head, arrays)), _read_handed_in, repeatable=False)
+
+
+def _result(held: Claim, head: bytes, arrays: bytes) -> tuple[Argument, Argument]:
+    folder = f"results/{held.job_id}"
+    return _content(held, f"{folder}/head", head), _content(held, f"{folder}/arrays", arrays)
 
 
 def fail(held: Claim, code: str, detail: str, *, try_again: bool = False) -> Step[HandedIn]:

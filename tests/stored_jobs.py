@@ -7,7 +7,7 @@ from api_schemas.spec import JobSpec
 from job_store.ids import new_job_id
 from job_store.records import Created, JobFacts, Limits, NewJob, Retention
 from job_store.script import Step
-from job_store.shards import Claim, HandedIn, claim, complete, finish
+from job_store.shards import Claim, HandedIn, claim, complete, finish, finish_alone
 from job_store.store import JobStore
 from job_store.submission import create
 
@@ -69,6 +69,11 @@ def must_take(store: JobStore, **settings: Any) -> Claim:
 def hand_in(held: Claim, output: bytes = b"output", phases: int = 1, computed_s: float = 1.0) -> Step[HandedIn]:
     """The step that finishes a shard on a CPU."""
     return finish(held, output, device="cpu", phases=phases, worker="w", lease_s=10.0, computed_s=computed_s)
+
+
+def hand_in_alone(held: Claim, computed_s: float = 1.0) -> Step[HandedIn]:
+    """The step that hands in the result with the only shard."""
+    return finish_alone(held, b"head", b"arrays", device="cpu", phases=1, computed_s=computed_s)
 
 
 def work_off(store: JobStore, model: str = "demo") -> list[str]:

@@ -5,6 +5,7 @@ local MAX_NUDGES = 32
 local ASSEMBLE = '-1'
 local PRIORITIES = {'high', 'normal', 'low'}
 local TERMINAL = {succeeded = true, failed = true, cancelled = true, expired = true}
+local GOES_ON = '+'  -- after the id of a job that changed and has not ended
 local call = redis.call
 
 local function now_ms()
@@ -72,7 +73,7 @@ end
 local function event(id, kind, data)
   call('HINCRBY', job_key(id), 'version', 1)
   call('XADD', job_key(id) .. ':events', '*', 'type', kind, 'at', NOW, 'data', cjson.encode(data))
-  call('PUBLISH', 'pp:changes', id)
+  call('PUBLISH', 'pp:changes', TERMINAL[data.status] and id or id .. GOES_ON)
 end
 
 local function index_kinds(id)
@@ -181,6 +182,25 @@ local function charge(job, slot)
   return seconds
 end
 
+local function record_speed(model, device, flops, seconds)
+  -- Sums of work and time, halved with every minute of work; tiny shards, which are mostly overhead, weigh little.
+  if flops <= 0 then return end
+  local rates, kept = 'pp:rates:' .. model, 2 ^ (-seconds / 60)
+  local known = call('HMGET', rates, 'flops:' .. device, 'seconds:' .. device)
+  call('HSET', rates, 'flops:' .. device, (known[1] or 0) * kept + flops,
+    'seconds:' .. device, (known[2] or 0) * kept + seconds)
+end
+
+local function count_shard(job, device, phases, flops, seconds)
+  local key = job_key(job.id)
+  call('HSETNX', key, 'computing', NOW - math.floor(seconds * 1000))
+  call('HSET', key, 'phases', phases, 'progressed', NOW)
+  local done = call('HINCRBY', key, 'done', 1)
+  event(job.id, 'progress', {done = done, total = job.shards * phases})
+  count('shards_done')
+  record_speed(job.model, device, tonumber(flops), tonumber(seconds))
+end
+
 -- Webhooks: one schedule for all, and one per owner, so that owners take turns
 
 local function schedule_hook(id, owner, at)
@@ -228,6 +248,19 @@ local function end_job(job, status, code, detail)
     schedule_hook(job.id, job.owner, NOW)
   end
   count('jobs_' .. status)
+end
+
+local function succeed(job, head, arrays)
+  local result, cache, bytes = 'pp:result:' .. job.id, call('HGET', job_key(job.id), 'cache'), size_of(head) + size_of(arrays)
+  call('HSET', result, 'head', head, 'arrays', arrays, 'bytes', bytes, 'cache', cache, 'owner', job.owner, 'sealed', 1)
+  if is_blob(head) or is_blob(arrays) then call('HSET', result, 'blobs', 1) end
+  call('ZADD', 'pp:results', age(), job.id)
+  call('INCRBY', 'pp:result_bytes', bytes)
+  occupy(job.owner, bytes)
+  call('SADD', result .. ':jobs', job.id)
+  call('SET', cache, job.id)
+  call('HSET', job_key(job.id), 'result', job.id, 'result_bytes', bytes)
+  end_job(job, 'succeeded')
 end
 
 local function settle(job)

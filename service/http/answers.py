@@ -86,7 +86,7 @@ async def after_wait(
 
 
 async def _ended(parts: Parts, caller: Caller, job_id: str, deadline: float) -> JobRecord:
-    async with parts.feed.watch(job_id) as watch:
+    async with parts.feed.watch(job_id, end_only=True) as watch:
         record = await parts.store.run(jobs.get(job_id, caller.sees))
         while not (record.is_done or parts.feed.is_ending) and (left_s := deadline - time.monotonic()) > 0:
             if await watch.changed(left_s):

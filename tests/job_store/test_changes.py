@@ -7,7 +7,7 @@ from job_store import jobs
 from job_store.changes import ChangeFeed
 from job_store.store import AsyncJobStore, JobStore
 from tests.embedded_valkey import EmbeddedValkey
-from tests.stored_jobs import new_job, submit
+from tests.stored_jobs import hand_in_alone, must_take, new_job, submit
 
 
 def test_two_hundred_clients_wait_over_one_connection(store: JobStore, valkey: EmbeddedValkey) -> None:
@@ -58,3 +58,25 @@ def test_a_wait_without_a_change_times_out(store: JobStore, valkey: EmbeddedValk
         return silent, heard
 
     assert asyncio.run(scenario()) == (False, True)
+
+
+def test_who_waits_for_the_end_alone_is_not_woken_before(store: JobStore, valkey: EmbeddedValkey) -> None:
+    """A look at the job for each of its changes would cost the processor that computes it."""
+
+    async def scenario() -> tuple[bool, bool, bool]:
+        connection = AsyncJobStore.connect(valkey.url)
+        feed = ChangeFeed(connection)
+        listening = asyncio.create_task(feed.listen_forever())
+        submit(store, mine := new_job())
+        await asyncio.sleep(0.2)
+        async with feed.watch(mine.id) as any_change, feed.watch(mine.id, end_only=True) as end:
+            held = must_take(store)
+            heard = await any_change.changed(5)
+            silent = await end.changed(0.2)
+            store.run(hand_in_alone(held))
+            ended = await end.changed(5)
+        listening.cancel()
+        await connection.close()
+        return heard, silent, ended
+
+    assert asyncio.run(scenario()) == (True, False, True)

@@ -1,17 +1,18 @@
 """The life of shards: claimed under a lease, kept alive, handed in once."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
 from job_store import jobs, reaper
 from job_store.reaper import lapse_leases
-from job_store.records import JobFacts, Limits
+from job_store.records import JobFacts, JobRecord, Limits, StoredResult
 from job_store.schema import SCHEMA
 from job_store.shards import claim, complete, fail, finish_phase, heartbeat, outputs, release
 from job_store.store import JobStore
-from tests.stored_jobs import hand_in, must_take, new_job, submit, take, work_off
+from job_store.workers import rates
+from tests.stored_jobs import hand_in, hand_in_alone, must_take, new_job, submit, take, work_off
 
 
 def test_one_shard_runs_through_to_a_result(store: JobStore) -> None:
@@ -30,6 +31,43 @@ def test_one_shard_runs_through_to_a_result(store: JobStore) -> None:
     assert (record.status, record.done, record.total, record.attempt) == ("succeeded", 1, 1, 1)
     result = store.run(jobs.result(job.id))
     assert result is not None and (result.head, result.arrays) == (b"head", b"arrays")
+
+
+def test_a_single_shard_is_handed_in_with_its_result(store: JobStore) -> None:
+    """One step in place of three leaves the same record, events and measured speed."""
+
+    def life(alone: bool) -> tuple[JobRecord, list[tuple[str, object]]]:
+        submit(store, job := new_job())
+        held = must_take(store)
+        handed = store.run(hand_in_alone(held) if alone else hand_in(held))
+        assert handed.assembly is None or store.run(complete(handed.assembly, b"head", b"arrays"))
+        found = [(event.type, event.data) for event in store.run(jobs.events(job.id)).events]
+        return store.run(jobs.get(job.id)), found
+
+    (record, events), (usual, usual_events) = life(alone=True), life(alone=False)
+    assert (record.status, record.done, record.total) == ("succeeded", 1, 1)
+    assert store.run(jobs.result(record.id)) == store.run(jobs.result(usual.id)) == StoredResult(b"head", b"arrays")
+    assert events == usual_events
+    times = {"created_ms", "started_ms", "computing_ms", "progressed_ms", "finished_ms", "now_ms"}
+    own = {"id", "spec_json", "facts"} | times
+    alike = {field.name for field in fields(JobRecord)} - own
+    assert all(getattr(record, name) == getattr(usual, name) for name in alike)
+    assert all((getattr(record, name) is None) == (getattr(usual, name) is None) for name in times)
+    assert store.run(rates("demo")) == {"cpu": 1e9}
+    assert store.client.keys("pp:job:*:out:*") == store.client.keys("pp:job:*:shards") == []
+
+
+def test_a_single_shard_that_was_lost_or_cancelled_leaves_no_result(store: JobStore) -> None:
+    """What holds for an assembly holds for the shard that needs none."""
+    submit(store, new_job())
+    dead = must_take(store, lease_s=0.0)
+    store.run(reaper.lapse_leases())
+    assert store.run(hand_in_alone(dead)).outcome == "lost"
+    heir = must_take(store)
+    store.run(jobs.cancel(heir.job_id))
+    assert store.run(hand_in_alone(heir)).outcome == "cancelled"
+    assert store.run(jobs.get(heir.job_id)).status == "cancelled"
+    assert store.run(jobs.result(heir.job_id)) is None
 
 
 def test_phases_follow_each_other_and_carry_arrays_forward(store: JobStore) -> None:

@@ -149,21 +149,23 @@ def test_one_trace_leads_from_the_request_through_the_queue_to_the_shards(
 ) -> None:
     """An operator sees in one picture where the time of a job went, whichever process spent it."""
     caller, parent = secrets.token_hex(16), secrets.token_hex(8)
-    spec = EXAMPLE_SPEC | {"dataset": {"kind": "ioi", "examples": 2, "seed": 77}}
+    patch = EXAMPLE_SPEC["patch"] | {"source": "mean"}  # so that there are two phases
+    spec = EXAMPLE_SPEC | {"patch": patch, "dataset": {"kind": "ioi", "examples": 2, "seed": 77}}
     headers = WAIT | {"traceparent": f"00-{caller}-{parent}-01"}
     job = stack.post("/v1/jobs", json=spec, headers=headers).json()
     assert job["status"] == "succeeded"
 
-    def trace() -> dict[str, Span]:
-        return {span.name: span for span in collector.spans if span.trace_id == caller}
+    def trace() -> list[Span]:
+        return sorted((span for span in collector.spans if span.trace_id == caller), key=lambda span: span.begin_ns)
 
-    until(lambda: {"POST /v1/jobs", "queue", "shard", "assemble"} <= set(trace()))
-    request, queue, shard, assembly = (trace()[name] for name in ("POST /v1/jobs", "queue", "shard", "assemble"))
+    names = ["POST /v1/jobs", "queue", "shard", "assemble", "shard"]
+    until(lambda: [span.name for span in trace()] == names)
+    request, queue, shard, assembly, second = trace()
     assert (request.process, queue.process) == ("pathpatch-service", "pathpatch-service")
     assert (shard.process, assembly.process) == ("pathpatch-worker", "pathpatch-worker")
     assert (request.parent_id, queue.parent_id) == (parent, request.span_id)
-    assert shard.parent_id == assembly.parent_id == queue.span_id
-    assert request.begin_ns <= queue.begin_ns < shard.begin_ns < shard.end_ns <= assembly.begin_ns < request.end_ns
+    assert shard.parent_id == assembly.parent_id == second.parent_id == queue.span_id
+    assert shard.end_ns <= assembly.begin_ns < assembly.end_ns <= second.begin_ns < request.end_ns
     assert request.attributes["http.response.status_code"] == 200
     assert {span.attributes["pathpatch.job_id"] for span in (request, shard, assembly)} == {job["id"]}
     assert not any("prompt" in str(span.attributes) for span in collector.spans)

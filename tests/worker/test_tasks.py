@@ -133,14 +133,15 @@ def test_the_log_is_json_and_names_the_job_that_a_line_is_about(
     store: JobStore, redis_url: str, worker: LiveWorker
 ) -> None:
     """And no prompt is in it."""
-    submit(store, job := demo_job(seed=5))
+    submit(store, job := demo_job(shards=2, seed=5))
     nudge(redis_url, "demo")
     ended(store, job.id)
     until(lambda: worker.has_said(f"{job.id}/0/assemble: stored"))
     lines = [json.loads(line) for line in worker.log.read_text().splitlines()]
     about = [line for line in lines if line.get("job_id") == job.id]
     assert [line["message"].partition(" after")[0] for line in about] == [
-        f"{job.id}/0/0: stored, the last one",
+        f"{job.id}/0/0: stored",
+        f"{job.id}/0/1: stored, the last one",
         f"{job.id}/0/assemble: stored",
     ]
     assert job.shards[0][12:40] not in worker.log.read_text()

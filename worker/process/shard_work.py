@@ -2,14 +2,14 @@
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from api_schemas.errors import StoreUnavailable
 from job_store.script import Step
-from job_store.shards import Claim, HandedIn, complete, finish, finish_phase, outputs, with_contents
+from job_store.shards import Claim, HandedIn, complete, finish, finish_alone, finish_phase, outputs, with_contents
 from job_store.store import JobStore
 from planning.grid import CellSlice
 from worker.jobs.records import pack_arrays
@@ -70,16 +70,21 @@ def _run(bench: Workbench, held: Claim, model: LoadedModel) -> Step[HandedIn]:
     cells = None if shard.cells is None else CellSlice(*shard.cells)
     longest, settings = held.facts.longest, bench.shard_settings
     output = run_shard(model.weights, held.spec, shard, longest, phase, carry, settings, cells)
-    computed_s = time.monotonic() - started
-    return finish(
-        held,
-        output,
-        device=bench.device,
-        phases=len(phases(held.spec)),
-        worker=bench.worker,
-        lease_s=bench.settings.lease_s,
-        computed_s=computed_s,
-    )
+    foreseen = phases(held.spec)
+    about = _Computed(bench.device, len(foreseen), time.monotonic() - started)
+    if held.shards == 1 and phase == foreseen[-1]:
+        devices = sorted({*held.devices, bench.device})
+        return finish_alone(held, *_result(held, devices, model, carry, [output]), **asdict(about))
+    return finish(held, output, worker=bench.worker, lease_s=bench.settings.lease_s, **asdict(about))
+
+
+@dataclass(frozen=True)
+class _Computed:
+    """How a shard was computed."""
+
+    device: str
+    phases: int
+    computed_s: float
 
 
 def _simulate(settings: WorkerSettings, held: Claim) -> None:
@@ -97,8 +102,15 @@ def _assemble(bench: Workbench, held: Claim, model: LoadedModel) -> Step[HandedI
     merged = merge(spec, architecture, longest, phase, carry, found)
     if merged is not None:
         return finish_phase(held, sealed(merged))
-    result = assemble(spec, architecture, longest, carry, found)
-    return complete(held, json.dumps(_head(held, model, result)).encode(), pack_arrays(result.arrays))
+    return complete(held, *_result(held, held.devices, model, carry, found))
+
+
+def _result(
+    held: Claim, devices: Sequence[str], model: LoadedModel, carry: bytes, outputs: list[bytes]
+) -> tuple[bytes, bytes]:
+    """Head and arrays of the job's result."""
+    result = assemble(held.spec, model.weights.architecture, held.facts.longest, carry, outputs)
+    return json.dumps(_head(held, devices, model, result)).encode(), pack_arrays(result.arrays)
 
 
 def _fetch_outputs(store: JobStore, held: Claim, patience_s: float) -> list[bytes]:
@@ -111,20 +123,20 @@ def _fetch_outputs(store: JobStore, held: Claim, patience_s: float) -> list[byte
     return fetched
 
 
-def _head(held: Claim, model: LoadedModel, result: AssembledResult) -> dict[str, Any]:
+def _head(held: Claim, devices: Sequence[str], model: LoadedModel, result: AssembledResult) -> dict[str, Any]:
     architecture = model.weights.architecture
     return {
         "blocks": result.blocks,
         "checks": result.checks,
         "unreachable_senders": result.unreachable_senders,
-        "warnings": [*held.facts.warnings, *result.warnings, *dtype_warnings(held.spec, held.devices)],
+        "warnings": [*held.facts.warnings, *result.warnings, *dtype_warnings(held.spec, devices)],
         "provenance": {
             "model": held.spec.model.name,
             "revision": model.revision,
             "weights_sha256": model.weights_sha256,
             "dequantised_from": list(model.dequantised_from),
             "dtype": held.spec.dtype,
-            "device": ", ".join(held.devices),
+            "device": ", ".join(devices),
             "versions": versions(),
             "dataset_sha256": held.facts.dataset_sha256,
             "spec_sha256": held.facts.spec_sha256,
