@@ -1,11 +1,12 @@
 """Runs quickstart.ipynb and keeps its outputs in it, with pictures that any page shows.
 
-    python examples/run_notebook.py
+    python examples/run_notebook.py [--model smollm2-135m --output FILE]
 
 Interactive figures are megabytes that GitHub does not show: the notebook keeps each as a still picture of the same
 result. Whoever runs the notebook gets the interactive ones.
 """
 
+import argparse
 import copy
 from pathlib import Path
 
@@ -15,6 +16,16 @@ from nbclient import NotebookClient
 NOTEBOOK = Path(__file__).parent / "quickstart.ipynb"
 STILL = {"result.heatmap()": "result.figure(kind='heatmap')", "result.histogram()": "result.figure(kind='histogram')"}
 """What is run in place of a cell that draws."""
+ASKED = 'MODEL = "demo"\n'
+"""The line of the notebook that names the model."""
+
+
+def of_model(notebook: nbformat.NotebookNode, model: str) -> nbformat.NotebookNode:
+    """The notebook on another model."""
+    changed = copy.deepcopy(notebook)
+    cell = next(cell for cell in changed.cells if ASKED in cell.source)
+    cell.source = cell.source.replace(ASKED, f'MODEL = "{model}"\n')
+    return changed
 
 
 def with_outputs(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -45,5 +56,16 @@ def _settled(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode
     return settled
 
 
+def main() -> None:
+    """Of the demo model into the notebook itself, of another one into a file of its own."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="demo")
+    parser.add_argument("--output", type=Path, help="default: the notebook, or quickstart-MODEL.ipynb here")
+    options = parser.parse_args()
+    default = NOTEBOOK if options.model == "demo" else Path(f"quickstart-{options.model}.ipynb")
+    notebook = of_model(nbformat.read(NOTEBOOK, as_version=4), options.model)
+    nbformat.write(with_outputs(notebook), options.output or default)
+
+
 if __name__ == "__main__":
-    nbformat.write(with_outputs(nbformat.read(NOTEBOOK, as_version=4)), NOTEBOOK)
+    main()

@@ -43,7 +43,8 @@ export async function showExperiment(main, { signal, query }) {
   const start = (kind) => offered.find(({ spec }) => spec.dataset.kind === kind)?.spec.dataset
     ?? (kind === "tokens" ? { kind, orig: [[1, 2, 3]], new: [[1, 2, 4]], roles: { end: [-1] } } : { kind, examples: 100, seed: 0 });
   const dataset = makeDataset(can.datasets, start);
-  const parts = [dataset, makePatch(can.patches, can.hooks), makeMeasure(can.metrics), makeRun(can.hasName)];
+  const patch = makePatch(can.patches, can.hooks);
+  const parts = [dataset, patch, makeMeasure(can.metrics), makeRun(can.hasName)];
   let spec = draft ? JSON.parse(draft) : structuredClone(first.spec);
   let faults = [];
   let changes = 0;
@@ -80,7 +81,9 @@ export async function showExperiment(main, { signal, query }) {
     changes += 1;
     refusal.replaceChildren();
     question.textContent = offered.find(({ name }) => name === controls.preset.value)?.title ?? "What the fields and the JSON below say.";
-    about.textContent = modelWords(models.find(({ name }) => name === controls.model.value));
+    const model = models.find(({ name }) => name === controls.model.value);
+    about.textContent = modelWords(model);
+    patch.fit(model?.architecture);
     if (!isJson) controls.json.value = written(spec);
     codes.replaceChildren(code("Python", pythonIfComplete(spec)), code("curl", curlOf(spec)));
     check(spec, faults);
@@ -92,7 +95,7 @@ export async function showExperiment(main, { signal, query }) {
     faults = [];
     controls.model.value = spec.model?.name ?? "";
     dataset.fill(spec.dataset ?? {});
-    parts[1].fill(spec.patch);
+    patch.fill(spec.patch);
     for (const part of parts.slice(2)) part.fill(spec);
     follow(options);
   }

@@ -94,8 +94,9 @@ export function writtenNamed(named, written) {
 export function readPlace(text, hook, unit) {
   const [, layer, index] = text.match(unit ? /^(\d+)(?:\.(\d+))?$/ : /^(\d+)$/) || [];
   if (layer === undefined) {
-    const allowed = unit ? `write layer.${unit}, such as 9.6, or a layer alone for all of it` : "write a layer, such as 9";
-    throw new Unreadable(`“${text}” is not ${unit ? `a ${unit}` : "a layer"}: ${allowed}.`);
+    const counted = unit?.replace("_", " ");
+    const allowed = unit ? `write layer.${counted}, such as 9.6, or a layer alone for all of it` : "write a layer, such as 9";
+    throw new Unreadable(`“${text}” is not ${unit ? `a ${counted}` : "a layer"}: ${allowed}.`);
   }
   return { hook, layer: Number(layer), ...(index === undefined ? {} : { [unit]: Number(index) }) };
 }

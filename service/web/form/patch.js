@@ -89,6 +89,8 @@ export function makePatch(kinds, hooks) {
     controls: { patchKind: controls.kind, positions: controls.positions, source: controls.source, mlps: controls.mlps,
       ...Object.fromEntries(Object.values(ends).flatMap((end) => Object.entries(end.controls).map(([part, control]) => [`${end.name}-${part}`, control]))) },
     fill, write, title: "Patch",
+    /** Offer the nodes that a model has. */
+    fit: (architecture) => Object.values(ends).forEach((end) => end.fit(architecture)),
     elements: [field("Kind of patch", controls.kind, null, { class: "field wide" }), note, Object.values(ends).flatMap((end) => end.elements), Object.values(fields)].flat(),
     places: () => ({
       ...Object.fromEntries(Object.values(ends).map((end) => [`/patch/${end.name}`, end.place()])),

@@ -260,3 +260,52 @@ def test_the_model_says_what_kind_of_decoder_it_is(page, stack):
     page.get_by_label("Model", exact=True).select_option("smollm2-135m")
     expect(about).to_contain_text("30 layers of 9 heads")
     expect(page.get_by_label("Receiver names")).to_have_value("24.4")
+
+
+def options_of(page, label):
+    """What a choice offers, by value."""
+    return [one.get_attribute("value") for one in page.get_by_label(label, exact=True).first.locator("option").all()]
+
+
+def test_only_nodes_that_the_model_has_are_offered(page, stack):
+    """Parallel blocks have no resid_mid, rotary models no pos_embed; query heads that share keys count apart."""
+    opened(page, stack)
+    assert {"resid_mid", "pos_embed"} <= {*options_of(page, "From")} and "query_k" not in options_of(page, "Into")
+    assert "sweep:q,k" in options_of(page, "Into")
+    page.get_by_label("Model", exact=True).select_option("tiny-gpt_neox")
+    expect(page.get_by_label("From", exact=True).first.locator("option[value=pos_embed]")).to_have_count(0)
+    assert not {"resid_mid", "sweep:resid_mid"} & {*options_of(page, "From"), *options_of(page, "Into")}
+    page.get_by_label("Model", exact=True).select_option("tiny-llama")
+    expect(page.get_by_label("Into", exact=True).locator("option[value=query_k]")).to_have_count(1)
+    assert "resid_mid" in options_of(page, "From") and "sweep:q,k" not in options_of(page, "Into")
+
+
+def test_a_node_that_the_model_lacks_stays_chosen_until_it_is_changed(page, stack):
+    """What a person chose is not replaced; the service says why it cannot be."""
+    opened(page, stack)
+    page.get_by_label("From", exact=True).first.select_option("resid_mid")
+    page.get_by_label("Sender names").fill("1")
+    page.get_by_label("Model", exact=True).select_option("tiny-gpt_neox")
+    expect(page.get_by_label("From", exact=True).first).to_have_value("resid_mid")
+    expect(page.locator(".verdict .problem")).to_contain_text("resid_mid")
+    assert said(page)["patch"]["senders"] == [{"hook": "resid_mid", "layer": 1}]
+
+
+def test_keys_as_one_query_head_reads_them(page, stack):
+    """`query_head` is a kind of receiver, read from the JSON and written into it."""
+    opened(page, stack)
+    page.get_by_label("Model", exact=True).select_option("tiny-llama")
+    page.get_by_label("Into", exact=True).select_option("query_k")
+    page.get_by_label("Receiver names").fill("1.x")
+    expect(fault_of(page, "Receiver names")).to_contain_text("“1.x” is not a query head: write layer.query head")
+    page.get_by_label("Receiver names").fill("1.3")
+    assert said(page)["patch"]["receivers"] == [{"hook": "k", "layer": 1, "query_head": 3}]
+    page.locator("summary", has_text="The whole spec as JSON").click()
+    spec = said(page)
+    spec["patch"]["receivers"] = [
+        {"hook": "v", "layer": 1, "query_head": 2},
+        {"hook": "v", "layer": 1, "query_head": 1},
+    ]
+    page.get_by_label("Spec", exact=True).fill(json.dumps(spec))
+    expect(page.get_by_label("Into", exact=True)).to_have_value("query_v")
+    expect(page.get_by_label("Receiver names")).to_have_value("1.2, 1.1")
