@@ -240,3 +240,10 @@ def _check_backup(restored: EmbeddedValkey, finished: str, queued: str) -> None:
     work_off(store)
     assert store.run(jobs.get(queued)).status == "succeeded"
     store.close()
+
+
+def test_fetched_models_are_served_in_containers() -> None:
+    """Service and workers look where the folder of `pathpatch models fetch` is mounted, and cannot write to it."""
+    for name in ("service", "worker"):
+        folder = COMPOSE["services"][name]["environment"]["PATHPATCH_MODEL_DIR"]
+        assert f"${{PATHPATCH_MODEL_DIR:-./models}}:{folder}:ro" in COMPOSE["services"][name]["volumes"]
