@@ -1,5 +1,6 @@
 """Estimates of every cell from one gradient, and the exact values of the largest. Phases: (means,) cells, (verify)."""
 
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
@@ -10,13 +11,14 @@ from planning.plan import plan_attribution
 from worker.engine.attribution import estimate_paths
 from worker.engine.memory import Portion
 from worker.engine.model import Weights
+from worker.engine.sweep import Values
 from worker.jobs.kind import AssembledResult, Job, Merged, ShardInput, ShardSettings
 from worker.jobs.means import mean_of, sums_of_shard
 from worker.jobs.merging import largest, merged_outputs
 from worker.jobs.records import Estimates, Exact, Means, SweepOutput, pack, unpack
 from worker.jobs.result import assemble
-from worker.jobs.shard import Shard, Sweep
-from worker.jobs.sweep import cells_of_shard, to_host
+from worker.jobs.shard import Examples, Shard
+from worker.jobs.sweep import cells_of_shard
 
 
 class AttributionKind:
@@ -56,10 +58,10 @@ class AttributionKind:
         return assemble(job, estimates.output, (estimates, exact))
 
 
-def estimates_of(shard: Shard, start: int, stop: int) -> Sweep:
-    """The estimates of some examples."""
-    ends = plan_attribution(shard.grid, shard.places(shard.dataset.slice(start, stop)))
-    return lambda batch: estimate_paths(batch, ends, shard.through_mlps, shard.overwrite)
+def estimates_of(shard: Shard, examples: Examples) -> list[Values]:
+    """Every metric of some examples in every cell of the shard, estimated."""
+    ends = plan_attribution(shard.grid, examples.places)
+    return estimate_paths(examples.batch, ends, shard.through_mlps, shard.overwrite)
 
 
 def _merged(outputs: list[bytes]) -> SweepOutput:
@@ -81,8 +83,9 @@ def _verified(
             senders = [shard.grid.senders.cells[sender] for _, sender in members]
             grid = Grid(End([], senders), End([], [shard.grid.receivers.cells[receiver]]))
             places = [place for place, _ in members]
-            for own, value in zip(sums, shard.swept(start, stop, portion.rows, grid), strict=True):
-                own[places] = to_host(value.double().sum(dim=0)[:, 0])
+            swept = replace(shard, grid=grid).swept(start, stop, portion.rows)
+            for own, value in zip(sums, swept, strict=True):
+                own[places] = value.double().sum(dim=0)[:, 0].cpu().numpy()
         return Exact((stop - start) * is_first, sums)
 
     return reduce(_added, shard.in_portions(work))

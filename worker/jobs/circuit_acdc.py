@@ -31,7 +31,7 @@ def acdc_of_shard(
     assert choice.threshold is not None
 
     def work(start: int, stop: int, portion: Portion) -> tuple[Batch, int]:
-        return shard.batch(start, stop, portion.rows), budget_of(graph, portion)
+        return shard.examples(start, stop, portion.rows).batch, budget_of(graph, portion)
 
     batches = all_in_portions(shard, work, floats_per_cell(graph, len(graph.writers), 1, shard.dataset.longest))
 

@@ -29,7 +29,7 @@ from worker.jobs.circuit_records import (
 )
 from worker.jobs.kind import Job, ShardInput, ShardSettings
 from worker.jobs.moments import Moments, moments_on_device
-from worker.jobs.shard import Shard, arithmetic
+from worker.jobs.shard import Examples, Shard, arithmetic
 
 MOST_SETS_AT_ONCE = 64
 
@@ -58,12 +58,13 @@ def scores_of_shard(
     is_run_by_edges = patch.method == "exact" and job.architecture.has_post_norms
 
     def work(start: int, stop: int, portion: Portion) -> EdgeScores:
-        batch = shard.batch(start, stop, portion.rows)
+        examples = shard.examples(start, stop, portion.rows)
+        batch = examples.batch
         if given.rounds is not None or is_run_by_edges:
             members = np.ones(len(graph), dtype=bool) if given.rounds is None else given.rounds.members
             effects = _in_circuit(batch, patch, graph, members, readers, portion)
         else:
-            effects = _exact(shard, batch, start, stop) if patch.method == "exact" else _estimates(batch, patch)
+            effects = _exact(shard, examples) if patch.method == "exact" else _estimates(batch, patch)
         first = shard.dataset.start + start
         found = EdgeScores(first, readers, moments_on_device(effects))
         return found if patch.resamples is None else _resampled(found, effects, patch.resamples, patch.seed)
@@ -86,10 +87,10 @@ def all_writers(graph: CircuitGraph, readers: tuple[int, int]) -> CellSlice:
     return CellSlice((0, len(graph.writers)), readers)
 
 
-def _exact(shard: Shard, batch: Batch, start: int, stop: int) -> Tensor:
+def _exact(shard: Shard, examples: Examples) -> Tensor:
     """(example, edge): patched minus orig, in float64."""
-    (values,) = shard.sweep(shard.dataset.slice(start, stop), shard.grid)(batch)
-    effects = values.double() - batch.reads.orig_values[0].double()
+    (values,) = shard.sweep(examples)
+    effects = values.double() - examples.batch.reads.orig_values[0].double()
     first, graph = shard.grid.start[1], CircuitGraph(shard.weights.architecture)
     edges = edges_into(graph, (first, first + values.shape[2]))
     writers, readers = (torch.from_numpy(end[edges]).to(values.device) for end in graph.ends)
@@ -168,13 +169,14 @@ def runs_of_shard(
     shard = Shard.of(weights, job, replace(shard_input, cells=everything), given.means, settings)
 
     def work(start: int, stop: int, portion: Portion) -> RunValues:
-        batch = shard.batch(start, stop, portion.rows)
+        examples = shard.examples(start, stop, portion.rows)
+        batch = examples.batch
         orig, new = (
             values[0][:, 0, 0].double().cpu().numpy() for values in (batch.reads.orig_values, batch.reads.new_values)
         )
         values = run_values(batch, graph, sets.runs[first:last], budget_of(graph, portion))
         is_first = shard.dataset.start + start == 0 and first == 0
-        checked = _one_edge(shard, batch, sets) if is_first else None
+        checked = _one_edge(shard, examples, sets) if is_first else None
         return RunValues(shard.dataset.start + start, (first, last), values, orig, new, checked)
 
     floats = floats_per_cell(graph, len(graph.writers), 1, shard.dataset.longest)
@@ -215,7 +217,7 @@ def _chunks(graph: CircuitGraph, runs: list[Members], budget: int, rows: int) ->
         yield chunk
 
 
-def _one_edge(shard: Shard, batch: Batch, sets: EdgeSets) -> float | None:
+def _one_edge(shard: Shard, examples: Examples, sets: EdgeSets) -> float | None:
     """How far the first example's run without one edge is from that edge's path patch."""
     edge, run = sets.checked_edge, sets.runs[sets.without_checked]
     if run.sum() < len(run) - 1:
@@ -223,7 +225,8 @@ def _one_edge(shard: Shard, batch: Batch, sets: EdgeSets) -> float | None:
     writer, reader = (int(end[edge]) for end in sets.graph.ends)
     assert shard.grid.receivers is not None
     grid = Grid(End([], [shard.grid.senders.cells[writer]]), End([], [shard.grid.receivers.cells[reader]]))
-    alone, sweep = shard.first_example(batch, grid)
-    (patched,) = sweep(alone)
-    (value,) = run_values(alone, sets.graph, [run], 1)
+    of_edge = replace(shard, grid=grid)
+    alone = of_edge.first_example(examples)
+    (patched,) = of_edge.sweep(alone)
+    (value,) = run_values(alone.batch, sets.graph, [run], 1)
     return abs(float(patched[0, 0, 0]) - float(value[0]))

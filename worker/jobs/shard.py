@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
@@ -28,8 +28,17 @@ from worker.jobs.kind import Job, ShardInput, ShardSettings
 from worker.jobs.records import Means
 
 Found = TypeVar("Found")
-Sweep = Callable[[Batch], list[Values]]
-"""From a batch to every metric (batch, sender cell, receiver cell)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Some of a shard's examples, ready to sweep."""
+
+    dataset: ResolvedDataset
+    places: ChangedPlaces
+    """Where the patch's nodes take part."""
+    batch: Batch
+    """Their clean runs and metrics."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +51,13 @@ class Shard:
     grid: Grid
     means: dict[str, Tensor]
     settings: ShardSettings
+    graph: Graph
+    through_mlps: bool
+    """Whether changes pass the MLPs between senders and receivers."""
+    overwrite: bool
+    """Whether a receiver's input becomes orig plus its change."""
+    paths: list[PathNodes] | None
+    """Paths of several hops."""
     keeps_examples: bool
     """Whether the result needs one number per example, or their moments."""
     cache: ActivationCache | None = None
@@ -53,33 +69,23 @@ class Shard:
         if job.spec.dtype == "bfloat16":
             weights = weights.bfloat16
         tensors = {name: torch.from_numpy(value).to(weights.device) for name, value in means.values.items()}
-        grid = job.grid if shard.cells is None else job.grid.part(shard.cells)
-        keeps_examples = job.spec.per_example or len(job.grid) == 1
-        cache = settings.activation_cache
-        return cls(weights, job.spec, shard.dataset, grid, tensors, settings, keeps_examples, cache)
-
-    @property
-    def through_mlps(self) -> bool:
-        """Whether changes pass the MLPs between senders and receivers."""
-        return not isinstance(self.spec.patch, ActivationPatch) and self.spec.patch.direct_includes_mlps
-
-    @property
-    def overwrite(self) -> bool:
-        """Whether a receiver's input becomes orig plus its change."""
-        return not isinstance(self.spec.patch, ActivationPatch) and self.spec.patch.update == "overwrite"
-
-    @property
-    def paths(self) -> list[PathNodes] | None:
-        """Paths of several hops; one of two nodes alone is a sender and a receiver."""
-        patch = self.spec.patch
-        if not isinstance(patch, PathPatch) or patch.paths is None or len(patch.paths) == 1 == len(patch.paths[0]) - 1:
-            return None
-        return patch.paths
-
-    @property
-    def graph(self) -> Graph:
-        """Order and edges of the model's nodes."""
-        return Graph(self.weights.architecture)
+        patch = job.spec.patch
+        paths = patch.paths if isinstance(patch, PathPatch) else None
+        is_edge = paths is not None and len(paths) == 1 and len(paths[0]) == 2  # a sender and a receiver
+        return cls(
+            weights,
+            job.spec,
+            shard.dataset,
+            job.grid if shard.cells is None else job.grid.part(shard.cells),
+            tensors,
+            settings,
+            Graph(weights.architecture),
+            through_mlps=not isinstance(patch, ActivationPatch) and patch.direct_includes_mlps,
+            overwrite=not isinstance(patch, ActivationPatch) and patch.update == "overwrite",
+            paths=None if is_edge else paths,
+            keeps_examples=job.spec.per_example or len(job.grid) == 1,
+            cache=settings.activation_cache,
+        )
 
     @cached_property
     def wanted(self) -> frozenset[tuple[str, int]]:
@@ -121,43 +127,37 @@ class Shard:
         known.wanted = self.wanted
         return known
 
-    def batch(self, start: int, stop: int, rows_at_once: int) -> Batch:
+    def examples(self, start: int, stop: int, rows_at_once: int) -> Examples:
         """Some examples, ready to sweep."""
         dataset = self.dataset.slice(start, stop)
-        runs = Runs(self.activations(dataset), self.spec.patch.source, self.means)
-        return self._batch(runs, dataset, self.grid, rows_at_once)
+        return self.ready(dataset, Runs(self.activations(dataset), self.spec.patch.source, self.means), rows_at_once)
 
-    def _batch(self, runs: Runs, dataset: ResolvedDataset, grid: Grid, rows_at_once: int) -> Batch:
-        cells = [[Site.of(node) for node in cell] for cell in (grid.receivers or grid.senders).cells]
+    def first_example(self, examples: Examples) -> Examples:
+        """The first of some examples alone, with the activations that are known of it."""
+        dataset, batch = examples.dataset.slice(0, 1), examples.batch
+        return self.ready(dataset, batch.runs.first_example(dataset.longest), batch.rows_at_once)
+
+    def ready(self, dataset: ResolvedDataset, runs: Runs, rows_at_once: int) -> Examples:
+        """Examples whose clean runs are given."""
+        cells = [[Site.of(node) for node in cell] for cell in (self.grid.receivers or self.grid.senders).cells]
         reads = prepare_reads(runs, readings_of(self.spec.all_metrics, dataset), cells)
-        return Batch(runs, reads, rows_at_once)
+        places = ChangedPlaces(self.spec.patch.positions, dataset, self.graph, self.spec.patch.source == "new")
+        return Examples(dataset, places, Batch(runs, reads, rows_at_once))
 
-    def first_example(self, batch: Batch, grid: Grid) -> tuple[Batch, Sweep]:
-        """The same experiment on the first example alone, in some of the cells."""
-        dataset = self.dataset.slice(0, 1)
-        runs = batch.runs.first_example(dataset.longest)
-        return self._batch(runs, dataset, grid, batch.rows_at_once), self.sweep(dataset, grid)
-
-    def places(self, dataset: ResolvedDataset) -> ChangedPlaces:
-        """Where the patch's nodes take part in these examples."""
-        return ChangedPlaces(self.spec.patch.positions, dataset, self.graph, self.spec.patch.source == "new")
-
-    def sweep(self, dataset: ResolvedDataset, grid: Grid) -> Sweep:
-        """The exact patch of every cell of a grid."""
-        places, readings = self.places(dataset), readings_of(self.spec.all_metrics, dataset)
+    def sweep(self, examples: Examples) -> list[Values]:
+        """Every metric (batch, sender cell, receiver cell) of the exact patch, in every cell of the shard."""
+        grid, places, batch = self.grid, examples.places, examples.batch
         if self.paths is not None:
-            plan = plan_paths(self.paths, grid.senders.cells, places, readings)
-            return lambda batch: sweep_hops(batch, plan, len(grid.senders.cells), self.overwrite)
+            plan = plan_paths(self.paths, grid.senders.cells, places, batch.reads.readings)
+            return sweep_hops(batch, plan, len(grid.senders.cells), self.overwrite)
         if grid.receivers is None:
-            groups = plan_activation_patch(grid, places, readings)
-            return lambda batch: sweep_activations(batch, groups)
-        passes, n_senders = plan_path_patch(grid, places, readings), len(grid.senders.cells)
-        return lambda batch: sweep_paths(batch, passes, n_senders, self.through_mlps, self.overwrite)
+            return sweep_activations(batch, plan_activation_patch(grid, places, batch.reads.readings))
+        passes = plan_path_patch(grid, places, batch.reads.readings)
+        return sweep_paths(batch, passes, len(grid.senders.cells), self.through_mlps, self.overwrite)
 
-    def swept(self, start: int, stop: int, rows_at_once: int, grid: Grid | None = None) -> list[Values]:
-        """Every metric of some examples, in every cell of the shard or of another grid."""
-        shard = self if grid is None else replace(self, grid=grid)
-        return shard.sweep(self.dataset.slice(start, stop), shard.grid)(shard.batch(start, stop, rows_at_once))
+    def swept(self, start: int, stop: int, rows_at_once: int) -> list[Values]:
+        """``sweep`` of some examples."""
+        return self.sweep(self.examples(start, stop, rows_at_once))
 
 
 @contextmanager

@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
 
 from api_schemas.nodes import Node
 from api_schemas.spec import JobSpec
@@ -15,7 +13,7 @@ from planning.positions import Places
 from worker.engine.checks import completeness, identity_max_abs, largest_difference
 from worker.engine.memory import Portion
 from worker.engine.model import Weights
-from worker.engine.sweep import Batch, Values
+from worker.engine.sweep import Values
 from worker.jobs.kind import AssembledResult, Job, Merged, ShardInput, ShardSettings
 from worker.jobs.means import mean_of, sums_of_shard
 from worker.jobs.merging import merged_outputs
@@ -23,7 +21,7 @@ from worker.jobs.moments import moments_on_device
 from worker.jobs.reach import examples_with_path, reached_senders
 from worker.jobs.records import CellRange, Checks, Means, MetricValues, SweepOutput, pack, unpack
 from worker.jobs.result import assemble
-from worker.jobs.shard import Shard, Sweep, arithmetic
+from worker.jobs.shard import Examples, Shard, arithmetic
 
 DEVIATION_EXAMPLES = 4
 """With ``dtype: tf32 | bfloat16``, how many examples of each shard are also run in float32."""
@@ -44,8 +42,8 @@ class SweepKind:
         """Sums for the means, or the metrics of every cell."""
         if phase == "means":
             return pack(sums_of_shard(weights, job, shard, settings))
-        means = unpack(Means, carry)
-        return pack(cells_of_shard(weights, job, shard, means, settings, exact_of))
+        means = unpack(Means, carry) if carry else Means()
+        return pack(cells_of_shard(weights, job, shard, means, settings, Shard.sweep))
 
     def merge(self, job: Job, phase: str, carry: bytes, outputs: list[bytes]) -> Merged | None:
         """The means, for the phase that patches them."""
@@ -62,20 +60,19 @@ def cells_of_shard(
     shard_input: ShardInput,
     means: Means,
     settings: ShardSettings,
-    sweep_of: Callable[[Shard, int, int], Sweep],
+    sweep: Callable[[Shard, Examples], list[Values]],
 ) -> SweepOutput:
     """Metrics of every cell of the shard, orig and new, and the checks.
 
     Args:
-        sweep_of: How some examples of a shard are swept: exactly, or estimated.
+        sweep: How some examples of a shard are swept: exactly, or estimated.
     """
     shard = Shard.of(weights, job, shard_input, means, settings)
 
     def work(start: int, stop: int, portion: Portion) -> SweepOutput:
-        batch = shard.batch(start, stop, portion.rows)
-        values = sweep_of(shard, start, stop)(batch)
-        checks = _checks(shard, batch) if start == 0 else Checks()
-        return _output(shard, start, stop, batch, values, checks)
+        examples = shard.examples(start, stop, portion.rows)
+        values = sweep(shard, examples)
+        return _output(shard, examples, values, _checks(shard, examples) if start == 0 else Checks())
 
     output = merged_outputs(shard.in_portions(work))
     if job.spec.dtype != "float32" and not weights.is_rounded:
@@ -84,26 +81,19 @@ def cells_of_shard(
     return output
 
 
-def exact_of(shard: Shard, start: int, stop: int) -> Sweep:
-    """The exact patch of some examples."""
-    return shard.sweep(shard.dataset.slice(start, stop), shard.grid)
-
-
-def _output(shard: Shard, start: int, stop: int, batch: Batch, values: list[Values], checks: Checks) -> SweepOutput:
+def _output(shard: Shard, examples: Examples, values: list[Values], checks: Checks) -> SweepOutput:
     """A batch's numbers, as they cross to the host."""
-    dataset, grid = shard.dataset.slice(start, stop), shard.grid
+    dataset, grid, reads = examples.dataset, shard.grid, examples.batch.reads
     places = Places(shard.spec.patch.positions, dataset, shard.graph)
-    metrics = [
-        _values(value, orig, new, shard.keeps_examples)
-        for value, orig, new in zip(values, batch.reads.orig_values, batch.reads.new_values, strict=True)
-    ]
     n_senders, n_receivers = grid.sizes
-    cells = CellRange((grid.start[0], grid.start[0] + n_senders), (grid.start[1], grid.start[1] + n_receivers))
     return SweepOutput(
         n_examples=len(dataset),
         start=dataset.start,
-        cells=cells,
-        metrics=metrics,
+        cells=CellRange((grid.start[0], grid.start[0] + n_senders), (grid.start[1], grid.start[1] + n_receivers)),
+        metrics=[
+            _values(value, orig, new, shard.keeps_examples)
+            for value, orig, new in zip(values, reads.orig_values, reads.new_values, strict=True)
+        ],
         checks=checks,
         patched_examples=examples_with_path(grid, places, shard.paths).reshape(n_senders, n_receivers),
         is_reached=reached_senders(grid, places, shard.paths),
@@ -112,26 +102,23 @@ def _output(shard: Shard, start: int, stop: int, batch: Batch, values: list[Valu
 
 def _values(value: Values, orig: Values, new: Values, keeps_examples: bool) -> MetricValues:
     """Per example, or their moments."""
-    clean = MetricValues(to_host(orig[:, 0]), to_host(new[:, 0]))
+    clean = MetricValues(orig[:, 0].cpu().numpy(), new[:, 0].cpu().numpy())
     if keeps_examples:
-        return replace(clean, patched=to_host(value))
+        return replace(clean, patched=value.cpu().numpy())
     wide = value.double()
     patched, effect = moments_on_device(wide), moments_on_device(wide - orig.double())
     return replace(clean, patched_moments=patched, effect_moments=effect)
 
 
-def to_host(values: Tensor) -> NDArray[np.generic]:
-    """The numbers on the host."""
-    return values.cpu().numpy()
-
-
-def _checks(shard: Shard, batch: Batch) -> Checks:
+def _checks(shard: Shard, examples: Examples) -> Checks:
     """Of the portion that has the shard's first example; completeness once for the whole job."""
-    identity = identity_max_abs(*shard.first_example(batch, sample_grid(shard.grid, shard.graph)))
+    few = replace(shard, grid=sample_grid(shard.grid, shard.graph))
+    alone = few.first_example(examples)
+    identity = identity_max_abs(alone.batch, lambda batch: few.sweep(replace(alone, batch=batch)))
     if shard.dataset.start or any(shard.grid.start):
         return Checks(identity)
     last = len(shard.dataset.orig[0]) - 1
-    return Checks(identity, np.array(completeness(batch.runs, last, shard.through_mlps)))
+    return Checks(identity, np.array(completeness(examples.batch.runs, last, shard.through_mlps)))
 
 
 def sample_grid(grid: Grid, graph: Graph) -> Grid:
