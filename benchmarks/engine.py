@@ -52,9 +52,10 @@ from benchmarks.experiments import (
 from planning.architecture import Architecture
 from planning.graph import Graph
 from planning.grid import Grid, grid_of
+from tests.shards import run_shard
 from worker.engine.model import Weights
 from worker.engine.runs import ActivationCache, Activations, stack_tokens
-from worker.jobs.run import AssembledResult, ShardSettings, run_shard
+from worker.jobs.kind import AssembledResult, ShardSettings
 from worker.models.loading import load_model
 
 TOLERANCE = 1e-4

@@ -19,10 +19,9 @@ from api_schemas.spec import JobSpec, ModelSpec
 from benchmarks.experiments import random_prompts, spec_of
 from benchmarks.families import CONFIGS, random_model_of, weights_of
 from planning.cost import phase_flops
-from tests.shards import PLENTY
+from tests.shards import PLENTY, run_shard
 from tests.specs_of_demo import check
 from worker.engine.model import Weights
-from worker.jobs.run import run_shard
 from worker.models.loading import load_model
 
 HEADS = {"sweep": {"hook": "z"}}

@@ -16,8 +16,9 @@ import benchmarks.jaxtyping_stand_in  # noqa: F401
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.spec import JobSpec
 from planning.architecture import Architecture
+from tests.shards import assemble, run_shard
 from worker.engine.model import Weights
-from worker.jobs.run import AssembledResult, ShardSettings, assemble, run_shard
+from worker.jobs.kind import AssembledResult, ShardSettings
 
 SHAPE = Architecture(n_layers=12, n_heads=12, d_model=768, d_mlp=3072, n_ctx=1024, d_vocab=50257)
 N_EXAMPLES, N_POS = 20, 16

@@ -36,7 +36,7 @@ from benchmarks.experiments import (
 )
 from planning.architecture import Architecture
 from worker.engine.model import Weights
-from worker.jobs.run import ShardSettings
+from worker.jobs.kind import ShardSettings
 
 TOLERANCE = 1e-4
 COMPARED_EXAMPLES = 8

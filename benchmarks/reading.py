@@ -18,9 +18,9 @@ from types import CodeType, FrameType
 from typing import Any
 
 from api_schemas.spec import FOUNDING_EXPERIMENT
-from tests.shards import PLENTY
+from tests.shards import PLENTY, assemble, run_shard
 from tests.tiny_weights import job, node, prompts, tiny_weights
-from worker.jobs.run import assemble, opened, run_shard
+from worker.jobs.run import opened
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("planning", "worker/jobs", "worker/engine")

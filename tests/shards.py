@@ -5,11 +5,35 @@ from itertools import pairwise
 
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.spec import JobSpec
+from planning.architecture import Architecture
 from planning.grid import CellSlice
 from worker.engine.model import Weights
-from worker.jobs.run import AssembledResult, ShardSettings, assemble, merge, opened, run_shard, sealed
+from worker.jobs.kind import AssembledResult, Job, ShardInput, ShardSettings
+from worker.jobs.run import kind_of, opened, sealed
 
 PLENTY = ShardSettings(memory_bytes=2**30, device="cpu", activation_cache=None)
+
+
+def run_shard(
+    weights: Weights,
+    spec: JobSpec,
+    dataset: ResolvedDataset,
+    longest: int,
+    phase: str = "patch",
+    carry: bytes = b"",
+    settings: ShardSettings = PLENTY,
+    cells: CellSlice | None = None,
+) -> bytes:
+    """One phase on some of a job's examples and cells."""
+    job = Job(spec, weights.architecture, longest)
+    return kind_of(spec).run_shard(weights, job, ShardInput(dataset, cells), phase, carry, settings)
+
+
+def assemble(
+    spec: JobSpec, architecture: Architecture, longest: int, carry: bytes, outputs: list[bytes]
+) -> AssembledResult:
+    """The result from the outputs of a job's last phase."""
+    return kind_of(spec).result(Job(spec, architecture, longest), carry, outputs)
 
 
 def run_job(
@@ -27,13 +51,15 @@ def run_job(
         cells: The slices of cells of each; together they are the grid.
     """
     examples = [dataset.slice(start, stop) for start, stop in pairwise([0, *cuts, len(dataset)])]
-    shape, longest, stored = weights.architecture, dataset.longest, b""
+    kind, job, stored = kind_of(spec), Job(spec, weights.architecture, dataset.longest), b""
     while True:
         phase, carry = opened(spec, stored)
         outputs = [
-            run_shard(weights, spec, part, longest, phase, carry, settings, own) for part in examples for own in cells
+            kind.run_shard(weights, job, ShardInput(part, own), phase, carry, settings)
+            for part in examples
+            for own in cells
         ]
-        merged = merge(spec, shape, longest, phase, carry, outputs)
+        merged = kind.merge(job, phase, carry, outputs)
         if merged is None:
-            return assemble(spec, shape, longest, carry, outputs)
+            return kind.result(job, carry, outputs)
         stored = sealed(merged)

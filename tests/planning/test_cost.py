@@ -13,7 +13,7 @@ from api_schemas.spec import JobSpec
 from planning.architecture import Architecture, Rotary
 from planning.cost import GELU, VISIT, layer_flops, phase_flops
 from tests.specs_of_demo import TOKENS, check
-from worker.jobs.run import phases
+from worker.jobs.run import kind_of
 
 HEADS = {"sweep": {"hook": "z"}}
 END = [{"hook": "resid_post", "layer": 3}]
@@ -29,7 +29,7 @@ def path(senders: Any, receivers: Any) -> dict[str, Any]:
 def test_work_is_estimated_by_the_phases_that_the_worker_has(source: str, method: dict[str, Any]) -> None:
     """The time left is that of the phases to come: verifying takes a small part of the estimates before it."""
     checked = check(patch={**path(HEADS, END), "source": source}, metric=LOGITS, **method)
-    assert len(checked.phase_flops) == len(phases(checked.spec))
+    assert len(checked.phase_flops) == len(kind_of(checked.spec).phases(checked.spec))
     assert min(checked.phase_flops) > 0
 
 

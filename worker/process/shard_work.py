@@ -12,8 +12,9 @@ from job_store.script import Step
 from job_store.shards import Claim, HandedIn, complete, finish, finish_alone, finish_phase, outputs, with_contents
 from job_store.store import JobStore
 from planning.grid import CellSlice
+from worker.jobs.kind import AssembledResult, Job, ShardInput, ShardSettings
 from worker.jobs.records import pack_arrays
-from worker.jobs.run import AssembledResult, ShardSettings, assemble, merge, opened, phases, run_shard, sealed
+from worker.jobs.run import kind_of, opened, sealed
 from worker.models.cache import ModelCache
 from worker.models.loading import LoadedModel
 from worker.process.provenance import check_arithmetic, dtype_warnings, versions
@@ -66,15 +67,15 @@ def _run(bench: Workbench, held: Claim, model: LoadedModel) -> Step[HandedIn]:
     started = time.monotonic()
     _simulate(bench.settings, held)
     phase, carry = opened(held.spec, held.carry)
-    shard = held.input
-    cells = None if shard.cells is None else CellSlice(*shard.cells)
-    longest, settings = held.facts.longest, bench.shard_settings
-    output = run_shard(model.weights, held.spec, shard, longest, phase, carry, settings, cells)
-    foreseen = phases(held.spec)
+    kind, job = kind_of(held.spec), Job(held.spec, model.weights.architecture, held.facts.longest)
+    shard = ShardInput(held.input, None if held.input.cells is None else CellSlice(*held.input.cells))
+    output = kind.run_shard(model.weights, job, shard, phase, carry, bench.shard_settings)
+    foreseen = kind.phases(held.spec)
     about = _Computed(bench.device, len(foreseen), time.monotonic() - started)
     if held.shards == 1 and phase == foreseen[-1]:
         devices = sorted({*held.devices, bench.device})
-        return finish_alone(held, *_result(held, devices, model, carry, [output]), **asdict(about))
+        result = kind.result(job, carry, [output])
+        return finish_alone(held, *_stored(held, devices, model, result), **asdict(about))
     return finish(held, output, worker=bench.worker, lease_s=bench.settings.lease_s, **asdict(about))
 
 
@@ -98,18 +99,15 @@ def _simulate(settings: WorkerSettings, held: Claim) -> None:
 def _assemble(bench: Workbench, held: Claim, model: LoadedModel) -> Step[HandedIn]:
     phase, carry = opened(held.spec, held.carry)
     found = _fetch_outputs(bench.store, held, bench.settings.store_patience_s)
-    spec, architecture, longest = held.spec, model.weights.architecture, held.facts.longest
-    merged = merge(spec, architecture, longest, phase, carry, found)
+    kind, job = kind_of(held.spec), Job(held.spec, model.weights.architecture, held.facts.longest)
+    merged = kind.merge(job, phase, carry, found)
     if merged is not None:
         return finish_phase(held, sealed(merged))
-    return complete(held, *_result(held, held.devices, model, carry, found))
+    return complete(held, *_stored(held, held.devices, model, kind.result(job, carry, found)))
 
 
-def _result(
-    held: Claim, devices: Sequence[str], model: LoadedModel, carry: bytes, outputs: list[bytes]
-) -> tuple[bytes, bytes]:
-    """Head and arrays of the job's result."""
-    result = assemble(held.spec, model.weights.architecture, held.facts.longest, carry, outputs)
+def _stored(held: Claim, devices: Sequence[str], model: LoadedModel, result: AssembledResult) -> tuple[bytes, bytes]:
+    """Head and arrays of the job's result, as the store keeps them."""
     return json.dumps(_head(held, devices, model, result)).encode(), pack_arrays(result.arrays)
 
 

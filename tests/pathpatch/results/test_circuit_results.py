@@ -14,7 +14,7 @@ from pathpatch.results.circuit import CircuitResult
 from tests import golden_circuits
 from tests.shards import run_job
 from tests.tiny_weights import prompts, tiny_weights
-from worker.jobs.run import AssembledResult
+from worker.jobs.kind import AssembledResult
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from api_schemas.errors import ChecksFailed
+from tests.shards import assemble, run_shard
 from tests.tiny_weights import ALL_HEADS, job, node, prompts, result_of, tiny_weights
 from worker.engine.checks import largest_difference
 from worker.engine.runs import Runs
+from worker.jobs.kind import ShardSettings
 from worker.jobs.records import SweepOutput, pack, unpack
-from worker.jobs.run import ShardSettings, assemble, run_shard
 
 SETTINGS = ShardSettings(memory_bytes=2**28, device="cpu")
 PATCH = {"senders": ALL_HEADS, "receivers": [node("v", 1)]}

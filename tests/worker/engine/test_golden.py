@@ -9,7 +9,7 @@ from api_schemas.spec import JobSpec
 from tests.golden_cases import TOLERANCE, GoldenCase, golden_cases
 from tests.shards import run_job
 from worker.engine.model import Weights
-from worker.jobs.run import AssembledResult
+from worker.jobs.kind import AssembledResult
 
 
 def repeated(tokens: np.ndarray, times: int) -> list[list[int]]:

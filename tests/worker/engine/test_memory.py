@@ -9,9 +9,8 @@ from tests.shards import run_job
 from tests.tiny_weights import ALL_HEADS, job, node, patched, prompts, tiny_weights
 from worker.engine import sweep
 from worker.engine.memory import BYTES_PER_VALUE, Portion, first_portion, in_portions
-from worker.engine.sweep import Batch
-from worker.jobs.run import ShardSettings
-from worker.jobs.shard import Shard
+from worker.jobs.kind import ShardSettings
+from worker.jobs.shard import Examples, Shard
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError("numpy")])
@@ -79,13 +78,13 @@ def test_many_cells_leave_room_for_fewer_examples(monkeypatch: pytest.MonkeyPatc
     """Every metric of every cell is held until its moments are taken, beside copies in float64."""
     portions = []
 
-    honest = Shard.batch
+    honest = Shard.examples
 
-    def spy(shard: Shard, start: int, stop: int, rows_at_once: int) -> Batch:
+    def spy(shard: Shard, start: int, stop: int, rows_at_once: int) -> Examples:
         portions.append((stop - start) * len(shard.grid))
         return honest(shard, start, stop, rows_at_once)
 
-    monkeypatch.setattr(Shard, "batch", spy)
+    monkeypatch.setattr(Shard, "examples", spy)
     dataset = prompts([4] * 24)
     sweep = {"sweep": {"hook": ["q", "k", "v"]}}
     spec = job(dataset, {"senders": ALL_HEADS, "receivers": sweep})

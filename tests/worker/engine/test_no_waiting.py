@@ -9,11 +9,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.shards import PLENTY
+from tests.shards import PLENTY, run_shard
 from tests.tiny_weights import ALL_HEADS, LOGIT_DIFF, job, node, prompts, tiny_weights
-from worker.jobs.kind import Job, ShardInput
+from worker.jobs.kind import Job, ShardInput, ShardSettings
 from worker.jobs.records import Means
-from worker.jobs.run import ShardSettings, run_shard
 from worker.jobs.shard import Shard, arithmetic
 
 WAITING = {

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from planning.grid import CellSlice, grid_of
 from tests.shards import run_job
 from tests.tiny_weights import ALL_HEADS, LOGIT_DIFF, job, node, prompts, tiny_weights
-from worker.jobs.run import AssembledResult
+from worker.jobs.kind import AssembledResult
 
 OWN_ATTENTION = {"kind": "attention", "query": "end", "key": "first"}
 EDGES = {"senders": ALL_HEADS, "receivers": {"sweep": {"hook": ["q", "k"]}}}

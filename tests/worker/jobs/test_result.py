@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.tiny_weights import ALL_HEADS, LOGIT_DIFF, job, node, prompts, result_of, tiny_weights
-from worker.jobs.run import phases
+from worker.jobs.run import kind_of
 
 LENGTHS = [5, 4, 6, 3, 5]
 SINGLE = {"senders": [node("z", 0)], "receivers": [node("v", 1)]}
@@ -30,7 +30,8 @@ OWN_ATTENTION = {"kind": "attention", "query": "end", "key": "first"}
 )
 def test_a_job_has_the_phases_it_needs(fields: dict[str, Any], source: str, expected: tuple[str, ...]) -> None:
     """Means over the dataset come before the patches, exact values of estimated cells after."""
-    assert phases(job(prompts([3]), {**SINGLE, "source": source}, **fields)) == expected
+    spec = job(prompts([3]), {**SINGLE, "source": source}, **fields)
+    assert kind_of(spec).phases(spec) == expected
 
 
 def test_one_cell_gives_one_number_per_example_with_its_statistics() -> None:
