@@ -1,6 +1,6 @@
 """Datasets: the prompts of both runs, and the positions and tokens that have names."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -20,8 +20,18 @@ class _Swappable(Frozen):
     """Whether orig and new are exchanged: denoising instead of noising."""
 
 
-class IoiDataset(_Swappable):
+class _Drawn(_Swappable):
+    """A dataset that the service draws whole: its roles and answers have fixed names."""
+
+    role_names: ClassVar[tuple[str, ...]]
+    answer_names: ClassVar[tuple[str, ...]]
+
+
+class IoiDataset(_Drawn):
     """Indirect-object prompts (Wang et al. 2022). Roles `IO S1 S1+1 S2 end`; answers `IO S`."""
+
+    role_names = ("IO", "S1", "S1+1", "S2", "end")
+    answer_names = ("IO", "S")
 
     kind: Literal["ioi"]
     """Always `ioi`."""
@@ -33,6 +43,46 @@ class IoiDataset(_Swappable):
     """Order of the names: IO first (`ABBA`), subject first (`BABA`), or half of each."""
     new: Annotated[Literal["abc", "swapped"], Field(examples=["abc"])] = "abc"
     """`abc`: every name replaced by an unrelated one; `swapped`: IO and S exchanged."""
+    prepend_bos: Annotated[bool | None, Field(examples=[False])] = None
+    """Whether each prompt starts with the tokenizer's beginning-of-text token; positions then count it. Absent: as the
+    model's own tokenizer does, which is no for GPT-2, Pythia, Qwen and SmolLM2, and yes for Llama and Gemma."""
+
+
+class GreaterThanDataset(_Drawn):
+    """Years that must be larger (Hanna et al. 2023): `The war lasted from the year 1732 to the year 17`; in `new` the
+    start year ends in 01. Roles `YY end`; answers `after not_after`, sets of the two-digit tokens."""
+
+    role_names = ("YY", "end")
+    answer_names = ("after", "not_after")
+
+    kind: Literal["greater_than"]
+    """Always `greater_than`."""
+    examples: ExampleCount
+    """Number of prompts."""
+    seed: Seed = 0
+    """The same seed gives the same prompts on every machine."""
+    prepend_bos: Annotated[bool | None, Field(examples=[False])] = None
+    """Whether each prompt starts with the tokenizer's beginning-of-text token; positions then count it. Absent: as the
+    model's own tokenizer does, which is no for GPT-2, Pythia, Qwen and SmolLM2, and yes for Llama and Gemma."""
+
+
+class InductionDataset(_Drawn):
+    """Random tokens that repeat (Olsson et al. 2022), `[A][B] … [A]`, to be continued by `[B]`. Roles `A1 B1 end`;
+    answers `B`, and `other`, a token of neither run."""
+
+    role_names = ("A1", "B1", "end")
+    answer_names = ("B", "other")
+
+    kind: Literal["induction"]
+    """Always `induction`."""
+    examples: ExampleCount
+    """Number of prompts."""
+    length: Annotated[int, Field(ge=2, le=100_000, examples=[25])] = 25
+    """Different tokens of the first half; the second repeats them up to the last but one, which is A."""
+    seed: Seed = 0
+    """The same seed gives the same prompts on every machine."""
+    new: Annotated[Literal["half", "token"], Field(examples=["half"])] = "half"
+    """`half`: the first half is other tokens, so that nothing repeats; `token`: only A in the first half is another."""
     prepend_bos: Annotated[bool | None, Field(examples=[False])] = None
     """Whether each prompt starts with the tokenizer's beginning-of-text token; positions then count it. Absent: as the
     model's own tokenizer does, which is no for GPT-2, Pythia, Qwen and SmolLM2, and yes for Llama and Gemma."""
@@ -168,7 +218,11 @@ class TemplatesDataset(_Swappable):
         }
 
 
-Dataset = Annotated[IoiDataset | PromptsDataset | TokensDataset | TemplatesDataset, Field(discriminator="kind")]
+DRAWN_DATASETS = (IoiDataset, GreaterThanDataset, InductionDataset)
+Dataset = Annotated[
+    IoiDataset | GreaterThanDataset | InductionDataset | PromptsDataset | TokensDataset | TemplatesDataset,
+    Field(discriminator="kind"),
+]
 
 AnswerTokens = list[int] | list[list[int]]
 """One token id per example, or a set of them."""
@@ -177,10 +231,6 @@ AnswerTokens = list[int] | list[list[int]]
 def token_sets(answer: AnswerTokens) -> list[list[int]]:
     """Each example's tokens, a single one as a set of one."""
     return [[ids] if isinstance(ids, int) else ids for ids in answer]
-
-
-IOI_ROLES = ("IO", "S1", "S1+1", "S2", "end")
-IOI_ANSWERS = ("IO", "S")
 
 
 class ResolvedDataset(Frozen):

@@ -64,6 +64,8 @@ PRESETS = {
     "activation-patching": "Activation patching at the prompt's named positions, denoising",
     "attribution": "An estimate of every edge at once, the strongest computed exactly",
     "circuit": "A whole circuit: which edges suffice for the task, and how much of it do they keep?",
+    "greater-than": "Every head to the logits on greater-than prompts: which heads raise the later years?",
+    "induction": "Every head to the logits on repeated random tokens: which heads write what followed?",
     "prompts": "Your own prompts, roles and answers",
     "templates": "A data set drawn from templates with slots",
     "several-metrics": "Several readings of one run",

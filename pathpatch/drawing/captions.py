@@ -90,7 +90,8 @@ def _paths_words(paths: Sequence[Sequence[Any]]) -> str:
 
 def dataset_words(dataset: Spec) -> str:
     """The dataset: ``ioi prompts, abc, seed 0``."""
-    words = [f"{dataset['kind']} prompts" if dataset["kind"] in ("ioi", "templates") else str(dataset["kind"])]
+    kind = str(dataset["kind"]).replace("_", " ")
+    words = [kind if kind in ("prompts", "tokens") else f"{kind} prompts"]
     words += [str(dataset["new"])] if isinstance(dataset.get("new"), str) else []
     words += [f"seed {dataset['seed']}"] if "seed" in dataset else []
     words += ["orig and new swapped"] if dataset.get("swap") else []

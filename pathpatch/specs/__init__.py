@@ -57,13 +57,13 @@ from pathpatch.specs.measures import (
     rank,
 )
 from pathpatch.specs.prompt_files import prompts_from
-from pathpatch.specs.prompt_sets import Dataset, ioi, prompts, templates, tokens
+from pathpatch.specs.prompt_sets import Dataset, greater_than, induction, ioi, prompts, templates, tokens
 
 __all__ = [
     "accuracy", "activation_patch", "as_spec", "attention", "attention_diff", "attn", "circuit", "embed",
-    "heads", "ioi", "js", "key", "kl", "log_prob", "logit", "logit_diff", "loss", "mlp", "mlp_in", "neurons",
-    "path_patch", "paths", "pattern", "pos_embed", "prob", "prob_diff", "prompts", "prompts_from", "query",
-    "rank", "resid", "sweep", "templates", "tokens", "value",
+    "greater_than", "heads", "induction", "ioi", "js", "key", "kl", "log_prob", "logit", "logit_diff", "loss",
+    "mlp", "mlp_in", "neurons", "path_patch", "paths", "pattern", "pos_embed", "prob", "prob_diff", "prompts",
+    "prompts_from", "query", "rank", "resid", "sweep", "templates", "tokens", "value",
 ]  # fmt: skip
 
 DEFAULT_MODEL = "gpt2-small"

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from api_schemas.datasets import IoiDataset, PromptsDataset, TemplatesDataset, TokensDataset
+from api_schemas.datasets import (
+    GreaterThanDataset,
+    InductionDataset,
+    IoiDataset,
+    PromptsDataset,
+    TemplatesDataset,
+    TokensDataset,
+)
 from pathpatch.specs.building import build
 
-Dataset = IoiDataset | PromptsDataset | TokensDataset | TemplatesDataset
+Dataset = IoiDataset | GreaterThanDataset | InductionDataset | PromptsDataset | TokensDataset | TemplatesDataset
 
 
 def ioi(
@@ -29,6 +36,33 @@ def ioi(
     """
     shared = {"prepend_bos": prepend_bos, "swap": swap}
     return build(IoiDataset, kind="ioi", examples=examples, seed=seed, prompt_type=prompt_type, new=new, **shared)
+
+
+def greater_than(
+    examples: int, seed: int = 0, *, prepend_bos: bool | None = None, swap: bool = False
+) -> GreaterThanDataset:
+    """Years that must be larger (Hanna et al. 2023); roles ``YY end``, answers ``after not_after``, which are sets."""
+    shared = {"prepend_bos": prepend_bos, "swap": swap}
+    return build(GreaterThanDataset, kind="greater_than", examples=examples, seed=seed, **shared)
+
+
+def induction(
+    examples: int,
+    seed: int = 0,
+    length: int = 25,
+    new: Literal["half", "token"] = "half",
+    *,
+    prepend_bos: bool | None = None,
+    swap: bool = False,
+) -> InductionDataset:
+    """Random tokens that repeat, ``[A][B] ... [A]``; roles ``A1 B1 end``, answers ``B`` and ``other``.
+
+    Args:
+        length: Different tokens before they repeat.
+        new: ``half`` draws the whole first half again, so that nothing repeats; ``token`` only A there.
+    """
+    shared = {"prepend_bos": prepend_bos, "swap": swap}
+    return build(InductionDataset, kind="induction", examples=examples, seed=seed, length=length, new=new, **shared)
 
 
 def prompts(

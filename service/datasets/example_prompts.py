@@ -1,6 +1,6 @@
 """The first prompts of a dataset as the model will read them, for people to look at before a job is queued."""
 
-from api_schemas.datasets import Dataset, IoiDataset, ResolvedDataset, TemplatesDataset
+from api_schemas.datasets import DRAWN_DATASETS, Dataset, ResolvedDataset, TemplatesDataset
 from api_schemas.errors import PathPatchingError
 from api_schemas.jobs import ExamplePrompt
 from api_schemas.nodes import SweepOf
@@ -33,7 +33,7 @@ def first_prompt(spec: JobSpec, revision: str, models: Models, limits: SpecLimit
 
 def _first_example(dataset: Dataset) -> Dataset:
     """A longer draw begins with the shorter one of the same seed."""
-    if isinstance(dataset, IoiDataset | TemplatesDataset):
+    if isinstance(dataset, (*DRAWN_DATASETS, TemplatesDataset)):
         return dataset.model_copy(update={"examples": 1})
     return dataset.model_copy(update={"orig": dataset.orig[:1], "new": dataset.new[:1], "roles": {}, "answers": {}})
 

@@ -7,7 +7,10 @@ from functools import lru_cache
 from tokenizers import Tokenizer
 
 from api_schemas.datasets import (
+    DRAWN_DATASETS,
     Dataset,
+    GreaterThanDataset,
+    InductionDataset,
     IoiDataset,
     PromptsDataset,
     ResolvedDataset,
@@ -17,6 +20,8 @@ from api_schemas.datasets import (
 from api_schemas.errors import FieldError, InvalidSpec
 from api_schemas.wording.values import counted, first_errors, wrong
 from service.datasets.draft import Draft, Path, check_prompts, each_once, too_many_tokens
+from service.datasets.greater_than import draft_greater_than
+from service.datasets.induction import draft_induction, ordinary_tokens
 from service.datasets.ioi import IoiPrompts, draw_ioi, single_token_words
 from service.datasets.prompts import draft_prompts, draft_tokens
 from service.datasets.template_text import Template
@@ -33,8 +38,8 @@ LEAST_REMEMBERED, MOST_REMEMBERED = 100, 2000
 """Examples of a draw that is remembered: it takes a while, and not too much memory."""
 MOST_SHOWN = 12
 """Words that a warning names."""
-LONGEST_IOI = 200
-"""Characters of the longest IOI prompt, or more."""
+LONGEST_DRAWN = 200
+"""Characters of the longest prompt of the ioi and greater_than datasets, or more."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +92,15 @@ def resolve(dataset: Dataset, model: CatalogModel, limits: SpecLimits) -> Resolu
 
 def example_count(dataset: Dataset) -> int:
     """Number of examples, without resolving."""
-    return dataset.examples if isinstance(dataset, IoiDataset | TemplatesDataset) else len(dataset.orig)
+    return len(dataset.orig) if isinstance(dataset, PromptsDataset | TokensDataset) else dataset.examples
 
 
 def longest_prompt(dataset: Dataset) -> int:
     """Characters of the longest prompt there can be, tokens where it is given as such; counted, and not built."""
-    if isinstance(dataset, IoiDataset):
-        return LONGEST_IOI
+    if isinstance(dataset, InductionDataset):
+        return 2 * dataset.length
+    if isinstance(dataset, IoiDataset | GreaterThanDataset):
+        return LONGEST_DRAWN
     if isinstance(dataset, PromptsDataset | TokensDataset):
         return max(max(map(len, dataset.orig)), max(map(len, dataset.new)))
     fillers = {slot: max(map(len, words)) for slot, words in dataset.fillers.items()}
@@ -105,7 +112,9 @@ def answer_choices(dataset: Dataset) -> int:
     if isinstance(dataset, TemplatesDataset):
         longest = {slot: max(map(len, lists)) for slot, lists in dataset.sets.items()}
         return dataset.examples * sum(longest.get(given.slot, 0) for given in dataset.set_answers.values())
-    if isinstance(dataset, IoiDataset):
+    if isinstance(dataset, GreaterThanDataset):
+        return 100 * dataset.examples
+    if isinstance(dataset, DRAWN_DATASETS):
         return 0
     return sum(len(own) for answer in dataset.answers.values() for own in answer if isinstance(own, list))
 
@@ -113,10 +122,13 @@ def answer_choices(dataset: Dataset) -> int:
 def _too_large(dataset: Dataset, limits: SpecLimits) -> Iterator[FieldError]:
     """What would take too much memory, told before anything is made."""
     examples = example_count(dataset)
-    is_drawn = isinstance(dataset, IoiDataset | TemplatesDataset)
+    is_drawn = not isinstance(dataset, PromptsDataset | TokensDataset)
     if examples > limits.max_examples:
         allowed = f"at most {limits.max_examples:,} are allowed ({knob('max_examples')})"
         yield wrong(("dataset", "examples" if is_drawn else "orig"), f"{counted(examples, 'example')}: {allowed}")
+        return
+    if isinstance(dataset, InductionDataset) and 4 * dataset.length * examples > 2 * limits.max_tokens:
+        yield too_many_tokens(f"about {4 * dataset.length * examples:,} tokens", limits)
         return
     most = f"the most is {limits.max_characters:,} ({knob('max_characters')})"
     if isinstance(dataset, PromptsDataset):
@@ -140,7 +152,7 @@ def _too_large(dataset: Dataset, limits: SpecLimits) -> Iterator[FieldError]:
 def _draft(dataset: Dataset, model: CatalogModel, most_tokens: int) -> Draft:
     if isinstance(dataset, TokensDataset):
         return draft_tokens(dataset)
-    if model.tokenizer is None:
+    if model.tokenizer is None and not isinstance(dataset, InductionDataset):
         lacks = f"model {model.name!r} has no tokenizer.json"
         if model.text_problem is not None:
             lacks = f"that of model {model.name!r} cannot be used: {model.text_problem}"
@@ -151,6 +163,13 @@ def _draft(dataset: Dataset, model: CatalogModel, most_tokens: int) -> Draft:
     if prepends_bos and bos_id is None:
         message = f"model {model.name!r} states no beginning-of-text token to prepend"
         raise InvalidSpec([wrong(("dataset", "prepend_bos"), message)])
+    if isinstance(dataset, InductionDataset):
+        known = range(model.architecture.d_vocab) if model.tokenizer is None else ordinary_tokens(model.tokenizer)
+        vocabulary = [token for token in known if token < model.architecture.d_vocab]
+        return draft_induction(dataset, vocabulary, bos_id, model.architecture.n_ctx)
+    assert model.tokenizer is not None
+    if isinstance(dataset, GreaterThanDataset):
+        return draft_greater_than(dataset, TextReader(model.tokenizer, bos_id, most_tokens))
     if isinstance(dataset, IoiDataset):
         return _draft_ioi(dataset, model.tokenizer, bos_id)
     if isinstance(dataset, PromptsDataset):

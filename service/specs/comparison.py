@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from api_schemas.circuits import CircuitPatch
-from api_schemas.datasets import IOI_ANSWERS, IOI_ROLES, Dataset, IoiDataset, ResolvedDataset
+from api_schemas.datasets import DRAWN_DATASETS, Dataset, ResolvedDataset
 from api_schemas.errors import FieldError
 from api_schemas.metrics import ATTENTION_METRICS, NO_ANSWER, TWO_ANSWERS, Attention, AttentionDiff, Loss, Metric
 from api_schemas.nodes import Node, PositionRef, Positions, PromptPosition, Sweep, SweepOf
@@ -86,11 +86,13 @@ class _Names:
 
     @classmethod
     def of(cls, dataset: Dataset, resolved: ResolvedDataset | None) -> "_Names":
-        roles = IOI_ROLES if isinstance(dataset, IoiDataset) else [*dataset.roles, LAST_ROLE]
-        answers = IOI_ANSWERS if isinstance(dataset, IoiDataset) else dataset.answers
+        if isinstance(dataset, DRAWN_DATASETS):
+            roles, answers = dict.fromkeys(dataset.role_names), dict.fromkeys(dataset.answer_names)
+        else:
+            roles, answers = dict.fromkeys([*dataset.roles, LAST_ROLE]), dict.fromkeys(dataset.answers)
         lengths = [] if resolved is None else [len(prompt) for prompt in resolved.orig]
         bounds = min(lengths, default=None), max(lengths, default=None)
-        return cls(dict.fromkeys(roles), dict.fromkeys(answers), example_count(dataset), lengths, *bounds)
+        return cls(roles, answers, example_count(dataset), lengths, *bounds)
 
 
 @dataclass(frozen=True)

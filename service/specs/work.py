@@ -3,7 +3,7 @@
 from itertools import chain
 
 from api_schemas.circuits import CircuitPatch, EapIgGraph
-from api_schemas.datasets import IoiDataset, TemplatesDataset
+from api_schemas.datasets import DRAWN_DATASETS, TemplatesDataset
 from api_schemas.nodes import SweepOf
 from api_schemas.spec import JobSpec, PathPatch
 from planning.architecture import Architecture
@@ -23,12 +23,12 @@ def work_of(spec: JobSpec, architecture: Architecture) -> int:
     """About the number of characters and list entries that are looked at, each some tenths of a microsecond."""
     dataset, examples = spec.dataset, example_count(spec.dataset)
     longest = longest_prompt(dataset)
-    names = 7 if isinstance(dataset, IoiDataset) else len(dataset.roles) + len(dataset.answers)
+    names = 7 if isinstance(dataset, DRAWN_DATASETS) else len(dataset.roles) + len(dataset.answers)
     draws = len(dataset.slots) ** 2 if isinstance(dataset, TemplatesDataset) else 0
     nodes = sum(1 if isinstance(end, SweepOf) else len(end) for end in ends_of(spec.patch).values())
     if isinstance(spec.patch, PathPatch) and spec.patch.paths is not None:
         nodes = sum(map(len, spec.patch.paths))
-    searched = longest if not isinstance(dataset, IoiDataset) else 1  # a role's text is looked for in its prompt
+    searched = longest if not isinstance(dataset, DRAWN_DATASETS) else 1  # a role's text is looked for in its prompt
     if isinstance(spec.patch, CircuitPatch):
         nodes = 0
         draws += circuit_work(spec.patch, architecture) // max(examples, 1)
