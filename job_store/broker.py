@@ -1,6 +1,12 @@
 """Celery settings that service and workers share. A message says only that a model has work."""
 
 from typing import Any
+from urllib.parse import quote
+
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from job_store.address import Sentinels, verified
 
 TASK = "worker.tasks.run_shard"
 QUEUE_PREFIX = "patch."
@@ -13,8 +19,9 @@ def queue_of(model: str) -> str:
 
 def broker_settings(redis_url: str) -> dict[str, Any]:
     """Celery settings of the service and of the workers."""
+    sentinels = Sentinels.of(redis_url)
     return {
-        "broker_url": redis_url,
+        "broker_url": verified(redis_url) if sentinels is None else _sentinel_urls(sentinels),
         "task_serializer": "json",
         "result_serializer": "json",
         "accept_content": ["json"],
@@ -30,5 +37,19 @@ def broker_settings(redis_url: str) -> dict[str, Any]:
             "health_check_interval": 4,  # a dead connection is replaced within about ten seconds
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 1,
+            **({} if sentinels is None else _primary(sentinels)),
         },
     }
+
+
+def _primary(sentinels: Sentinels) -> dict[str, Any]:
+    return {"master_name": sentinels.primary, "sentinel_kwargs": sentinels.options(Retry(NoBackoff(), 0))}
+
+
+def _sentinel_urls(sentinels: Sentinels) -> str:
+    """As kombu wants them: one URL for each, with the primary's credentials."""
+    login = ""
+    if sentinels.password:
+        login = f"{quote(sentinels.username or '', safe='')}:{quote(sentinels.password, safe='')}@"
+    hosts = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in sentinels.hosts)
+    return ";".join(f"sentinel://{login}{host}/{sentinels.db}" for host in hosts)

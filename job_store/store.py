@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 
 import redis
 import redis.asyncio
-from redis.backoff import NoBackoff
 from redis.exceptions import (
     BusyLoadingError,
     ConnectionError,
@@ -17,10 +16,11 @@ from redis.exceptions import (
     ResponseError,
     TimeoutError,
 )
-from redis.retry import Retry
 
 from api_schemas.errors import PathPatchingError, StoreFull, StoreUnavailable
 from blob_store.place import BlobStore
+from job_store import connections
+from job_store.address import Sentinels
 from job_store.contents import Contents, has_references
 from job_store.script import Script, Step
 
@@ -29,12 +29,7 @@ UNREACHABLE = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, O
 ANSWER_S = 5.0
 """Time limit for one answer."""
 LOOK_S = 1.0
-CONNECTION = {
-    "socket_connect_timeout": 2.0,
-    "socket_keepalive": True,
-    "health_check_interval": 15,
-    "protocol": 2,
-}
+REPLICATION_MS = 3000
 
 
 def translated(error: Exception) -> Exception:
@@ -45,14 +40,14 @@ def translated(error: Exception) -> Exception:
         )
     if isinstance(error, ResponseError) and str(error).startswith("MISCONF"):
         return StoreFull("The job store cannot write to its disk. Free some space there.")
-    if isinstance(error, UNREACHABLE):
+    if isinstance(error, UNREACHABLE) or str(error).startswith("NOREPLICAS"):
         return StoreUnavailable(f"The job store does not answer ({type(error).__name__}). Try again in a moment.")
     return error
 
 
-def blob_place() -> Step[bytes | None]:
-    """The name of the blob store's place on record; puts one there where there is none and one is given."""
-    return Step("blob_place", (), lambda reply: reply)
+def blob_place(name: str = "") -> Step[bytes | None]:
+    """The name of the blob store's place on record, which this one becomes where there is none."""
+    return Step("blob_place", (name,), lambda reply: reply)
 
 
 class JobStore:
@@ -65,8 +60,7 @@ class JobStore:
     @classmethod
     def connect(cls, url: str, blobs: BlobStore | None = None) -> "JobStore":
         """A store that connects on first use."""
-        client = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=ANSWER_S, **CONNECTION)
-        return cls(client, blobs)
+        return cls(connections.blocking(url, ANSWER_S), blobs)
 
     def run(self, step: Step[T]) -> T:
         """Run the step.
@@ -113,8 +107,8 @@ class JobStore:
 
     def _find_place(self) -> None:
         if not self.contents.is_right_place:
-            known = self._reply(blob_place(), [""])
-            self._reply(blob_place(), [self.contents.check_place(known)])
+            known = self.run(blob_place())
+            self.run(blob_place(self.contents.check_place(known)))
             self.contents.is_right_place = True
 
     def _send(self, script: Script, arguments: list[Any]) -> object:
@@ -138,19 +132,17 @@ class AsyncJobStore:
     def __init__(self, client: "redis.asyncio.Redis", blobs: BlobStore | None = None) -> None:
         self.client = client
         self.contents = Contents(blobs)
+        self.replicas = 0
+        """So many must have a write before it is answered."""
         self._room_until = 0.0
 
     @classmethod
     def connect(cls, url: str, max_connections: int = 64, blobs: BlobStore | None = None) -> "AsyncJobStore":
         """A store that connects on first use."""
-        pool = redis.asyncio.BlockingConnectionPool.from_url(
-            url,
-            retry=redis.asyncio.retry.Retry(NoBackoff(), 0),
-            max_connections=max_connections,
-            socket_timeout=None,
-            **CONNECTION,
-        )
-        return cls(redis.asyncio.Redis.from_pool(pool), blobs)
+        found = cls(connections.asynchronous(url, max_connections), blobs)
+        sentinels = Sentinels.of(url)
+        found.replicas = 0 if sentinels is None else sentinels.replicas
+        return found
 
     async def run(self, step: Step[T]) -> T:
         """Run the step.
@@ -192,9 +184,8 @@ class AsyncJobStore:
 
     async def _find_place(self) -> None:
         if not self.contents.is_right_place:
-            known = await self._reply(blob_place(), [""])
-            found = await asyncio.to_thread(self.contents.check_place, known)
-            await self._reply(blob_place(), [found])
+            known = await self.run(blob_place())
+            await self.run(blob_place(await asyncio.to_thread(self.contents.check_place, known)))
             self.contents.is_right_place = True
 
     async def _send(self, script: Script, arguments: list[Any]) -> object:
@@ -206,6 +197,27 @@ class AsyncJobStore:
     async def _answer(self, *command: str | bytes | float) -> object:
         async with asyncio.timeout(ANSWER_S):
             return await self.client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+    async def replicate(self) -> None:
+        """Return once everything answered before this call is on as many replicas as are wanted.
+
+        Raises:
+            StoreUnavailable: It is not, for some seconds.
+        """
+        if not self.replicas:
+            return
+        try:
+            async with asyncio.timeout(ANSWER_S), self.client.pipeline(transaction=False) as pipeline:
+                pipeline.set("pp:replicated", 1)
+                pipeline.execute_command("WAIT", self.replicas, REPLICATION_MS)
+                reached = (await pipeline.execute())[1]
+        except (RedisError, OSError) as error:
+            raise translated(error) from error
+        if reached < self.replicas:
+            raise StoreUnavailable(
+                f"Only {reached} of {self.replicas} replicas of the job store follow, so what you sent may be lost; it "
+                "may also have been accepted. Send it again with the same Idempotency-Key."
+            )
 
     async def check_room(self) -> None:
         """Look whether the blob store has room for new jobs, once a second.

@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 PERIOD_S = 2.0
 ORPHANS_S = 900.0
 """Between two looks for blobs that no job knows; what was one in two looks is erased, whatever the clocks say."""
+LEAST_AGE_S = 10.0
+"""A broker that loses its latest seconds, with its power, must find the inputs of jobs that it takes for unfinished."""
 AT_ONCE = 200
 
 
@@ -21,9 +23,9 @@ def _names(reply: list[bytes]) -> tuple[str, ...]:
     return tuple(name.decode() for name in reply)
 
 
-def garbage(limit: int = AT_ONCE) -> Step[tuple[str, ...]]:
-    """Prefixes of blobs that nothing needs any more."""
-    return Step("blob_garbage", (limit,), _names)
+def garbage(least_age_s: float = LEAST_AGE_S, limit: int = AT_ONCE) -> Step[tuple[str, ...]]:
+    """Prefixes of blobs that nothing has needed for some time, oldest first."""
+    return Step("blob_garbage", (round(least_age_s * 1000), limit), _names)
 
 
 def erased(prefixes: Sequence[str]) -> Step[int]:
@@ -46,11 +48,12 @@ class Sweeper:
         self._suspects: frozenset[str] = frozenset()
         self._looked_at = time.monotonic()
 
-    async def sweep(self) -> int:
-        """Erase garbage; the number of prefixes."""
+    async def sweep(self, least_age_s: float = LEAST_AGE_S) -> int:
+        """Erase garbage that replicas know of, too; the number of prefixes."""
         assert self._blobs is not None
         found = 0
-        while prefixes := await self._store.run(garbage()):
+        while prefixes := await self._store.run(garbage(least_age_s)):
+            await self._store.replicate()
             await self._erase(self._blobs, prefixes)
             await self._store.run(erased(prefixes))
             found += len(prefixes)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from blob_store.place import LEAST_BYTES, RESERVE_BYTES, BlobStore
 from checkpoints.registry import MODEL_DIR
+from job_store import address
 from service.http.origins import Names, names_of
 
 DAY_S = 86400.0
@@ -157,6 +158,7 @@ class Settings:
             if setting.name != "environment" and environment.get(variable, "").strip():
                 given[setting.name] = _parse(variable, environment[variable].strip(), setting.type)
         settings = cls(**given, environment=dict(environment))
+        _check_address(settings.redis_url)
         if settings.admin_key and len(settings.admin_key) < 32:
             raise BadSetting(
                 f"{PREFIX}ADMIN_KEY", "***", "at least 32 characters, such as `openssl rand -hex 32` prints"
@@ -168,6 +170,13 @@ class Settings:
         _check_webhook_secret(settings.webhook_secret)
         _check_proxy(settings.webhook_proxy)
         return settings
+
+
+def _check_address(url: str) -> None:
+    try:
+        address.check(url)
+    except ValueError as exc:
+        raise BadSetting("REDIS_URL", url.rpartition("@")[2], f"another address ({exc})") from exc
 
 
 def _check_proxy(url: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from api_schemas.models import ModelOrigin
 from blob_store.place import ALLOWED, BlobStore
 from checkpoints.registry import MODEL_DIR, read_registry
+from job_store import address
 
 PREFIX = "PATHPATCH_"
 GIB = 1 << 30
@@ -104,7 +105,7 @@ class WorkerSettings:
         data_dir = Path(environment.get("PATHPATCH_DATA_DIR") or "~/.cache/pathpatch").expanduser()
         health_file = environment.get("PATHPATCH_HEALTH_FILE")
         return cls(
-            redis_url=environment.get("REDIS_URL") or cls.redis_url,
+            redis_url=_address(environment.get("REDIS_URL") or cls.redis_url),
             name=environment.get("PATHPATCH_WORKER_NAME") or f"worker-{os.getpid()}",
             host=socket.gethostname(),
             registry=registry,
@@ -132,6 +133,14 @@ class WorkerSettings:
             simulated_flops=_number(environment, "SIMULATED_DEVICE_FLOPS", cls.simulated_flops),
             shard_delay_s=_number(environment, "SHARD_DELAY_S", cls.shard_delay_s),
         )
+
+
+def _address(url: str) -> str:
+    try:
+        address.check(url)
+    except ValueError as exc:
+        raise BadSetting("REDIS_URL", url.rpartition("@")[2], f"another address ({exc})") from exc
+    return url
 
 
 def _words(environment: Mapping[str, str], name: str) -> tuple[str, ...]:

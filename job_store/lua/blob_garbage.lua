@@ -1,3 +1,3 @@
 -- no-writes
--- ARGV: limit. Prefixes of blobs that nothing needs any more.
-return call('SRANDMEMBER', 'pp:blobs:garbage', ARGV[1])
+-- ARGV: least age in ms, limit. Prefixes of blobs that nothing has needed for so long.
+return call('ZRANGEBYSCORE', 'pp:blobs:garbage', '-inf', NOW - ARGV[1], 'LIMIT', 0, ARGV[2])

@@ -1,3 +1,3 @@
 -- allow-oom
 -- ARGV: prefixes whose blobs are erased.
-return call('SREM', 'pp:blobs:garbage', unpack(ARGV))
+return call('ZREM', 'pp:blobs:garbage', unpack(ARGV))

@@ -59,7 +59,7 @@ end
 local function is_blob(stored) return stored:sub(1, 5) == 'blob:' end
 local function size_of(stored) return is_blob(stored) and tonumber(stored:match('^blob:(%d+):')) or #stored end
 local function note_blob(id, stored) if is_blob(stored) then call('HSET', job_key(id), 'blobs', 1) end end
-local function discard(prefix) call('SADD', 'pp:blobs:garbage', prefix) end
+local function discard(prefix) call('ZADD', 'pp:blobs:garbage', NOW, prefix) end
 
 -- The clock for retention. It runs like the reaper's own, so that a jump of the server's clock makes nothing old.
 

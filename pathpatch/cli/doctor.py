@@ -23,10 +23,10 @@ def doctor(
     json: AsJson = False,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Check this machine, the broker, the models and the service, and print what to do; the exit code is 1 for a fault.
+    """Check this machine, broker, blobs, models and service, and print what to do; the exit code is 1 for a fault.
 
-    Reads the environment as service and workers do (REDIS_URL, PATHPATCH_MODELS, PATHPATCH_DATA_DIR). All weights of
-    local models are read.
+    Reads the environment as service and workers do (REDIS_URL, PATHPATCH_BLOBS, PATHPATCH_MODELS, PATHPATCH_DATA_DIR).
+    All weights of local models are read.
 
     Example: pathpatch doctor
     """
@@ -43,10 +43,10 @@ def doctor(
 
 
 def _findings(data_dir: Path | None, url: str) -> "Iterator[Finding]":
-    from pathpatch.doctor import broker, machine, models, service
+    from pathpatch.doctor import blobs, broker, machine, models, service
     from pathpatch.doctor.finding import Finding
     from pathpatch.fetching import model_dir
-    from pathpatch.stack.stack import default_data_dir
+    from pathpatch.stack.stack import blobs_of, default_data_dir
 
     folder = data_dir or default_data_dir()
     yield from machine.examine(folder)
@@ -55,5 +55,7 @@ def _findings(data_dir: Path | None, url: str) -> "Iterator[Finding]":
         yield Finding("broker", "ok", f"not looked at: no REDIS_URL, and no broker of pathpatch up in {folder}")
     else:
         yield from broker.examine(address)
+    own = {} if os.environ.get("REDIS_URL") or address is None else {"PATHPATCH_BLOBS": blobs_of(folder)}
+    yield from blobs.examine({**own, **os.environ}, address)
     yield from models.examine(os.environ.get("PATHPATCH_MODELS", ""), model_dir())
     yield from service.examine(url)

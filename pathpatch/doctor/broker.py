@@ -30,8 +30,15 @@ def examine(url: str) -> Iterator[Finding]:
     """Ask the broker itself; its password is never shown."""
     import redis
 
-    where = _shown(url)
-    client: Any = redis.Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
+    from job_store.address import Sentinels
+    from job_store.connections import blocking
+
+    try:
+        sentinels = Sentinels.of(url)
+        where, client = _shown(url), blocking(url, TIMEOUT_S)
+    except ValueError as exc:
+        yield Finding("broker", "fault", f"REDIS_URL makes no sense: {exc}", "correct it")
+        return
     try:
         info = client.info("all")
         seconds, microseconds = client.time()
@@ -42,6 +49,8 @@ def examine(url: str) -> Iterator[Finding]:
     finally:
         client.close()
     yield _version(where, info)
+    if sentinels is not None:
+        yield _replicas(info, sentinels.replicas)
     yield _append_only(info)
     yield _eviction(info)
     yield _memory(info)
@@ -53,7 +62,24 @@ def examine(url: str) -> Iterator[Finding]:
 
 def _shown(url: str) -> str:
     parts = urlsplit(url)
+    if parts.scheme == "sentinel":
+        return f"sentinel://{parts.netloc.rpartition('@')[2]}{parts.path}"
     return f"{parts.scheme}://{parts.hostname}:{parts.port or 6379}"
+
+
+def _replicas(info: Mapping[str, Any], wanted: int) -> Finding:
+    following = sum(
+        isinstance(value, dict) and value.get("state") == "online"
+        for name, value in info.items()
+        if name.startswith("slave")
+    )
+    detail = f"{following} follow; a submit waits for {wanted}"
+    if following < wanted:
+        advice = "start replicas, or lower ?replicas= in REDIS_URL: meanwhile submits get a 503"
+        return Finding("replicas", "fault", detail, advice)
+    if following == wanted:
+        return Finding("replicas", "warning", detail, "add one: with the loss of a single server, submits get a 503")
+    return Finding("replicas", "ok", detail)
 
 
 def _version(where: str, info: Mapping[str, Any]) -> Finding:

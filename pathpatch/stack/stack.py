@@ -41,6 +41,11 @@ def default_cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pathpatch"
 
 
+def blobs_of(data_dir: Path) -> str:
+    """Where a stack with a broker of its own keeps large contents of jobs."""
+    return (data_dir.absolute() / "blobs").as_uri()
+
+
 @dataclass(frozen=True)
 class StackSettings:
     """How to run a stack."""
@@ -143,7 +148,7 @@ class Stack:
         path = os.pathsep.join(filter(None, [str(PACKAGES), os.environ.get("PYTHONPATH")]))
         defaults = {"PATHPATCH_LOG_FORMAT": "text"}
         if self.settings.redis_url is None:  # others than this stack's processes may use a broker that is not its own
-            defaults["PATHPATCH_BLOBS"] = (self.settings.data_dir.absolute() / "blobs").as_uri()
+            defaults["PATHPATCH_BLOBS"] = blobs_of(self.settings.data_dir)
         ours = {"REDIS_URL": redis_url, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
         ours["PATHPATCH_DATA_DIR"] = str(self.settings.cache_dir or self.settings.data_dir)
         return {**defaults, **os.environ, **self.settings.environment, **ours}

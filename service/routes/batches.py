@@ -62,7 +62,7 @@ async def submit_batch(request: Request, parts: PartsOf, caller: Submitter, key:
                 created = earlier
     assert created.batch_id is not None
     request.state.batch_id = created.batch_id
-    await parts.durability.confirm()
+    await parts.durability.confirm(*([] if created.replayed else created.job_ids))
     record = await parts.store.run(jobs.batch(created.batch_id, caller.sees))
     headers = {"Location": f"/v1/batches/{created.batch_id}"} | replay_headers(created)
     return json_answer(batch_document(record), 202, headers | await rate_fields(parts.store, caller))

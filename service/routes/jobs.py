@@ -76,7 +76,7 @@ async def _answer(request: Request, parts: Parts, caller: Caller, created: Creat
     """The job that was made, at once or when it has ended."""
     job_id = created.job_ids[0]
     request.state.job_id = job_id
-    await parts.durability.confirm()
+    await parts.durability.confirm(*([] if created.replayed else [job_id]))
     seconds = wait_s(request, parts.settings.max_wait_s)
     record, applied = await after_wait(request, parts, caller, job_id, seconds, created.record)
     headers = {"Location": f"/v1/jobs/{job_id}"} | applied | replay_headers(created)

@@ -32,7 +32,7 @@ def swept(valkey: EmbeddedValkey, blobs: BlobStore, times: int = 0) -> list[str]
     async def sweep() -> None:
         store = AsyncJobStore.connect(valkey.url)
         sweeper = Sweeper(store, blobs)
-        await sweeper.sweep()
+        await sweeper.sweep(least_age_s=0)
         for _ in range(times):
             await sweeper.sweep_orphans()
         await store.close()

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from blob_store.place import BlobStore
 from job_store.store import JobStore
-from pathpatch.doctor import broker, machine, models
+from pathpatch.doctor import blobs, broker, machine, models
 from pathpatch.doctor.finding import Finding
 from tests.embedded_valkey import EmbeddedValkey, embedded_valkey
 from tests.live_service import live_service
+from tests.stored_jobs import new_job, submit
 from tests.tiny_models import tiny_shape, write_gpt2_folder
 
 ROOT = Path(__file__).parents[3]
@@ -109,3 +111,22 @@ def test_the_command_ends_with_1_for_a_fault_and_says_where_to_look(valkey: Embe
         assert findings["clock"]["state"] == "ok"
     code, findings = run(service.url, **data)
     assert code == 1 and "nothing answers at" in findings["service"]["detail"]
+
+
+def test_blobs_are_written_and_read_where_the_store_has_them(valkey: EmbeddedValkey, tmp_path: Path) -> None:
+    """A folder that cannot be used, or is not the one of service and workers, loses no job but stops them all."""
+    store = JobStore.connect(valkey.url, BlobStore(f"file://{tmp_path}/right", least_bytes=0))
+    submit(store, new_job())
+    right, wrong = ({"PATHPATCH_BLOBS": f"file://{tmp_path}/{name}"} for name in ("right", "wrong"))
+    (finding,) = blobs.examine(right, valkey.url)
+    assert finding.state == "ok" and not list((tmp_path / "right" / "work").glob("doctor*"))
+    (finding,) = blobs.examine(wrong, valkey.url)
+    assert finding.state == "fault" and "is not the place" in finding.detail
+    (finding,) = blobs.examine({**right, "PATHPATCH_BLOBS_RESERVE_BYTES": "1" + 18 * "0"}, valkey.url)
+    assert finding.state == "fault" and "are free" in finding.detail and finding.advice
+    (finding,) = blobs.examine({"PATHPATCH_BLOBS": "ftp://x"}, None)
+    assert finding.state == "fault" and "file:///folder or s3://bucket" in finding.detail
+    (finding,) = blobs.examine({}, valkey.url)
+    assert finding.state == "ok"
+    store.client.flushall()
+    store.close()
