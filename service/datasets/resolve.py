@@ -24,6 +24,7 @@ from service.datasets.greater_than import draft_greater_than
 from service.datasets.induction import draft_induction, ordinary_tokens
 from service.datasets.ioi import IoiPrompts, draw_ioi, single_token_words
 from service.datasets.prompts import draft_prompts, draft_tokens
+from service.datasets.suspicions import suspicions
 from service.datasets.template_text import Template
 from service.datasets.templates import draft_templates
 from service.datasets.tokenised import TextReader, TooManyTokens
@@ -84,6 +85,8 @@ def resolve(dataset: Dataset, model: CatalogModel, limits: SpecLimits) -> Resolu
     if draft.problems:
         raise InvalidSpec(first_errors(draft.problems))
     each_once(draft)
+    if isinstance(dataset, PromptsDataset | TokensDataset | TemplatesDataset):
+        draft.warnings += suspicions(dataset, draft, model, _begun(dataset, model))
     roles = {**draft.roles}
     roles.setdefault(LAST_ROLE, [len(prompt) - 1 for prompt in draft.orig])
     orig, new = (draft.new, draft.orig) if dataset.swap else (draft.orig, draft.new)
@@ -158,7 +161,7 @@ def _draft(dataset: Dataset, model: CatalogModel, most_tokens: int) -> Draft:
             lacks = f"that of model {model.name!r} cannot be used: {model.text_problem}"
         message = f"kind {dataset.kind!r} needs a tokenizer, and {lacks}: give kind 'tokens'"
         raise InvalidSpec([wrong(("dataset", "kind"), message)])
-    prepends_bos = model.adds_bos if dataset.prepend_bos is None else dataset.prepend_bos
+    prepends_bos = _begun(dataset, model)
     bos_id = model.bos_id if prepends_bos else None
     if prepends_bos and bos_id is None:
         message = f"model {model.name!r} states no beginning-of-text token to prepend"
@@ -175,6 +178,13 @@ def _draft(dataset: Dataset, model: CatalogModel, most_tokens: int) -> Draft:
     if isinstance(dataset, PromptsDataset):
         return draft_prompts(dataset, TextReader(model.tokenizer, bos_id, most_tokens), model.architecture.n_ctx)
     return draft_templates(dataset, TextReader(model.tokenizer, bos_id, most_tokens))
+
+
+def _begun(dataset: Dataset, model: CatalogModel) -> bool:
+    """Whether the service puts a beginning-of-text token before every prompt."""
+    if isinstance(dataset, TokensDataset):
+        return False
+    return model.adds_bos if dataset.prepend_bos is None else dataset.prepend_bos
 
 
 def _draft_ioi(dataset: IoiDataset, tokenizer: Tokenizer, bos_id: int | None) -> Draft:
