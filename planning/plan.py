@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from typing import Self
 
 import numpy as np
@@ -23,7 +24,7 @@ from planning.graph import (
 )
 from planning.grid import Grid
 from planning.positions import ChangedPlaces, Mask, key_of, span, up_to
-from planning.readings import AttentionReading, LogitReading, Reading, attended_head, deepest_layer
+from planning.readings import LogitReading, Reading, attended_head, deepest_layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +86,8 @@ def plan_path_patch(grid: Grid, places: ChangedPlaces, readings: Sequence[Readin
     assert grid.receivers is not None
     view = _View(readings, places, is_input=True)
     passes = []
-    receivers = _receiver_groups(grid.receivers.cells, places)
-    for senders in _sender_groups(grid.senders.cells, places):
+    receivers = _groups(grid.receivers.cells, places, are_receivers=True)
+    for (senders,) in _groups(grid.senders.cells, places, are_receivers=False):
         sent = np.logical_or.reduce(senders.masks)
         for together in receivers:
             met = [group for alike in together if (group := view.receivers(alike, sent)) is not None]
@@ -102,14 +103,15 @@ def plan_ends(
     cells: Sequence[Sequence[Node]], ends: list[Node], places: ChangedPlaces, readings: Sequence[Reading]
 ) -> tuple[list[CellGroup], ReceiverGroup | None]:
     """Sender cells that share positions, and the inputs that paths end in, as one cell that any metric can see."""
-    ((last,),) = _receiver_groups([ends], places)
-    return _sender_groups(cells, places), _View(readings, places, is_input=True).receivers(last, None)
+    ((last,),) = _groups([ends], places, are_receivers=True)
+    senders = [group for (group,) in _groups(cells, places, are_receivers=False)]
+    return senders, _View(readings, places, is_input=True).receivers(last, None)
 
 
 def plan_activation_patch(grid: Grid, places: ChangedPlaces, readings: Sequence[Reading]) -> list[ReceiverGroup]:
     """The groups of cells of an activation patch; cells that no metric can see are in none."""
     view = _View(readings, places, is_input=False)
-    groups = [group for together in _receiver_groups(grid.senders.cells, places) for group in together]
+    groups = [group for together in _groups(grid.senders.cells, places, are_receivers=True) for group in together]
     return [found for group in groups if (found := view.receivers(group, None)) is not None]
 
 
@@ -130,34 +132,31 @@ def plan_attribution(grid: Grid, places: ChangedPlaces) -> Ends:
     """The cells of an attribution."""
     assert grid.receivers is not None
     senders, receivers = grid.senders.cells, grid.receivers.cells
-    groups = _sender_groups(senders, places), _receiver_groups(receivers, places)
-    return Ends(*groups, len(senders), len(receivers), places.real)
+    sender_groups = [group for (group,) in _groups(senders, places, are_receivers=False)]
+    receiver_groups = _groups(receivers, places, are_receivers=True)
+    return Ends(sender_groups, receiver_groups, len(senders), len(receivers), places.real)
 
 
-def _sender_groups(cells: Sequence[Sequence[Node]], places: ChangedPlaces) -> list[CellGroup]:
-    """Cells that share positions, in the order in which they begin to differ from orig."""
-    grouped: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for index, cell in enumerate(cells):
-        grouped[tuple(key_of(node.positions) for node in cell)].append(index)
-    groups = []
-    for members in grouped.values():
-        members = sorted(members, key=lambda index: min(map(places.graph.time_of, cells[index])))
-        groups.append(_group(members, cells, places))
-    return groups
+def _groups(cells: Sequence[Sequence[Node]], places: ChangedPlaces, are_receivers: bool) -> list[list[CellGroup]]:
+    """Cells that share positions in one list: senders as one group, receivers as groups of alike sites.
 
-
-def _receiver_groups(cells: Sequence[Sequence[Node]], places: ChangedPlaces) -> list[list[CellGroup]]:
-    """Cells that run together, and those that share positions in one list."""
+    The senders of a group are in the order in which they begin to differ from orig.
+    """
     grouped: dict[tuple[str, ...], dict[tuple[object, ...], list[int]]] = defaultdict(lambda: defaultdict(list))
     for index, cell in enumerate(cells):
-        alike = tuple((node.hook, node.layer, node.head is None, node.neuron is None) for node in cell)
+        kinds = [(node.hook, node.layer, node.head is None, node.neuron is None) for node in cell]
+        alike = tuple(kinds) if are_receivers else ()
         grouped[tuple(key_of(node.positions) for node in cell)][alike].append(index)
-    return [[_group(members, cells, places) for members in groups.values()] for groups in grouped.values()]
-
-
-def _group(members: list[int], cells: Sequence[Sequence[Node]], places: ChangedPlaces) -> CellGroup:
-    masks = [places.of(node.positions) for node in cells[members[0]]]
-    return CellGroup(members, [[Site.of(node) for node in cells[index]] for index in members], masks, places.graph)
+    found: list[list[CellGroup]] = []
+    for groups in grouped.values():
+        found.append([])
+        for members in groups.values():
+            if not are_receivers:
+                members.sort(key=lambda index: min(map(places.graph.time_of, cells[index])))
+            sites = [[Site.of(node) for node in cells[index]] for index in members]
+            masks = [places.of(node.positions) for node in cells[members[0]]]
+            found[-1].append(CellGroup(members, sites, masks, places.graph))
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,10 +167,6 @@ class _View:
     places: ChangedPlaces
     is_input: bool
     """Whether what nodes read changes (path patching), or their own value (activation patching)."""
-
-    @property
-    def graph(self) -> Graph:
-        return self.places.graph
 
     def receivers(self, group: CellGroup, sent: Mask | None) -> ReceiverGroup | None:
         """The group with the rows that it needs; None if it needs none.
@@ -184,56 +179,52 @@ class _View:
             needed = needed & sent
         if not needed.any():
             return None
-        last_layer = deepest_layer(self.readings, group.sites, self.graph.architecture.n_layers)
+        last_layer = deepest_layer(self.readings, group.sites, self.places.graph.architecture.n_layers)
         own = self._is_own_attention(group)
         computed = self._computed(needed, group)
         return ReceiverGroup(group.cells, group.sites, group.masks, group.graph, needed, computed, last_layer, own)
 
     def _needed(self, group: CellGroup) -> Mask:
         """Where the sites change in a way that some metric can see."""
-        needed = np.zeros_like(self.places.real)
+        graph, needed = self.places.graph, np.zeros_like(self.places.real)
         for slot, mask in enumerate(group.masks):
-            seen: set[tuple[Reach, int]] = set()
-            for sites in group.sites:
-                seen |= {(self._reach(reading, sites, sites[slot]), i) for i, reading in enumerate(self.readings)}
-            for reach, i in seen:
-                if reach is not Reach.NONE:
-                    read = _read_at(self.readings[i])
-                    needed |= mask & (read if reach is Reach.AT_POSITION else up_to(read))
+            for reading in self.readings:
+                if isinstance(reading, LogitReading):
+                    seen = {graph.reach_of_logits(sites[slot], self.is_input) for sites in group.sites}
+                else:
+                    heads = (attended_head(reading, sites) for sites in group.sites)
+                    seen = {
+                        graph.reach_of_attention(sites[slot], *head, self.is_input)
+                        for sites, head in zip(group.sites, heads, strict=True)
+                    }
+                if Reach.AT_POSITION in seen:
+                    needed |= mask & reading.at
+                if Reach.UP_TO_POSITION in seen:
+                    needed |= mask & up_to(reading.at)
         return needed
-
-    def _reach(self, reading: Reading, cell: Sequence[Site], site: Site) -> Reach:
-        if isinstance(reading, LogitReading):
-            return self.graph.reach_of_logits(site, self.is_input)
-        return self.graph.reach_of_attention(site, *attended_head(reading, cell), self.is_input)
 
     def _computed(self, needed: Mask, group: CellGroup) -> Mask:
         """Where the final run can differ from orig and be seen."""
         reads_logits = all(isinstance(reading, LogitReading) for reading in self.readings)
-        reaches = (self.graph.reach_of_logits(site, self.is_input) for site in group.sites[0])
+        reaches = (self.places.graph.reach_of_logits(site, self.is_input) for site in group.sites[0])
         if reads_logits and all(reach is Reach.AT_POSITION for reach in reaches):
             return needed
-        return span(needed, np.logical_or.reduce([_read_at(reading) for reading in self.readings]))
+        return span(needed, np.logical_or.reduce([reading.at for reading in self.readings]))
 
     def _is_own_attention(self, group: CellGroup) -> bool:
+        """Whether each receiver is an input of the head that is read, or cannot change its attention at all."""
         if not self.is_input or len(group.masks) > 1:
             return False
-        return all(
-            isinstance(reading, AttentionReading) and self._attends_itself(reading, sites)
-            for sites in group.sites
-            for reading in self.readings
-        )
-
-    def _attends_itself(self, reading: AttentionReading, cell: Sequence[Site]) -> bool:
-        """Whether the receiver is an input of the head that is read, or cannot change its attention at all."""
-        (site,) = cell
-        layer, head = attended_head(reading, cell)
-        is_input_of_head = layer_of(site) == layer and site.hook != "resid_pre"
-        return is_input_of_head or self.graph.reach_of_attention(site, layer, head, self.is_input) is Reach.NONE
-
-
-def _read_at(reading: Reading) -> Mask:
-    return reading.query if isinstance(reading, AttentionReading) else reading.at
+        for (site,), reading in product(group.sites, self.readings):
+            if isinstance(reading, LogitReading):
+                return False
+            layer, head = attended_head(reading, (site,))
+            is_input_of_head = layer_of(site) == layer and site.hook != "resid_pre"
+            if not is_input_of_head and (
+                self.places.graph.reach_of_attention(site, layer, head, self.is_input) is not Reach.NONE
+            ):
+                return False
+        return True
 
 
 def wanted_activations(

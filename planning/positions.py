@@ -5,7 +5,6 @@ attention is orig's. So a sender reaches a receiver if it comes before it, and b
 """
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,11 +42,6 @@ def positions_of(reference: PromptPosition, dataset: ResolvedDataset) -> NDArray
     return np.full(len(dataset), reference) if reference >= 0 else lengths + reference
 
 
-def one_position(reference: PromptPosition, dataset: ResolvedDataset) -> Mask:
-    """True at one position per example."""
-    return np.asarray(np.arange(dataset.longest)[None, :] == positions_of(reference, dataset)[:, None])
-
-
 def mask_of(positions: Positions | None, dataset: ResolvedDataset) -> Mask:
     """True at the positions meant; absent means every token of the prompt.
 
@@ -56,17 +50,15 @@ def mask_of(positions: Positions | None, dataset: ResolvedDataset) -> Mask:
     real = real_tokens(dataset)
     if positions is None:
         return real
-    if not isinstance(positions, list):
-        return real & one_position(positions, dataset)
     mask = np.zeros_like(real)
-    if positions and isinstance(positions[0], list):
+    if isinstance(positions, list) and positions and isinstance(positions[0], list):
         for row, own in enumerate(positions[dataset.start : dataset.start + len(dataset)]):
             assert isinstance(own, list)
             mask[row, [position for position in own if position < mask.shape[1]]] = True
         return real & mask
-    for reference in positions:
+    for reference in positions if isinstance(positions, list) else [positions]:
         assert not isinstance(reference, list)
-        mask |= one_position(reference, dataset)
+        mask |= np.arange(dataset.longest) == positions_of(reference, dataset)[:, None]
     return real & mask
 
 
@@ -90,6 +82,8 @@ class Places:
 
     def __init__(self, positions: Positions | None, dataset: ResolvedDataset, graph: Graph) -> None:
         self.dataset, self.graph = dataset, graph
+        self.real = real_tokens(dataset)
+        """True where a prompt has a token."""
         self._patch = mask_of(positions, dataset)
         self._masks: dict[str, Mask] = {}
         self._shared: dict[tuple[str, str], Mask] = {}
@@ -101,10 +95,6 @@ class Places:
             self._masks[key] = self._patch & mask_of(positions, self.dataset)
         return self._masks[key]
 
-    def examples_of(self, node: Node) -> frozenset[int]:
-        """Examples in which a node takes part."""
-        return self.examples_shared(node, node)
-
     def examples_shared(self, first: Node, second: Node) -> frozenset[int]:
         """Examples in which both nodes take part at one position."""
         return frozenset(np.flatnonzero(self._both(first, second).any(axis=1)).tolist())
@@ -113,10 +103,6 @@ class Places:
         """The first example and position at which both nodes take part."""
         shared = np.argwhere(self._both(first, second))
         return (int(shared[0][0]), int(shared[0][1])) if len(shared) else None
-
-    def reaches(self, sender: Node, receiver: Node) -> bool:
-        """Whether an edge leads from the sender to the receiver in some example."""
-        return self.graph.reaches(sender, [receiver]) and bool(self._both(sender, receiver).any())
 
     def _both(self, first: Node, second: Node) -> Mask:
         key = (key_of(first.positions), key_of(second.positions))
@@ -132,14 +118,9 @@ class ChangedPlaces(Places):
         self, positions: Positions | None, dataset: ResolvedDataset, graph: Graph, source_is_new: bool
     ) -> None:
         super().__init__(positions, dataset, graph)
-        self.changeable = after_first_difference(dataset) if source_is_new else real_tokens(dataset)
+        self.changeable = after_first_difference(dataset) if source_is_new else self.real
         """Where anything can differ from orig."""
         self._patch = self._patch & self.changeable
-
-    @cached_property
-    def real(self) -> Mask:
-        """True where a prompt has a token."""
-        return real_tokens(self.dataset)
 
 
 def twice_counted(
@@ -155,15 +136,3 @@ def twice_counted(
         if later not in found and (shared := places.first_shared(nodes[earlier], nodes[later])):
             found.add(later)
             yield nodes[earlier], nodes[later], later, shared
-
-
-def reached(senders: Sequence[Node], receivers: Sequence[Node], places: Places) -> list[bool]:
-    """For each sender, whether it reaches any of the receivers."""
-    time_of = places.graph.time_of
-    latest = {key_of(receiver.positions): receiver for receiver in sorted(receivers, key=time_of)}
-    known: dict[tuple[int, str], bool] = {}
-    for sender in senders:
-        kind = (time_of(sender), key_of(sender.positions))
-        if kind not in known:
-            known[kind] = any(places.reaches(sender, receiver) for receiver in latest.values())
-    return [known[time_of(sender), key_of(sender.positions)] for sender in senders]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from api_schemas.datasets import AnswerTokens, ResolvedDataset, token_sets
 from api_schemas.metrics import ATTENTION_METRICS, Attention, AttentionDiff, Loss, Metric
 from planning.graph import Named, Site
-from planning.positions import Mask, one_position, positions_of, real_tokens
+from planning.positions import Mask, mask_of, positions_of, real_tokens
 
 Integers = NDArray[np.int64]
 """One per example."""
@@ -21,8 +21,8 @@ NO_TOKEN = -1
 class AttentionReading:
     """Attention of a head from a query to a key, minus that to another key where there is one."""
 
-    query: Mask
-    """True at one position per example."""
+    at: Mask
+    """True at the query: one position per example."""
     key: Integers
     minus_key: Integers | None
     head: tuple[int, int] | None
@@ -56,7 +56,7 @@ def readings_of(metrics: Sequence[Metric], dataset: ResolvedDataset) -> list[Rea
 def _attention(metric: Attention | AttentionDiff, dataset: ResolvedDataset) -> AttentionReading:
     minus_key = positions_of(metric.minus_key, dataset) if isinstance(metric, AttentionDiff) else None
     head = None if metric.head is None else (metric.head.layer, metric.head.head)
-    return AttentionReading(one_position(metric.query, dataset), positions_of(metric.key, dataset), minus_key, head)
+    return AttentionReading(mask_of(metric.query, dataset), positions_of(metric.key, dataset), minus_key, head)
 
 
 def _logits(metric: Metric, dataset: ResolvedDataset) -> LogitReading:
@@ -64,7 +64,7 @@ def _logits(metric: Metric, dataset: ResolvedDataset) -> LogitReading:
         lengths = real_tokens(dataset).sum(axis=1, keepdims=True)
         at = np.arange(dataset.longest)[None, :] < lengths - 1
     else:
-        at = one_position(metric.position, dataset)  # type: ignore[union-attr]
+        at = mask_of(metric.position, dataset)  # type: ignore[union-attr]
     answers = (getattr(metric, name, None) for name in ("answer", "minus_answer"))
     tokens = [None if name is None else _choices(dataset.answers[name]) for name in answers]
     return LogitReading(metric.kind, at, *tokens)

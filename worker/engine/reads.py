@@ -147,8 +147,8 @@ def _queries(readings: list[Reading], device: torch.device) -> list[tuple[Rows, 
     by_mask: dict[bytes, dict[int, AttentionReading]] = defaultdict(dict)
     for index, reading in enumerate(readings):
         if isinstance(reading, AttentionReading):
-            by_mask[reading.query.tobytes()][index] = reading
-    return [(rows_of(next(iter(own.values())).query, device), own) for own in by_mask.values()]
+            by_mask[reading.at.tobytes()][index] = reading
+    return [(rows_of(next(iter(own.values())).at, device), own) for own in by_mask.values()]
 
 
 def _logit_reads(runs: Runs, readings: list[Reading]) -> LogitReads | None:

@@ -10,6 +10,7 @@ from api_schemas.spec import JobSpec
 from planning.graph import Graph
 from planning.grid import End, Grid
 from planning.positions import Places
+from planning.reach import path_counts
 from worker.engine.checks import completeness, identity_max_abs, largest_difference
 from worker.engine.memory import Portion
 from worker.engine.model import Weights
@@ -18,7 +19,6 @@ from worker.jobs.kind import AssembledResult, Job, Merged, ShardInput, ShardSett
 from worker.jobs.means import mean_of, sums_of_shard
 from worker.jobs.merging import merged_outputs
 from worker.jobs.moments import moments_on_device
-from worker.jobs.reach import examples_with_path, reached_senders
 from worker.jobs.records import CellRange, Checks, Means, MetricValues, SweepOutput, pack, unpack
 from worker.jobs.result import assemble
 from worker.jobs.shard import Examples, Shard, arithmetic
@@ -84,7 +84,7 @@ def cells_of_shard(
 def _output(shard: Shard, examples: Examples, values: list[Values], checks: Checks) -> SweepOutput:
     """A batch's numbers, as they cross to the host."""
     dataset, grid, reads = examples.dataset, shard.grid, examples.batch.reads
-    places = Places(shard.spec.patch.positions, dataset, shard.graph)
+    counts = path_counts(grid, Places(shard.spec.patch.positions, dataset, shard.graph), shard.paths)
     n_senders, n_receivers = grid.sizes
     return SweepOutput(
         n_examples=len(dataset),
@@ -95,8 +95,8 @@ def _output(shard: Shard, examples: Examples, values: list[Values], checks: Chec
             for value, orig, new in zip(values, reads.orig_values, reads.new_values, strict=True)
         ],
         checks=checks,
-        patched_examples=examples_with_path(grid, places, shard.paths).reshape(n_senders, n_receivers),
-        is_reached=reached_senders(grid, places, shard.paths),
+        patched_examples=counts.by_cell,
+        is_reached=(counts.by_sender > 0).astype(np.int32),
     )
 
 
