@@ -92,6 +92,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     background = [
         asyncio.create_task(parts.feed.listen_forever(), name="feed"),
         asyncio.create_task(parts.reaper.run_forever(), name="reaper"),
+        asyncio.create_task(parts.drawers.keep_ready_forever(), name="a process for figures"),
         asyncio.create_task(parts.sweeper.run_forever(), name="sweeper of blobs"),
         asyncio.create_task(parts.keyring.watch_forever(parts.feed.wake_all), name="keys of those who wait"),
     ]
@@ -103,6 +104,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await end_all(background)
         await asyncio.to_thread(parts.publisher.stop)
         parts.checkers.stop()
+        parts.drawers.stop()
         parts.threads.shutdown(wait=False, cancel_futures=True)
         await parts.store.close()
         await asyncio.to_thread(tracing.flush)

@@ -23,6 +23,7 @@ from service.jobs.queue import Publisher
 from service.jobs.sent import SentLately
 from service.jobs.speeds import Speeds
 from service.models.catalog import ModelCatalog
+from service.results.drawers import Drawers
 from service.settings import Settings
 from service.specs.limits import SpecLimits
 from service.telemetry.prometheus import RequestMetrics
@@ -66,6 +67,7 @@ class Parts:
     checkers: Checkers
     quick_checks: Slots
     renderings: Slots
+    drawers: Drawers
     body_bytes: ByteBudget
     durability: Durability
     streams: Slots
@@ -102,6 +104,7 @@ class Parts:
                 settings, "small specs", QUICK_CHECKS_AT_ONCE, QUICK_CHECKS_PER_KEY, MOST_WAITING_QUICKLY
             ),
             renderings=_slots(settings, "figures and large results", RENDERINGS_AT_ONCE, RENDERINGS_PER_KEY),
+            drawers=Drawers(settings.redis_url),
             body_bytes=_body_bytes(settings, limits.max_body_bytes),
             durability=Durability(store),
             streams=_followers(settings, "event streams (PATHPATCH_MAX_EVENT_STREAMS, ..._PER_KEY)"),

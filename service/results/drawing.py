@@ -1,5 +1,6 @@
 """Figures of results, drawn in the short-lived process of :mod:`service.results.rendering`."""
 
+from importlib import import_module
 from typing import Any, Literal
 
 import orjson
@@ -12,6 +13,12 @@ SVG = "image/svg+xml"
 PNG = "image/png"
 PDF = "application/pdf"
 FORMATS = (PLOTLY_JSON, HTML, SVG, PNG, PDF)
+
+
+def get_ready() -> None:
+    """Import what draws, and find the fonts."""
+    for module in ("pathpatch.static_figures", "matplotlib.backends.backend_svg", "pathpatch.figures"):
+        import_module(module)
 
 
 def draw(result: bytes, spec: bytes, prompt_tokens: list[str] | None, media: str, options: dict[str, Any]) -> bytes:

@@ -3,26 +3,23 @@
 Neither their numbers nor Plotly and Matplotlib ever enter the memory of the service; what comes out waits on disk.
 """
 
-import asyncio
 import gzip
-import logging
 import os
 import sys
-import tempfile
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import IO, Any, cast
 
 import orjson
 
-from api_schemas.errors import DamagedData, InternalError, InvalidParameter, ResultExpired, StoreUnavailable
+from api_schemas.errors import DamagedData, ResultExpired, StoreUnavailable
 from blob_store.place import BlobStore
 from job_store import jobs
 from job_store.store import JobStore
 from service.results import drawing, formats
 
-LOGGER = logging.getLogger("service.results.rendering")
-TIMEOUT_S = 120.0
+READY = "--ready"
+"""Imports everything before the order comes."""
 COMPRESSION = 5
 DOES_NOT_FIT, GONE, NO_STORE, UNFIT_LOOK, DAMAGED = 3, 4, 5, 6, 7
 
@@ -39,54 +36,6 @@ class Order:
     prompt_tokens: list[str] | None = None
     circuit: int = 0
     """Which of the job's, where the format holds one."""
-
-
-async def render(redis_url: str, order: Order) -> IO[bytes]:
-    """A file with what was ordered, open at its beginning; it is gone once closed.
-
-    Raises:
-        InvalidParameter: The result cannot fill that kind of figure.
-        ResultExpired, DamagedData, StoreUnavailable, InternalError: There is nothing to show.
-    """
-    with ExitStack() as stack:
-        file = cast("IO[bytes]", stack.enter_context(tempfile.TemporaryFile()))
-        code, complaint = await _run(redis_url, order, file)
-        if code == DOES_NOT_FIT:
-            raise InvalidParameter(complaint, "/query/kind")
-        if code == UNFIT_LOOK:
-            raise InvalidParameter(complaint, f"/query/{complaint.partition(':')[0]}")
-        if code == GONE:
-            raise ResultExpired("The result was erased a moment ago.")
-        if code == DAMAGED:
-            raise DamagedData(complaint)
-        if code == NO_STORE:
-            raise StoreUnavailable(complaint)
-        if code:
-            LOGGER.error("rendering failed", extra={"job_id": order.job_id, "code": code, "complaint": complaint})
-            raise InternalError("The answer could not be made; the log has the details under this request id.")
-        stack.pop_all()
-        file.seek(0)
-        return file
-
-
-async def _run(redis_url: str, order: Order, file: IO[bytes]) -> tuple[int, str]:
-    """Exit code and standard error of the process."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "service.results.rendering"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=file,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "REDIS_URL": redis_url},
-    )
-    try:
-        async with asyncio.timeout(TIMEOUT_S):
-            _, complaint = await process.communicate(orjson.dumps(asdict(order)))
-    except TimeoutError:
-        return -1, f"not done after {TIMEOUT_S:g} s"
-    finally:
-        if process.returncode is None:
-            process.kill()
-    return process.returncode or 0, complaint.decode(errors="replace").strip()
 
 
 def _make(order: Order, store: JobStore, out: IO[bytes]) -> None:
@@ -106,7 +55,11 @@ def main() -> int:
     from pathpatch.drawing.charting import FigureDoesNotFit
     from pathpatch.drawing.look import UnfitLook
 
-    order = Order(**orjson.loads(sys.stdin.buffer.read()))
+    if READY in sys.argv:
+        drawing.get_ready()
+    if not (content := sys.stdin.buffer.read()):
+        return 0  # the service has ended, and nothing was ordered
+    order = Order(**orjson.loads(content))
     store = JobStore.connect(os.environ["REDIS_URL"], BlobStore.read(os.environ))
     with ExitStack() as stack:
         out: IO[bytes] = sys.stdout.buffer

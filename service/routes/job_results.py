@@ -25,7 +25,7 @@ from service.jobs.intake import first_prompt_of
 from service.parts import Parts, PartsOf, in_thread
 from service.results import drawing, formats
 from service.results.circuits import EAP_IG
-from service.results.rendering import Order, render
+from service.results.rendering import Order
 from service.version import package_version
 
 LOGGER = logging.getLogger("service.routes.job_results")
@@ -217,7 +217,7 @@ async def _rendered(parts: Parts, caller: Caller, order: Order, headers: dict[st
     """Made by a process of its own, a few at a time, and sent from disk, at whatever speed the client reads."""
     try:
         async with parts.renderings.taken(caller.owner):
-            file = await render(parts.settings.redis_url, order)
+            file = await parts.drawers.render(order)
     except DamagedData as damage:
         raise await _dropped(parts, order.job_id, damage) from None
     headers = headers | POLICIES.get(order.media, {})

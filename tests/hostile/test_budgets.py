@@ -123,7 +123,7 @@ def _with_large_result(client: httpx.Client, worker: WorkerHand, seed: int) -> s
 def test_figures_whose_clients_leave_are_not_drawn_and_delay_no_other_key(
     guarded: LiveService, attacker: Key, bystander: Bystander, worker: WorkerHand, store: JobStore
 ) -> None:
-    """Thirty requests of one key; two are drawn at a time, none after its client has left."""
+    """Thirty requests of one key; two are drawn at a time, none after its client has left; one is kept ready."""
     with attacker.client() as client, bystander.key.client() as other:
         path, theirs = _with_large_result(client, worker, 1), _with_large_result(other, worker, 2)
         head = attacker.head(path, "Accept: image/svg+xml")
@@ -132,11 +132,11 @@ def test_figures_whose_clients_leave_are_not_drawn_and_delay_no_other_key(
                 connection.sendall(head)
             until(lambda: _drawing(guarded) == 2)
             assert other.get(theirs, headers={"Accept": "image/svg+xml"}).status_code == 200
-        assert until(lambda: _drawing(guarded) == 0, 5)
+        assert until(lambda: _drawing(guarded) <= 1, 5)
 
 
 def _drawing(service: LiveService) -> int:
-    """Processes that draw, at this moment."""
+    """Processes that draw, or are ready to."""
     children = psutil.Process(service.pid).children()
     return sum("service.results.rendering" in " ".join(_command(child)) for child in children)
 
