@@ -51,6 +51,8 @@ export const validate = (spec, signal) => postJson("v1/jobs:validate", spec, {},
 export const getJob = (id) => getJson(`v1/jobs/${encodeURIComponent(id)}`);
 export const cancel = (id) => postJson(`v1/jobs/${encodeURIComponent(id)}/cancel`);
 export const erase = (id) => ask(`v1/jobs/${encodeURIComponent(id)}`, { method: "DELETE" });
+/** The job's experiment again, with a JSON merge patch of its spec. */
+export const rerun = (id, changes, idempotencyKey) => postJson(`v1/jobs/${encodeURIComponent(id)}/rerun`, changes, { "Idempotency-Key": idempotencyKey });
 export const getResult = (id) => getJson(`v1/jobs/${encodeURIComponent(id)}/result`);
 
 /** Every event of a job as it happens, to its end; a broken stream is resumed where it broke. */

@@ -1,5 +1,5 @@
 // One job: progress as it happens, figure, numbers, checks, provenance, spec, events, downloads.
-import { cancel, download, erase, follow, getJob, getResult, isDone } from "./api.js";
+import { cancel, download, erase, follow, getJob, getResult, isDone, rerun } from "./api.js";
 import { advanced, badge, progress } from "./badges.js";
 import { curlOf, pythonOf } from "./code.js";
 import { ago, announce, choice, code, el, facts, field, section } from "./dom.js";
@@ -46,10 +46,31 @@ export async function showJob(main, { id, signal }) {
     const button = (name, action, attributes = {}) => el("button", { type: "button", onclick: action, ...attributes }, name);
     actions.replaceChildren(
       isDone(job.status) ? "" : button("Cancel", stop, { class: "danger", disabled: job.status === "cancelling" }),
+      ...rerunButton(),
       button("Run again with changes", again),
       button("Compare", () => { location.hash = `#/compare/${job.id}`; }),
       isDone(job.status) ? button("Erase", remove, { class: "danger" }) : "");
     if (!isDone(job.status) && !outcome.children.length) outcome.append(el("p", { class: "notice" }, "The figure appears here when the job has ended."));
+  }
+
+  /** The same with other prompts where they are drawn; what has no result, as it was. */
+  function rerunButton() {
+    const { seed } = job.spec.dataset;
+    if (isDone(job.status) && job.status !== "succeeded") return [startAgain("Run again", {})];
+    if (seed === undefined) return [];
+    return [startAgain("Run with the next seed", { dataset: { seed: seed + 1 } }, `The same experiment on other prompts: seed ${seed + 1} in place of ${seed}.`)];
+  }
+
+  function startAgain(name, changes, title) {
+    const start = el("button", { type: "button", title, onclick: async () => {
+      start.disabled = true;
+      try {
+        const started = await rerun(id, changes, crypto.randomUUID?.() || String(Math.random()).slice(2));
+        announce("Experiment started");
+        location.hash = `#/jobs/${started.id}`;
+      } catch (error) { start.disabled = false; outcome.prepend(problemBox(error)); }
+    } }, name);
+    return start;
   }
 
   function again() {

@@ -1,5 +1,6 @@
 """Every example runs and shows what its page says; every spec for GPT-2 small is one that the service would accept."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -150,6 +151,23 @@ PROPERTIES: dict[str, tuple[tuple[str, ...], Callable[[Result], None]]] = {
 }
 
 
+NUMBER = re.compile(r"[-+\u2212]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+
+
+def assert_page_shows(name: str, result: Result | CircuitResult) -> None:
+    """The page's figures are those of the model that ships: its digest, and every number of the table."""
+    from make_figures import numbers
+
+    example, spec = name.split("/")
+    page = (EXAMPLES / example / "README.md").read_text(encoding="utf-8")
+    assert f"weights `{result.provenance['weights_sha256'][:12]}`" in page, "run python examples/make_figures.py"
+    part = page.partition(f"<!-- begin {Path(spec).stem} result -->")[2].partition("<!-- end -->")[0]
+    shown, found = part.partition("\n\n")[2].strip(), numbers(result)
+    assert NUMBER.sub("#", shown) == NUMBER.sub("#", found), "run python examples/make_figures.py"
+    figures = [[float(one.replace("\u2212", "-")) for one in NUMBER.findall(text)] for text in (shown, found)]
+    assert figures[0] == pytest.approx(figures[1], rel=0.02, abs=2e-3), "run python examples/make_figures.py"
+
+
 CIRCUITS = {"circuit/spec.yaml": (-1.0, 0.2), "circuit/spec-iterated.yaml": (0.6, 1.2)}
 """Between what the faithfulness of 300 edges lies."""
 
@@ -164,6 +182,7 @@ def test_a_circuit_keeps_as_much_of_the_task_as_its_page_says(client: Client, na
     assert result.checks["one_edge_max_abs"] < 1e-3
     low, high = CIRCUITS[name]
     assert low < (result.circuit(300).faithfulness or 0) < high
+    assert_page_shows(name, result)
 
 
 @pytest.mark.integration
@@ -178,6 +197,7 @@ def test_an_example_runs_and_shows_what_its_page_says(client: Client, name: str)
     assert list(result.shape) == announced.shape
     assert result.checks["identity_max_abs"] == 0
     has_property(result)
+    assert_page_shows(name, result)
 
 
 def test_every_example_has_a_property() -> None:

@@ -46,6 +46,29 @@ def test_an_experiment_is_started_watched_and_seen(page, stack):
     expect(page.get_by_role("region", name="Checks")).to_contain_text("must be 0")
 
 
+def test_the_same_experiment_runs_with_the_next_seed(page, stack, client, done):
+    """One click; everything else stays, the name and the tags too."""
+    page.goto(f"{stack.url}/#/jobs/{done[0].id}")
+    page.get_by_role("button", name="Run with the next seed").click()
+    expect(page).not_to_have_url(re.compile(done[0].id))
+    expect(page.locator(".state .badge.succeeded")).to_be_visible(timeout=60_000)
+    before, after = (client.get(one).job.spec for one in (done[0].id, page.url.rsplit("/", 1)[-1]))
+    assert after == before.model_copy(update={"dataset": before.dataset.model_copy(update={"seed": 1})})
+
+
+def test_a_cancelled_experiment_is_run_again_as_it_was(page, stack, client):
+    """From its own page, which says that this is what to do."""
+    job = client.submit(LONG)
+    job.cancel()
+    page.goto(f"{stack.url}/#/jobs/{job.id}")
+    expect(page.locator(".state .badge.cancelled")).to_be_visible(timeout=60_000)
+    page.get_by_role("button", name="Run again", exact=True).click()
+    expect(page).not_to_have_url(re.compile(job.id))
+    again = client.get(page.url.rsplit("/", 1)[-1])
+    assert again.job.spec == client.get(job.id).job.spec
+    again.cancel()
+
+
 def test_positions_of_the_preset_carry_the_prompts_tokens(page, stack):
     """The heatmap by layer and position is read by its words."""
     page.goto(f"{stack.url}/#/new?preset=residual-by-position")
