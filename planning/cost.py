@@ -19,7 +19,7 @@ from planning.graph import Graph, Site, is_in_attention, layer_of, mlps_between
 from planning.grid import Grid, grid_of
 from planning.paths import PathsPlan, plan_paths
 from planning.plan import Pass, ReceiverGroup, plan_activation_patch, plan_path_patch
-from planning.positions import ChangedPlaces
+from planning.positions import Places
 from planning.readings import Reading, deepest_layer, readings_of
 
 GELU = 250.0
@@ -129,7 +129,7 @@ class _Price:
     def cells(self) -> Iterator[float]:
         """Of every part of the plan."""
         patch = self.spec.patch
-        places = ChangedPlaces(patch.positions, self.dataset, self.graph, patch.source == "new")
+        places = Places(patch.positions, self.dataset, self.graph, patch.source)
         if isinstance(patch, ActivationPatch):
             for group in plan_activation_patch(self.grid, places, self.readings):
                 yield len(group.cells) * self.final_run(group)

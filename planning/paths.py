@@ -12,7 +12,7 @@ from api_schemas.patches import PathNodes
 from planning.architecture import Architecture
 from planning.graph import Graph, Site, is_in_attention, is_in_mlp
 from planning.plan import CellGroup, ReceiverGroup, plan_ends
-from planning.positions import ChangedPlaces, Mask, key_of
+from planning.positions import Mask, Places, key_of
 from planning.readings import Reading
 
 NodeKey = tuple[Site, str]
@@ -117,7 +117,7 @@ class PathsPlan:
     """Sender cells that share positions."""
     last: ReceiverGroup | None
     """The inputs that paths end in, as one cell; None if no metric can see them."""
-    places: ChangedPlaces
+    places: Places
     rows: Mask
     """Where anything can differ from orig."""
 
@@ -128,7 +128,7 @@ class PathsPlan:
 
 
 def plan_paths(
-    paths: Sequence[PathNodes], cells: Sequence[Sequence[Node]], places: ChangedPlaces, readings: Sequence[Reading]
+    paths: Sequence[PathNodes], cells: Sequence[Sequence[Node]], places: Places, readings: Sequence[Reading]
 ) -> PathsPlan:
     """The plan of some sender cells."""
     hops = hops_of(paths, places.graph)

@@ -23,7 +23,7 @@ from planning.graph import (
     layer_of,
 )
 from planning.grid import Grid
-from planning.positions import ChangedPlaces, Mask, key_of, span, up_to
+from planning.positions import Mask, Places, key_of, span, up_to
 from planning.readings import LogitReading, Reading, attended_head, deepest_layer
 
 
@@ -81,7 +81,7 @@ class Pass:
     """When receivers are met, ascending."""
 
 
-def plan_path_patch(grid: Grid, places: ChangedPlaces, readings: Sequence[Reading]) -> list[Pass]:
+def plan_path_patch(grid: Grid, places: Places, readings: Sequence[Reading]) -> list[Pass]:
     """The passes of a path patch; cells that no change reaches are in none."""
     assert grid.receivers is not None
     view = _View(readings, places, is_input=True)
@@ -100,7 +100,7 @@ def plan_path_patch(grid: Grid, places: ChangedPlaces, readings: Sequence[Readin
 
 
 def plan_ends(
-    cells: Sequence[Sequence[Node]], ends: list[Node], places: ChangedPlaces, readings: Sequence[Reading]
+    cells: Sequence[Sequence[Node]], ends: list[Node], places: Places, readings: Sequence[Reading]
 ) -> tuple[list[CellGroup], ReceiverGroup | None]:
     """Sender cells that share positions, and the inputs that paths end in, as one cell that any metric can see."""
     ((last,),) = _groups([ends], places, are_receivers=True)
@@ -108,7 +108,7 @@ def plan_ends(
     return senders, _View(readings, places, is_input=True).receivers(last, None)
 
 
-def plan_activation_patch(grid: Grid, places: ChangedPlaces, readings: Sequence[Reading]) -> list[ReceiverGroup]:
+def plan_activation_patch(grid: Grid, places: Places, readings: Sequence[Reading]) -> list[ReceiverGroup]:
     """The groups of cells of an activation patch; cells that no metric can see are in none."""
     view = _View(readings, places, is_input=False)
     groups = [group for together in _groups(grid.senders.cells, places, are_receivers=True) for group in together]
@@ -128,7 +128,7 @@ class Ends:
     """True where a prompt has a token."""
 
 
-def plan_attribution(grid: Grid, places: ChangedPlaces) -> Ends:
+def plan_attribution(grid: Grid, places: Places) -> Ends:
     """The cells of an attribution."""
     assert grid.receivers is not None
     senders, receivers = grid.senders.cells, grid.receivers.cells
@@ -137,7 +137,7 @@ def plan_attribution(grid: Grid, places: ChangedPlaces) -> Ends:
     return Ends(sender_groups, receiver_groups, len(senders), len(receivers), places.real)
 
 
-def _groups(cells: Sequence[Sequence[Node]], places: ChangedPlaces, are_receivers: bool) -> list[list[CellGroup]]:
+def _groups(cells: Sequence[Sequence[Node]], places: Places, are_receivers: bool) -> list[list[CellGroup]]:
     """Cells that share positions in one list: senders as one group, receivers as groups of alike sites.
 
     The senders of a group are in the order in which they begin to differ from orig.
@@ -164,7 +164,7 @@ class _View:
     """What the metrics can see of a change."""
 
     readings: Sequence[Reading]
-    places: ChangedPlaces
+    places: Places
     is_input: bool
     """Whether what nodes read changes (path patching), or their own value (activation patching)."""
 

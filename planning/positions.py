@@ -80,13 +80,21 @@ def key_of(positions: Positions | None) -> str:
 class Places:
     """Where the nodes of a patch take part: of the patch's own positions, those that a node names too."""
 
-    def __init__(self, positions: Positions | None, dataset: ResolvedDataset, graph: Graph) -> None:
+    def __init__(
+        self, positions: Positions | None, dataset: ResolvedDataset, graph: Graph, source: str | None = None
+    ) -> None:
+        """
+        Args:
+            source: Of a patch, to leave out positions at which it cannot differ from orig; by default all stay.
+        """
         self.dataset, self.graph = dataset, graph
         self.real = real_tokens(dataset)
         """True where a prompt has a token."""
-        self._patch = mask_of(positions, dataset)
+        self.changeable = after_first_difference(dataset) if source == "new" else self.real
+        """Where anything can differ from orig."""
+        self._patch = self.changeable & mask_of(positions, dataset)
         self._masks: dict[str, Mask] = {}
-        self._shared: dict[tuple[str, str], Mask] = {}
+        self._examples: dict[tuple[str, str], frozenset[int]] = {}
 
     def of(self, positions: Positions | None) -> Mask:
         """Where a node with these positions takes part; the same array for equal positions."""
@@ -97,30 +105,16 @@ class Places:
 
     def examples_shared(self, first: Node, second: Node) -> frozenset[int]:
         """Examples in which both nodes take part at one position."""
-        return frozenset(np.flatnonzero(self._both(first, second).any(axis=1)).tolist())
+        key = (key_of(first.positions), key_of(second.positions))
+        if key not in self._examples:
+            shared = self.of(first.positions) & self.of(second.positions)
+            self._examples[key] = frozenset(np.flatnonzero(shared.any(axis=1)).tolist())
+        return self._examples[key]
 
     def first_shared(self, first: Node, second: Node) -> tuple[int, int] | None:
         """The first example and position at which both nodes take part."""
-        shared = np.argwhere(self._both(first, second))
+        shared = np.argwhere(self.of(first.positions) & self.of(second.positions))
         return (int(shared[0][0]), int(shared[0][1])) if len(shared) else None
-
-    def _both(self, first: Node, second: Node) -> Mask:
-        key = (key_of(first.positions), key_of(second.positions))
-        if key not in self._shared:
-            self._shared[key] = self.of(first.positions) & self.of(second.positions)
-        return self._shared[key]
-
-
-class ChangedPlaces(Places):
-    """``Places`` at which the source of a patch can differ from orig."""
-
-    def __init__(
-        self, positions: Positions | None, dataset: ResolvedDataset, graph: Graph, source_is_new: bool
-    ) -> None:
-        super().__init__(positions, dataset, graph)
-        self.changeable = after_first_difference(dataset) if source_is_new else self.real
-        """Where anything can differ from orig."""
-        self._patch = self._patch & self.changeable
 
 
 def twice_counted(

@@ -103,11 +103,6 @@ class Reads:
     """Per metric; as wide as the receiver cells."""
     new_values: list[Float[Tensor, "batch one receiver_cell"]]
 
-    @property
-    def logit_rows(self) -> Rows | None:
-        """Rows at which logits are read."""
-        return None if self.logits is None else self.logits.rows
-
     def only(self, index: int) -> "Reads":
         """One metric alone."""
         logits = self.logits

@@ -113,7 +113,7 @@ def _run_pass(batch: Batch, one: Pass, through_mlps: bool, overwrite: bool) -> I
             begun = senders.part(0, n_begun)
             for group in one.receivers:
                 if group.times[-1] == time:
-                    inputs = {known: _widened(earlier.get(known, changes), n_begun) for known in group.times}
+                    inputs = {known: _widened(earlier[known], n_begun) for known in group.times[:-1]} | {time: changes}
                     run = _read_own_attention if group.is_own_attention else _change_and_run
                     yield from run(batch, begun, group, inputs, rows, overwrite)
 
@@ -207,8 +207,9 @@ def run_and_read(
     batch: Batch, group: ReceiverGroup, patches: list[Patches], rows: Rows, sender_cells: list[int]
 ) -> Iterator[Found]:
     """The final runs of some cells, and every metric that they pass."""
-    n_senders = len(sender_cells)
-    for arrival in final_run(batch.runs, patches, rows, n_senders, group.last_layer, batch.reads.logit_rows):
+    n_senders, logits = len(sender_cells), batch.reads.logits
+    logit_rows = None if logits is None else logits.rows
+    for arrival in final_run(batch.runs, patches, rows, n_senders, group.last_layer, logit_rows):
         read = _read_end if arrival.layer == batch.runs.weights.n_layers else _read_attention
         for index, value, touched in read(batch, arrival, group):
             cells = group.cells[arrival.receiver_cells]

@@ -16,7 +16,7 @@ from planning.graph import Graph, Site
 from planning.grid import Grid
 from planning.paths import hops_of, plan_paths, wanted_by_paths
 from planning.plan import plan_activation_patch, plan_path_patch, wanted_activations
-from planning.positions import ChangedPlaces
+from planning.positions import Places
 from planning.readings import readings_of
 from worker.engine.hops import sweep_hops
 from worker.engine.memory import BYTES_PER_VALUE, Portion, activation_bytes, first_portion, in_portions
@@ -35,8 +35,8 @@ class Examples:
     """Some of a shard's examples, ready to sweep."""
 
     dataset: ResolvedDataset
-    places: ChangedPlaces
-    """Where the patch's nodes take part."""
+    places: Places
+    """Where the patch's nodes take part, and their source can differ from orig."""
     batch: Batch
     """Their clean runs and metrics."""
 
@@ -141,7 +141,7 @@ class Shard:
         """Examples whose clean runs are given."""
         cells = [[Site.of(node) for node in cell] for cell in (self.grid.receivers or self.grid.senders).cells]
         reads = prepare_reads(runs, readings_of(self.spec.all_metrics, dataset), cells)
-        places = ChangedPlaces(self.spec.patch.positions, dataset, self.graph, self.spec.patch.source == "new")
+        places = Places(self.spec.patch.positions, dataset, self.graph, self.spec.patch.source)
         return Examples(dataset, places, Batch(runs, reads, rows_at_once))
 
     def sweep(self, examples: Examples) -> list[Values]:

@@ -9,7 +9,7 @@ from planning.circuit import CircuitGraph
 from planning.graph import Graph
 from planning.grid import edge_grid
 from planning.plan import plan_path_patch
-from planning.positions import ChangedPlaces
+from planning.positions import Places
 from planning.readings import readings_of
 from tests import golden_circuits
 from worker.engine.circuit_scores import circuit_estimates
@@ -43,7 +43,7 @@ def test_exact_scores_are_those_of_eap_ig(golden_weights: Weights) -> None:
     """Each edge alone takes its value from new."""
     batch, graph = batch_of(golden_weights), CircuitGraph(golden_weights.architecture)
     dataset = golden_circuits.dataset()
-    places = ChangedPlaces(None, dataset, Graph(golden_weights.architecture), source_is_new=True)
+    places = Places(None, dataset, Graph(golden_weights.architecture), source="new")
     grid = edge_grid(graph)
     passes = plan_path_patch(grid, places, batch.reads.readings)
     with torch.no_grad():
