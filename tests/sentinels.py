@@ -1,7 +1,7 @@
 """A primary, two replicas and a Sentinel that watches them, all real processes."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import redis
 from tests.embedded_valkey import EmbeddedValkey
 
 PRIMARY = "pathpatch"
-START_S = 20.0
+START_S = 60.0
 
 
 class Sentinel(EmbeddedValkey):
@@ -33,7 +33,7 @@ class Sentinel(EmbeddedValkey):
 
 
 class ReplicatedBroker:
-    """``url`` names the Sentinel; ``kill_primary`` kills whichever server is the primary."""
+    """``url`` names the Sentinel; ``kill`` kills whichever server is the primary."""
 
     def __init__(self, folder: Path) -> None:
         self.servers = [EmbeddedValkey(folder / str(number)) for number in range(3)]
@@ -42,6 +42,7 @@ class ReplicatedBroker:
             server.password = first.password
             server._extra = ("--replicaof", f"127.0.0.1 {first.port}", "--masterauth", first.password)
         first._extra = ("--masterauth", first.password)
+        self.killed: EmbeddedValkey | None = None
         self.sentinel = Sentinel(folder / "sentinel")
 
     @property
@@ -55,9 +56,13 @@ class ReplicatedBroker:
         for server in self.servers:
             server.start()
         self.sentinel.watch(self.servers[0])
+        self._wait(lambda: len(self._followers()) == 2, "the replicas do not follow")
+        self._wait(lambda: len(self._asked("sentinel_slaves")) == 2, "the Sentinel does not know the replicas")
+
+    def _wait(self, is_so: Callable[[], bool], complaint: str) -> None:
         deadline = time.monotonic() + START_S
-        while len(self._followers()) < 2 or len(self._asked("sentinel_slaves")) < 2:
-            assert time.monotonic() < deadline, "the replicas do not follow"
+        while not is_so():
+            assert time.monotonic() < deadline, complaint
             time.sleep(0.1)
 
     def _asked(self, question: str) -> list[object]:
@@ -69,7 +74,7 @@ class ReplicatedBroker:
         return redis.Redis.from_url(self.sentinel.url.removesuffix("/0"))
 
     def _followers(self) -> list[str]:
-        with redis.Redis.from_url(self.servers[0].url) as client:
+        with redis.Redis.from_url(self.primary.url) as client:
             info = client.info("replication")
         return [name for name, value in info.items() if name.startswith("slave") and value["state"] == "online"]
 
@@ -79,16 +84,18 @@ class ReplicatedBroker:
         _, port = self._asked("sentinel_get_master_addr_by_name")
         return next(server for server in self.servers if server.port == int(str(port)))
 
-    def kill_primary(self) -> EmbeddedValkey:
-        """``kill -9`` it; the Sentinel makes a replica the primary."""
-        killed = self.primary
-        killed.kill()
-        return killed
+    def kill(self) -> None:
+        """``kill -9`` the primary; the Sentinel makes a replica the primary."""
+        self.killed = self.primary
+        self.killed.kill()
 
-    def revive(self, server: EmbeddedValkey) -> None:
-        """Start a killed one again; the Sentinel makes it a replica of the new primary."""
-        server._extra = ("--masterauth", server.password)
-        server.restart()
+    def restart(self) -> None:
+        """Once another is the primary, start the killed one again, as its replica."""
+        assert self.killed is not None
+        self._wait(lambda: self.primary is not self.killed, "no replica became the primary")
+        self.killed._extra = ("--replicaof", f"127.0.0.1 {self.primary.port}", "--masterauth", self.killed.password)
+        self.killed.restart()
+        self._wait(lambda: len(self._followers()) == 2, "the replicas do not follow")
 
     def stop(self) -> None:
         """End all."""

@@ -1,7 +1,8 @@
 """``make chaos``: hundreds of jobs of mixed kinds while workers, service and broker are killed at random.
 
 At the end no job may be lost, doubled or failed, and every result must equal the undisturbed one, bit for bit.
-``python tests/faults/chaos.py --seed 7 --jobs 300 --workers 3`` repeats a run's choices.
+``python tests/faults/chaos.py --seed 7 --jobs 300 --workers 3`` repeats a run's choices. With ``--blobs folder``
+or ``bucket`` every content is in blobs, and the bucket goes away at times; ``--sentinel`` kills the primary of three.
 """
 
 import argparse
@@ -19,19 +20,25 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import redis
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from api_schemas.errors import StoreUnavailable
+from api_schemas.errors import StoreUnavailable, UnknownJob
+from blob_store.place import BlobStore
 from job_store import jobs
 from job_store.gauges import jobs_by_state
 from job_store.records import Limits, NewJob, Retention
 from job_store.store import JobStore
 from job_store.submission import create
+from tests.blackhole import Blackhole
 from tests.embedded_valkey import EmbeddedValkey, embedded_valkey
 from tests.live_service import LiveService, spec
 from tests.live_worker import LiveWorker, arrays_of, demo_job, ended
+from tests.s3_server import s3_server
+from tests.sentinels import ReplicatedBroker, replicated_broker
 
+Broker = EmbeddedValkey | ReplicatedBroker
 SHARDS_BY_RECORD = (1, 2, 4, 7)
 SENDERS = [{"hook": "z", "layer": 1, "head": 0}]
 RECEIVERS = [{"hook": "resid_post", "layer": 3}]
@@ -54,16 +61,22 @@ HTTP_KINDS: tuple[dict[str, Any], ...] = (
 class Chaos:
     """The processes of one run, and the choice of what dies next."""
 
-    def __init__(self, valkey: EmbeddedValkey, folder: Path, workers: int, seed: int) -> None:
+    def __init__(
+        self, valkey: Broker, folder: Path, workers: int, seed: int, blobs_url: str = "", line: Blackhole | None = None
+    ) -> None:
         self.valkey = valkey
         self.folder = folder
         self.chance = random.Random(seed)
-        self.store = JobStore.connect(valkey.url)
-        self.service = LiveService(valkey.url)
-        self.workers = [
-            LiveWorker(valkey.url, folder, f"w{number}", SHARD_DELAY_S="0.25", GRACE_S="2") for number in range(workers)
-        ]
+        self.line = line
+        self.blobs = {"BLOBS": blobs_url, "BLOBS_LEAST_BYTES": "0"} if blobs_url else {}
+        self.store = JobStore.connect(valkey.url, BlobStore(blobs_url, least_bytes=0) if blobs_url else None)
+        self.service = self._new_service()
+        settings = {"SHARD_DELAY_S": "0.25", "GRACE_S": "2", **self.blobs}
+        self.workers = [LiveWorker(valkey.url, folder, f"w{number}", **settings) for number in range(workers)]
         self.killed: Counter[str] = Counter()
+
+    def _new_service(self) -> LiveService:
+        return LiveService(self.valkey.url, **self.blobs)
 
     def start(self) -> None:
         self.service.start(self.folder / "service.log")
@@ -87,6 +100,8 @@ class Chaos:
             ("service", self._kill_service),
             ("broker", self._kill_broker),
         ]
+        if self.line is not None:
+            strikes.append(("bucket", self._cut_bucket))
         name, strike = self.chance.choice(strikes)
         self.killed[name] += 1
         strike()
@@ -109,7 +124,7 @@ class Chaos:
     def _kill_service(self) -> None:
         os.kill(self.service.pid, signal.SIGKILL)
         self.service.stop()
-        port, self.service = self.service.port, LiveService(self.valkey.url)
+        port, self.service = self.service.port, self._new_service()
         assert port != self.service.port
         self.service.start(self.folder / "service.log")
 
@@ -118,20 +133,37 @@ class Chaos:
         time.sleep(self.chance.uniform(0, 1))
         self.valkey.restart()
 
+    def _cut_bucket(self) -> None:
+        assert self.line is not None
+        self.line.reset()
+        time.sleep(self.chance.uniform(0, 3))
+        self.line.pass_on()
+
 
 def stubborn(work: Callable[[], Any]) -> Any:
     """Do it again until it works, as a client with an idempotency key may."""
     while True:
         try:
             return work()
-        except (httpx.TransportError, StoreUnavailable, RuntimeError):
+        except (httpx.TransportError, redis.ConnectionError, StoreUnavailable, UnknownJob, RuntimeError):
             time.sleep(0.1)
 
 
 def record(chaos: Chaos, job: NewJob) -> str:
-    """Create a job of several shards; nobody is told of it but by its record."""
+    """Create a job of several shards; nobody is told of it but by its record. It counts once a replica has it."""
     step = create("local", [job], limits=Limits(), retention=Retention())
-    return str(stubborn(lambda: chaos.store.run(step)).job_ids[0])
+
+    def attempt() -> str:
+        (job_id,) = chaos.store.run(step).job_ids
+        if isinstance(chaos.valkey, ReplicatedBroker):
+            with chaos.store.client.pipeline(transaction=False) as pipeline:
+                reached = pipeline.set("pp:replicated", 1).execute_command("WAIT", 1, 3000).execute()[1]
+            if not reached:
+                raise StoreUnavailable("no replica follows")
+            chaos.store.run(jobs.get(job_id))
+        return str(job_id)
+
+    return str(stubborn(attempt))
 
 
 def post(chaos: Chaos, document: dict[str, Any], name: str) -> str:
@@ -218,6 +250,17 @@ def verdict(chaos: Chaos, made: list[tuple[int, str]], expected: dict[int, bytes
     return +found
 
 
+def place(kind: str | None, folder: Path, resources: contextlib.ExitStack) -> tuple[str, Blackhole | None]:
+    """URL of the blobs, and the line to their bucket."""
+    if kind != "bucket":
+        return (f"file://{folder}/blobs" if kind else ""), None
+    s3 = resources.enter_context(s3_server(folder / "s3.log"))
+    line = Blackhole(int(s3.address.rpartition(":")[2]))
+    resources.callback(line.close)
+    os.environ.update(s3.environment | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{line.port}"})
+    return s3.url, line
+
+
 def main() -> int:
     """Exit code 0 only if every job ended once, with the right answer."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -225,10 +268,17 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=300)
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--every", type=float, default=4.0, help="seconds between kills, on average")
+    parser.add_argument(
+        "--blobs", choices=["folder", "bucket"], help="where all contents are; by default in the broker"
+    )
+    parser.add_argument("--sentinel", action="store_true", help="a primary, two replicas and a Sentinel as the broker")
     chosen = parser.parse_args()
     print(f"seed {chosen.seed}", flush=True)
-    with tempfile.TemporaryDirectory(prefix="chaos-") as name, embedded_valkey(Path(name) / "valkey") as valkey:
-        chaos = Chaos(valkey, Path(name), chosen.workers, chosen.seed)
+    with contextlib.ExitStack() as resources:
+        folder = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
+        a_broker = replicated_broker if chosen.sentinel else embedded_valkey
+        valkey = resources.enter_context(a_broker(folder / "valkey"))
+        chaos = Chaos(valkey, folder, chosen.workers, chosen.seed, *place(chosen.blobs, folder, resources))
         try:
             chaos.start()
             expected = undisturbed(chaos)
