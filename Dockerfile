@@ -43,7 +43,7 @@ RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps --force-rei
 
 FROM python:3.11-slim AS runtime
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin pathpatch \
- && install -d -o 10001 -g 10001 /data /hub /models /spool /fonts
+ && install -d -o 10001 -g 10001 /data /hub /models /spool /fonts /blobs
 ENV PATH=/opt/pathpatch/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HF_HOME=/hub MPLCONFIGDIR=/tmp
 WORKDIR /
 USER 10001:10001
