@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 
 from fastapi import Depends, FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.telemetry import TelemetryConfig
 
 from api_schemas.errors import StoreUnavailable
@@ -15,7 +16,9 @@ from runtime import tracing
 from service import errors
 from service.accounts.keys import identified
 from service.http import openapi
+from service.http.cors import cors
 from service.http.parameters import only_known_parameters
+from service.http.prefix import PathPrefix
 from service.http.requests import RequestFrame
 from service.parts import Parts
 from service.routes import (
@@ -76,7 +79,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.routes = [route for resource in (*RESOURCES, pages) for route in resource.router.routes]
     pages.serve_files(app)
     openapi.publish(app)
-    app.add_middleware(RequestFrame, metrics=parts.metrics, names=settings.names)
+    app.add_middleware(RequestFrame, metrics=parts.metrics, names=settings.names, origins=settings.origins)
+    if settings.origins:
+        app.add_middleware(CORSMiddleware, **cors(settings.origins))
+    app.add_middleware(PathPrefix, root_path=settings.root_path)
     return app
 
 

@@ -21,6 +21,7 @@ from api_schemas.errors import (
     QuotaExceeded,
 )
 from service.accounts.rate_fields import rate_fields
+from service.http.prefix import route_path
 
 PROBLEM_TYPE = "application/problem+json"
 ERROR_PAGES = "https://pathpatch.dev/errors/"
@@ -129,7 +130,8 @@ async def _routing_error(request: Request, error: Exception) -> Response:
 def allowed_methods(request: Request) -> list[str]:
     """The methods of all routes that this path fits; where there is GET there is HEAD."""
     routes: list[Route] = request.app.state.routes
-    found = {"OPTIONS"}.union(*(route.methods or () for route in routes if route.path_regex.match(request.url.path)))
+    path = route_path(request.scope)
+    found = {"OPTIONS"}.union(*(route.methods or () for route in routes if route.path_regex.match(path)))
     return sorted(found | ({"HEAD"} if "GET" in found else set()))
 
 

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 from blob_store.place import LEAST_BYTES, RESERVE_BYTES, BlobStore
 from checkpoints.registry import MODEL_DIR
 from job_store import address
-from service.http.origins import Names, names_of
+from service.http.origins import Names, is_origin, names_of
+from service.http.prefix import is_prefix
 
 DAY_S = 86400.0
 PREFIX = "PATHPATCH_"
@@ -46,6 +47,10 @@ class Settings:
     """``auto``: API keys are needed beyond loopback, and wherever there is an admin key."""
     allowed_hosts: str = ""
     """More names by which a service without keys may be called: ``name[,name]``."""
+    root_path: str = ""
+    """Path of a proxy below which the service is found, such as ``/pathpatch``; empty: ``X-Forwarded-Prefix`` says."""
+    cors_origins: str = ""
+    """Other sites whose pages may call the service: ``https://host[:port][,...]``."""
     admin_key: str = ""
     """A key with all scopes, which the operator chooses, to start with; at least 32 characters."""
     body_timeout_s: float = 30.0
@@ -134,6 +139,11 @@ class Settings:
         """Names that requests must use; without keys, a web page of another site must not get through."""
         return None if self.keys_required else names_of(self.host, self.is_loopback, self.allowed_hosts)
 
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Sites whose pages may call the service, besides its own."""
+        return tuple(origin.strip().lower() for origin in self.cors_origins.split(",") if origin.strip())
+
     def blob_store(self) -> BlobStore | None:
         """The blob store, if there is one.
 
@@ -169,7 +179,18 @@ class Settings:
             raise BadSetting(f"{PREFIX}REAPER_INTERVAL_S", "0", "more than 0")
         _check_webhook_secret(settings.webhook_secret)
         _check_proxy(settings.webhook_proxy)
+        _check_site(settings)
         return settings
+
+
+def _check_site(settings: Settings) -> None:
+    if settings.root_path and not is_prefix(settings.root_path):
+        raise BadSetting(
+            f"{PREFIX}ROOT_PATH", settings.root_path, "a path such as /pathpatch, with no slash at its end"
+        )
+    for origin in settings.origins:
+        if not is_origin(origin):
+            raise BadSetting(f"{PREFIX}CORS_ORIGINS", origin, "https://host[:port], several with commas between them")
 
 
 def _check_address(url: str) -> None:

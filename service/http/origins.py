@@ -14,13 +14,22 @@ OWN_SITES = frozenset({"same-origin", "none"})
 """``Sec-Fetch-Site`` of our own page, and of what a person typed in."""
 
 
-def is_foreign(method: str, headers: Headers) -> bool:
+def is_origin(text: str) -> bool:
+    """Whether a text is a site as browsers say it: scheme, host and port alone."""
+    parts = urlsplit(text)
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and text == f"{parts.scheme}://{parts.netloc}"
+
+
+def is_foreign(method: str, headers: Headers, allowed: Collection[str] = ()) -> bool:
     """Whether a page of another site has its visitor's browser change something here.
 
     Browsers say where a request comes from, and no script can make them say otherwise; other clients say nothing.
     Behind a proxy ``Origin`` and ``Host`` may differ, so that what the browser itself concludes counts first.
+
+    Args:
+        allowed: Origins of other sites that may.
     """
-    if method in SAFE:
+    if method in SAFE or headers.get("origin", "").lower() in allowed:
         return False
     if (site := headers.get("sec-fetch-site")) is not None:
         return site not in OWN_SITES

@@ -5,6 +5,7 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -16,6 +17,7 @@ from api_schemas.errors import Forbidden, InternalError, ServiceEnding
 from runtime import logs, tracing
 from service.errors import problem_response
 from service.http.origins import Names, is_foreign
+from service.http.prefix import route_path
 from service.telemetry.prometheus import RequestMetrics
 from service.telemetry.spans import request_span
 from service.version import package_version
@@ -47,24 +49,34 @@ def new_request_id() -> str:
 class RequestFrame:
     """The outermost layer of the application."""
 
-    def __init__(self, app: ASGIApp, metrics: RequestMetrics, names: Names | None) -> None:
-        """``names``: by which it must be called; None where keys are required, so that any will do."""
+    def __init__(
+        self, app: ASGIApp, metrics: RequestMetrics, names: Names | None, origins: Collection[str] = ()
+    ) -> None:
+        """Build the layer.
+
+        Args:
+            names: By which it must be called; None where keys are required, so that any will do.
+            origins: Of other sites whose pages may change something.
+        """
         self._app = app
         self._metrics = metrics
         self._names = names
+        self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        await _Exchange(scope, send).run(self._app, receive, self._metrics, self._names)
+        await _Exchange(scope, send, self._origins).run(self._app, receive, self._metrics, self._names)
 
 
 class _Exchange:
     """One request and its response."""
 
-    def __init__(self, scope: Scope, send: Send) -> None:
+    def __init__(self, scope: Scope, send: Send, origins: Collection[str]) -> None:
         self._send = send
+        self._origins = origins
+        self._path = route_path(scope)
         self._is_head = scope["method"] == "HEAD"
         self._scope = {**scope, "method": "GET"} if self._is_head else scope
         headers = Headers(scope=scope)
@@ -87,14 +99,14 @@ class _Exchange:
             self._record(metrics, time.perf_counter() - started)
 
     def _traced(self) -> AbstractContextManager[None]:
-        if tracing.is_on() and not self._scope["path"].startswith(QUIET):
+        if tracing.is_on() and not self._path.startswith(QUIET):
             return request_span(self._scope, lambda: self.status)
         return nullcontext()
 
     def _refused(self, headers: Headers, names: Names | None) -> Forbidden | None:
         if names is not None and not names.has(headers.get("host", "")):
             return Forbidden(WRONG_NAME)
-        if is_foreign(self._scope["method"], headers):
+        if is_foreign(self._scope["method"], headers, self._origins):
             return Forbidden("a page of another site may change nothing here: its Origin or Sec-Fetch-Site says so")
         return None
 
@@ -135,7 +147,7 @@ class _Exchange:
         route = getattr(self._scope.get("route"), "path", "unknown")
         method = "HEAD" if self._is_head else self._scope["method"]
         metrics.observe(method, route, self.status, None if self._waits else seconds)
-        level = logging.DEBUG if self._scope["path"].startswith(QUIET) else logging.INFO
+        level = logging.DEBUG if self._path.startswith(QUIET) else logging.INFO
         LOGGER.log(
             level,
             "request",
