@@ -225,7 +225,10 @@ def floor_of(experiment: Experiment, weights: Weights, dataset: ResolvedDataset)
 def founding_products(weights: Weights, dataset: ResolvedDataset, n_layers: int) -> None:
     """The products of the layers below the receiver, for both runs, and nothing between them."""
     n_rows = 2 * len(dataset) * N_POS
-    rows, z = torch.ones(n_rows, weights.d_model), torch.ones(n_rows, weights.n_heads * weights.d_head)
+    rows, z = (
+        torch.ones(n_rows, weights.architecture.d_model),
+        torch.ones(n_rows, weights.architecture.n_heads * weights.architecture.d_head),
+    )
     with torch.no_grad():
         for layer in range(n_layers):
             rows @ weights.W_QKV[layer]
@@ -239,7 +242,7 @@ def clean_forwards(weights: Weights, dataset: ResolvedDataset) -> None:
     """Both runs to the last residual stream."""
     with torch.no_grad():
         tokens = stack_tokens(dataset.orig, dataset.new, weights.device)
-        Activations(weights, tokens).get("resid_pre", weights.n_layers)
+        Activations(weights, tokens).get("resid_pre", weights.architecture.n_layers)
 
 
 def next_question(weights: Weights, dataset: ResolvedDataset) -> Row:

@@ -31,22 +31,22 @@ def recursion(weights: Weights, dataset: ResolvedDataset, members: Members) -> R
         return sum((changes[writer] for writer in np.flatnonzero(edges[reader])), new[point].clone())
 
     mid = "resid_pre" if weights.architecture.is_parallel else "resid_mid"
-    for layer in range(weights.n_layers):
+    for layer in range(weights.architecture.n_layers):
         first = layer * graph.readers_per_layer
         base, outputs = heads_writes(weights, layer, new["z", layer]), new["z", layer].clone()
-        is_live = [edges[first + 3 * head : first + 3 * head + 3].any() for head in range(weights.n_heads)]
-        for head in filter(is_live.__getitem__, range(weights.n_heads)):
+        is_live = [edges[first + 3 * head : first + 3 * head + 3].any() for head in range(weights.architecture.n_heads)]
+        for head in filter(is_live.__getitem__, range(weights.architecture.n_heads)):
             inputs = [read(first + 3 * head + part, ("resid_pre", layer)) for part in range(3)]
             outputs[:, :, head] = z_of(weights, layer, head, inputs, padded(dataset.new))
         writes = heads_writes(weights, layer, outputs)
-        heads = [(writes - base)[:, :, head] * bool(is_live[head]) for head in range(weights.n_heads)]
+        heads = [(writes - base)[:, :, head] * bool(is_live[head]) for head in range(weights.architecture.n_heads)]
         changes += [] if weights.architecture.is_parallel else heads
         reader = first + graph.readers_per_layer - 1
         of_mlp = torch.zeros_like(changes[0])
         if edges[reader].any():
             of_mlp = transformer.mlp(weights, layer, read(reader, (mid, layer))) - new["mlp_out", layer]
         changes += [*(heads if weights.architecture.is_parallel else []), of_mlp]
-    last = read(len(graph.readers) - 1, ("resid_pre", weights.n_layers))
+    last = read(len(graph.readers) - 1, ("resid_pre", weights.architecture.n_layers))
     return {("logits", None): transformer.unembed(weights, transformer.final_norm(weights, last))}
 
 

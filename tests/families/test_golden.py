@@ -109,7 +109,7 @@ def test_the_plain_algorithm_gives_the_golden_figures(case: Case, weights_of: An
     expected = case.expected("logits")
     logits = uncentred(final["logits", None][:, -1].numpy(), weights, expected)
     np.testing.assert_allclose(logits, expected, atol=TOLERANCE, rtol=0)
-    patterns = torch.stack([final["pattern", layer][:, -1] for layer in range(weights.n_layers)], dim=1)
+    patterns = torch.stack([final["pattern", layer][:, -1] for layer in range(weights.architecture.n_layers)], dim=1)
     np.testing.assert_allclose(patterns, case.expected("pattern"), atol=TOLERANCE, rtol=0)
 
 
@@ -148,7 +148,11 @@ def test_a_job_gives_the_golden_figures(case: Case, weights_of: Any) -> None:
     logits = uncentred(result.arrays["0/patched"].reshape(-1, len(tokens)), weights, expected)
     np.testing.assert_allclose(logits, expected, atol=TOLERANCE, rtol=0)
     n_keys = case.runs[0].shape[1]
-    heads = [Head(layer=layer, head=head) for layer in range(weights.n_layers) for head in range(weights.n_heads)]
+    heads = [
+        Head(layer=layer, head=head)
+        for layer in range(weights.architecture.n_layers)
+        for head in range(weights.architecture.n_heads)
+    ]
     metrics: list[Metric] = [Attention(kind="attention", query="end", key="key", head=head) for head in heads]
     result = run_case(case, weights, n_keys, metrics, list(range(n_keys)), [0] * n_keys)
     for number, head in enumerate(heads):

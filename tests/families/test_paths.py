@@ -38,7 +38,7 @@ def plain(weights: Weights, dataset: Any, path: list[dict[str, Any]]) -> torch.T
         if receiver.hook.startswith("resid"):
             layer = receiver.layer + (receiver.hook == "resid_post")
             senders = [Site("resid_mid" if receiver.hook == "resid_mid" else "resid_pre", layer)]
-            if layer == weights.n_layers:
+            if layer == weights.architecture.n_layers:
                 senders = [Site("resid_post", layer - 1)]
     final = patch_between(weights, orig_tokens, orig, live, senders, sites(path[-1:]), here, False, False)
     return logit_diff(final, dataset)
@@ -46,7 +46,7 @@ def plain(weights: Weights, dataset: Any, path: list[dict[str, Any]]) -> torch.T
 
 def components(weights: Weights, receiver: Site) -> list[Site]:
     if is_in_attention(receiver.hook):
-        heads = Graph(weights.architecture).query_heads_of(receiver) or range(weights.n_heads)
+        heads = Graph(weights.architecture).query_heads_of(receiver) or range(weights.architecture.n_heads)
         return [Site("z", receiver.layer, head) for head in heads]
     if is_in_mlp(receiver.hook):
         return [Site("post", receiver.layer, neuron=receiver.neuron)]

@@ -202,7 +202,7 @@ def test_a_pickle_beside_safetensors_is_not_read(make_gpt2_folder: MakeFolder, t
     """Many published folders hold both."""
     folder = make_gpt2_folder()
     (folder / "pytorch_model.bin").write_bytes(b"not even a pickle")
-    assert load(folder, tmp_path).weights.n_layers == 2
+    assert load(folder, tmp_path).weights.architecture.n_layers == 2
 
 
 def change_config(folder: Path, **changes: object) -> None:

@@ -76,7 +76,12 @@ def _receiver_gradients(
     """The gradient of a metric at orig with respect to each receiver's input."""
     runs, alone = batch.runs, replace(batch, reads=batch.reads.only(metric))
     zero = torch.zeros(
-        runs.n_examples, 1, rows.n_rows, runs.weights.d_model, dtype=runs.weights.dtype, device=batch.device
+        runs.n_examples,
+        1,
+        rows.n_rows,
+        runs.weights.architecture.d_model,
+        dtype=runs.weights.dtype,
+        device=batch.device,
     )
     everywhere = torch.ones(zero.shape[:3], dtype=torch.bool, device=batch.device)
     members = [
@@ -104,7 +109,7 @@ def _receiver_gradients(
 def _run_group(batch: Batch, by_cell: list[Patches]) -> ReceiverGroup:
     """The receivers as cells of a final run on all rows."""
     sites = [[patch.site for patch in patches] for patches in by_cell]
-    last_layer = deepest_layer(batch.reads.readings, sites, batch.runs.weights.n_layers)
+    last_layer = deepest_layer(batch.reads.readings, sites, batch.runs.weights.architecture.n_layers)
     nowhere = np.zeros((0, 0), dtype=bool)
     return ReceiverGroup(
         list(range(len(sites))), sites, [], batch.runs.graph, nowhere, nowhere, last_layer, is_own_attention=False
@@ -122,7 +127,7 @@ def _carry_back(
 ) -> None:
     """From the last receiver back to the first sender, adding each sender's share to ``values`` in place."""
     runs, time_of = batch.runs, batch.runs.graph.time_of
-    shape = (runs.n_examples, len(receivers.cells), rows.n_rows, runs.weights.d_model)
+    shape = (runs.n_examples, len(receivers.cells), rows.n_rows, runs.weights.architecture.d_model)
     carried = torch.zeros(shape, dtype=runs.weights.dtype, device=batch.device)
     writes = [(group, writes_of(group)) for group in ends.senders]
     earliest = min(time for group in ends.senders for time in group.first_times)

@@ -51,15 +51,15 @@ def completeness(runs: Runs, last: int, through_mlps: bool) -> tuple[float, floa
         return known[through_mlps]
     runs = replace(runs.first_example(last + 1), source="new")
     writers = [Site("embed"), Site("pos_embed")]
-    for layer in range(weights.n_layers):
+    for layer in range(weights.architecture.n_layers):
         writers += [Site("attn_out", layer), Site("mlp_out", layer)]
     mask = np.arange(runs.activations.tokens.shape[1])[None] == last
     rows = rows_of(mask, weights.device)
-    end = runs.graph.time_of(Site("resid_pre", weights.n_layers))
+    end = runs.graph.time_of(Site("resid_pre", weights.architecture.n_layers))
     senders = CellGroup([0], [writers], [mask] * len(writers), runs.graph)
     ((_, changes),) = input_changes(runs, senders, rows, [end], through_mlps)
-    patched = rows.take(runs.orig("resid_pre", weights.n_layers)) + changes.value[:, 0]
-    both = torch.cat([patched, rows.take(runs.new("resid_pre", weights.n_layers))])
+    patched = rows.take(runs.orig("resid_pre", weights.architecture.n_layers)) + changes.value[:, 0]
+    both = torch.cat([patched, rows.take(runs.new("resid_pre", weights.architecture.n_layers))])
     logits = transformer.unembed(weights, transformer.final_norm(weights, both)).float()
     known[through_mlps] = largest_difference(logits[0], logits[1]), float(logits[1].abs().max())
     return known[through_mlps]

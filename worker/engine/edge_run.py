@@ -45,16 +45,16 @@ class Base:
     def projected(self, hook: str, layer: int) -> Float[Tensor, "batch pos n_heads d_head"]:
         """Queries, keys or values that every query head reads without any live edge."""
         if self.runs.source == "new":
-            return attention.per_query_head(self.runs.new(hook, layer), self.weights.n_heads)
+            return attention.per_query_head(self.runs.new(hook, layer), self.weights.architecture.n_heads)
         if layer not in self._projections:
             stream = self.stream("resid_pre", layer)
             self._projections[layer] = transformer.queries_keys_values(self.weights, layer, stream)
-        return attention.per_query_head(self._projections[layer]["qkv".index(hook)], self.weights.n_heads)
+        return attention.per_query_head(self._projections[layer]["qkv".index(hook)], self.weights.architecture.n_heads)
 
     @cached_property
     def _summed(self) -> dict[tuple[str, int], Tensor]:
         """Position embeddings and output biases stay; every writer has its source value."""
-        n_layers = self.weights.n_layers
+        n_layers = self.weights.architecture.n_layers
         stream = self.runs.orig("pos_embed", None) + self.written("embed", None)
         found = {}
         for layer in range(n_layers):
@@ -110,9 +110,9 @@ class EdgeRun:
 
     def to_end(self) -> Float[Tensor, "batch cell pos d_model"]:
         """Run all layers, and read the last residual stream."""
-        for layer in range(self.weights.n_layers):
+        for layer in range(self.weights.architecture.n_layers):
             self.layer(layer)
-        stream = self.base.stream("resid_pre", self.weights.n_layers)
+        stream = self.base.stream("resid_pre", self.weights.architecture.n_layers)
         return self.read([len(self.graph.readers) - 1], stream)[:, :, 0]
 
     def read(
@@ -130,9 +130,9 @@ class EdgeRun:
 
     def layer(self, layer: int) -> None:
         """Let the layer's live heads and its MLP write."""
-        per_layer = self.weights.n_heads + 1
+        per_layer = self.weights.architecture.n_heads + 1
         first, start = 1 + layer * per_layer, layer * self.graph.readers_per_layer
-        heads = [head for head in range(self.weights.n_heads) if first + head in self._column]
+        heads = [head for head in range(self.weights.architecture.n_heads) if first + head in self._column]
         resid_pre = self.base.stream("resid_pre", layer)
         if heads:
             columns = [self._column[first + head] for head in heads]
@@ -188,7 +188,7 @@ def heads_writes(
     assert weights.architecture.norm == "rms_norm"
     total = transformer.heads_sum(weights, layer, z)
     factor = (total.square().mean(dim=-1, keepdim=True) + weights.architecture.eps).rsqrt() * weights.ln1_post_w[layer]
-    return (written + weights.b_O[layer] / weights.n_heads) * factor[..., None, :]
+    return (written + weights.b_O[layer] / weights.architecture.n_heads) * factor[..., None, :]
 
 
 def head_projection(

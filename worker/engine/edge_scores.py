@@ -55,7 +55,7 @@ def writer_changes(runs: Runs) -> Float[Tensor, "batch writer pos d_model"]:
     """Source minus orig of what every writer writes."""
     weights = runs.weights
     changes = [(runs.source_value("embed", None) - runs.orig("embed", None))[:, None]]
-    for layer in range(weights.n_layers):
+    for layer in range(weights.architecture.n_layers):
         source, orig = (heads_writes(weights, layer, z("z", layer)) for z in (runs.source_value, runs.orig))
         changes.append((source - orig).transpose(1, 2))
         changes.append((runs.source_value("mlp_out", layer) - runs.orig("mlp_out", layer))[:, None])
@@ -67,7 +67,7 @@ def reader_gradients(weights: Weights, resid: Float[Tensor, "batch pos d_model"]
     with torch.enable_grad():
         heads, mlps = [], []
         streams = [resid.detach().requires_grad_()]
-        for layer in range(weights.n_layers):
+        for layer in range(weights.architecture.n_layers):
             inputs, mlp_in, after = _traced_layer(weights, layer, streams[-1])
             heads.append(inputs)
             mlps.append(mlp_in)
@@ -76,7 +76,7 @@ def reader_gradients(weights: Weights, resid: Float[Tensor, "batch pos d_model"]
         total = torch.stack([value.sum() for value in logits.values(weights, at_rows).values()]).sum()
         wanted = [part for inputs in heads for part in inputs] + mlps + [streams[-1]]
         found = torch.autograd.grad(total, wanted)
-    n_layers, gradients = weights.n_layers, []
+    n_layers, gradients = weights.architecture.n_layers, []
     for layer in range(n_layers):
         of_heads = _through_reading(weights, layer, streams[layer].detach(), found[3 * layer : 3 * layer + 3])
         gradients.append(torch.cat([of_heads, found[3 * n_layers + layer][:, None]], dim=1))
@@ -88,7 +88,7 @@ def _traced_layer(
 ) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor, Tensor]:
     """Queries, keys and values of every query head; what the MLP alone reads; the stream after the layer."""
     q, *shared = transformer.queries_keys_values(weights, layer, resid)
-    k, v = (attention.per_query_head(part, weights.n_heads) for part in shared)
+    k, v = (attention.per_query_head(part, weights.architecture.n_heads) for part in shared)
     attn_out = transformer.heads_output(weights, layer, attention.attend(weights, layer, q, k, v))
     read = resid if weights.architecture.is_parallel else resid + attn_out
     mlp_in = read.view_as(read)
@@ -101,7 +101,7 @@ def _through_reading(
     """Gradients at queries, keys and values as gradients at the inputs that each head reads them from."""
     parts = []
     for weight, gradient in zip((weights.W_Q, weights.W_K, weights.W_V), gradients, strict=True):
-        own = weight[layer].repeat_interleave(weights.n_heads // len(weight[layer]), dim=0)
+        own = weight[layer].repeat_interleave(weights.architecture.n_heads // len(weight[layer]), dim=0)
         parts.append(torch.einsum("bphk,hdk->bhpd", gradient, own))
     at_normed = torch.stack(parts, dim=2).flatten(1, 2)  # each head's q, k, v in turn
     with torch.enable_grad():

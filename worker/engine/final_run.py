@@ -45,10 +45,10 @@ def final_run(
     entered: list[State] = []
     for cell, patches in enumerate(patches_by_cell):
         state = layers.enter(orig_state(runs, rows, n_senders), first, patches)
-        if first < runs.weights.n_layers:
+        if first < runs.weights.architecture.n_layers:
             yield Arrival(first, state, patches, slice(cell, cell + 1))
         entered.append(layers.run(state, first, patches) if first < last_layer else state)
-    if first >= last_layer < runs.weights.n_layers:
+    if first >= last_layer < runs.weights.architecture.n_layers:
         return
     state = entered[0] if len(entered) == 1 else _side_by_side(entered)
     later = patches_by_cell[0] if len(patches_by_cell) == 1 else []
@@ -99,7 +99,7 @@ class _Layers:
 
     def run(self, state: State, layer: int, patches: Patches) -> State:
         """One layer, from the residual stream at its beginning to the one at its end."""
-        is_last = layer == self.runs.weights.n_layers - 1
+        is_last = layer == self.runs.weights.architecture.n_layers - 1
         to, sights = (self._to_logit_rows, self._at_end) if is_last else (None, self._everywhere)
         inside = [patch for patch in patches if layer_of(patch.site) == layer and not _acts_on_stream(patch)]
         run = entered_layer if state.resid is None else changed_layer

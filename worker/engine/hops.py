@@ -79,7 +79,12 @@ class _Hops:
 
     def _into(self, reader: Reader) -> Changes:
         """What the listed edges carry into an input."""
-        shape = (self.runs.n_examples, len(self.senders.cells), self.rows.n_rows, self.runs.weights.d_model)
+        shape = (
+            self.runs.n_examples,
+            len(self.senders.cells),
+            self.rows.n_rows,
+            self.runs.weights.architecture.d_model,
+        )
         change = torch.zeros(shape, dtype=self.runs.weights.dtype, device=self.runs.weights.device)
         touched = torch.zeros(shape[:3], dtype=torch.bool, device=change.device)
         writes, before = self._writes_into(reader), self.runs.graph.time_of(reader.site)
@@ -153,7 +158,7 @@ class _Hops:
 
     def _neurons(self, layer: int) -> Written:
         weights, patches = self.runs.weights, self.patches["post", layer]
-        units = named(patches, {patch.site.hook for patch in patches}, weights.d_mlp)
+        units = named(patches, {patch.site.hook for patch in patches}, weights.architecture.d_mlp)
         patched = self._patched("post", layer, units)
         point = self.runs.graph.input_of(Site("pre", layer))
         stream = patched(point[0], self.rows.take(self.runs.orig(*point))[:, None])

@@ -37,7 +37,7 @@ class Portion:
 
 def activation_bytes(weights: Weights, n_pos: int, wanted: frozenset[tuple[str, int]]) -> int:
     """Memory of one example's kept activations, both runs; keys and values share storage with queries."""
-    heads, kv_heads = (weights.architecture.n_heads_of(hook) * weights.d_head for hook in ("q", "k"))
+    heads, kv_heads = (weights.architecture.n_heads_of(hook) * weights.architecture.d_head for hook in ("q", "k"))
     sizes = {
         "q": 0,
         "k": heads + 2 * kv_heads,
@@ -47,16 +47,16 @@ def activation_bytes(weights: Weights, n_pos: int, wanted: frozenset[tuple[str, 
         "query_k": heads,
         "query_v": heads,
     }
-    sizes |= {"post": weights.d_mlp, "pre": weights.d_mlp}
-    floats = sum(sizes.get(hook, weights.d_model) for hook, _ in wanted)
-    floats += sum(weights.n_heads * n_pos for hook, _ in wanted if hook == "pattern")
-    floats += 8 * weights.d_model + weights.d_mlp  # the layer that is being computed
+    sizes |= {"post": weights.architecture.d_mlp, "pre": weights.architecture.d_mlp}
+    floats = sum(sizes.get(hook, weights.architecture.d_model) for hook, _ in wanted)
+    floats += sum(weights.architecture.n_heads * n_pos for hook, _ in wanted if hook == "pattern")
+    floats += 8 * weights.architecture.d_model + weights.architecture.d_mlp  # the layer that is being computed
     return 2 * n_pos * floats * weights.W_E.element_size()
 
 
 def first_portion(weights: Weights, n_examples: int, n_pos: int, bytes_per_example: int, memory_bytes: int) -> Portion:
     """What should fit into the stated memory: half for activations, a quarter for rows in work."""
-    row_bytes = WORK_FLOATS_PER_ROW * weights.d_model * weights.W_E.element_size()
+    row_bytes = WORK_FLOATS_PER_ROW * weights.architecture.d_model * weights.W_E.element_size()
     rows = max(1, memory_bytes // 4 // row_bytes)
     if weights.device.type == "cpu":
         rows = min(rows, CPU_ROWS_AT_ONCE)

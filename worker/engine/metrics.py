@@ -98,7 +98,7 @@ def _mean_column(
 ) -> tuple[Float[Tensor, "batch d_model"], Float[Tensor, " batch"]]:
     """Column and bias of the unembedding, mean over a set."""
     dtype = weights.W_U.dtype
-    direction = torch.zeros(len(answer), weights.d_model, device=answer.device)
+    direction = torch.zeros(len(answer), weights.architecture.d_model, device=answer.device)
     bias = torch.zeros(len(answer), device=answer.device)
     for share, ids in _members(answer):
         direction = direction + share[:, None] * weights.W_U[:, ids].T

@@ -57,31 +57,6 @@ class Weights:
     """Of the norm after the MLP."""
 
     @property
-    def n_layers(self) -> int:
-        """Layers."""
-        return self.architecture.n_layers
-
-    @property
-    def n_heads(self) -> int:
-        """Query heads per layer."""
-        return self.architecture.n_heads
-
-    @property
-    def d_model(self) -> int:
-        """Width of the residual stream."""
-        return self.architecture.d_model
-
-    @property
-    def d_head(self) -> int:
-        """Width of a head."""
-        return self.architecture.d_head
-
-    @property
-    def d_mlp(self) -> int:
-        """Neurons per MLP."""
-        return self.architecture.d_mlp
-
-    @property
     def device(self) -> torch.device:
         """Where the weights lie."""
         return self.W_E.device

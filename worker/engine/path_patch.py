@@ -98,7 +98,7 @@ def forward(weights: Weights, tokens: Int[Tensor, "batch pos"], edit: Edit = lam
 
     def at(layer: int | None, hook: str, value: Tensor) -> Tensor:
         if hook in ("query_k", "query_v"):
-            value = attention.per_query_head(value, weights.n_heads)
+            value = attention.per_query_head(value, weights.architecture.n_heads)
         run[hook, layer] = edit((hook, layer), value, run)
         return run[hook, layer]
 
@@ -109,10 +109,10 @@ def forward(weights: Weights, tokens: Int[Tensor, "batch pos"], edit: Edit = lam
     embed = weights.W_E[tokens]
     pos_embed = transformer.position_embeddings(weights, tokens.shape[1]).expand(*tokens.shape, -1)
     resid = at(None, "embed", embed) + at(None, "pos_embed", pos_embed)
-    for layer in range(weights.n_layers):
+    for layer in range(weights.architecture.n_layers):
         resid = at(layer, "resid_pre", resid)
         resid = transformer.block(weights, layer, resid, partial(attend, layer), partial(at, layer))
-    resid = at(weights.n_layers, "resid_pre", resid)
+    resid = at(weights.architecture.n_layers, "resid_pre", resid)
     run["logits", None] = transformer.unembed(weights, transformer.final_norm(weights, resid))
     return run
 

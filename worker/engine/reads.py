@@ -153,7 +153,7 @@ def _logit_reads(runs: Runs, readings: list[Reading]) -> LogitReads | None:
         return None
     weights, device = runs.weights, runs.weights.device
     rows = rows_of(np.logical_or.reduce([reading.at for reading in logits.values()]), device)
-    orig = rows.take(runs.orig("resid_pre", weights.n_layers))
+    orig = rows.take(runs.orig("resid_pre", weights.architecture.n_layers))
     batch = torch.arange(len(orig), device=device)
     slots, metrics = {}, {}
     for index, reading in logits.items():
@@ -185,7 +185,9 @@ def _logit_values(runs: Runs, logits: LogitReads) -> dict[str, ByMetric]:
     """The metrics of both runs; each run's loss is that of its own tokens."""
     weights, rows = runs.weights, logits.rows
     of_new = replace(logits, targets=_next_tokens(runs, rows, "new"))
-    orig, new = (rows.take(values("resid_pre", weights.n_layers))[:, None] for values in (runs.orig, runs.new))
+    orig, new = (
+        rows.take(values("resid_pre", weights.architecture.n_layers))[:, None] for values in (runs.orig, runs.new)
+    )
     return {"orig": logits.values(weights, orig), "new": of_new.values(weights, new)}
 
 
@@ -205,7 +207,7 @@ def _attention_values(
     for layer in sorted({layer for layer, _ in heads}):
         of_layer = sorted({head for at, head in heads if at == layer})
         value = attention_metric(reading, clean_row(runs, layer, of_layer, query, run))[:, 0]  # (batch, heads)
-        columns = np.zeros(runs.weights.n_heads, dtype=np.int64)
+        columns = np.zeros(runs.weights.architecture.n_heads, dtype=np.int64)
         columns[of_layer] = np.arange(len(of_layer))
         by_layer[layer] = value[:, columns]
     return torch.stack([by_layer[layer][:, head] for layer, head in heads], dim=1)[:, None]

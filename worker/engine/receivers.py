@@ -185,7 +185,7 @@ class PatchedLayer:
             slots = [groups.index(head // self.runs.weights.architecture.group_size) for head in heads]
             return live if slots == list(range(live.shape[3])) else live[:, :, :, slots]
         if any(patch.acts_at(hook) for patch in self.patches):
-            return attention.per_query_head(live, self.runs.weights.n_heads)
+            return attention.per_query_head(live, self.runs.weights.architecture.n_heads)
         return live
 
     def read_by_heads(

@@ -126,7 +126,9 @@ def entered_layer(runs: Runs, state: State, layer: int, patches: Patches, sights
     in_attention, in_mlp = set(filter(is_in_attention, hooks)), set(filter(is_in_mlp, hooks))
     mlp_reads_change = not is_parallel and bool(in_attention or hooks & {"attn_out", "resid_mid"})
     heads = named_heads(patches, in_attention, runs.weights.architecture)
-    neurons = None if mlp_reads_change or "mlp_out" in hooks else named(patches, in_mlp, runs.weights.d_mlp)
+    neurons = (
+        None if mlp_reads_change or "mlp_out" in hooks else named(patches, in_mlp, runs.weights.architecture.d_mlp)
+    )
     orig_pre = state.stream(runs, layer)
     patched = PatchedLayer(runs, layer, patches, state.rows, state.touched, orig_pre, heads, neurons)
     written = _entered_heads(patched, orig_pre, sights, to) if in_attention else None
@@ -204,7 +206,7 @@ def heads_change_within(
     """The computed heads, and how their ``z`` differs from orig."""
     weights, layer, heads = patched.runs.weights, patched.layer, patched.units_of(Site("z", patched.layer))
     if heads is None:
-        heads = list(range(weights.n_heads))
+        heads = list(range(weights.architecture.n_heads))
         q, k, v = transformer.queries_keys_values(weights, layer, orig_pre)
     else:
         normed = transformer.attention_input(weights, layer, orig_pre)

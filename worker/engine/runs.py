@@ -111,7 +111,9 @@ class Activations:
                 k = self.get("k", layer)
                 return attention.positioned(weights, "k", layer, k, torch.arange(k.shape[1], device=k.device))
             case "query_k" | "query_v":
-                return attention.per_query_head(self.get(hook.removeprefix("query_"), layer), weights.n_heads)
+                return attention.per_query_head(
+                    self.get(hook.removeprefix("query_"), layer), weights.architecture.n_heads
+                )
             case "z":
                 q, k, v = (self.get(part, layer) for part in ("q", "k", "v"))
                 return attention.attend(weights, layer, q, k, v)
@@ -177,7 +179,7 @@ class Runs:
         name = mean_name(hook.removeprefix("query_"), layer)  # the same for every query head of a group
         mean = self.means[name][: orig.shape[1]]
         if hook in ("query_k", "query_v"):
-            mean = attention.per_query_head(mean, self.weights.n_heads)
+            mean = attention.per_query_head(mean, self.weights.architecture.n_heads)
         if hook == "pattern":
             mean = mean[..., : orig.shape[1]]
         return mean.to(orig).expand(orig.shape)

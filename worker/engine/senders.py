@@ -138,7 +138,7 @@ def stream_change(runs: Runs, group: Sequence[Write], rows: Rows) -> StreamChang
         cells, (value, differs) = group[0].cells, changes[0]
     else:
         cells = sorted({cell for write in group for cell in write.cells})
-        value = changes[0][0].new_zeros(runs.n_examples, len(cells), rows.n_rows, runs.weights.d_model)
+        value = changes[0][0].new_zeros(runs.n_examples, len(cells), rows.n_rows, runs.weights.architecture.d_model)
         differs = torch.zeros(value.shape[:3], dtype=torch.bool, device=value.device)
         for write, (own, own_differs) in zip(group, changes, strict=True):
             slots = [cells.index(cell) for cell in write.cells]
@@ -176,7 +176,7 @@ def input_changes(
         times: Receiver times, ascending. What is yielded is overwritten by what follows.
     """
     weights, writes = runs.weights, writes_of(senders)
-    shape = (runs.n_examples, len(senders.cells), rows.n_rows, weights.d_model)
+    shape = (runs.n_examples, len(senders.cells), rows.n_rows, weights.architecture.d_model)
     change = torch.zeros(shape, dtype=weights.dtype, device=weights.device)
     touched = torch.zeros(shape[:3], dtype=torch.bool, device=weights.device)
     mlp_change, read_by_mlp = change, 0

@@ -210,7 +210,7 @@ def run_and_read(
     n_senders, logits = len(sender_cells), batch.reads.logits
     logit_rows = None if logits is None else logits.rows
     for arrival in final_run(batch.runs, patches, rows, n_senders, group.last_layer, logit_rows):
-        read = _read_end if arrival.layer == batch.runs.weights.n_layers else _read_attention
+        read = _read_end if arrival.layer == batch.runs.weights.architecture.n_layers else _read_attention
         for index, value, touched in read(batch, arrival, group):
             cells = group.cells[arrival.receiver_cells]
             yield Found(index, sender_cells, cells, _by_cell(value, n_senders), _by_cell(touched, n_senders))

@@ -99,7 +99,7 @@ def embed(weights: Weights, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "
 def position_embeddings(weights: Weights, n_pos: int) -> Float[Tensor, "pos d_model"]:
     """Learned ones; zero where positions rotate queries and keys instead."""
     if weights.W_pos is None:
-        return weights.W_E.new_zeros(n_pos, weights.d_model)
+        return weights.W_E.new_zeros(n_pos, weights.architecture.d_model)
     return weights.W_pos[:n_pos]
 
 
@@ -161,8 +161,8 @@ def queries_keys_values(
     """Queries, keys and values of all heads, from one product."""
     normed = attention_input(weights, layer, resid).flatten(end_dim=-2)
     fused = torch.addmm(weights.b_QKV[layer], normed, weights.W_QKV[layer]).view(*resid.shape[:-1], -1)
-    widths = [weights.architecture.n_heads_of(hook) * weights.d_head for hook in ("q", "k", "v")]
-    q, k, v = (part.unflatten(-1, (-1, weights.d_head)) for part in fused.split(widths, dim=-1))
+    widths = [weights.architecture.n_heads_of(hook) * weights.architecture.d_head for hook in ("q", "k", "v")]
+    q, k, v = (part.unflatten(-1, (-1, weights.architecture.d_head)) for part in fused.split(widths, dim=-1))
     return q, k, v
 
 
@@ -174,14 +174,14 @@ def project(
     bias = {"q": weights.b_Q, "k": weights.b_K, "v": weights.b_V}[hook][layer, heads]
     flat = weight.permute(1, 0, 2).flatten(1)  # (d_model, heads * d_head)
     rows = torch.addmm(bias.flatten(), normed.flatten(end_dim=-2), flat)
-    return rows.view(*normed.shape[:-1], len(heads), weights.d_head)
+    return rows.view(*normed.shape[:-1], len(heads), weights.architecture.d_head)
 
 
 def project_per_query_head(
     weights: Weights, hook: str, layer: int, heads: list[int] | None, normed: Float[Tensor, "*rows d_model"]
 ) -> Float[Tensor, "*rows heads d_head"]:
     """What query heads read of their group's keys or values; all of them by default."""
-    heads = list(range(weights.n_heads)) if heads is None else heads
+    heads = list(range(weights.architecture.n_heads)) if heads is None else heads
     groups = [head // weights.architecture.group_size for head in heads]
     distinct = sorted(set(groups))
     projected = project(weights, hook, layer, distinct, normed)
@@ -199,9 +199,9 @@ def heads_sum(
     weights: Weights, layer: int, z: Float[Tensor, "*rows head_index d_head"]
 ) -> Float[Tensor, "*rows d_model"]:
     """``attn_out`` before the norm after it."""
-    flat = z.reshape(-1, weights.n_heads * weights.d_head)
+    flat = z.reshape(-1, weights.architecture.n_heads * weights.architecture.d_head)
     out = torch.addmm(weights.b_O[layer], flat, weights.W_O[layer].flatten(end_dim=1))
-    return out.view(*z.shape[:-2], weights.d_model)
+    return out.view(*z.shape[:-2], weights.architecture.d_model)
 
 
 def after_attention(
@@ -222,8 +222,8 @@ def _branch(
     weight, bias = branch_weights(weights, hook, layer)
     if units is not None:
         return normed @ weight[:, units] + bias[units]
-    out = torch.addmm(bias, normed.reshape(-1, weights.d_model), weight)
-    return out.view(*normed.shape[:-1], weights.d_mlp)
+    out = torch.addmm(bias, normed.reshape(-1, weights.architecture.d_model), weight)
+    return out.view(*normed.shape[:-1], weights.architecture.d_mlp)
 
 
 def branch_weights(
@@ -255,8 +255,8 @@ def neurons_output(weights: Weights, layer: int, post: Float[Tensor, "*rows d_ml
 
 def neurons_sum(weights: Weights, layer: int, post: Float[Tensor, "*rows d_mlp"]) -> Float[Tensor, "*rows d_model"]:
     """``mlp_out`` before the norm after it."""
-    out = torch.addmm(weights.b_out[layer], post.reshape(-1, weights.d_mlp), weights.W_out[layer])
-    return out.view(*post.shape[:-1], weights.d_model)
+    out = torch.addmm(weights.b_out[layer], post.reshape(-1, weights.architecture.d_mlp), weights.W_out[layer])
+    return out.view(*post.shape[:-1], weights.architecture.d_model)
 
 
 def after_mlp(weights: Weights, layer: int, out: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_model"]:
@@ -271,7 +271,7 @@ def final_norm(weights: Weights, resid: Float[Tensor, "*rows d_model"]) -> Float
 
 def unembed(weights: Weights, normed: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_vocab"]:
     """Logits over the whole vocabulary."""
-    logits = torch.addmm(weights.b_U, normed.reshape(-1, weights.d_model), weights.W_U)
+    logits = torch.addmm(weights.b_U, normed.reshape(-1, weights.architecture.d_model), weights.W_U)
     return capped(logits, weights.architecture.logit_cap).view(*normed.shape[:-1], -1)
 
 

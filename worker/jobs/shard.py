@@ -90,7 +90,10 @@ class Shard:
     @cached_property
     def wanted(self) -> frozenset[tuple[str, int]]:
         """Activations that this job reads; with a cache, also those that a next question may read."""
-        n_layers, readings = self.weights.n_layers, readings_of(self.spec.all_metrics, self.dataset.slice(0, 1))
+        n_layers, readings = (
+            self.weights.architecture.n_layers,
+            readings_of(self.spec.all_metrics, self.dataset.slice(0, 1)),
+        )
         wanted = wanted_activations(self.grid, readings, self.through_mlps, self.graph)
         if self.paths is not None:
             wanted |= wanted_by_paths(hops_of(self.paths, self.graph), self.graph)

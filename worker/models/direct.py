@@ -86,7 +86,7 @@ def layerwise_residual(weights: Weights, tokens: Int[Tensor, "batch pos"]) -> Fl
 def layers_of(weights: Weights) -> Iterator[Weights]:
     """Each layer as a model of its own, without tokens; its tensors are views."""
     architecture = weights.architecture
-    for layer in range(weights.n_layers):
+    for layer in range(weights.architecture.n_layers):
         window = architecture.windows[layer : layer + 1]
         tensors = {
             name: value if name in WHOLE else value[layer : layer + 1] for name, value in weights.tensors().items()

@@ -27,7 +27,7 @@ def applied_flags(flags: ModelSpec, architecture: Architecture) -> dict[str, boo
 
 def fold(weights: Weights, flags: Mapping[str, bool]) -> Weights:
     """The same function with weights processed; overwrites the tensors of the weights that it is given."""
-    for layer in range(weights.n_layers):
+    for layer in range(weights.architecture.n_layers):
         if flags["fold_ln"]:
             _fold_norms(weights, layer)
         if flags["center_writing_weights"]:
@@ -79,7 +79,7 @@ def _fold_norms(weights: Weights, layer: int) -> None:
 
 def _fold_final_norm(weights: Weights) -> None:
     gain, bias = weights.ln_final_w.float(), weights.ln_final_b.float()
-    step = max(1, AT_ONCE // weights.d_model)
+    step = max(1, AT_ONCE // weights.architecture.d_model)
     for columns, own in zip(weights.W_U.split(step, dim=1), weights.b_U.split(step), strict=True):
         own.add_(bias @ columns.float())
         columns.mul_(gain[:, None])

@@ -133,7 +133,7 @@ def logit_deviation(weights: Weights, expected_logits: Tensor) -> float:
 
 def last_residual(weights: Weights, tokens: Tensor) -> Tensor:
     """What leaves the last block in an unpatched run: [batch pos d_model]."""
-    return Activations(weights, tokens).get("resid_pre", weights.n_layers)
+    return Activations(weights, tokens).get("resid_pre", weights.architecture.n_layers)
 
 
 def clean_logits(weights: Weights, tokens: Tensor) -> Tensor:

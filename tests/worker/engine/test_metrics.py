@@ -31,7 +31,7 @@ def logits_of(run: str, example: int) -> torch.Tensor:
     """All logits of one prompt, alone."""
     weights = tiny_weights()
     tokens = torch.tensor([getattr(prompts(LENGTHS), run)[example]])
-    last = Activations(weights, tokens).get("resid_pre", weights.n_layers)
+    last = Activations(weights, tokens).get("resid_pre", weights.architecture.n_layers)
     return transformer.unembed(weights, transformer.final_norm(weights, last))[0]
 
 
@@ -107,7 +107,7 @@ def test_rank_counts_the_tokens_with_larger_logits() -> None:
     top = torch.arange(D_VOCAB).float().clamp(max=D_VOCAB - 2)
     weights = replace(tiny_weights(), b_U=top)
     answer = torch.tensor([0, D_VOCAB - 3, D_VOCAB - 2, D_VOCAB - 1])[:, None]
-    ranks = rank(weights, torch.zeros(4, 2, weights.d_model), answer)
+    ranks = rank(weights, torch.zeros(4, 2, weights.architecture.d_model), answer)
     assert ranks.tolist() == [[place, place] for place in (D_VOCAB - 1, 2, 0, 0)]
 
 
@@ -116,7 +116,10 @@ def test_the_numbers_of_a_set_are_worked_out_by_hand() -> None:
     logits = torch.full((D_VOCAB,), -100.0)
     logits[:4] = torch.tensor([0.5, 0.25, 0.125, 0.125]).log()
     weights = replace(tiny_weights(), W_U=torch.zeros_like(tiny_weights().W_U), b_U=logits)
-    here, (one, other) = torch.zeros(1, 1, weights.d_model), (torch.tensor([[0, 2]]), torch.tensor([[1, NO_TOKEN]]))
+    here, (one, other) = (
+        torch.zeros(1, 1, weights.architecture.d_model),
+        (torch.tensor([[0, 2]]), torch.tensor([[1, NO_TOKEN]])),
+    )
 
     def value(kind: str, answer: torch.Tensor, minus_answer: torch.Tensor | None = None) -> float:
         return read_logits(weights, LogitMetric.of(weights, kind, answer, minus_answer), here).item()

@@ -35,7 +35,9 @@ def test_it_gives_the_golden_figures(golden_weights: Weights, case: GoldenCase) 
     positions = mask_of(case.positions, orig)
     final = path_patch(golden_weights, orig, new, senders, receivers, positions, case.direct_includes_mlps)
     np.testing.assert_allclose(final["logits", None][:, -1], case.logits, atol=TOLERANCE, rtol=0)
-    patterns = torch.stack([final["pattern", layer][:, -1] for layer in range(golden_weights.n_layers)], dim=1)
+    patterns = torch.stack(
+        [final["pattern", layer][:, -1] for layer in range(golden_weights.architecture.n_layers)], dim=1
+    )
     np.testing.assert_allclose(patterns, case.pattern, atol=TOLERANCE, rtol=0)
 
 
