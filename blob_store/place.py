@@ -203,7 +203,7 @@ def _in_bucket(url: str) -> Any:
     is_plain = os.environ.get("AWS_ENDPOINT_URL", os.environ.get("AWS_ENDPOINT", "")).startswith("http://")
     return obstore.store.S3Store.from_url(
         url,
-        client_options={"connect_timeout": "2s", "timeout": "20s", "allow_http": is_plain},
+        client_options={"connect_timeout": "2s", "timeout": "30s", "allow_http": is_plain},
         retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=10)},
     )
 

@@ -75,7 +75,7 @@ class Durability:
 
     async def _look_for(self, job_ids: list[str]) -> tuple[PathPatchingError | None, set[str]]:
         try:
-            return None, await self._store.run(lost(job_ids))
+            return None, await self._store.run(lost(job_ids)) if job_ids else set()
         except PathPatchingError as error:
             return error, set()
 

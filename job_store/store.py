@@ -2,6 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import redis
@@ -29,6 +32,7 @@ UNREACHABLE = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, O
 ANSWER_S = 5.0
 """Time limit for one answer."""
 LOOK_S = 1.0
+BLOB_THREADS = 8
 REPLICATION_MS = 3000
 
 
@@ -134,6 +138,7 @@ class AsyncJobStore:
         self.contents = Contents(blobs)
         self.replicas = 0
         """So many must have a write before it is answered."""
+        self._blob_threads = ThreadPoolExecutor(BLOB_THREADS, thread_name_prefix="blobs")
         self._room_until = 0.0
 
     @classmethod
@@ -157,7 +162,7 @@ class AsyncJobStore:
             return step.read(await self._fetched(reply) if step.fetches else reply)
         except PathPatchingError as error:
             if step.contents:
-                await asyncio.to_thread(self.contents.withdraw, step.contents, error)
+                await self.in_blob_thread(self.contents.withdraw, step.contents, error)
             raise
 
     async def _reply(self, step: Step[T], arguments: list[Any]) -> Any:
@@ -174,18 +179,18 @@ class AsyncJobStore:
         if not any(map(self.contents.is_for_blobs, step.contents)):
             return [self.contents.stored(argument) for argument in step.arguments]
         await self._find_place()
-        return await asyncio.to_thread(lambda: [self.contents.stored(argument) for argument in step.arguments])
+        return await self.in_blob_thread(lambda: [self.contents.stored(argument) for argument in step.arguments])
 
     async def _fetched(self, reply: Any) -> Any:
         if not has_references(reply):
             return reply
         await self._find_place()
-        return await asyncio.to_thread(lambda: [self.contents.fetched(part) for part in reply])
+        return await self.in_blob_thread(lambda: [self.contents.fetched(part) for part in reply])
 
     async def _find_place(self) -> None:
         if not self.contents.is_right_place:
             known = await self.run(blob_place())
-            await self.run(blob_place(await asyncio.to_thread(self.contents.check_place, known)))
+            await self.run(blob_place(await self.in_blob_thread(self.contents.check_place, known)))
             self.contents.is_right_place = True
 
     async def _send(self, script: Script, arguments: list[Any]) -> object:
@@ -197,6 +202,10 @@ class AsyncJobStore:
     async def _answer(self, *command: str | bytes | float) -> object:
         async with asyncio.timeout(ANSWER_S):
             return await self.client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+    async def in_blob_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Do something that waits for the blob store; what waits for others is not held up by one that hangs."""
+        return await asyncio.get_running_loop().run_in_executor(self._blob_threads, partial(work, *arguments))
 
     async def replicate(self) -> None:
         """Return once everything answered before this call is on as many replicas as are wanted.
@@ -227,7 +236,7 @@ class AsyncJobStore:
             StoreUnavailable: Its folder cannot be looked at.
         """
         if self.contents.blobs is not None and time.monotonic() > self._room_until:
-            await asyncio.to_thread(self.contents.blobs.check_room)
+            await self.in_blob_thread(self.contents.blobs.check_room)
             self._room_until = time.monotonic() + LOOK_S
 
     async def check_blobs(self) -> str:
@@ -235,7 +244,7 @@ class AsyncJobStore:
         if self.contents.blobs is None:
             return "in the job store (PATHPATCH_BLOBS is not set)"
         await self._find_place()
-        await asyncio.to_thread(self.contents.blobs.check)
+        await self.in_blob_thread(self.contents.blobs.check)
         return f"in a {self.contents.blobs.kind}"
 
     async def ping(self) -> None:
@@ -251,4 +260,5 @@ class AsyncJobStore:
 
     async def close(self) -> None:
         """Close the connections."""
+        self._blob_threads.shutdown(wait=False, cancel_futures=True)
         await self.client.aclose()

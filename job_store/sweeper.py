@@ -62,7 +62,11 @@ class Sweeper:
     async def sweep_orphans(self) -> frozenset[str]:
         """Erase what was an orphan the last time and still is; returns it."""
         assert self._blobs is not None
-        listed = [name for kind in ("work", "results") for name in await asyncio.to_thread(self._blobs.prefixes, kind)]
+        listed = [
+            name
+            for kind in ("work", "results")
+            for name in await self._store.in_blob_thread(self._blobs.prefixes, kind)
+        ]
         now: set[str] = set()
         for first in range(0, len(listed), AT_ONCE):
             found = await self._store.run(orphans(listed[first : first + AT_ONCE]))
@@ -74,7 +78,7 @@ class Sweeper:
 
     async def _erase(self, blobs: BlobStore, prefixes: Sequence[str]) -> None:
         for prefix in prefixes:
-            await asyncio.to_thread(blobs.erase, prefix)
+            await self._store.in_blob_thread(blobs.erase, prefix)
 
     async def run_forever(self) -> None:
         """Sweep until cancelled; wait for a store or a bucket that does not answer."""

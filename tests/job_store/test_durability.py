@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from api_schemas.errors import StoreFull
+from api_schemas.errors import StoreFull, StoreUnavailable
 from job_store import jobs
-from job_store.durability import Durability, on_disk, try_create
+from job_store.durability import Durability, lost, on_disk, try_create
 from job_store.store import AsyncJobStore, JobStore
 from tests.embedded_valkey import EmbeddedValkey, embedded_valkey
 from tests.live_worker import until
@@ -33,7 +33,7 @@ def test_a_full_disk_is_told_for_the_very_job_that_met_it(tmp_path: Path) -> Non
         submit(store, kept := new_job())
         _confirmed(valkey, lambda durability: durability.confirm())
         valkey.fill_disk(room=64)
-        submit(store, lost := new_job())
+        submit(store, gone := new_job())
         with pytest.raises(StoreFull, match="may be lost"):
             _confirmed(valkey, lambda durability: durability.confirm())
         with pytest.raises(StoreFull):
@@ -43,7 +43,7 @@ def test_a_full_disk_is_told_for_the_very_job_that_met_it(tmp_path: Path) -> Non
         valkey.kill()
         valkey.restart()
         assert [record.id for record in store.run(jobs.list_jobs(None)).records] == [kept.id]
-        assert lost.id != kept.id
+        assert gone.id != kept.id
         store.close()
 
 
@@ -83,3 +83,22 @@ def test_a_broker_without_an_append_only_file_has_nothing_to_confirm(tmp_path: P
     """It is the operator's choice that jobs may be lost."""
     with embedded_valkey(tmp_path, extra=("--appendonly", "no")) as valkey:
         _confirmed(valkey, lambda durability: durability.confirm())
+
+
+def test_a_submit_that_no_replica_follows_is_not_confirmed(valkey: EmbeddedValkey, store: JobStore) -> None:
+    """A primary that is cut off from its replicas would lose it in the failover."""
+
+    async def scenario() -> None:
+        connection = AsyncJobStore.connect(valkey.url)
+        connection.replicas = 1
+        with pytest.raises(StoreUnavailable, match="Only 0 of 1 replicas"):
+            await Durability(connection).confirm()
+        await connection.close()
+
+    asyncio.run(scenario())
+
+
+def test_jobs_that_a_failover_lost_are_told_to_their_own_clients(store: JobStore) -> None:
+    """The other clients that were confirmed together keep theirs."""
+    submit(store, kept := new_job())
+    assert store.run(lost([kept.id, "job_gone"])) == {"job_gone"}
