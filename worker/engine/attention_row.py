@@ -59,12 +59,14 @@ def patched_row(
     to = row_map(state.rows, query)
     at_query = state.moved(to, query)
     stream = at_query.stream(runs, layer)
+    # the query first, from the stream at its own row
     here = PatchedLayer(runs, layer, [patch.moved(to) for patch in patches], query, at_query.touched, stream, heads)
     normed = transformer.attention_input(runs.weights, layer, stream)
     q = here("q", transformer.project(runs.weights, "q", layer, heads, normed))
     q = attention.positioned(runs.weights, "q", layer, q, query.index[:, None])[:, :, 0]
     touched = here.touched_at("q")[:, :, 0]
     scores = attention.query_scores(runs.weights, q, runs.activations.keys(layer, heads)[: runs.n_examples])
+    # then the keys of the rows that can change, in place of orig's
     if state.resid is not None or any(patch.acts_at("query_k") for patch in patches):
         changed, reached = _changed_scores(runs, state, layer, heads, q, scores, patches)
         scores = _put_scores(scores, changed, state.rows)

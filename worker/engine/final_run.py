@@ -11,7 +11,7 @@ import torch
 
 from planning.graph import layer_of
 from worker.engine.receivers import Patch, PatchedLayer
-from worker.engine.rows import Rows, row_map
+from worker.engine.rows import Rows
 from worker.engine.run_layer import Patches, Sights, State, changed_layer, entered_layer, orig_state
 from worker.engine.runs import Runs
 
@@ -74,20 +74,19 @@ class _Layers:
     def __init__(self, runs: Runs, rows: Rows, logit_rows: Rows | None) -> None:
         self.runs = runs
         self._everywhere = Sights(rows, rows)
-        self._to_logit_rows = None if logit_rows is None else row_map(rows, logit_rows)
         self._at_end = self._everywhere if logit_rows is None else Sights(logit_rows, rows)
 
     def narrowed(self, state: State) -> State:
         """The state at the rows that are read."""
-        return state if self._to_logit_rows is None else state.moved(self._to_logit_rows, self._at_end.queries)
+        return state if self._at_end.to is None else state.moved(self._at_end.to, self._at_end.queries)
 
     def enter(self, state: State, layer: int, patches: Patches) -> State:
         """Patch the residual stream where a layer begins, in the order of a forward pass: embeddings first."""
         mine = [patch for patch in patches if layer_of(patch.site) == layer and _acts_on_stream(patch)]
         if not mine:
             return state
-        if self._to_logit_rows is not None and state.rows is self._at_end.queries:
-            mine = [patch.moved(self._to_logit_rows) for patch in mine]
+        if self._at_end.to is not None and state.rows is self._at_end.queries:
+            mine = [patch.moved(self._at_end.to) for patch in mine]
         resid = state.stream(self.runs, layer)
         patched = PatchedLayer(self.runs, layer, mine, state.rows, state.touched, resid)
         for hook in ("embed", "pos_embed"):
@@ -100,10 +99,10 @@ class _Layers:
     def run(self, state: State, layer: int, patches: Patches) -> State:
         """One layer, from the residual stream at its beginning to the one at its end."""
         is_last = layer == self.runs.weights.architecture.n_layers - 1
-        to, sights = (self._to_logit_rows, self._at_end) if is_last else (None, self._everywhere)
+        sights = self._at_end if is_last else self._everywhere
         inside = [patch for patch in patches if layer_of(patch.site) == layer and not _acts_on_stream(patch)]
         run = entered_layer if state.resid is None else changed_layer
-        return run(self.runs, state, layer, inside, sights, to)
+        return run(self.runs, state, layer, inside, sights)
 
 
 def _acts_on_stream(patch: Patch) -> bool:

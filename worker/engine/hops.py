@@ -153,7 +153,7 @@ class _Hops:
         hooks = {patch.site.hook for patch in patches}
         patched = self._patched("z", layer, named_heads(patches, hooks, self.runs.weights.architecture))
         stream = self.rows.take(self.runs.orig("resid_pre", layer))[:, None]
-        heads, dz = heads_change_within(patched, stream, Sights(self.rows, self.rows), None)
+        heads, dz = heads_change_within(patched, stream, Sights(self.rows, self.rows))
         return heads, dz, patched.touched
 
     def _neurons(self, layer: int) -> Written:

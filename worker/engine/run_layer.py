@@ -10,7 +10,7 @@ from planning.architecture import Architecture
 from planning.graph import Graph, Site, is_in_attention, is_in_mlp
 from worker.engine import attention, transformer
 from worker.engine.receivers import Patch, PatchedLayer
-from worker.engine.rows import RowMap, Rows, Sight, rows_of, sight, split_pattern
+from worker.engine.rows import RowMap, Rows, Sight, row_map, rows_of, sight, split_pattern
 from worker.engine.runs import Runs
 
 Patches = list[Patch]
@@ -49,30 +49,37 @@ def orig_state(runs: Runs, rows: Rows, n_cells: int) -> State:
 
 
 class Sights:
-    """What the query rows of a layer see within its window."""
+    """What the rows that go on after a layer's attention see of the rows before it."""
 
     def __init__(self, queries: Rows, keys: Rows) -> None:
+        """
+        Args:
+            queries: The rows that go on: all, or in the last layer those at which logits are read.
+            keys: The rows that enter the layer.
+        """
         self.queries, self._keys = queries, keys
+        self.to = None if queries is keys else row_map(keys, queries)
+        """From the rows that enter to those that go on; None where all do."""
         self._known: dict[tuple[bool, int | None], Sight] = {}
 
     def of(self, keys_change: bool, window: int | None) -> Sight:
-        """With changed keys at the computed rows, or with none."""
+        """Within a layer's window: with changed keys at the rows that enter, or with orig's keys everywhere."""
         if (keys_change, window) not in self._known:
             keys = self._keys if keys_change else rows_of(self._keys.mask & False, self._keys.index.device)
             self._known[keys_change, window] = sight(self.queries, keys, window)
         return self._known[keys_change, window]
 
 
-def changed_layer(runs: Runs, state: State, layer: int, patches: Patches, sights: Sights, to: RowMap | None) -> State:
+def changed_layer(runs: Runs, state: State, layer: int, patches: Patches, sights: Sights) -> State:
     """A layer whose stream has changed: the whole block."""
     assert state.resid is not None
     patched = PatchedLayer(runs, layer, patches, state.rows, state.touched, state.resid)
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return _attend(patched, q, k, v, sights, to, keys_change=True)
+        return _attend(patched, q, k, v, sights, keys_change=True)
 
     def narrow(resid: Tensor) -> Tensor:
-        return resid if to is None or to.same else to.move(resid)
+        return resid if sights.to is None else sights.to.move(resid)
 
     resid = transformer.block(runs.weights, layer, state.resid, attend, patched, narrow)
     return State(resid, patched.touched, sights.queries)
@@ -84,16 +91,15 @@ def _attend(
     k: Float[Tensor, "batch k_cell row any_heads d_head"],
     v: Float[Tensor, "batch v_cell row any_value_heads d_head"],
     sights: Sights,
-    to: RowMap | None,
     keys_change: bool,
 ) -> Float[Tensor, "batch cell end_row heads d_head"]:
     """The heads' ``z`` at the rows that are needed from here on; and where a change has reached it."""
     runs, layer = patched.runs, patched.layer
     q, k, v = (part.expand(-1, patched.n_cells, -1, -1, -1) for part in (q, k, v))
     touched_q, touched_kv = patched.touched_at("q"), patched.touched_at("k") | patched.touched_at("v")
-    if to is not None:
-        q, touched_q = to.move(q), to.move(touched_q)
-        patched.narrow(to, sights.queries)
+    if sights.to is not None:
+        q, touched_q = sights.to.move(q), sights.to.move(touched_q)
+        patched.narrow(sights.to, sights.queries)
     if not keys_change:  # dummy row, masked for every real query
         k, v, touched_kv = k[:, :, :1], v[:, :, :1], torch.zeros_like(touched_kv[:, :, :1])
     seen = sights.of(keys_change, runs.weights.architecture.window_of(layer))
@@ -116,7 +122,7 @@ def _reads_nothing(stream: Tensor, units: list[int] | None) -> Tensor:
     raise AssertionError("a receiver's pattern is its query and its keys")
 
 
-def entered_layer(runs: Runs, state: State, layer: int, patches: Patches, sights: Sights, to: RowMap | None) -> State:
+def entered_layer(runs: Runs, state: State, layer: int, patches: Patches, sights: Sights) -> State:
     """A layer whose stream equals orig.
 
     Shortcut: only the heads or neurons that a patch names are computed, and the change of what they write is added to
@@ -131,9 +137,9 @@ def entered_layer(runs: Runs, state: State, layer: int, patches: Patches, sights
     )
     orig_pre = state.stream(runs, layer)
     patched = PatchedLayer(runs, layer, patches, state.rows, state.touched, orig_pre, heads, neurons)
-    written = _entered_heads(patched, orig_pre, sights, to) if in_attention else None
-    if written is None and to is not None:
-        patched.narrow(to, sights.queries)
+    written = _entered_heads(patched, orig_pre, sights) if in_attention else None
+    if written is None and sights.to is not None:
+        patched.narrow(sights.to, sights.queries)
     if "attn_out" in hooks:
         orig_out = patched.orig("attn_out")
         written = patched("attn_out", orig_out if written is None else orig_out + written) - orig_out
@@ -188,11 +194,11 @@ def named_heads(patches: Patches, hooks: set[str], architecture: Architecture) -
 
 
 def _entered_heads(
-    patched: PatchedLayer, orig_pre: Float[Tensor, "batch one row d_model"], sights: Sights, to: RowMap | None
+    patched: PatchedLayer, orig_pre: Float[Tensor, "batch one row d_model"], sights: Sights
 ) -> Float[Tensor, "batch any_cell end_row d_model"]:
     """How what the computed heads write differs from orig."""
     weights, layer = patched.runs.weights, patched.layer
-    heads, dz = heads_change_within(patched, orig_pre, sights, to)
+    heads, dz = heads_change_within(patched, orig_pre, sights)
     change = dz.flatten(3) @ weights.W_O[layer, heads].flatten(end_dim=1)
     if not weights.architecture.has_post_norms:
         return change
@@ -201,7 +207,7 @@ def _entered_heads(
 
 
 def heads_change_within(
-    patched: PatchedLayer, orig_pre: Float[Tensor, "batch one row d_model"], sights: Sights, to: RowMap | None
+    patched: PatchedLayer, orig_pre: Float[Tensor, "batch one row d_model"], sights: Sights
 ) -> tuple[list[int], Float[Tensor, "batch any_cell end_row heads d_head"]]:
     """The computed heads, and how their ``z`` differs from orig."""
     weights, layer, heads = patched.runs.weights, patched.layer, patched.units_of(Site("z", patched.layer))
@@ -216,7 +222,7 @@ def heads_change_within(
         k, v = (transformer.project(weights, hook, layer, kv_heads, normed) for hook in ("k", "v"))
     keys_change = any(patch.acts_at(hook) for patch in patched.patches for hook in ("k", "v", "query_k", "query_v"))
     q, k, v = patched("q", q), patched("query_k", patched("k", k)), patched("query_v", patched("v", v))
-    z = patched("z", _attend(patched, q, k, v, sights, to, keys_change))
+    z = patched("z", _attend(patched, q, k, v, sights, keys_change))
     return heads, z - patched.orig("z")[:, :, :, heads]
 
 

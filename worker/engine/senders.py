@@ -123,7 +123,7 @@ class StreamChange:
 
 
 def written_together(runs: Runs, writes: Sequence[Write]) -> list[list[Write]]:
-    """The writes of one time in groups whose changes add up before a norm after their layer, if there is one."""
+    """The writes of one time, each alone; where a norm follows the layer, those of one cell are normalised together."""
     sums = [write for write in writes if write.hook in ("z", "post")]
     cells = [cell for write in sums for cell in write.cells]
     if not runs.weights.architecture.has_post_norms or len(cells) == len(set(cells)):

@@ -86,18 +86,21 @@ def sweep_activations(batch: Batch, groups: Sequence[ReceiverGroup]) -> list[Val
 
 
 def all_cells(batch: Batch, n_senders: int, found: Iterable[Found]) -> list[Values]:
-    """Orig's values, with what was found in its place."""
+    """Orig's values; where a change has reached a cell's metric, what was found."""
     values = [orig.repeat(1, n_senders, 1) for orig in batch.reads.orig_values]
     for one in found:
-        rows = torch.tensor(one.sender_cells, device=batch.device)[:, None]
-        columns = torch.tensor(one.receiver_cells, device=batch.device)[None]
-        orig = values[one.metric][:, rows, columns]
-        values[one.metric][:, rows, columns] = torch.where(one.touched, one.value.to(orig.dtype), orig)
+        senders = torch.tensor(one.sender_cells, device=batch.device)[:, None]
+        receivers = torch.tensor(one.receiver_cells, device=batch.device)[None]
+        orig = values[one.metric][:, senders, receivers]
+        values[one.metric][:, senders, receivers] = torch.where(one.touched, one.value.to(orig.dtype), orig)
     return values
 
 
 def _run_pass(batch: Batch, one: Pass, through_mlps: bool, overwrite: bool) -> Iterator[Found]:
-    """Carry the senders' changes along, and run each group of receivers when its last input is known."""
+    """Carry the senders' changes along the stream, and run each group of receivers once its last input is known.
+
+    Cells are in the order in which they begin to differ from orig: those that have begun are always the first ones.
+    """
     rows = rows_of(one.rows, batch.device)
     several_times = any(len(group.times) > 1 for group in one.receivers)
     size = batch.cells_at_once(rows)
@@ -119,7 +122,7 @@ def _run_pass(batch: Batch, one: Pass, through_mlps: bool, overwrite: bool) -> I
 
 
 def _widened(changes: Changes, n_cells: int) -> Changes:
-    """Changes of more cells, of which the later ones have none yet."""
+    """The change of a receiver's earlier input, for cells that have begun only since: theirs is zero."""
     missing = n_cells - changes.touched.shape[1]
     if missing == 0:
         return changes
@@ -158,7 +161,7 @@ def _read_own_attention(
 
 
 def _attended(group: ReceiverGroup, reading: AttentionReading) -> dict[int, int]:
-    """The cells whose receiver is an input of the head that is read, each with that head."""
+    """Of a group of receivers, the cells whose receiver is an input of the head that is read, each with that head."""
     found = {}
     for cell, (receiver,) in enumerate(group.sites):
         layer, head = attended_head(reading, (receiver,))
