@@ -137,10 +137,27 @@ def result(job_id: str, owner: str | None = None) -> Step[StoredResult | None]:
             raise UnknownJob(job_id)
         if reply[0] != b"found":
             return None
-        head, arrays = (unsealed(part, f"The result of {job_id}", is_sealed=bool(reply[3])) for part in reply[1:3])
-        return StoredResult(head, arrays)
+        return _read_result(job_id, *reply[1:])
 
     return Step("result", (job_id, owner or ""), read, fetches=True)
+
+
+def get_with_result(
+    job_id: str, owner: str | None = None, *, most_bytes: int
+) -> Step[tuple[JobRecord, StoredResult | None]]:
+    """A job with its result, unless that has more bytes; raises what ``get`` and ``result`` raise."""
+
+    def read(reply: list[Any] | None) -> tuple[JobRecord, StoredResult | None]:
+        if not reply:
+            raise UnknownJob(job_id)
+        return read_described(*reply[:3]), _read_result(job_id, *reply[3:]) if reply[3:] else None
+
+    return Step("get_with_result", (job_id, owner or "", most_bytes), read, fetches=True)
+
+
+def _read_result(job_id: str, head: bytes, arrays: bytes, is_sealed: int) -> StoredResult:
+    what = f"The result of {job_id}"
+    return StoredResult(*(unsealed(part, what, is_sealed=bool(is_sealed)) for part in (head, arrays)))
 
 
 def drop_damaged(job_id: str) -> Step[int]:

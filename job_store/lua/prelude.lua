@@ -346,6 +346,14 @@ local function describe(job)
   return {call('HGETALL', job_key(job.id)), job.status == 'queued' and jobs_ahead(job) or -1, NOW}
 end
 
+-- Head and arrays of a job's result, and whether they are sealed; nil without one. With `most`: of so many bytes at most.
+local function result_of(job, most)
+  local kept = call('HMGET', job_key(job.id), 'result', 'result_expired', 'result_bytes')
+  if job.status ~= 'succeeded' or kept[2] or (most and tonumber(kept[3] or 0) > most) then return nil end
+  local result = call('HMGET', 'pp:result:' .. kept[1], 'head', 'arrays', 'sealed')
+  return result[1] and {result[1], result[2], result[3] and 1 or 0}
+end
+
 local function read_batch(id, owner)
   local batch = call('HMGET', 'pp:batch:' .. id, 'owner', 'created', 'jobs')
   if not batch[1] or (owner ~= '' and owner ~= batch[1]) then return nil end

@@ -1,4 +1,4 @@
-"""Results as clients read them: stored bytes -> JSON, npz or CSV, written in pieces; never in the event loop."""
+"""Results as clients read them: stored bytes -> JSON, npz or CSV, in pieces; large ones never in the event loop."""
 
 import csv
 import io

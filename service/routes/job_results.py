@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
@@ -13,7 +13,8 @@ from api_schemas.circuits import CircuitPatch
 from api_schemas.errors import DamagedData, InvalidParameter, NoResult, ResultExpired
 from api_schemas.results import MultiMetricResult, Result
 from job_store import jobs
-from job_store.records import JobRecord, StoredResult
+from job_store.records import JobRecord
+from job_store.script import Step
 from planning.circuit_sets import n_circuits
 from service.accounts.keys import Caller, Reader
 from service.http import documented as doc
@@ -29,6 +30,7 @@ from service.results.rendering import Order
 from service.version import package_version
 
 LOGGER = logging.getLogger("service.routes.job_results")
+Found = TypeVar("Found")
 router = APIRouter(tags=["results"])
 
 _ALONE = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; style-src 'unsafe-inline'; "
@@ -42,6 +44,8 @@ POLICIES = {
 """A figure in a browser's tab belongs to no site: nothing in it can act as whoever looks at it, or ask any host."""
 LARGE_BYTES = 2**19
 """Stored results beyond this are encoded by a process of their own."""
+SMALL_BYTES = 2**14
+"""Stored results up to this are encoded within a millisecond or two, in the event loop; others in a thread."""
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _TEXT: dict[str, Any] = {"schema": {"type": "string"}}
@@ -113,7 +117,8 @@ async def get_result(
     """The result by `Accept`: JSON, `application/x-npz` (arrays, and a JSON `head`) or `text/csv` (tidy); of a circuit
     job also `application/vnd.eap-ig+json`, the graph as EAP-IG and MIB read it."""
     media = media_type(request, formats.CIRCUIT_FORMATS)
-    record = await parts.store.run(jobs.get(job_id, caller.sees))
+    most = LARGE_BYTES if if_none_match is None else 0
+    record, stored = await _undamaged(parts, job_id, jobs.get_with_result(job_id, caller.sees, most_bytes=most))
     if not isinstance(record.spec.patch, CircuitPatch):
         media = media_type(request, formats.FORMATS)
     elif circuit >= (several := n_circuits(record.spec.patch)):
@@ -131,8 +136,13 @@ async def get_result(
     if record.result_bytes > LARGE_BYTES:
         order = Order(job_id, media, _is_gzipped(request, media), circuit=circuit)
         return await while_connected(request, _rendered(parts, caller, order, headers))
-    stored = await _stored(parts, caller, record)
-    body = await in_thread(parts, formats.encode, stored, record, media, circuit)
+    stored = stored or await _undamaged(parts, job_id, jobs.result(job_id, caller.sees))
+    if stored is None:
+        raise ResultExpired("The result was erased a moment ago.")
+    if record.result_bytes <= SMALL_BYTES:
+        body = formats.encode(stored, record, media, circuit)
+    else:
+        body = await in_thread(parts, formats.encode, stored, record, media, circuit)
     return await compressed(request, body, headers, media, is_worth_it=media != formats.NPZ)
 
 
@@ -263,14 +273,11 @@ def _unfinished(request: Request, record: JobRecord) -> Response | None:
     return None
 
 
-async def _stored(parts: Parts, caller: Caller, record: JobRecord) -> StoredResult:
+async def _undamaged(parts: Parts, job_id: str, step: Step[Found]) -> Found:
     try:
-        stored = await parts.store.run(jobs.result(record.id, caller.sees))
+        return await parts.store.run(step)
     except DamagedData as damage:
-        raise await _dropped(parts, record.id, damage) from None
-    if stored is None:
-        raise ResultExpired("The result was erased a moment ago.")
-    return stored
+        raise await _dropped(parts, job_id, damage) from None
 
 
 async def _dropped(parts: Parts, job_id: str, damage: DamagedData) -> ResultExpired:

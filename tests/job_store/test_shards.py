@@ -46,6 +46,8 @@ def test_a_single_shard_is_handed_in_with_its_result(store: JobStore) -> None:
 
     (record, events), (usual, usual_events) = life(alone=True), life(alone=False)
     assert (record.status, record.done, record.total) == ("succeeded", 1, 1)
+    assert store.run(jobs.get_with_result(record.id, most_bytes=10**6))[1] == StoredResult(b"head", b"arrays")
+    assert store.run(jobs.get_with_result(record.id, most_bytes=20))[1] is None
     assert store.run(jobs.result(record.id)) == store.run(jobs.result(usual.id)) == StoredResult(b"head", b"arrays")
     assert events == usual_events
     times = {"created_ms", "started_ms", "computing_ms", "progressed_ms", "finished_ms", "now_ms"}
