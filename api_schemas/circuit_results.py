@@ -46,6 +46,8 @@ class Edges(Frozen):
     helps is negative. In the metric's unit."""
     scores_sem: Annotated[list[Number], Field(examples=[[0.002]])]
     """Standard error of each score."""
+    scores_resampled_sem: Annotated[list[Number] | None, Field(examples=[[0.002]])] = None
+    """With `resamples`: the standard deviation of each score over the bootstrap resamples."""
     indices: Annotated[list[int] | None, Field(examples=[[12]])] = None
     """With `reduce: top`: each edge's index among all of the model's."""
 
@@ -95,6 +97,9 @@ class Removals(Frozen):
     """Completeness: the model's metric without it."""
     difference: Numbers
     """Completeness: circuit minus model, each without it. Minimality: the circuit without it minus the circuit."""
+    strongest: Annotated[list[Number] | None, Field(examples=[[2.1, 0.4]])] = None
+    """Minimality: the largest absolute difference that removing it makes, alone or with one of the random sets of edges
+    removed first."""
     largest: Number
     """Largest absolute difference: small for a complete circuit."""
 
@@ -102,10 +107,10 @@ class Removals(Frozen):
 class RemovalTest(Frozen):
     """Completeness or minimality, by circuit."""
 
-    most_edges: Annotated[Count, Field(examples=[300])]
-    """Circuits with more edges are not tested."""
+    most_edges: Annotated[Count, Field(examples=[200])]
+    """Minimality: of a circuit with more edges, so many are drawn and removed one by one."""
     random_sets: Annotated[Count | None, Field(examples=[10])] = None
-    """Completeness: how many random sets of edges were removed from each circuit."""
+    """Random sets of edges: removed from each circuit (completeness), or removed before each part (minimality)."""
     circuits: list[Removals]
     """The tested circuits."""
 
@@ -125,7 +130,7 @@ class Tests(Frozen):
     completeness: RemovalTest | None = None
     """Circuit and model with the same parts removed (Wang et al. 2022, section 4.1)."""
     minimality: RemovalTest | None = None
-    """The circuit without each of its nodes and edges (section 4.2, with K empty)."""
+    """The circuit without each of its nodes and edges (section 4.2)."""
     random: list[RandomCircuits] | None = None
     """Circuits drawn at random."""
 

@@ -143,9 +143,10 @@ class CircuitPatch(Frozen):
     """With source `mean`: one mean per `position`, or one over `all` positions together."""
     tests: Annotated[list[Test], Field(max_length=3, examples=[["completeness"]])] = []
     """`completeness`: circuit and model with the same edges knocked out. `minimality`: the circuit without each of its
-    nodes and edges. `random`: connected circuits of the same size, drawn."""
+    nodes and edges, alone and with random edges removed first. `random`: connected circuits of the same size, drawn."""
     resamples: Annotated[int | None, Field(ge=1, le=1000, examples=[100])] = None
-    """Bootstrap resamples of the examples: how far the circuits that they would choose agree."""
+    """Bootstrap resamples of the examples: standard errors of scores, and how far the circuits that they would choose
+    agree."""
     verify: Annotated[int | None, Field(ge=1, le=10_000, examples=[50])] = None
     """With an estimated score: how many of the largest are computed exactly too."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1, examples=[0])] = 0

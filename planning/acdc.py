@@ -13,17 +13,28 @@ from planning.circuit import CircuitGraph, Indices, Members
 ValuesOf = Callable[[list[Members]], NDArray[np.float64]]
 """The mean metric of circuits."""
 MOST_AT_ONCE = 64
+PARTS = 8
+"""The tests in parts of about as many edges: a job tells its progress after each."""
 
 
-def acdc(graph: CircuitGraph, threshold: float, is_absolute: bool, values_of: ValuesOf) -> Members:
+def acdc(
+    graph: CircuitGraph,
+    threshold: float,
+    is_absolute: bool,
+    values_of: ValuesOf,
+    kept: Members | None = None,
+    part: int | None = None,
+) -> Members:
     """The edges that are kept.
 
     Args:
         is_absolute: Whether a rise of the metric by the threshold keeps an edge too, or only a fall.
+        kept: What the parts before have kept; all edges by default.
+        part: Which of ``PARTS`` parts of the tests are made; by default all of them.
     """
-    kept = np.ones(len(graph), dtype=bool)
+    kept = np.ones(len(graph), dtype=bool) if kept is None else kept
     (value,) = values_of([kept])
-    for candidates in candidates_in_order(graph):
+    for candidates in candidates_in_order(graph) if part is None else candidates_of_part(graph, part):
         kept, value = _without(graph, candidates, threshold, is_absolute, values_of, kept, float(value))
     return kept
 
@@ -57,6 +68,15 @@ def _without(
         waiting = waiting[gone + 1 :] if len(stays) else waiting[gone:]
         at_once = min(2 * at_once, MOST_AT_ONCE) if not len(stays) else max(1, min(2 * gone, MOST_AT_ONCE))
     return kept, value
+
+
+def candidates_of_part(graph: CircuitGraph, part: int) -> Iterator[list[Indices]]:
+    """Of ``candidates_in_order``, those of one part."""
+    groups = list(candidates_in_order(graph))
+    done = np.cumsum([0, *(sum(map(len, group)) for group in groups)])
+    for group, before in zip(groups, done[:-1], strict=True):
+        if before * PARTS // done[-1] == part:
+            yield group
 
 
 def candidates_in_order(graph: CircuitGraph) -> Iterator[list[Indices]]:

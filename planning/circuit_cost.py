@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from api_schemas.circuits import CircuitPatch
+from planning.acdc import PARTS
 from planning.architecture import Architecture
 from planning.circuit import CircuitGraph
 from planning.circuit_rounds import n_rounds, targets
@@ -31,7 +32,7 @@ def circuit_phases(
     if patch.source == "mean":
         yield clean
     if patch.edges is None and patch.choice.by == "acdc":
-        yield clean + ACDC_WASTE * len(graph) * EDGE_RUN * run
+        yield from [clean + ACDC_WASTE * len(graph) * EDGE_RUN * run / PARTS] * PARTS
     elif patch.method == "exact":
         yield clean + exact
     elif patch.method is not None:
@@ -41,4 +42,4 @@ def circuit_phases(
         for size in [*targets(patch, len(graph)), *[1] * n_rounds(patch)][: n_rounds(patch) - 1]:
             whole = size if patch.method == "exact" else max(patch.steps, 1) * (1 + BACKWARD) + 1
             yield clean + EDGE_RUN * whole * run
-    yield clean + most_runs(patch, len(graph)) * EDGE_RUN * run
+    yield clean + most_runs(patch, architecture) * EDGE_RUN * run

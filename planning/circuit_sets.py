@@ -8,15 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api_schemas.circuits import CircuitPatch, EapIgGraph
-from planning.circuit import CircuitGraph, Members
+from planning.architecture import Architecture
+from planning.circuit import CircuitGraph, Members, edge_count
 from planning.circuit_choice import MIB_FRACTIONS, chosen_circuits, greedy_edges, key_of, sizes_of
 
 RANDOM_CIRCUITS = 10
 """Circuits drawn for each size."""
 RANDOM_KNOCKOUTS = 10
 """Edge sets that completeness knocks out of each circuit, beside each of its nodes."""
-MOST_TESTED = 300
-"""Circuits with more edges are not tested for completeness and minimality."""
+RANDOM_REMOVALS = 3
+"""Edge sets K that minimality removes first, beside none."""
+MOST_EDGES_REMOVED = 200
+"""Minimality removes each edge of a circuit; of one with more edges so many are drawn."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +46,8 @@ class Removal:
     """The circuit's run."""
     model_without: int | None = None
     """The model's run; None for minimality."""
+    given: tuple[tuple[int, int], ...] = ()
+    """Minimality: for each set K, the runs without K, and without K and this."""
 
 
 @dataclass(eq=False)
@@ -142,18 +147,21 @@ def asked_sizes(patch: CircuitPatch, n_edges: int) -> list[tuple[int, float | No
     return list(zip(sizes_of(fractions, n_edges), fractions, strict=True))
 
 
-def most_runs(patch: CircuitPatch, n_edges: int) -> int:
+def most_runs(patch: CircuitPatch, architecture: Architecture) -> int:
     """The most edge sets that a job can run, from its spec alone."""
+    n_edges, n_writers = edge_count(architecture), 1 + architecture.n_layers * (architecture.n_heads + 1)
     if isinstance(patch.edges, EapIgGraph):
         sizes = [sum(edge.in_graph for edge in patch.edges.edges.values())]
     elif patch.edges is not None:
         sizes = [len(set(names)) for names in patch.edges.values()]
     else:
         sizes = [size for size, _ in asked_sizes(patch, n_edges)]
-    tested = [size for size in sizes if size <= MOST_TESTED]
     per_test = {
-        "completeness": sum(2 * (size + RANDOM_KNOCKOUTS) for size in tested),
-        "minimality": sum(2 * size for size in tested),
+        "completeness": sum(2 * (min(size, n_writers) + RANDOM_KNOCKOUTS) for size in sizes),
+        "minimality": sum(
+            (1 + RANDOM_REMOVALS) * (min(size, n_writers) + min(size, MOST_EDGES_REMOVED)) + RANDOM_REMOVALS
+            for size in sizes
+        ),
         "random": RANDOM_CIRCUITS * len(sizes),
     }
     return 3 + len(sizes) + (patch.verify or 0) + sum(per_test[test] for test in patch.tests)
@@ -187,11 +195,11 @@ def chosen_members(patch: CircuitPatch, graph: CircuitGraph, scores: NDArray[np.
 def _add_tests(patch: CircuitPatch, sets: EdgeSets) -> None:
     for index, circuit in enumerate(sets.circuits):
         draws = np.random.default_rng([patch.seed, index])
-        is_tested = 0 < circuit.members.sum() <= MOST_TESTED
+        is_tested = circuit.members.any()
         if "completeness" in patch.tests and is_tested:
             sets.completeness += _completeness(sets, index, circuit.members, draws)
         if "minimality" in patch.tests and is_tested:
-            sets.minimality += _minimality(sets, index, circuit.members)
+            sets.minimality += _minimality(sets, index, circuit.members, draws)
         if "random" in patch.tests and circuit.n_chosen:
             for _ in range(RANDOM_CIRCUITS):
                 drawn = greedy_edges(sets.graph, draws.random(len(sets.graph)), circuit.n_chosen)
@@ -202,17 +210,25 @@ def _completeness(sets: EdgeSets, index: int, circuit: Members, draws: np.random
     """Each node's outgoing edges in turn, then random edges of the circuit."""
     graph, everything = sets.graph, np.ones(len(circuit), dtype=bool)
     knocked = [(graph.writers[writer], graph.ends[0] == writer) for writer in np.unique(graph.ends[0][circuit])]
-    for _ in range(RANDOM_KNOCKOUTS):
-        knocked.append(("random", circuit & (draws.random(len(circuit)) < draws.random())))
+    knocked += [("random", _drawn(circuit, draws)) for _ in range(RANDOM_KNOCKOUTS)]
     for what, edges in knocked:
         yield Removal(index, what, sets.add(circuit & ~edges), sets.add(everything & ~edges))
 
 
-def _minimality(sets: EdgeSets, index: int, circuit: Members) -> Iterator[Removal]:
-    """Each node but the input, then each edge."""
-    graph = sets.graph
-    for writer in np.unique(graph.ends[0][circuit]):
-        if writer:
-            yield Removal(index, graph.writers[writer], sets.add(circuit & (graph.ends[0] != writer)))
-    for edge in np.flatnonzero(circuit):
-        yield Removal(index, graph.names[edge], sets.add(circuit & sets.without({int(edge)})))
+def _drawn(circuit: Members, draws: np.random.Generator) -> Members:
+    """Random edges of a circuit, few or many."""
+    return circuit & (draws.random(len(circuit)) < draws.random())
+
+
+def _minimality(sets: EdgeSets, index: int, circuit: Members, draws: np.random.Generator) -> Iterator[Removal]:
+    """Each node but the input, then each edge: with nothing else removed, and with each set K."""
+    graph, edges = sets.graph, np.flatnonzero(circuit)
+    first = [_drawn(circuit, draws) for _ in range(RANDOM_REMOVALS)]
+    if len(edges) > MOST_EDGES_REMOVED:
+        edges = np.sort(draws.choice(edges, MOST_EDGES_REMOVED, replace=False))
+    parts = [(graph.writers[writer], graph.ends[0] == writer) for writer in np.unique(graph.ends[0][circuit]) if writer]
+    parts += [(graph.names[edge], graph.members([int(edge)])) for edge in edges]
+    for what, own in parts:
+        left = [circuit & ~edges for edges in first if (circuit & own & ~edges).any()]
+        given = tuple((sets.add(rest), sets.add(rest & ~own)) for rest in left)
+        yield Removal(index, what, sets.add(circuit & ~own), given=given)

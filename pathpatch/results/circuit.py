@@ -259,7 +259,8 @@ def _npz(whole: dict[str, Any]) -> bytes:
     """The arrays as the service names them, and ``head``: the rest as UTF-8 JSON."""
     arrays: dict[str, Any] = {}
     if whole.get("edges") is not None:
-        for name in ("scores", "scores_sem"):
+        listed = ("scores", "scores_sem", "scores_resampled_sem")
+        for name in [name for name in listed if whole["edges"].get(name) is not None]:
             arrays[f"0/edges/{name}"] = np.array(whole["edges"].pop(name), dtype=np.float32)
     for index, circuit in enumerate(whole["circuits"]):
         arrays[f"0/circuits/{index}/members"] = np.array(circuit.pop("members"), dtype=np.int32)

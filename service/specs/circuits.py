@@ -12,8 +12,6 @@ from planning.circuit_rounds import targets
 from planning.circuit_sets import asked_sizes, most_runs
 from service.specs.limits import SpecLimits, knob
 
-MOST_RUNS = 5000
-"""Edge sets of one job, those of its tests included."""
 BYTES_PER_EDGE = 64
 """Of JSON: a name, a score and its error."""
 BYTES_PER_MEMBER = 7
@@ -29,11 +27,14 @@ def circuit_errors(
         allowed = f"at most {limits.max_cells:,} are allowed ({knob('max_cells')})"
         yield wrong(("patch", "kind"), f"this model has {counted(n_edges, 'edge')}, and {allowed}")
     else:
-        yield from _too_much(patch, n_edges, examples, limits)
+        yield from _too_much(patch, architecture, examples, limits)
         yield from _edges(patch, CircuitGraph(architecture))
 
 
-def _too_much(patch: CircuitPatch, n_edges: int, examples: int, limits: SpecLimits) -> Iterator[FieldError]:
+def _too_much(
+    patch: CircuitPatch, architecture: Architecture, examples: int, limits: SpecLimits
+) -> Iterator[FieldError]:
+    n_edges = edge_count(architecture)
     is_acdc = patch.edges is None and patch.choice.by == "acdc"
     is_exact_in_rounds = patch.method == "exact" and patch.choice.by == "iterated"
     tested = n_edges * examples + (examples * sum(targets(patch, n_edges)) if is_exact_in_rounds else 0)
@@ -45,12 +46,11 @@ def _too_much(patch: CircuitPatch, n_edges: int, examples: int, limits: SpecLimi
             ("patch", "choose" if is_acdc else "score"),
             f"{asked}, and {allowed}: take fewer examples, or an estimate such as 'integrated'",
         )
-    runs = most_runs(patch, n_edges)
-    if runs > MOST_RUNS:
+    runs = most_runs(patch, architecture)
+    if runs > limits.max_circuit_runs:
         advice = "ask for fewer or smaller circuits, or fewer tests"
-        yield wrong(
-            ("patch", "tests"), f"this takes up to {runs:,} runs of circuits, and the most is {MOST_RUNS:,}: {advice}"
-        )
+        allowed = f"at most {limits.max_circuit_runs:,} are allowed ({knob('max_circuit_runs')})"
+        yield wrong(("patch", "tests"), f"this takes up to {runs:,} runs of circuits, and {allowed}: {advice}")
 
 
 def _edges(patch: CircuitPatch, graph: CircuitGraph) -> Iterator[FieldError]:
@@ -98,7 +98,8 @@ def circuit_bytes(spec: JobSpec, patch: CircuitPatch, architecture: Architecture
     if isinstance(patch.edges, dict):
         members = sum(map(len, patch.edges.values()))
     numbers = 20 * examples * len(asked_sizes(patch, n_edges)) if spec.per_example else 0
-    return BYTES_PER_EDGE * listed + BYTES_PER_MEMBER * members + BYTES_PER_TEST * most_runs(patch, n_edges) + numbers
+    tested = BYTES_PER_TEST * most_runs(patch, architecture)
+    return BYTES_PER_EDGE * listed + BYTES_PER_MEMBER * members + tested + numbers
 
 
 def listed_edges(spec: JobSpec, n_edges: int) -> int:

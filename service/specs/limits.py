@@ -25,6 +25,8 @@ class SpecLimits:
     """The same, of all jobs of a batch, which are in memory at once."""
     max_cells: int = 200_000
     """Cells of a sweep."""
+    max_circuit_runs: int = 10_000
+    """Edge sets that one circuit job runs, those of its tests included."""
     max_edge_examples: int = 5_000_000
     """Edges x examples of a circuit job with exact scores: so many patched runs."""
     max_result_bytes: int = 64 * 2**20

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from planning.acdc import acdc, candidates_in_order
+from planning.acdc import PARTS, acdc, candidates_in_order
 from planning.architecture import Architecture
 from planning.circuit import CircuitGraph, Members
 
@@ -34,3 +34,18 @@ def test_an_additive_metric_keeps_what_is_above_the_threshold() -> None:
     assert gone_with_others
     assert not (signed & (weights < 0.5)).any()
     assert not (absolute & (np.abs(weights) < 0.5)).any()
+
+
+def test_in_parts_the_same_edges_stay() -> None:
+    """A job makes the tests part by part, so that it can tell how far it is."""
+    weights = np.random.default_rng(1).normal(size=len(GRAPH))
+
+    def values_of(sets: list[Members]) -> np.ndarray:
+        return np.array([weights[kept].sum() ** 2 for kept in sets])
+
+    kept = None
+    for part in range(PARTS):
+        kept = acdc(GRAPH, 0.5, True, values_of, kept, part)
+    assert kept is not None
+    assert (kept == acdc(GRAPH, 0.5, True, values_of)).all()
+    assert 0 < kept.sum() < len(GRAPH)

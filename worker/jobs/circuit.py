@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from api_schemas.circuits import CircuitPatch
 from api_schemas.spec import JobSpec
+from planning.acdc import PARTS
 from planning.circuit import CircuitGraph
 from planning.circuit_rounds import at_start, n_rounds
 from worker.engine.model import Weights
@@ -27,7 +28,7 @@ def choosing_phases(patch: CircuitPatch) -> tuple[str, ...]:
     if patch.edges is not None:
         return ()
     if patch.choice.by == "acdc":
-        return ("acdc",)
+        return ("acdc",) * PARTS
     return ("scores", *["round"] * (n_rounds(patch) - 1 if patch.choice.by == "iterated" else 0))
 
 
@@ -62,7 +63,8 @@ class CircuitKind:
             )
         given = unpack(CircuitInput, carry)
         if phase == "acdc":
-            return Merged(pack(replace(given, found=unpack(Found, outputs[0]).kept)), "circuits")
+            given = replace(given, found=unpack(Found, outputs[0]).kept, parts=given.parts + 1)
+            return Merged(pack(given), "acdc" if given.parts < PARTS else "circuits")
         if phase == "circuits":
             return None
         scores = merged_scores(graph, [unpack(EdgeScores, output) for output in outputs])

@@ -24,7 +24,7 @@ def acdc_of_shard(
     given: CircuitInput,
     settings: ShardSettings,
 ) -> Found:
-    """The circuit that ACDC finds; the shard has all examples and all edges."""
+    """What ACDC keeps after one more part of its tests; the shard has all examples and all edges."""
     graph, choice = CircuitGraph(job.architecture), patch.choice
     shard = Shard.of(weights, job, shard_input, given.means, settings)
     assert shard_input.cells is None
@@ -41,5 +41,6 @@ def acdc_of_shard(
         return found
 
     with arithmetic("float32"):
-        kept = acdc(graph, choice.threshold, choice.rank == "absolute", values_of)
+        before = None if given.found is None else given.found.astype(bool)
+        kept = acdc(graph, choice.threshold, choice.rank == "absolute", values_of, before, given.parts)
     return Found(kept)

@@ -39,7 +39,9 @@ class CircuitInput:
     rounds: Rounds | None = None
     """Where a choice in rounds stands; its last circuit is what the next round scores."""
     found: Numbers | None = None
-    """(edge): the circuit that ACDC found."""
+    """(edge): what ACDC has kept so far."""
+    parts: int = 0
+    """Parts of ACDC's tests that have been made."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,14 @@ from api_schemas.metrics import title_of
 from api_schemas.spec import JobSpec, TopCells
 from planning.circuit import CircuitGraph
 from planning.circuit_choice import cmd, cpr, faithfulness, mean_jaccard
-from planning.circuit_sets import MOST_TESTED, RANDOM_KNOCKOUTS, EdgeSets, Removal, chosen_members
+from planning.circuit_sets import (
+    MOST_EDGES_REMOVED,
+    RANDOM_KNOCKOUTS,
+    RANDOM_REMOVALS,
+    EdgeSets,
+    Removal,
+    chosen_members,
+)
 from worker.jobs.circuit_records import EdgeScores, RunValues
 from worker.jobs.kind import AssembledResult
 from worker.jobs.moments import finite
@@ -89,6 +96,8 @@ def _edges(spec: JobSpec, sets: EdgeSets, scores: EdgeScores, arrays: Arrays) ->
         kept = np.argsort(-np.abs(means), kind="stable")[: reduce.top]
     arrays["0/edges/scores"] = means[kept]
     arrays["0/edges/scores_sem"] = scores.moments.sd[kept] / np.sqrt(scores.moments.n)
+    if (resampled := _resampled_means(scores)) is not None:
+        arrays["0/edges/scores_resampled_sem"] = resampled[:, kept].std(axis=0, ddof=1)
     found: dict[str, Any] = {"names": [sets.graph.names[edge] for edge in kept]}
     return found if len(kept) == len(means) else found | {"indices": kept.tolist()}
 
@@ -121,6 +130,11 @@ class _Curve:
             "faithfulness": self.faithfulness([run])[0],
         }
 
+    def strongest(self, removal: Removal, alone: float) -> float:
+        """The largest absolute difference that a removal makes, alone or with a set K removed first."""
+        given = [float(self.means[both] - self.means[first]) for first, both in removal.given]
+        return max(map(abs, [alone, *given]))
+
     def areas(self) -> dict[str, float | None]:
         """CPR and CMD over the grid of fractions; null for other sizes, and where faithfulness has no scale."""
         fractions = [circuit.fraction for circuit in self.sets.circuits]
@@ -138,7 +152,7 @@ def _tests(patch: CircuitPatch, sets: EdgeSets, curve: _Curve) -> dict[str, Any]
     if "completeness" in patch.tests:
         found["completeness"] = _by_circuit(sets.completeness, sets, curve) | {"random_sets": RANDOM_KNOCKOUTS}
     if "minimality" in patch.tests:
-        found["minimality"] = _by_circuit(sets.minimality, sets, curve)
+        found["minimality"] = _by_circuit(sets.minimality, sets, curve) | {"random_sets": RANDOM_REMOVALS}
     if "random" in patch.tests:
         found["random"] = [
             {"circuit": index, "faithfulness": curve.faithfulness([run for own, run in sets.random if own == index])}
@@ -148,7 +162,7 @@ def _tests(patch: CircuitPatch, sets: EdgeSets, curve: _Curve) -> dict[str, Any]
 
 
 def _by_circuit(removals: Sequence[Removal], sets: EdgeSets, curve: _Curve) -> dict[str, Any]:
-    """Metrics after each removal, circuit by circuit; larger circuits are left out."""
+    """Metrics after each removal, circuit by circuit."""
     circuits = []
     for index in sorted({removal.circuit for removal in removals}):
         own = [removal for removal in removals if removal.circuit == index]
@@ -157,20 +171,29 @@ def _by_circuit(removals: Sequence[Removal], sets: EdgeSets, curve: _Curve) -> d
         entry["without"] = without.tolist()
         if own[0].model_without is None:
             difference = without - curve.means[sets.run_of[index]]
+            entry["strongest"] = list(map(curve.strongest, own, difference.tolist()))
         else:
             model = curve.means[[removal.model_without or 0 for removal in own]]
             entry["model_without"] = model.tolist()
             difference = without - model
         circuits.append(entry | {"difference": difference.tolist(), "largest": float(np.abs(difference).max())})
-    return {"most_edges": MOST_TESTED, "circuits": circuits}
+    return {"most_edges": MOST_EDGES_REMOVED, "circuits": circuits}
 
 
-def _stability(patch: CircuitPatch, sets: EdgeSets, scores: EdgeScores) -> dict[str, Any] | None:
-    """How far the circuits that resamples choose agree, by size."""
+def _resampled_means(scores: EdgeScores) -> NDArray[np.float64] | None:
+    """(resample, edge); None without resamples, and where fewer than two have an example."""
     if scores.resampled is None or scores.resampled_counts is None:
         return None
     counted = scores.resampled_counts > 0
     means = scores.resampled[counted].astype(np.float64) / scores.resampled_counts[counted, None]
+    return means if len(means) > 1 else None
+
+
+def _stability(patch: CircuitPatch, sets: EdgeSets, scores: EdgeScores) -> dict[str, Any] | None:
+    """How far the circuits that resamples choose agree, by size."""
+    means = _resampled_means(scores)
+    if means is None:
+        return None
     chosen = [chosen_members(patch, sets.graph, own) for own in means]
     return {"resamples": len(means), "jaccard": [mean_jaccard(own) for own in zip(*chosen, strict=True)]}
 

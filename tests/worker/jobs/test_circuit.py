@@ -195,3 +195,29 @@ def test_rounds_choose_better_circuits_than_one_round(golden_weights: Weights, m
         for by in ("top", "iterated")
     )
     assert iterated > single
+
+
+def test_resamples_give_the_standard_error_of_every_score(golden_weights: Weights) -> None:
+    """Of many resamples it is that of the mean over examples, up to what a draw can differ."""
+    result = golden_job(golden_weights, score={"method": "attribution"}, resamples=1000)
+    plain, resampled = result.arrays["0/edges/scores_sem"], result.arrays["0/edges/scores_resampled_sem"]
+    known = plain > 1e-4
+    assert 0.85 < np.median(resampled[known] / plain[known]) < 1.2
+
+
+def test_circuits_of_any_size_are_tested(golden_weights: Weights) -> None:
+    """Of a large one, edges are drawn; what matters only once others are gone is told by the sets K."""
+    result = golden_job(
+        golden_weights,
+        score={"method": "attribution"},
+        choose={"edges": [400]},
+        tests=["completeness", "minimality"],
+    )
+    tests = result.blocks[0]["tests"]
+    (complete,), (minimal,) = (tests[name]["circuits"] for name in ("completeness", "minimality"))
+    assert (tests["minimality"]["most_edges"], tests["minimality"]["random_sets"]) == (200, 3)
+    assert sum("->" in what for what in minimal["removed"]) == 200
+    alone = np.abs(minimal["difference"])
+    assert (np.array(minimal["strongest"]) >= alone).all()
+    assert (np.array(minimal["strongest"]) > alone).any()
+    assert complete["largest"] > 0
