@@ -26,7 +26,7 @@ export async function showCompare(main, { ids, signal }) {
     const found = differences(compact(jobs[0].spec), compact(jobs[1].spec));
     body.append(found.length
       ? section("Differences", table("Where the specs differ", ["field", "first", "second"],
-        found.map(([pointer, first, second]) => [el("code", {}, pointer), shown(first), shown(second)])))
+        found.map(([pointer, first, second]) => [el("code", {}, pointer), shown(first), shown(second)]), { class: "differences" }))
       : el("p", { class: "notice" }, "Both jobs have the same spec."));
   }
   body.append(el("div", { class: "pair" }, sides));

@@ -55,7 +55,7 @@ export async function showJobs(main, { signal, query }) {
 
   const wanted = (after) => {
     const asked = new URLSearchParams({ limit: String(PAGE) });
-    for (const name of ["status", "model", "tag"]) if (query.get(name)) asked.set(name, query.get(name));
+    for (const name of ["name", "status", "model", "tag"]) if (query.get(name)) asked.set(name, query.get(name));
     if (after) asked.set("after", after);
     return `v1/jobs?${asked}`;
   };
@@ -105,11 +105,11 @@ export async function showJobs(main, { signal, query }) {
 function filterForm(query) {
   const input = (name, attributes) => el("input", { value: query.get(name) || "", spellcheck: "false", ...attributes });
   const controls = {
-    status: choice([["", "any state"], ...STATES], query.get("status") || ""), model: input("model", { placeholder: "any model", list: "models" }),
+    name: input("name", { placeholder: "part of it" }), status: choice([["", "any state"], ...STATES], query.get("status") || ""), model: input("model", { placeholder: "any model", list: "models" }),
     tag: input("tag", { placeholder: "name:value" }),
   };
   const form = el("form", { class: "filters", role: "search", "aria-label": "Filter jobs" },
-    field("State", controls.status), field("Model", controls.model), field("Tag", controls.tag), el("datalist", { id: "models" }),
+    field("Name", controls.name), field("State", controls.status), field("Model", controls.model), field("Tag", controls.tag), el("datalist", { id: "models" }),
     el("button", { type: "submit" }, "Filter"));
   controls.status.addEventListener("change", () => form.requestSubmit());
   form.addEventListener("submit", (event) => {

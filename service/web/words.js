@@ -63,7 +63,8 @@ export const specWords = (spec) => `${patchWords(spec.patch)}: ${metricsWords(sp
 /** How many prompts a spec has, in words. */
 export function examplesOf({ dataset }) {
   const count = dataset.examples ?? dataset.orig?.length;
-  return count ? `${count} ${count === 1 ? "example" : "examples"}` : "";
+  if (!count) return "";
+  return `${count} ${count === 1 ? "example" : "examples"}${dataset.seed === undefined || dataset.seed === null ? "" : `, seed ${dataset.seed}`}`;
 }
 
 /** One cell of a result in words, such as `9.6` or `9.6 → 10.7`. */

@@ -165,3 +165,32 @@ def test_a_failed_job_says_why_and_what_to_do_next(browser, service, worker):
     expect(tab.locator(".problem")).to_contain_text("identity is off by 0.1")
     expect(tab.locator("main .notice")).to_contain_text("Run it again with changes")
     tab.close()
+
+
+def test_jobs_are_found_by_their_name(page, stack, client):
+    """By a part of it, in any case of letters; what does not fit is not shown."""
+    spec = pp.path_patch(pp.heads("1.0"), pp.query("2.1"), pp.ioi(5), pp.logit_diff(), model="demo", name="Needle 7")
+    client.submit(spec).wait(timeout_s=60)
+    page.goto(f"{stack.url}/#/jobs")
+    page.get_by_role("search").get_by_label("Name").fill("needle")
+    page.keyboard.press("Enter")
+    expect(page.locator("table.jobs tbody tr")).to_have_count(1)
+    expect(page.locator("table.jobs tbody tr")).to_contain_text("Needle 7")
+    expect(page.locator("table.jobs tbody tr")).to_contain_text("5 examples, seed 0")
+    page.get_by_role("search").get_by_label("Name").fill("no such name")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("No job fits these filters.")).to_be_visible()
+
+
+def test_differences_can_be_read_on_a_phone(page, stack, client):
+    """Values keep the width of words; the table scrolls within its card."""
+    specs = [
+        pp.path_patch(pp.heads("1.0"), pp.query(q), pp.ioi(5), pp.logit_diff(), model="demo") for q in ("2.1", "2.2")
+    ]
+    ids = [client.submit(spec).wait(timeout_s=60).id for spec in specs]
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{stack.url}/#/compare/{'/'.join(ids)}")
+    cell = page.locator(".differences tbody td").first
+    expect(cell).to_be_visible()
+    assert cell.bounding_box()["width"] > 150
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
