@@ -36,6 +36,7 @@ from benchmarks.experiments import (
     EXPERIMENTS,
     FOUNDING,
     N_EXAMPLES,
+    N_HEADED,
     N_POS,
     QUERY,
     SCALE,
@@ -43,15 +44,19 @@ from benchmarks.experiments import (
     Experiment,
     founding_flops,
     peak_resident_bytes,
+    prompts_of,
+    prompts_of_lengths,
     random_prompts,
     reset_peak,
     run_once,
     seconds_of,
     spec_of,
+    with_header,
 )
 from planning.architecture import Architecture
 from planning.graph import Graph
 from planning.grid import Grid, grid_of
+from planning.prefixes import prefixes_of
 from tests.shards import run_shard
 from worker.engine.model import Weights
 from worker.engine.runs import ActivationCache, Activations, stack_tokens
@@ -63,7 +68,9 @@ NEXT_QUESTION_S = 0.020
 SETTINGS = ShardSettings(memory_bytes=2**31, device="cpu")
 REPEATED_CELLS = 10
 """More cells of the reference than these are run once each, spread over the rounds."""
-KEYS = [*(experiment.key for experiment in EXPERIMENTS), "next_question", "memory", "cold_start"]
+ALL_ROWS_SHARE = 0.25
+FOUNDING_PATCH = {"senders": FOUNDING, "receivers": QUERY}
+KEYS = [*(experiment.key for experiment in EXPERIMENTS), "shared_header", "next_question", "memory", "cold_start"]
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- begin benchmarks/engine.json -->", "<!-- end -->"
 BEGIN_OF_FAMILY = "<!-- begin benchmarks/engine_{}.json -->"
@@ -93,22 +100,26 @@ class BridgeOracle:
 
     def cell(self, spec: JobSpec, dataset: ResolvedDataset, senders: list[Node], receivers: list[Node]) -> torch.Tensor:
         """The reference's own function."""
-        orig, new = torch.tensor(dataset.orig), torch.tensor(dataset.new)
+        orig, new = both_runs(dataset)
         through_mlps = spec.patch.direct_includes_mlps  # type: ignore[union-attr]
         run = self.reference.patch(self.model, orig, new, senders, receivers, direct_includes_mlps=through_mlps)
         return self._metric(spec, dataset, run, receivers[0])
 
     def clean(self, spec: JobSpec, dataset: ResolvedDataset, receiver: Node) -> dict[str, torch.Tensor]:
         """Of its unpatched runs."""
-        runs = {"orig": torch.tensor(dataset.orig), "new": torch.tensor(dataset.new)}
         return {
             name: self._metric(spec, dataset, self.reference.run(self.model, tokens), receiver)
-            for name, tokens in runs.items()
+            for name, tokens in zip(("orig", "new"), both_runs(dataset), strict=True)
         }
 
     def _metric(self, spec: JobSpec, dataset: ResolvedDataset, run: Any, receiver: Node) -> torch.Tensor:
         head = (receiver.layer, receiver.head)
         return self.reference.metric_values(spec.metric, run, run, dataset.roles, dataset.answers, head)  # type: ignore[arg-type]
+
+
+def both_runs(dataset: ResolvedDataset) -> torch.Tensor:
+    """Token ids (run, example, position), right-padded."""
+    return stack_tokens(dataset.orig, dataset.new, torch.device("cpu")).unflatten(0, (2, -1))
 
 
 class Times:
@@ -146,7 +157,7 @@ def ends_of(grid: Grid, cell: tuple[int, int]) -> tuple[list[Node], list[Node]]:
 def measure(experiment: Experiment, weights: Weights, oracle: Oracle, dataset: ResolvedDataset) -> Row:
     """One bar: the engine's time, the reference's, their ratio, and the largest difference between them."""
     spec, times = spec_of(experiment.patch, experiment.metric, dataset), Times()
-    grid = grid_of(spec.patch, weights.architecture, N_POS)
+    grid = grid_of(spec.patch, weights.architecture, dataset.longest)
     connected = connected_cells(grid, weights.architecture)
     cells = [connected[place] for place in np.linspace(0, len(connected) - 1, experiment.reference_cells).astype(int)]
     values: dict[tuple[int, int], np.ndarray] = {}
@@ -163,7 +174,7 @@ def measure(experiment: Experiment, weights: Weights, oracle: Oracle, dataset: R
     found = ratios(times, cells, n_cells, is_sweep=len(grid) > 1) | {"reference_cells_measured": len(cells)}
     found |= compared(experiment, result, grid, values, clean)
     if experiment.key == "seed_job" and experiment.patch["receivers"] == QUERY:
-        found["matmul_gflops_per_s"] = founding_flops(SHAPE, N_EXAMPLES) / times.best["floor"] / 1e9
+        found["matmul_gflops_per_s"] = founding_flops(SHAPE, needed_rows(dataset)) / times.best["floor"] / 1e9
     return found
 
 
@@ -216,19 +227,21 @@ def floor_ratio(times: Times) -> Row:
 
 def floor_of(experiment: Experiment, weights: Weights, dataset: ResolvedDataset) -> None:
     """What the experiment cannot do without: its layers' products, or two clean runs."""
-    if experiment.key == "seed_job":
-        founding_products(weights, dataset, experiment.patch["receivers"][0]["layer"])
+    if experiment.key.startswith("seed_job"):
+        founding_products(weights, needed_rows(dataset), experiment.patch["receivers"][0]["layer"])
     else:
         clean_forwards(weights, dataset)
 
 
-def founding_products(weights: Weights, dataset: ResolvedDataset, n_layers: int) -> None:
-    """The products of the layers below the receiver, for both runs, and nothing between them."""
-    n_rows = 2 * len(dataset) * N_POS
-    rows, z = (
-        torch.ones(n_rows, weights.architecture.d_model),
-        torch.ones(n_rows, weights.architecture.n_heads * weights.architecture.d_head),
-    )
+def needed_rows(dataset: ResolvedDataset) -> int:
+    """Rows of both runs of which no other is the same: no padding, and no beginning twice."""
+    return len(prefixes_of([*dataset.orig, *dataset.new]))
+
+
+def founding_products(weights: Weights, n_rows: int, n_layers: int) -> None:
+    """The products of the layers below the receiver, and nothing between them."""
+    shape = weights.architecture
+    rows, z = torch.ones(n_rows, shape.d_model), torch.ones(n_rows, shape.n_heads * shape.d_head)
     with torch.no_grad():
         for layer in range(n_layers):
             rows @ weights.W_QKV[layer]
@@ -242,13 +255,35 @@ def clean_forwards(weights: Weights, dataset: ResolvedDataset) -> None:
     """Both runs to the last residual stream."""
     with torch.no_grad():
         tokens = stack_tokens(dataset.orig, dataset.new, weights.device)
-        Activations(weights, tokens).get("resid_pre", weights.architecture.n_layers)
+        prefixes = prefixes_of([*dataset.orig, *dataset.new])
+        Activations(weights, tokens, prefixes=prefixes).get("resid_pre", weights.architecture.n_layers)
+
+
+def shared_header(weights: Weights, oracle: Oracle) -> Row:
+    """The founding experiment on prompts with one long header, beside the products of all their rows.
+
+    An engine that computes every row cannot be faster than those.
+    """
+    dataset, layer = with_header(prompts_of_lengths((N_POS,) * N_HEADED)), QUERY[0]["layer"]
+    spec, times, few = spec_of(FOUNDING_PATCH, ATTENTION, dataset), Times(), dataset.slice(0, 2)
+    times.run("all rows", lambda: founding_products(weights, dataset.tokens, layer))
+    for _ in range(2):
+        result = times.run("engine", lambda: run_once(weights, spec, dataset, SETTINGS))
+        times.run("floor", lambda: founding_products(weights, needed_rows(dataset), layer))
+    wanted = oracle.cell(
+        spec_of(FOUNDING_PATCH, ATTENTION, few), few, *ends_of(grid_of(spec.patch, SHAPE, few.longest), (0, 0))
+    )
+    difference = float(np.abs(result.arrays["0/patched"][:2] - wanted.numpy()).max())
+    assert difference < TOLERANCE, f"shared_header differs from the reference by {difference}"
+    engine_s, all_rows = times.best["engine"], times.best["all rows"]
+    found = {"seconds": engine_s, "all_rows_seconds": all_rows, "share_of_all_rows": engine_s / all_rows}
+    return found | floor_ratio(times) | {"max_abs_difference": difference}
 
 
 def next_question(weights: Weights, dataset: ResolvedDataset) -> Row:
     """Another receiver on the same prompts, whose activations the first job has left in the cache."""
     settings = replace(SETTINGS, activation_cache=ActivationCache(2**30))
-    run_once(weights, spec_of({"senders": FOUNDING, "receivers": QUERY}, ATTENTION, dataset), dataset, settings)
+    run_once(weights, spec_of(FOUNDING_PATCH, ATTENTION, dataset), dataset, settings)
     times = {}
     for layer, head in ((10, 6), (10, 0), (9, 6)):
         senders = [{"hook": "z", "layer": 8, "head": 6}, {"hook": "z", "layer": 7, "head": 9}]
@@ -296,7 +331,7 @@ def cold_start(folder: Path, data_dir: Path) -> Row:
     from worker.models.checkpoints import find_checkpoint
 
     dataset = random_prompts(N_EXAMPLES)
-    spec = spec_of({"senders": FOUNDING, "receivers": QUERY}, ATTENTION, dataset)
+    spec = spec_of(FOUNDING_PATCH, ATTENTION, dataset)
     revision = find_checkpoint("random", {"random": ModelOrigin(name="random", folder=str(folder))}).revision
     job_id = demo_job().id
     facts = JobFacts(N_POS, N_EXAMPLES, 1e9, "d" * 64, job_id, revision)
@@ -323,6 +358,8 @@ def bar_of(key: str, row: Row) -> tuple[str, bool | None]:
     """The bar in words, and whether it is met; None where there is none."""
     if key == "next_question":
         return f"under {1000 * NEXT_QUESTION_S:.0f} ms", row["seconds"] < NEXT_QUESTION_S
+    if key == "shared_header":
+        return f"{ALL_ROWS_SHARE:g}x all rows' products", row["share_of_all_rows"] <= ALL_ROWS_SHARE
     if key == "memory":
         return "under the budget", row["peak_bytes"] < row["budget_bytes"]
     bars = {experiment.key: experiment for experiment in EXPERIMENTS}
@@ -366,6 +403,10 @@ def write_page(content: str, family: str | None = None) -> None:
 
 def cells_of_row(key: str, row: Row) -> list[str]:
     """The numbers of a line of the table."""
+    if key == "shared_header":
+        share, floor = f"{row['share_of_all_rows']:.2f}x", f"{row['floor_ratio']:.2f}"
+        times = [f"{row['seconds']:.3f}", f"{row['all_rows_seconds']:.1f} (products)"]
+        return ["1", *times, share, "", floor, f"{row['max_abs_difference']:.1e}"]
     if "ratio" not in row:
         seconds = f"{row['seconds']:.4f}" if row["seconds"] < 1 else f"{row['seconds']:.1f}"
         mib = [f"{row[name] / 2**20:.0f}" for name in ("peak_bytes", "budget_bytes") if key == "memory"]
@@ -429,13 +470,13 @@ def measure_all(only: Sequence[str], folder: Path) -> dict[str, Row]:
         write_gpt2_folder(model, SHAPE, seed=0, scale=SCALE)
     registry = {"random": ModelOrigin(name="random", folder=str(model))}
     weights = load_model("random", ModelSpec(name="random"), registry, "cpu", weights_dir).weights
-    dataset = random_prompts(N_EXAMPLES)
     work: dict[str, Callable[[], Row]] = {}
     chosen = [experiment for experiment in EXPERIMENTS if not only or experiment.key in only]
-    if chosen:
+    if chosen or "shared_header" in only:
         oracle = BridgeOracle(model)
-        work |= {e.key: lambda e=e: measure(e, weights, oracle, dataset) for e in chosen}  # type: ignore[misc]
-    work["next_question"] = lambda: next_question(weights, dataset)
+        work |= {e.key: lambda e=e: measure(e, weights, oracle, prompts_of(e)) for e in chosen}  # type: ignore[misc]
+        work["shared_header"] = lambda: shared_header(weights, oracle)
+    work["next_question"] = lambda: next_question(weights, random_prompts(N_EXAMPLES))
     work["memory"] = lambda: memory(weights)
     work["cold_start"] = lambda: cold_start(model, folder)
     found = {}

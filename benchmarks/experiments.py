@@ -22,6 +22,10 @@ from worker.jobs.kind import AssembledResult, ShardSettings
 
 SHAPE = Architecture(n_layers=12, n_heads=12, d_model=768, d_mlp=3072, n_ctx=1024, d_vocab=50257)
 N_EXAMPLES, N_POS = 20, 16
+IOI_LENGTHS = (14, 14, 15, 15, 15, 15, 15, 16, 16, 16, 16, 16, 16, 16, 16, 17, 17, 17, 18, 19)
+"""Of 20 prompts of ``ioi`` with GPT-2's tokenizer; orig and new first differ at token 2.1, on average over 800."""
+N_HEADED, HEADER = 100, 200
+"""Prompts that share a header, and its tokens."""
 SCALE = 0.05
 HEADS: dict[str, Any] = {"sweep": {"hook": "z"}}
 ATTENTION = {"kind": "attention_diff", "query": "end", "key": "IO", "minus_key": "S1"}
@@ -46,10 +50,25 @@ class Experiment:
     reference_cells: int = 4
     """Cells of the reference that stand for all."""
     repeats: int = 3
+    lengths: tuple[int, ...] = (N_POS,) * N_EXAMPLES
+    """Of the prompts."""
+    shared: int = 0
+    """Tokens at the beginning of each prompt that its counterfactual has too."""
 
 
 EXPERIMENTS = [
     Experiment("seed_job", {"senders": FOUNDING, "receivers": QUERY}, ATTENTION, 4, 1.25, reference_cells=1, repeats=9),
+    Experiment(
+        "seed_job_mixed",
+        {"senders": FOUNDING, "receivers": QUERY},
+        ATTENTION,
+        5.5,
+        1.25,
+        reference_cells=1,
+        repeats=9,
+        lengths=IOI_LENGTHS,
+        shared=2,
+    ),
     Experiment("sweep_query_skip", {"senders": HEADS, "receivers": QUERY}, ATTENTION, 150, repeats=5),
     Experiment(
         "sweep_query_mlps", {"senders": HEADS, "receivers": QUERY, "direct_includes_mlps": True}, ATTENTION, 100
@@ -70,13 +89,36 @@ EXPERIMENTS = [
 
 def random_prompts(n_examples: int, d_vocab: int = SHAPE.d_vocab, seed: int = 0) -> ResolvedDataset:
     """Random tokens, with the roles and answers of IOI prompts."""
-    orig, new = np.random.default_rng(seed).integers(0, d_vocab, (2, n_examples, N_POS)).tolist()
+    return prompts_of_lengths((N_POS,) * n_examples, 0, d_vocab, seed)
+
+
+def prompts_of_lengths(
+    lengths: tuple[int, ...], shared: int = 0, d_vocab: int = SHAPE.d_vocab, seed: int = 0
+) -> ResolvedDataset:
+    """Random tokens, of which orig and new have the first ``shared`` in common."""
+    n_examples = len(lengths)
+    drawn = np.random.default_rng(seed).integers(0, d_vocab, (2, n_examples, max(lengths)))
+    drawn[1, :, :shared] = drawn[0, :, :shared]
+    orig, new = ([prompt[:length].tolist() for prompt, length in zip(run, lengths, strict=True)] for run in drawn)
     return ResolvedDataset(
         orig=orig,
         new=new,
-        roles={"IO": [2] * n_examples, "S1": [4] * n_examples, "end": [N_POS - 1] * n_examples},
+        roles={"IO": [2] * n_examples, "S1": [4] * n_examples, "end": [length - 1 for length in lengths]},
         answers={"IO": [prompt[2] for prompt in orig], "S": [prompt[4] for prompt in orig]},
     )
+
+
+def prompts_of(experiment: Experiment) -> ResolvedDataset:
+    """Those that an experiment is measured on."""
+    return prompts_of_lengths(experiment.lengths, experiment.shared)
+
+
+def with_header(dataset: ResolvedDataset, n_tokens: int = HEADER, d_vocab: int = SHAPE.d_vocab) -> ResolvedDataset:
+    """The same prompts after one header of random tokens."""
+    header = np.random.default_rng(1).integers(0, d_vocab, n_tokens).tolist()
+    roles = {role: [n_tokens + place for place in places] for role, places in dataset.roles.items()}
+    orig, new = ([header + prompt for prompt in prompts] for prompts in (dataset.orig, dataset.new))
+    return dataset.model_copy(update={"orig": orig, "new": new, "roles": roles})
 
 
 def spec_of(
@@ -104,8 +146,8 @@ def spec_of(
 
 def run_once(weights: Weights, spec: JobSpec, dataset: ResolvedDataset, settings: ShardSettings) -> AssembledResult:
     """From tokens to the result, checks included."""
-    output = run_shard(weights, spec, dataset, N_POS, "patch", b"", settings)
-    return assemble(spec, weights.architecture, N_POS, b"", [output])
+    output = run_shard(weights, spec, dataset, dataset.longest, "patch", b"", settings)
+    return assemble(spec, weights.architecture, dataset.longest, b"", [output])
 
 
 def seconds_of(work: Callable[[], Any]) -> float:
@@ -115,9 +157,9 @@ def seconds_of(work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def founding_flops(shape: Architecture, n_examples: int) -> float:
-    """Products that the founding experiment cannot do without: ten layers of both runs."""
-    return 2 * n_examples * N_POS * 10 * 2 * shape.d_model * (4 * shape.d_model + 2 * shape.d_mlp)
+def founding_flops(shape: Architecture, rows: int) -> float:
+    """Products that the founding experiment cannot do without: ten layers of every row of both runs."""
+    return rows * 10 * 2 * shape.d_model * (4 * shape.d_model + 2 * shape.d_mlp)
 
 
 def random_weights(shape: Architecture, seed: int = 0) -> Weights:

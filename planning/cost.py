@@ -20,6 +20,7 @@ from planning.grid import Grid, grid_of
 from planning.paths import PathsPlan, plan_paths
 from planning.plan import Pass, ReceiverGroup, plan_activation_patch, plan_path_patch
 from planning.positions import Places
+from planning.prefixes import prefixes_of
 from planning.readings import Reading, deepest_layer, readings_of
 
 GELU = 250.0
@@ -83,15 +84,17 @@ class _Price:
         """The clean runs go no deeper than the last metric reads."""
         grid = self.grid
         deepest = deepest_layer(self.readings, (grid.receivers or grid.senders).cells, self.architecture.n_layers)
-        run = self.tokens * min(deepest + 0.5, self.architecture.n_layers) * self.layer
-        clean = 2 * (run + len(self.dataset) * self.readout)
+        one_row = min(deepest + 0.5, self.architecture.n_layers) * self.layer
+        run = self.tokens * one_row
+        both_runs = len(prefixes_of([*self.dataset.orig, *self.dataset.new])) * one_row
+        clean = both_runs + 2 * len(self.dataset) * self.readout
         if isinstance(self.spec.patch, CircuitPatch):
             exact = sum(self.cells()) if self.spec.patch.method == "exact" else 0.0
             yield from circuit_phases(self.spec.patch, self.architecture, clean, exact, run, self.tokens)
             return
         exact = sum(self.cells())
         if self.spec.patch.source == "mean":
-            yield 2 * run
+            yield both_runs
         yield clean + (exact if self.spec.method == "exact" else self.attribution(run))
         if self.spec.verify is not None:
             yield clean + min(self.spec.verify, len(grid)) * exact / len(grid)

@@ -27,6 +27,7 @@ def tiny_weights(
     d_mlp: int = 12,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
+    n_ctx: int = 16,
 ) -> Weights:
     """Every weight, bias and LayerNorm parameter random, and large enough that attention is far from uniform."""
     generator = torch.Generator().manual_seed(seed)
@@ -37,9 +38,9 @@ def tiny_weights(
 
     per_head = (n_layers, n_heads)
     return Weights(
-        architecture=Architecture(n_layers, n_heads, d_model, d_mlp, n_ctx=16, d_vocab=D_VOCAB),
+        architecture=Architecture(n_layers, n_heads, d_model, d_mlp, n_ctx=n_ctx, d_vocab=D_VOCAB),
         W_E=drawn(D_VOCAB, d_model),
-        W_pos=drawn(16, d_model),
+        W_pos=drawn(n_ctx, d_model),
         W_Q=drawn(*per_head, d_model, d_head),
         W_K=drawn(*per_head, d_model, d_head),
         W_V=drawn(*per_head, d_model, d_head),

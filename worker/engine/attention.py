@@ -68,19 +68,20 @@ def attention_pattern(
 ) -> Float[Tensor, "batch n_heads pos pos"]:
     """Attention probabilities over whole prompts; every query sees itself and what is before it."""
     pos = torch.arange(q.shape[1], device=q.device)
-    q, k = positioned(weights, "q", layer, q, pos), positioned(weights, "k", layer, k, pos)
-    return _pattern(weights, layer, q, k)
+    return _pattern(weights, layer, 0, positioned(weights, "q", layer, q, pos), positioned(weights, "k", layer, k, pos))
 
 
 def _pattern(
     weights: Weights,
     layer: int,
-    q: Float[Tensor, "batch pos n_heads d_head"],
+    first: int,
+    q: Float[Tensor, "batch query_pos n_heads d_head"],
     k: Float[Tensor, "batch pos any_heads d_head"],
-) -> Float[Tensor, "batch n_heads pos pos"]:
+) -> Float[Tensor, "batch n_heads query_pos pos"]:
     scores: Tensor = torch.einsum("bqhd,bkhd->bhqk", scaled(weights, q), per_query_head(k, q.shape[-2]))
     scores = transformer.capped(scores, weights.architecture.attention_cap)
-    is_seen = seen_by(torch.arange(q.shape[1], device=q.device), q.shape[1], weights.architecture.window_of(layer))
+    query_pos = torch.arange(first, k.shape[1], device=q.device)
+    is_seen = seen_by(query_pos, k.shape[1], weights.architecture.window_of(layer))
     return scores.masked_fill(~is_seen, -torch.inf).softmax(dim=-1)
 
 
@@ -100,24 +101,38 @@ def attend(
     at: transformer.At = transformer.unchanged,
 ) -> Float[Tensor, "*batch pos n_heads d_head"]:
     """Each head's ``z`` over whole prompts; right-padding needs no mask, because attention is causal."""
-    shape, n_pos, window = q.shape, q.shape[-3], weights.architecture.window_of(layer)
-    pos = torch.arange(n_pos, device=q.device)
+    shape, pos = q.shape, torch.arange(q.shape[-3], device=q.device)
     q, k = positioned(weights, "q", layer, q, pos), at("rot_k", positioned(weights, "k", layer, k, pos))
     q, k, v = (part.flatten(end_dim=-4) for part in (q, k, v))
+    return attend_from(weights, layer, 0, q, k, v).reshape(shape)
+
+
+def attend_from(
+    weights: Weights,
+    layer: int,
+    first: int,
+    q: Float[Tensor, "batch query_pos n_heads d_head"],
+    k: Float[Tensor, "batch pos any_heads d_head"],
+    v: Float[Tensor, "batch pos any_value_heads d_head"],
+) -> Float[Tensor, "batch query_pos n_heads d_head"]:
+    """Each head's ``z`` at the positions from ``first`` on; queries and keys are positioned."""
+    n_pos, window = k.shape[1], weights.architecture.window_of(layer)
     if weights.architecture.attention_cap is not None:
-        z: Tensor = torch.einsum("bhqk,bkhd->bqhd", _pattern(weights, layer, q, k), per_query_head(v, q.shape[-2]))
-        return z.reshape(shape)
-    is_windowed = window is not None and window < n_pos
+        capped: Tensor = torch.einsum(
+            "bhqk,bkhd->bqhd", _pattern(weights, layer, first, q, k), per_query_head(v, q.shape[-2])
+        )
+        return capped
+    is_plain = first == 0 and (window is None or window >= n_pos)
     q, k, v = (per_query_head(part, q.shape[-2]).transpose(1, 2) for part in (q, k, v))
     z = functional.scaled_dot_product_attention(
         q,
         k,
         v,
-        attn_mask=seen_by(pos, n_pos, window) if is_windowed else None,
-        is_causal=not is_windowed,
+        attn_mask=None if is_plain else seen_by(torch.arange(first, n_pos, device=q.device), n_pos, window),
+        is_causal=is_plain,
         scale=1 / weights.architecture.attention_divisor,
     )
-    return z.transpose(1, 2).reshape(shape)
+    return z.transpose(1, 2)
 
 
 def attend_rows(

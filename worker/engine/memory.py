@@ -12,6 +12,8 @@ from worker.engine.model import Weights
 T = TypeVar("T")
 CPU_ROWS_AT_ONCE = 2560
 """On a CPU more rows at once only spill out of its caches (measured)."""
+LEAST_EXAMPLES = 16
+"""So many are in work together however long they are, where memory allows it."""
 WORK_FLOATS_PER_ROW = 28
 """Temporary memory of one row in work, in units of ``d_model``: stream, queries, keys, values, neurons, copies."""
 
@@ -54,14 +56,20 @@ def activation_bytes(weights: Weights, n_pos: int, wanted: frozenset[tuple[str, 
     return 2 * n_pos * floats * weights.W_E.element_size()
 
 
-def first_portion(weights: Weights, n_examples: int, n_pos: int, bytes_per_example: int, memory_bytes: int) -> Portion:
-    """What should fit into the stated memory: half for activations, a quarter for rows in work."""
+def first_portion(
+    weights: Weights, n_examples: int, rows_per_example: float, bytes_per_example: int, memory_bytes: int
+) -> Portion:
+    """What should fit into the stated memory: half for activations, a quarter for rows in work.
+
+    Args:
+        rows_per_example: Of one of its two runs, as many as are computed.
+    """
     row_bytes = WORK_FLOATS_PER_ROW * weights.architecture.d_model * weights.W_E.element_size()
     rows = max(1, memory_bytes // 4 // row_bytes)
     if weights.device.type == "cpu":
         rows = min(rows, CPU_ROWS_AT_ONCE)
-    examples = max(1, min(n_examples, memory_bytes // 2 // bytes_per_example, max(rows, 16 * n_pos) // n_pos))
-    return Portion(examples, rows)
+    examples = max(int(rows / rows_per_example), LEAST_EXAMPLES)
+    return Portion(max(1, min(n_examples, memory_bytes // 2 // bytes_per_example, examples)), rows)
 
 
 def is_out_of_memory(error: Exception) -> bool:

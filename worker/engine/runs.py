@@ -6,6 +6,7 @@ An activation is computed when first asked for, and kept where it will be asked 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -13,8 +14,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from planning.graph import Graph, Site
+from planning.prefixes import Prefixes, prefixes_of
 from worker.engine import attention, transformer
 from worker.engine.model import Weights
+from worker.engine.packing import Packing
 
 LayerHook = tuple[str, int]
 CHECKPOINTS = frozenset({"resid_pre", "resid_mid", "z", "k", "v", "rot_k"})
@@ -27,7 +30,8 @@ Source = Literal["new", "zero", "mean", "orig"]
 class Activations:
     """Activations of orig and new prompts, stacked: the first half of the batch is orig.
 
-    Kept tensors are never modified. ``resid_pre`` of layer ``n_layers`` is the last residual stream.
+    Each prefix is computed once, as a row of its own; what is asked for is given at all positions. Kept tensors are
+    never modified. ``resid_pre`` of layer ``n_layers`` is the last residual stream.
     """
 
     weights: Weights
@@ -38,8 +42,17 @@ class Activations:
     """What attention and MLPs wrote in the first example's two runs, in passing: for the completeness check."""
     completeness: dict[bool, tuple[float, float]] = field(default_factory=dict)
     """That check's answer, by whether through MLPs: it depends on weights and prompts only."""
+    prefixes: Prefixes | None = None
+    """Of the prompts; by default those of ``tokens``, padding included."""
+    packed: dict[LayerHook, Tensor] = field(default_factory=dict)
+    """What is known and was not yet asked for: a row for each prefix."""
 
-    def get(self, hook: str, layer: int | None) -> Float[Tensor, "both ..."]:
+    @cached_property
+    def packing(self) -> Packing:
+        """The way to and from the rows."""
+        return Packing(self.prefixes or prefixes_of(self.tokens.tolist()), self.weights.device)
+
+    def get(self, hook: str, layer: int | None) -> Float[Tensor, "both pos ..."]:
         """One activation, under TransformerLens' short name; ``resid_post`` is the next layer's ``resid_pre``."""
         if hook == "embed":
             return self.weights.W_E[self.tokens]
@@ -50,82 +63,111 @@ class Activations:
         if hook == "resid_post":
             return self.get("resid_pre", layer + 1)
         if (hook, layer) not in self.kept:
-            if hook == "resid_pre":
-                self._run_to(layer)
-            else:
-                self.kept[hook, layer] = self._compute(hook, layer)
+            value = self._pattern(layer) if hook == "pattern" else self.packing.unpack(self._rows(hook, layer))
+            self.kept[hook, layer] = value
+            self.packed.pop((hook, layer), None)
         return self.kept[hook, layer]
 
     def keys(self, layer: int, heads: list[int]) -> Float[Tensor, "both pos heads d_head"]:
         """Keys as scores of some query heads read them; only theirs are computed where the layer's are not kept."""
         weights = self.weights
         point = ("rot_k" if weights.architecture.has_positioned_keys else "k"), layer
+        groups = [head // weights.architecture.group_size for head in heads]
         if point in self.kept:
-            groups = [head // weights.architecture.group_size for head in heads]
             return self.kept[point][:, :, groups]
-        normed = transformer.attention_input(weights, layer, self.get("resid_pre", layer))
+        if point in self.packed:
+            return self.packing.unpack(self.packed[point][:, groups])
+        normed = transformer.attention_input(weights, layer, self._rows("resid_pre", layer))
         k = transformer.project_per_query_head(weights, "k", layer, heads, normed)
-        return attention.positioned(weights, "k", layer, k, torch.arange(k.shape[1], device=k.device))
+        return self.packing.unpack(attention.positioned(weights, "k", layer, k, self.packing.positions))
 
     @property
     def n_bytes(self) -> int:
         """Memory of the kept tensors; views that share storage are counted once."""
-        storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in self.kept.values()}
+        tensors = (*self.kept.values(), *self.packed.values())
+        storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in tensors}
         return sum(storage.nbytes() for storage in storages.values())
+
+    def _is_known(self, hook: str, layer: int) -> bool:
+        return (hook, layer) in self.kept or (hook, layer) in self.packed
+
+    def _rows(self, hook: str, layer: int) -> Float[Tensor, "row ..."]:
+        """One activation of every prefix, and kept."""
+        if hook == "resid_post":
+            return self._rows("resid_pre", layer + 1)
+        if (hook, layer) in self.kept:
+            return self.packing.pack(self.kept[hook, layer])
+        if (hook, layer) not in self.packed:
+            if hook == "resid_pre":
+                self._run_to(layer)
+            else:
+                self.packed[hook, layer] = self._compute(hook, layer)
+        return self.packed[hook, layer]
 
     def _run_to(self, layer: int) -> None:
         """Run layers up to the entrance of ``layer``, from the last one that is known."""
-        known = [start for hook, start in self.kept if hook == "resid_pre" and start <= layer]
-        start = max(known, default=0)
-        resid = self.kept["resid_pre", start] if known else transformer.embed(self.weights, self.tokens)
+        start = max((known for known in range(layer + 1) if self._is_known("resid_pre", known)), default=None)
+        if start is None:
+            start, resid = 0, self.packing.pack(transformer.embed(self.weights, self.tokens))
+        else:
+            resid = self._rows("resid_pre", start)
         for current in range(start, layer):
             resid = self._run_layer(current, resid)
-        self.kept["resid_pre", layer] = resid
+        self.packed["resid_pre", layer] = resid
 
-    def _run_layer(self, layer: int, resid: Float[Tensor, "both pos d_model"]) -> Float[Tensor, "both pos d_model"]:
+    def _run_layer(self, layer: int, resid: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_model"]:
         def keep(hook: str, value: Tensor) -> Tensor:
-            if (hook, layer) in self.wanted and hook not in ("query_k", "query_v"):  # these are of key-value heads here
-                self.kept.setdefault((hook, layer), value)
+            is_wanted = (hook, layer) in self.wanted and hook not in ("query_k", "query_v")  # here of key-value heads
+            if is_wanted and not self._is_known(hook, layer):
+                self.packed[hook, layer] = value
             if hook in ("attn_out", "mlp_out"):
-                self.first_example[hook, layer] = torch.stack([value[0], value[len(value) // 2]])
+                self.first_example[hook, layer] = value[self.packing.ends]
             return value
 
         def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            return attention.attend(self.weights, layer, q, k, v, keep)
+            return self._attended(layer, q, keep("rot_k", self._positioned("k", layer, k)), v)
 
         return transformer.block(self.weights, layer, keep("resid_pre", resid), attend, keep)
 
-    def _compute(self, hook: str, layer: int) -> Tensor:
+    def _positioned(self, hook: str, layer: int, x: Float[Tensor, "row heads d_head"]) -> Tensor:
+        return attention.positioned(self.weights, hook, layer, x, self.packing.positions)
+
+    def _attended(self, layer: int, q: Tensor, positioned_k: Tensor, v: Tensor) -> Float[Tensor, "row n_heads d_head"]:
+        return self.packing.attend(self.weights, layer, self._positioned("q", layer, q), positioned_k, v)
+
+    def _pattern(self, layer: int) -> Float[Tensor, "both pos n_heads pos"]:
+        """Query position first, so that rows are its second axis like everything's."""
+        q, k = self.get("q", layer), self.get("k", layer)
+        return attention.attention_pattern(self.weights, layer, q, k).transpose(1, 2)
+
+    def _compute(self, hook: str, layer: int) -> Float[Tensor, "row ..."]:
         """An activation inside a layer, from the others of that layer."""
-        weights, input_of = self.weights, Graph(self.weights.architecture).input_of
+        weights, input_of, rows = self.weights, Graph(self.weights.architecture).input_of, self._rows
         if hook in ("q", "k", "v"):
-            parts = transformer.queries_keys_values(weights, layer, self.get("resid_pre", layer))
+            parts = transformer.queries_keys_values(weights, layer, rows("resid_pre", layer))
             for name, part in zip("qkv", parts, strict=True):
-                self.kept.setdefault((name, layer), part)
-            return self.kept[hook, layer]
+                if not self._is_known(name, layer):
+                    self.packed[name, layer] = part
+            return self.packed[hook, layer]
         match hook:
-            case "pattern":  # query position first, so that rows are its second axis like everything's
-                q, k = self.get("q", layer), self.get("k", layer)
-                return attention.attention_pattern(weights, layer, q, k).transpose(1, 2)
             case "rot_k":
-                k = self.get("k", layer)
-                return attention.positioned(weights, "k", layer, k, torch.arange(k.shape[1], device=k.device))
+                return self._positioned("k", layer, rows("k", layer))
             case "query_k" | "query_v":
-                return attention.per_query_head(
-                    self.get(hook.removeprefix("query_"), layer), weights.architecture.n_heads
-                )
+                known = rows(hook.removeprefix("query_"), layer)
+                return attention.per_query_head(known, weights.architecture.n_heads)
             case "z":
-                q, k, v = (self.get(part, layer) for part in ("q", "k", "v"))
-                return attention.attend(weights, layer, q, k, v)
+                return self._attended(
+                    layer, rows("q", layer), self._positioned("k", layer, rows("k", layer)), rows("v", layer)
+                )
             case "attn_out":
-                return transformer.heads_output(weights, layer, self.get("z", layer))
+                return transformer.heads_output(weights, layer, rows("z", layer))
             case "resid_mid":
-                return self.get("resid_pre", layer) + self.get("attn_out", layer)
+                return rows("resid_pre", layer) + rows("attn_out", layer)
             case "post":
-                return transformer.neurons(weights, layer, self.get(*input_of(Site("pre", layer))))
+                return transformer.neurons(weights, layer, rows(*input_of(Site("pre", layer))))
             case "mlp_out":
-                return transformer.neurons_output(weights, layer, self.get("post", layer))
-        return transformer.read(weights, hook, layer, self.get(*input_of(Site(hook, layer))))
+                return transformer.neurons_output(weights, layer, rows("post", layer))
+        return transformer.read(weights, hook, layer, rows(*input_of(Site(hook, layer))))
 
 
 def stack_tokens(orig: list[list[int]], new: list[list[int]], device: torch.device) -> Int[Tensor, "both pos"]:
@@ -192,6 +234,8 @@ class Runs:
         """The first example without padding, sharing the activations known so far."""
         n_examples = self.n_examples  # a stride over both halves: views, no copies
         kept = {point: value[::n_examples, :longest] for point, value in self.activations.kept.items()}
+        ends = self.activations.packing.ends[:, :longest]
+        kept |= {point: value[ends] for point, value in self.activations.packed.items()}
         kept |= {point: value[..., :longest] for point, value in kept.items() if point[0] == "pattern"}
         passed = self.activations.first_example.items()
         kept |= {point: value[:, :longest] for point, value in passed if point not in kept}

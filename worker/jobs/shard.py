@@ -17,6 +17,7 @@ from planning.grid import Grid
 from planning.paths import hops_of, plan_paths, wanted_by_paths
 from planning.plan import plan_activation_patch, plan_path_patch, wanted_activations
 from planning.positions import Places
+from planning.prefixes import prefixes_of
 from planning.readings import readings_of
 from worker.engine.hops import sweep_hops
 from worker.engine.memory import BYTES_PER_VALUE, Portion, activation_bytes, first_portion, in_portions
@@ -111,8 +112,9 @@ class Shard:
     @property
     def first_portion(self) -> Portion:
         """How much should fit into memory."""
-        n_examples, n_pos = len(self.dataset), self.dataset.longest
-        return first_portion(self.weights, n_examples, n_pos, self.example_bytes, self.settings.memory_bytes)
+        n_examples = len(self.dataset)
+        rows = len(prefixes_of([*self.dataset.orig, *self.dataset.new])) / (2 * n_examples)
+        return first_portion(self.weights, n_examples, rows, self.example_bytes, self.settings.memory_bytes)
 
     def in_portions(self, work: Callable[[int, int, Portion], Found]) -> list[Found]:
         """Do all examples, portion by portion, in the arithmetic of the job."""
@@ -123,10 +125,11 @@ class Shard:
     def activations(self, dataset: ResolvedDataset) -> Activations:
         """Activations of both runs, from the cache if it holds these prompts in this arithmetic."""
         tokens = stack_tokens(dataset.orig, dataset.new, self.weights.device)
+        prefixes = prefixes_of([*dataset.orig, *dataset.new])
         if self.cache is None:
-            return Activations(self.weights, tokens, self.wanted)
+            return Activations(self.weights, tokens, self.wanted, prefixes=prefixes)
         key = (self.weights.key, self.spec.dtype == "tf32", str(dataset.orig), str(dataset.new))
-        known = self.cache.get(key, lambda: Activations(self.weights, tokens))
+        known = self.cache.get(key, lambda: Activations(self.weights, tokens, prefixes=prefixes))
         known.wanted = self.wanted
         return known
 

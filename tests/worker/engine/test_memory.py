@@ -51,7 +51,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
 @pytest.mark.parametrize("memory_bytes", [1, 10**6, 10**9, 10**12])
 def test_a_portion_is_never_empty_and_never_more_than_there_is(memory_bytes: int) -> None:
     """Even a silly budget runs, one example at a time."""
-    portion = first_portion(tiny_weights(), 100, 6, 5000, memory_bytes)
+    portion = first_portion(tiny_weights(), 100, 6.0, 5000, memory_bytes)
     assert 1 <= portion.examples <= 100
     assert portion.rows >= 1
 
