@@ -1,15 +1,18 @@
 """What can go wrong on the client's side of the wire, in words that name the field and the fix."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from api_schemas.errors import FieldError, Misfit, PathPatchingError, Problem
-from api_schemas.wording.faults import located
-from api_schemas.wording.values import Suggestions, pointer
+from api_schemas.errors import FieldError, PathPatchingError, Problem
+from api_schemas.wording.sentences import field_errors
 
 __all__ = ["JobFailed", "PathPatchingError", "ServiceError", "SpecError", "Unreachable", "WaitTimedOut"]
+
+
+MOST_TOLD = 4
+"""Fields of which an error's sentence speaks; ``errors`` has all."""
 
 
 class SpecError(PathPatchingError, ValueError):
@@ -23,32 +26,24 @@ class SpecError(PathPatchingError, ValueError):
         self.errors = errors
 
     @classmethod
-    def of(cls, invalid: ValidationError, given: Mapping[str, Any], fields: Iterable[str]) -> "SpecError":
-        """The same complaint in plain words, one per field.
+    def of(cls, invalid: ValidationError, given: Mapping[str, Any], record: type[BaseModel]) -> "SpecError":
+        """The service's own sentences, one per field, so that the same mistake reads the same here and there.
 
         Args:
-            given: What was validated: it tells a field's name from that of a union's branch.
-            fields: The fields there are, to suggest one for a name that is none.
+            given: What was validated.
+            record: What it should have been.
         """
-        told: dict[str, list[Any]] = {}
-        for error in invalid.errors(include_url=False):
-            path, misfit = located(error, given).path, error.get("ctx", {}).get("error")
-            for inner, message in misfit.problems if isinstance(misfit, Misfit) else [((), error["msg"])]:
-                told.setdefault(pointer(*path, *inner), []).append(error | {"msg": message})
-        deepest = [where for where in told if not any(other.startswith(f"{where}/") for other in told)]
-        found = tuple(FieldError(pointer=where or "/", message=_message(told[where], fields)) for where in deepest)
-        return cls("; ".join(f"{error.pointer}: {error.message}" for error in found[:4]), found)
+        found = tuple(field_errors(invalid, _as_json(given), record))
+        return cls("; ".join(f"{error.pointer or '/'}: {error.message}" for error in found[:MOST_TOLD]), found)
 
 
-def _message(errors: list[Any], fields: Iterable[str]) -> str:
-    """What is wrong with one field; the branches of a union in one sentence."""
-    first = errors[0]
-    if first["type"] == "extra_forbidden":
-        near = Suggestions().closest(str(first["loc"][-1]), fields)
-        return "no such field" + (f": did you mean {near}?" if near else "")
-    said = list(dict.fromkeys(str(error["msg"]).removeprefix("Value error, ") for error in errors))
-    message = " or ".join([said[0], *(one.removeprefix("Input should be ") for one in said[1:])])
-    return message if first["type"] in ("missing", "value_error") else f"{message}, not {first['input']!r:.60}"
+def _as_json(value: Any) -> Any:
+    """Records within plain data as the objects that they stand for."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_unset=True)
+    if isinstance(value, Mapping):
+        return {name: _as_json(item) for name, item in value.items()}
+    return [_as_json(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 class ServiceError(PathPatchingError):

@@ -52,8 +52,13 @@ class Expected:
     def literals(self) -> list[str]:
         """The fixed strings that may stand here; those of ``kind`` where an object of several kinds belongs here."""
         options = list(_options(self.annotation))
-        kinds = [_literal(model.model_fields["kind"].annotation) for model in options if _has_kind(model)]
+        kinds = [_literal(model.model_fields[tag].annotation) for model in options if (tag := tag_of(model))]
         return [str(value) for values in (kinds or map(_literal, options)) for value in values]
+
+    @property
+    def tag(self) -> str:
+        """The field that tells the objects apart that may stand here; `kind` where there are none."""
+        return next(filter(None, map(tag_of, _options(self.annotation))), "kind")
 
     def is_fixed(self) -> bool:
         """Whether only fixed strings may stand here."""
@@ -106,15 +111,20 @@ def _models(annotation: Any, value: Any) -> list[type[BaseModel]]:
     return [model for model in models if _fits_kind(model, value)] if len(models) > 1 else models
 
 
-def _has_kind(option: Any) -> bool:
-    return isinstance(option, type) and issubclass(option, BaseModel) and "kind" in option.model_fields
+def tag_of(option: Any) -> str:
+    """The field that tells an object's kind from others': `kind`, or a `method` that must be given; else empty."""
+    fields = option.model_fields if isinstance(option, type) and issubclass(option, BaseModel) else {}
+    if "kind" in fields:
+        return "kind"
+    return "method" if "method" in fields and fields["method"].is_required() else ""
 
 
 def _fits_kind(model: type[BaseModel], value: Any) -> bool:
-    if not _has_kind(model) or not isinstance(value, dict):
+    tag = tag_of(model)
+    if not tag or not isinstance(value, dict):
         return True
-    field = model.model_fields["kind"]
-    return value.get("kind", field.default) in _literal(field.annotation)
+    field = model.model_fields[tag]
+    return value.get(tag, field.default) in _literal(field.annotation)
 
 
 def _literal(annotation: Any) -> tuple[Any, ...]:

@@ -89,7 +89,8 @@ class _Report:
         elif fault.kind == "extra_forbidden":
             yield wrong(fault.path, self.unknown_field(fault))
         elif fault.kind in ("union_tag_invalid", "union_tag_not_found"):
-            yield wrong((*fault.path, "kind"), self.wrong_kind(self.expected(fault.path)))
+            tag = str(fault.context.get("discriminator", "kind")).strip("'")
+            yield wrong((*fault.path, tag), self.wrong_kind(self.expected(fault.path), tag))
         else:
             yield wrong(fault.path, self.sentence(fault, self.expected(fault.path)))
 
@@ -97,12 +98,12 @@ class _Report:
         fields, name = self.expected(fault.path[:-1]).field_names(), fault.path[-1]
         return self.suggestions.among(f"there is no field {shown(name)} here", name, fields, "the fields are")
 
-    def wrong_kind(self, expected: Expected) -> str:
+    def wrong_kind(self, expected: Expected, tag: str) -> str:
         kinds, noun = expected.literals(), expected.name.removesuffix("s")
-        if not isinstance(expected.value, dict) or "kind" not in expected.value:
-            return f"kind is missing: a {noun} is one of {listed(kinds)}"
-        kind = expected.value["kind"]
-        return self.suggestions.among(f"there is no {noun} {shown(kind)}", kind, kinds, "the kinds are")
+        if not isinstance(expected.value, dict) or tag not in expected.value:
+            return f"{tag} is missing: a {noun} is one of {listed(kinds)}"
+        kind = expected.value[tag]
+        return self.suggestions.among(f"there is no {noun} {shown(kind)}", kind, kinds, f"the {tag}s are")
 
     def sentence(self, fault: Fault, expected: Expected) -> str:
         if fault.kind == "missing":
@@ -125,7 +126,7 @@ class _Report:
         kinds = expected.literals()
         if kinds:
             kind = self.suggestions.closest(expected.value, kinds) or kinds[0]
-            return f', such as {{"kind": {shown(kind)}, ...}}'
+            return f', such as {{"{expected.tag}": {shown(kind)}, ...}}'
         example = expected.object_example()
         return f", such as {json.dumps(example)}" if example else ""
 

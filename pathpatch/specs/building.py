@@ -19,7 +19,7 @@ def build(record: type[Built], /, **fields: Any) -> Built:
     try:
         return record.model_validate(given)
     except ValidationError as exc:
-        raise SpecError.of(exc, given, record.model_fields) from None
+        raise SpecError.of(exc, given, record) from None
 
 
 def plain(value: Any) -> Any:

@@ -3,7 +3,7 @@
 import inspect
 import json
 import re
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,6 +13,8 @@ from api_schemas.metrics import Metric
 from api_schemas.spec import JobSpec
 from pathpatch.client.wire import spec_json
 from pathpatch.problems import SpecError
+from pathpatch.specs import as_spec
+from tests.specs_of_demo import document, problems_of
 
 CONTRACT = {
     "model": {"name": "gpt2-small"},
@@ -160,22 +162,25 @@ def test_options_reach_their_place_in_the_spec():
     [
         (lambda: pp.path_patch(pp.query("9.6"), pp.query("10.7"), pp.ioi(1), pp.kl()), "hook 'q' cannot be a sender"),
         (lambda: pp.ioi(0), "/examples"),
-        (lambda: pp.path_patch(pp.heads("1.1"), pp.resid(3), pp.ioi(1), pp.kl(), dtype="f8"), "/dtype.*not 'f8'"),
+        (
+            lambda: pp.path_patch(pp.heads("1.1"), pp.resid(3), pp.ioi(1), pp.kl(), dtype="f8"),
+            '/dtype: "f8" is not possible: the',
+        ),
         (
             lambda: pp.path_patch(pp.heads("1.1"), pp.resid(3), pp.ioi(1), pp.kl(), dtpe="x"),
-            "/dtpe: .*did you mean dtype",
+            '/dtpe: .*did you mean "dtype"',
         ),
         (lambda: pp.path_patch(pp.heads("1.1"), pp.resid(3), pp.ioi(1), "kl"), r"only a name: call it, .*pp\.kl\(\)"),
         (
             lambda: pp.prompts(["a b"], ["a c"], roles={"end": [1.5]}),
-            "^/roles/end/0: Input should be a valid integer or a valid string, not 1.5$",
+            "^/roles/end/0: 1.5 is not an integer",
         ),
         (
             lambda: pp.path_patch(pp.heads("1.1"), pp.resid(3), {"kind": "ioi"}, pp.kl()),
-            "^/dataset/examples: Field req",
+            "^/dataset/examples: examples is missing: Number of prompts, such as 800",
         ),
-        (lambda: pp.sweep("zz"), "/sweep/hook.*not 'zz'"),
-        (lambda: pp.sweep("z", layers=3), "/sweep/layers.*not 3"),
+        (lambda: pp.sweep("zz"), '/sweep/hook: hook "zz" cannot be a node: did you mean "z"'),
+        (lambda: pp.sweep("z", layers=3), "/sweep/layers: 3 is not possible here"),
         (lambda: pp.path_patch("9.6", pp.resid(3), pp.ioi(1), pp.kl()), r"'9\.6' is no node: .*pp\.heads\('9\.6'\)"),
         (lambda: pp.path_patch(pp.heads(1), 3, pp.ioi(1), pp.kl()), "3 is no node"),
         (lambda: pp.activation_patch(None, pp.ioi(1), pp.kl()), "None is no node"),
@@ -186,6 +191,36 @@ def test_a_spec_that_cannot_be_says_which_field_and_why(build, said):
     """The mistake is found where it is typed, not after a round trip."""
     with pytest.raises(SpecError, match=said):
         build()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dataste": {}},
+        {"dataset": {"kind": "ioi", "exmples": 8}},
+        {"dataset": {"kind": "ioy", "examples": 8}},
+        {"patch": {"senders": [{"hook": "z", "laeyr": 1}], "receivers": [{"hook": "q", "layer": 2}]}},
+        {"patch": {"senders": [{"hook": "zz", "layer": 1}], "receivers": [{"hook": "q", "layer": 2}]}},
+        {"patch": {"sendres": [{"hook": "z", "layer": 1}], "receivers": [{"hook": "q", "layer": 2}]}},
+        {"patch": {"kind": "circuit", "score": {"method": "exat"}}},
+        {"patch": {"kind": "circuit", "score": {"method": "integrated", "stesp": 2}}},
+        {"metric": {"kind": "logit_dif", "answer": "IO"}},
+        {"metric": {"kind": "kl", "positon": 3}},
+        {"metric": None},
+        {"output": {"per_exampel": True, "decimals": 99}},
+    ],
+)
+def test_a_mistake_reads_in_python_as_over_http(changes: dict[str, Any]) -> None:
+    """Nested names are suggested too, and no sentence is pydantic's."""
+    written = document(**changes)
+    with pytest.raises(SpecError) as refused:
+        as_spec(written)
+    told = {error.pointer: error.message for error in refused.value.errors}
+    assert told == problems_of(written)
+    assert "Input should be" not in str(refused.value) and "Field required" not in str(refused.value)
+    assert all(
+        "did you mean" in message or "out of range" in message or "missing" in message for message in told.values()
+    )
 
 
 def test_templates_and_prompts_carry_roles_and_answers():
