@@ -90,7 +90,8 @@ class JobSpec(Frozen):
     metric: Metric | None = None
     """What is measured."""
     metrics: Annotated[list[Metric] | None, Field(min_length=1, max_length=16)] = None
-    """One to 16 metrics of the same runs, in place of `metric`; the result then has one block per metric."""
+    """One to 16 metrics of the same runs, in place of `metric`, with one block of the result each. Many tokens of one
+    question are one answer, as a set."""
     output: Output = Output()
     """What the result holds."""
     method: Annotated[Literal["exact", "attribution"], Field(examples=["exact"])] = "exact"

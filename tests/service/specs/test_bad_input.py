@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from api_schemas.built_in_models import BUILT_IN
+from checkpoints.families.known import FAMILIES
 from service.specs.limits import SpecLimits
 from tests.specs_of_demo import METRICS, PATCH, PROMPTS, RECEIVERS, SENDERS, TOKENS, document, problems, problems_of
 
@@ -181,7 +182,9 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown model": (
         {"model": {"name": "gpt4"}},
         "/model/name",
-        f"There is no model 'gpt4' on this server: its models are {', '.join(sorted(['demo', 'golden', *BUILT_IN]))}.",
+        f"There is no model 'gpt4' on this server (its operator can register models of the families "
+        f"{', '.join(FAMILIES)}: PATHPATCH_MODELS=gpt4=FOLDER, or =FILE.gguf, or =hub:OWNER/REPOSITORY): "
+        f"its models are {', '.join(sorted(['demo', 'golden', *BUILT_IN]))}.",
     ),
     "nearly a model": (
         {"model": {"name": "gpt2"}},

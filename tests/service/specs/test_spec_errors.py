@@ -77,7 +77,7 @@ def test_a_misspelled_required_field_is_told_once() -> None:
 
 def test_a_missing_field_beside_a_strange_one_is_told() -> None:
     """Only a close name can stand for it."""
-    assert sorted(problems(patch={"path": 1, "receivers": RECEIVERS})) == ["/patch/path", "/patch/senders"]
+    assert sorted(problems(metric={"kind": "logit", "strange": 1})) == ["/metric/answer", "/metric/strange"]
 
 
 @pytest.mark.parametrize(
