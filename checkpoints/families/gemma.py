@@ -1,12 +1,11 @@
 """Gemma: scaled embeddings, gains of 1 + w; and what Gemma 2 and 3 add: norms after, soft caps, local layers."""
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from checkpoints.families.layout import Layout
-from checkpoints.families.llama import LINEAR, NORMS, family, has_attention_biases, rms_decoder, tensors
-from checkpoints.families.record import Config, Rule
+from checkpoints.families.llama import LINEAR, NORMS, RMS_EPS, has_attention_biases, rms_decoder, tensors
+from checkpoints.families.record import Config, Family, Rule, classes
 from checkpoints.families.rope import rope_parameters, rotary
 from checkpoints.families.sizes import FULL, SLIDING, activation, head_size, is_off, layers, positive, windows
 from checkpoints.files import UnusableCheckpoint
@@ -112,19 +111,25 @@ NO_CAP = Rule(
     (None,),
     "its attn_logit_softcapping is {value}, which transformers does not apply in Gemma 3",
 )
-GEMMA_FAMILIES = tuple(
-    replace(known, gain_offset=1.0, scales_embeddings=True)
-    for known in (
-        family("gemma", "Gemma", "Gemma", _gemma, partial(tensors, GEMMA_LAYOUT), (BIDIRECTIONAL,), True),
-        family("gemma2", "Gemma 2", "Gemma2", _gemma2, partial(tensors, GEMMA2_LAYOUT), (BIDIRECTIONAL,), True),
-        family(
-            "gemma3_text",
-            "Gemma 3 (text)",
-            "Gemma3",
-            _gemma3,
-            partial(tensors, GEMMA3_LAYOUT),
-            (BIDIRECTIONAL, NO_CAP),
-            True,
-        ),
+
+
+def _family(model_type: str, title: str, name: str, architecture: Any, layout: Layout, *rules: Rule) -> Family:
+    return Family(
+        model_type,
+        title,
+        classes(name),
+        architecture,
+        partial(tensors, layout),
+        RMS_EPS,
+        rules=(BIDIRECTIONAL, *rules),
+        is_tied_by_default=True,
+        gain_offset=1.0,
+        scales_embeddings=True,
     )
+
+
+GEMMA_FAMILIES = (
+    _family("gemma", "Gemma", "Gemma", _gemma, GEMMA_LAYOUT),
+    _family("gemma2", "Gemma 2", "Gemma2", _gemma2, GEMMA2_LAYOUT),
+    _family("gemma3_text", "Gemma 3 (text)", "Gemma3", _gemma3, GEMMA3_LAYOUT, NO_CAP),
 )

@@ -45,6 +45,14 @@ def _with_bias(name: str, shape: tuple[int, ...]) -> Iterator[Part]:
 
 UNSCALED = "its attention scores are not scaled by 1/sqrt(d_head), as GPT-2's are"
 
+ALIASES = {
+    "hidden_size": "n_embd",
+    "max_position_embeddings": "n_positions",
+    "num_attention_heads": "n_head",
+    "num_hidden_layers": "n_layer",
+}
+"""What transformers takes in place of GPT-2's own keys; GPT-J's are the same."""
+
 GPT2 = Family(
     model_type="gpt2",
     title="GPT-2",
@@ -60,12 +68,7 @@ GPT2 = Family(
         Rule("scale_attn_by_inverse_layer_idx", False, (False, None), UNSCALED),
         Rule("add_cross_attention", False, (False, None), "it has cross-attention, which GPT-2 has not"),
     ),
-    aliases={
-        "hidden_size": "n_embd",
-        "max_position_embeddings": "n_positions",
-        "num_attention_heads": "n_head",
-        "num_hidden_layers": "n_layer",
-    },
+    aliases=ALIASES,
     architecture=_architecture,
     eps_key="layer_norm_epsilon",
     tensors=_tensors,

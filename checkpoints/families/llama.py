@@ -1,20 +1,19 @@
 """Llama and the families that share its block: RMSNorm, rotary positions, grouped heads, gated neurons."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from checkpoints.families.layout import NO_BIASES, Layout
-from checkpoints.families.record import Config, Family, Part, Rule
+from checkpoints.families.record import Config, Family, Part, classes
 from checkpoints.families.rope import rope_parameters, rotary, scaling_kind
 from checkpoints.families.sizes import FULL, SLIDING, activation, counted, head_size, layers, windows
 from planning.architecture import Architecture
 
 ATTENTION_BIASES = frozenset({"Q", "K", "V", "O"})
 MLP_BIASES = frozenset({"gate", "in", "out"})
-UNUSED = re.compile(r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq")
+RMS_EPS = "rms_norm_eps"
 NORMS = {"ln1": "input_layernorm", "ln2": "post_attention_layernorm"}
 LINEAR = {
     "Q": "self_attn.q_proj",
@@ -152,40 +151,10 @@ def _plain_tensors(layout: Layout, config: Config, architecture: Architecture) -
     return layout.parts(architecture)
 
 
-def family(
-    model_type: str,
-    title: str,
-    name: str,
-    architecture: Any,
-    found: Any,
-    rules: tuple[Rule, ...] = (),
-    is_tied_by_default: bool = False,
-) -> Family:
-    """A family whose tensors are named as Llama's are.
-
-    Args:
-        name: Of its classes in transformers, before ``ForCausalLM`` and ``Model``.
-    """
-    return Family(
-        model_type=model_type,
-        title=title,
-        architectures=frozenset({f"{name}ForCausalLM", f"{name}Model"}),
-        rules=rules,
-        aliases={},
-        architecture=architecture,
-        eps_key="rms_norm_eps",
-        tensors=found,
-        tied=("embed_tokens.weight", "lm_head.weight"),
-        is_tied_by_default=is_tied_by_default,
-        prefixes=("model.",),
-        unused=UNUSED,
-    )
-
-
 LLAMA_FAMILIES = (
-    family("llama", "Llama", "Llama", _llama, _llama_tensors),
-    family("mistral", "Mistral", "Mistral", _mistral, partial(_plain_tensors, LLAMA_LAYOUT)),
-    family("qwen2", "Qwen 2", "Qwen2", _qwen2, _qwen2_tensors),
-    family("qwen3", "Qwen 3", "Qwen3", _qwen3, partial(tensors, QWEN3_LAYOUT)),
-    family("phi3", "Phi-3", "Phi3", _phi3, partial(_plain_tensors, PHI3_LAYOUT)),
+    Family("llama", "Llama", classes("Llama"), _llama, _llama_tensors, RMS_EPS),
+    Family("mistral", "Mistral", classes("Mistral"), _mistral, partial(_plain_tensors, LLAMA_LAYOUT), RMS_EPS),
+    Family("qwen2", "Qwen 2", classes("Qwen2"), _qwen2, _qwen2_tensors, RMS_EPS),
+    Family("qwen3", "Qwen 3", classes("Qwen3"), _qwen3, partial(tensors, QWEN3_LAYOUT), RMS_EPS),
+    Family("phi3", "Phi-3", classes("Phi3"), _phi3, partial(_plain_tensors, PHI3_LAYOUT), RMS_EPS),
 )

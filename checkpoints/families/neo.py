@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from checkpoints.families.gpt2 import ALIASES
 from checkpoints.families.layout import Layout
 from checkpoints.families.llama import groups
-from checkpoints.families.record import Config, Family, Part, Rule
+from checkpoints.families.record import Config, Family, Part, Rule, classes
 from checkpoints.families.rope import inverse, rope_parameters, rotary
 from checkpoints.families.sizes import activation, counted, head_size, is_off, is_on, layers
 from checkpoints.files import UnusableCheckpoint
@@ -235,8 +236,7 @@ NEO_FAMILIES = (
     Family(
         model_type="gpt_neo",
         title="GPT-Neo",
-        architectures=frozenset({"GPTNeoForCausalLM", "GPTNeoModel"}),
-        rules=(),
+        architectures=classes("GPTNeo"),
         aliases={"num_attention_heads": "num_heads", "num_hidden_layers": "num_layers"},
         architecture=_gpt_neo,
         eps_key="layer_norm_epsilon",
@@ -249,50 +249,39 @@ NEO_FAMILIES = (
     Family(
         model_type="gpt_neox",
         title="GPT-NeoX",
-        architectures=frozenset({"GPTNeoXForCausalLM", "GPTNeoXModel"}),
+        architectures=classes("GPTNeoX"),
         rules=(HEAD_DIM,),
-        aliases={},
         architecture=_gpt_neox,
         eps_key="layer_norm_eps",
         tensors=_neox_tensors,
         tied=("embed_in.weight", "embed_out.weight"),
-        is_tied_by_default=False,
         prefixes=("gpt_neox.",),
         unused=re.compile(r"(layers\.\d+\.attention\.)?(bias|masked_bias|rotary_emb\.inv_freq)"),
     ),
     Family(
         model_type="gptj",
         title="GPT-J",
-        architectures=frozenset({"GPTJForCausalLM", "GPTJModel"}),
-        rules=(),
-        aliases={
-            "hidden_size": "n_embd",
-            "max_position_embeddings": "n_positions",
-            "num_attention_heads": "n_head",
-            "num_hidden_layers": "n_layer",
-        },
+        architectures=classes("GPTJ"),
+        aliases=ALIASES,
         architecture=_gptj,
         eps_key="layer_norm_epsilon",
         tensors=_gptj_tensors,
         tied=("wte.weight", "lm_head.weight"),
-        is_tied_by_default=False,
         prefixes=("transformer.",),
         unused=re.compile(r"h\.\d+\.attn\.(bias|masked_bias|embed_positions)"),
     ),
     Family(
         model_type="opt",
         title="OPT",
-        architectures=frozenset({"OPTForCausalLM", "OPTModel"}),
+        architectures=classes("OPT"),
         rules=(
             is_on("do_layer_norm_before", "norms after attention and neurons, as in OPT-350M, cannot be run"),
             is_on("layer_norm_elementwise_affine", "norms without gains cannot be run"),
             is_off("_remove_final_layer_norm", "without its last norm it cannot be run"),
         ),
-        aliases={},
         architecture=_opt,
         eps_key="layer_norm_eps",
         tensors=_opt_tensors,
-        tied=("embed_tokens.weight", "lm_head.weight"),
         is_tied_by_default=True,
         prefixes=("model.decoder.", "decoder."),
         unused=re.compile(r"(?!)"),
@@ -300,15 +289,10 @@ NEO_FAMILIES = (
     Family(
         model_type="phi",
         title="Phi",
-        architectures=frozenset({"PhiForCausalLM", "PhiModel"}),
+        architectures=classes("Phi"),
         rules=(is_off("qk_layernorm", "LayerNorm of queries and keys cannot be run"), HEAD_DIM),
-        aliases={},
         architecture=_phi,
         eps_key="layer_norm_eps",
         tensors=_phi_tensors,
-        tied=("embed_tokens.weight", "lm_head.weight"),
-        is_tied_by_default=False,
-        prefixes=("model.",),
-        unused=re.compile(r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq"),
     ),
 )

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from planning.architecture import Architecture
@@ -38,28 +38,31 @@ class Rule:
         return None if value in self.allowed else self.reason.format(value=repr(value))
 
 
+INVERSE_FREQUENCIES = re.compile(r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq")
+
+
 @dataclass(frozen=True)
 class Family:
-    """One architecture."""
+    """One architecture. What is left out is as in Llama."""
 
     model_type: str
     title: str
     architectures: frozenset[str]
     """What ``architectures`` may name; any is meant where it is absent."""
-    rules: tuple[Rule, ...]
-    aliases: Mapping[str, str]
-    """Names that transformers reads in place of the family's own; both must agree."""
     architecture: Callable[[Config], Architecture]
-    eps_key: str
     tensors: Callable[[Config, Architecture], Iterator[Part]]
     """The tensors that the checkpoint must hold, without a prefix, and without the second of ``tied``."""
-    tied: tuple[str, str]
+    eps_key: str
+    rules: tuple[Rule, ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Names that transformers reads in place of the family's own; both must agree."""
+    tied: tuple[str, str] = ("embed_tokens.weight", "lm_head.weight")
     """Embedding and unembedding: one tensor while ``tie_word_embeddings`` is true; the second may then be left out."""
-    is_tied_by_default: bool
+    is_tied_by_default: bool = False
     """What an absent ``tie_word_embeddings`` means."""
-    prefixes: tuple[str, ...]
+    prefixes: tuple[str, ...] = ("model.",)
     """What names may start with."""
-    unused: re.Pattern[str]
+    unused: re.Pattern[str] = INVERSE_FREQUENCIES
     """Tensors that older programs stored and that nothing reads, such as causal masks."""
     gain_offset: float = 0.0
     """What is added to the stored gain of every norm."""
@@ -89,3 +92,8 @@ class Family:
             yield part
             if part.name == embedding and not is_tied:
                 yield Part(unembedding, part.shape, "W_U")
+
+
+def classes(name: str) -> frozenset[str]:
+    """What transformers calls a family's models."""
+    return frozenset({f"{name}ForCausalLM", f"{name}Model"})

@@ -20,6 +20,7 @@ from api_schemas.nodes import Node
 from api_schemas.spec import ModelSpec
 from planning.circuit import CircuitGraph
 from planning.circuit_nodes import reader_nodes, writer_nodes
+from tests.clean_runs import clean_logits
 from tests.family_patches import padded
 from tests.hooked import patch
 from tests.hooked_circuits import circuit_logits
@@ -30,7 +31,7 @@ from tests.tiny_families import random_model
 from tests.tiny_weights import LOGIT_DIFF, prompts, result_of
 from tests.ways import paths_of, random_ways
 from worker.engine.model import Weights
-from worker.models.loading import clean_logits, load_model
+from worker.models.loading import load_model
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "families"
 GOLDEN_TOLERANCE = 1e-4

@@ -13,12 +13,13 @@ from api_schemas.models import ModelOrigin
 from api_schemas.spec import ModelSpec
 from checkpoints.folder import configuration
 from planning.processing_flags import inapplicable_flags
+from tests.clean_runs import clean_logits, last_residual
 from tests.live_worker import ROOT
 from tests.stored_jobs import tiny_spec
 from tests.tiny_families import CASES, write_family_folder
 from worker.models import capacity
 from worker.models.direct import layerwise_residual
-from worker.models.loading import LoadedModel, clean_logits, last_residual, load_model
+from worker.models.loading import LoadedModel, load_model
 from worker.process.provenance import check_arithmetic
 
 FLAGS = (
@@ -171,7 +172,8 @@ torch.set_num_threads(1)
 from api_schemas.models import ModelOrigin
 from api_schemas.spec import ModelSpec
 from worker.models.assembly import weight_bytes
-from worker.models.loading import clean_logits, load_model
+from worker.models.loading import load_model
+from tests.clean_runs import clean_logits
 
 def memory(kind):
     lines = dict(line.split(":", 1) for line in open("/proc/self/status"))

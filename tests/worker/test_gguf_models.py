@@ -10,8 +10,9 @@ from api_schemas.errors import UnusableModel
 from api_schemas.models import ModelOrigin
 from api_schemas.spec import ModelSpec
 from checkpoints.gguf.header import read_gguf
+from tests.clean_runs import clean_logits
 from tests.tiny_gguf import write_gguf
-from worker.models.loading import LoadedModel, clean_logits, load_model
+from worker.models.loading import LoadedModel, load_model
 
 PLAIN = {
     "fold_ln": False,

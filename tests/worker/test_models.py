@@ -19,8 +19,9 @@ from api_schemas.errors import ModelChanged, ModelNotFound, SelfCheckFailed, Unu
 from api_schemas.models import ModelOrigin, parse_registry
 from api_schemas.spec import ModelSpec
 from tests.bridges import boot_bridge
+from tests.clean_runs import clean_logits
 from tests.tiny_models import tiny_shape
-from worker.models.loading import LoadedModel, clean_logits, load_model, self_check
+from worker.models.loading import LoadedModel, load_model, self_check
 from worker.models.processed import sweep
 
 FLAGS = (

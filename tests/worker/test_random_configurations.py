@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from api_schemas.models import ModelOrigin
 from api_schemas.spec import ModelSpec
+from tests.clean_runs import clean_logits
 from tests.tiny_families import CASES, write_family_folder
-from worker.models.loading import clean_logits, load_model
+from worker.models.loading import load_model
 
 N_CTX, D_VOCAB = 16, 23
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu")

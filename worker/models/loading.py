@@ -12,9 +12,7 @@ from api_schemas.models import ModelOrigin
 from api_schemas.spec import ModelSpec
 from checkpoints.files import UnusableCheckpoint
 from checkpoints.folder import configuration
-from worker.engine import transformer
 from worker.engine.model import Weights
-from worker.engine.runs import Activations
 from worker.models.capacity import check_file_fits, check_fits
 from worker.models.checkpoints import Checkpoint, find_checkpoint, locate
 from worker.models.direct import UNEMBEDDED_AT_ONCE, layerwise_logits, read_weights
@@ -129,16 +127,6 @@ def logit_deviation(weights: Weights, expected_logits: Tensor) -> float:
     largest = expected_logits.abs().max().item() + TERMS_SHARE * terms
     off = (logits - expected_logits).abs().max().item()
     return 0.0 if off == 0 else off / largest if largest else float("inf")
-
-
-def last_residual(weights: Weights, tokens: Tensor) -> Tensor:
-    """What leaves the last block in an unpatched run: [batch pos d_model]."""
-    return Activations(weights, tokens).get("resid_pre", weights.architecture.n_layers)
-
-
-def clean_logits(weights: Weights, tokens: Tensor) -> Tensor:
-    """Logits of an unpatched run at every position: [batch pos d_vocab]."""
-    return transformer.unembed(weights, transformer.final_norm(weights, last_residual(weights, tokens)))
 
 
 def self_check_tokens(n_ctx: int, d_vocab: int) -> Tensor:
