@@ -21,7 +21,7 @@ from tests.embedded_valkey import EmbeddedValkey, free_port
 from tests.no_models import NO_MODELS
 
 ROOT = Path(__file__).resolve().parent.parent
-START_S = 30.0
+START_S = 120.0
 
 Document = dict[str, Any]
 

@@ -13,7 +13,7 @@ import httpx
 from tests.embedded_valkey import free_port
 
 BUCKET = "pathpatch-test"
-START_S = 30.0
+START_S = 120.0
 
 
 class S3Server:
