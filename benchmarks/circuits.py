@@ -73,7 +73,7 @@ class Bench:
         """One clean pass over the orig prompts, to the logits that the metric reads."""
         with torch.no_grad():
             tokens = torch.tensor(self.dataset.orig)
-            last = Activations(self.weights, tokens).get("resid_pre", self.weights.n_layers)[:, -1]
+            last = Activations(self.weights, tokens).get("resid_pre", self.weights.architecture.n_layers)[:, -1]
             transformer.unembed(self.weights, transformer.final_norm(self.weights, last))
 
     def spec(self, **patch: Any) -> JobSpec:
@@ -188,7 +188,7 @@ def part_flops(graph: CircuitGraph, part: tuple[int, int]) -> float:
 
 def matmul_rate(bench: Bench) -> float:
     """Floating-point operations per second of a product as large as those of many cells."""
-    rows, weight = torch.ones(4096, bench.weights.d_model), bench.weights.W_in[0]
+    rows, weight = torch.ones(4096, bench.weights.architecture.d_model), bench.weights.W_in[0]
     flops, best = 2.0 * rows.shape[0] * weight.shape[0] * weight.shape[1], np.inf
     for _ in range(5):
         start = time.perf_counter()

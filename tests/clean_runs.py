@@ -9,7 +9,7 @@ from worker.engine.runs import Activations
 
 def last_residual(weights: Weights, tokens: Tensor) -> Tensor:
     """What leaves the last block: [batch pos d_model]."""
-    return Activations(weights, tokens).get("resid_pre", weights.n_layers)
+    return Activations(weights, tokens).get("resid_pre", weights.architecture.n_layers)
 
 
 def clean_logits(weights: Weights, tokens: Tensor) -> Tensor:
