@@ -1,6 +1,6 @@
 // The prompts: drawn by the service, or one's own, as text or from a file.
 import { choice, el, field, setFault } from "../dom.js";
-import { Unreadable, positionOrToken, readNamed, tokenOf, writtenNamed, writtenPlace, writtenToken } from "./lists.js";
+import { Unreadable, answerOf, evenAnswers, positionOrToken, readNamed, writtenAnswer, writtenNamed, writtenPlace } from "./lists.js";
 import { promptsOf } from "./prompt_files.js";
 
 const NAMES = { ioi: "IOI, drawn", prompts: "your own", templates: "drawn from templates", tokens: "token ids", greater_than: "greater-than, drawn", induction: "induction, drawn" };
@@ -11,7 +11,7 @@ const area = (rows) => el("textarea", { rows: String(rows), spellcheck: "false",
 const count = (min) => el("input", { type: "number", min, step: "1", inputmode: "numeric" });
 
 /** Whether two text areas of lines can say these values. */
-const areLists = (named) => Object.values(named ?? {}).every((values) => Array.isArray(values) && values.length && values.every((one) => ["string", "number"].includes(typeof one)));
+const areLists = (named) => Object.values(named ?? {}).every((values) => Array.isArray(values) && values.length && values.every((one) => [one].flat().every((part) => ["string", "number"].includes(typeof part))));
 
 /** Roles by text and occurrence as the form's lines can say them, where they can. */
 function isSayable({ orig, new: others, roles, answers }) {
@@ -31,7 +31,7 @@ export function makeDataset(kinds, starts) {
     file: field("From a file", controls.file, "csv, tsv, jsonl or json with orig, new, correct, incorrect (or clean, corrupted, correct_idx, incorrect_idx); txt: a prompt on each line", { class: "field wide" }),
     orig: field("Prompts of orig, one a line", controls.orig, null, { class: "field wide" }),
     new: field("Prompts of new, one a line", controls.new, "each with as many tokens as its orig", { class: "field wide" }),
-    answers: field("Answers", controls.answers, "such as IO: Mary, Tom; a word means the token with its leading space, quotes mean the text as it is", { class: "field wide" }),
+    answers: field("Answers", controls.answers, "such as IO: Mary, Tom; a word means the token with its leading space, quotes mean the text as it is; Mary | Anna is a set of tokens", { class: "field wide" }),
     roles: field("Roles", controls.roles, "positions with a name: end: -1, or S1: 3, 3 for each prompt, or the text of a token", { class: "field wide" }),
     swap: field("Exchange the runs (denoising)", controls.swap, null, { class: "field wide" }),
   };
@@ -49,7 +49,7 @@ export function makeDataset(kinds, starts) {
     const { kind } = dataset;
     isShown = kind !== "prompts" || isSayable(dataset);
     saidInJson = dataset;
-    const isOther = !isShown || ["tokens", "templates"].includes(kind) || !kinds[kind];
+    const isOther = !isShown || ["tokens", "templates", "induction"].includes(kind) || !kinds[kind];
     note.textContent = isOther ? `A dataset of kind “${kind}” is edited in the JSON${isShown && kinds[kind]?.includes("examples") ? ", but for these fields" : ""}.` : "";
     controls.kind.value = kind;
     controls.examples.value = dataset.examples ?? "";
@@ -59,7 +59,7 @@ export function makeDataset(kinds, starts) {
     if (kind === "prompts" && isShown) {
       controls.orig.value = dataset.orig.join("\n");
       controls.new.value = dataset.new.join("\n");
-      controls.answers.value = writtenNamed(dataset.answers, writtenToken);
+      controls.answers.value = writtenNamed(dataset.answers, writtenAnswer);
       controls.roles.value = writtenNamed(dataset.roles, writtenPlace);
     }
     arrange(kind);
@@ -76,7 +76,7 @@ export function makeDataset(kinds, starts) {
   function collectPrompts(dataset, faults) {
     dataset.orig = lines(controls.orig.value);
     dataset.new = lines(controls.new.value);
-    read(dataset, "answers", () => readNamed(controls.answers.value, dataset.orig.length, tokenOf), faults);
+    read(dataset, "answers", () => evenAnswers(readNamed(controls.answers.value, dataset.orig.length, answerOf)), faults);
     read(dataset, "roles", () => readNamed(controls.roles.value, dataset.orig.length, positionOrToken), faults);
   }
 
@@ -107,7 +107,7 @@ export function makeDataset(kinds, starts) {
       const named = Object.fromEntries(Object.entries({ correct: found.correct, incorrect: found.incorrect }).filter(([, values]) => values));
       controls.orig.value = found.orig.join("\n");
       controls.new.value = (found.new ?? found.orig).join("\n");
-      controls.answers.value = writtenNamed(named, writtenToken);
+      controls.answers.value = writtenNamed(named, writtenAnswer);
       controls.roles.value = "end: -1";
       setFault(controls.file, "");
       return true;
@@ -120,7 +120,7 @@ export function makeDataset(kinds, starts) {
   return {
     controls, fill, write, readFile, title: "Prompts", elements: [field("Kind of prompts", controls.kind, null, { class: "field wide" }), note, ...Object.values(fields)],
     places: () => ({
-      "/dataset/examples": controls.examples, "/dataset/seed": controls.seed, "/dataset/orig": controls.orig, "/dataset/new": saidInJson.kind === "ioi" ? controls.counterpart : controls.new,
+      "/dataset/kind": controls.kind, "/dataset/examples": controls.examples, "/dataset/seed": controls.seed, "/dataset/orig": controls.orig, "/dataset/new": saidInJson.kind === "ioi" ? controls.counterpart : controls.new,
       "/dataset/answers": controls.answers, "/dataset/roles": controls.roles,
     }),
   };

@@ -76,8 +76,20 @@ export function tokenOf(text) {
 export function writtenToken(token) {
   if (typeof token === "number") return `#${token}`;
   const word = token.startsWith(" ") ? token.slice(1) : null;
-  return word && /^[^\s,"#][^,"]*$/.test(word) && word.trim() === word ? word : JSON.stringify(token);
+  return word && /^[^\s,"#|][^,"|]*$/.test(word) && word.trim() === word ? word : JSON.stringify(token);
 }
+
+/** `Mary | Anna` as a set of tokens; one token stays one. */
+export function answerOf(text) {
+  const parts = (text.match(/"(?:[^"\\]|\\.)*"|[^|]+/g) || []).map((one) => one.trim()).filter(Boolean);
+  return parts.length > 1 ? parts.map(tokenOf) : tokenOf(parts[0] ?? text);
+}
+
+export const writtenAnswer = (answer) => [answer].flat().map(writtenToken).join(" | ");
+
+/** Answers of which each is a token for every prompt, or a set for every prompt. */
+export const evenAnswers = (named) => Object.fromEntries(Object.entries(named).map(([name, values]) =>
+  [name, values.some(Array.isArray) ? values.map((one) => [one].flat()) : values]));
 
 export const positionOrToken = (text) => (/^-?\d+$/.test(text) ? Number(text) : tokenOf(text));
 export const writtenPlace = (place) => (typeof place === "number" ? String(place) : /^-?\d+$/.test(place.trim()) ? JSON.stringify(place) : writtenToken(place));

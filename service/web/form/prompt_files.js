@@ -35,6 +35,12 @@ function rowsOf(name, text) {
   return text.split("\n").filter((line) => line.trim()).map((line) => ({ orig: line }));
 }
 
+/** A cell's values: a list, as such or as a table writes it, `[3, 4]` or `['Mary', 'Anna']`; else the one value. */
+function listOf(cell) {
+  if (typeof cell !== "string" || !/^\s*\[.*\]\s*$/.test(cell)) return [cell].flat();
+  try { return [JSON.parse(cell.replaceAll("'", '"'))].flat(); } catch { return [cell]; }
+}
+
 /** { orig, new, correct, incorrect }: a list each, of the columns that the file has. */
 export function promptsOf(name, content) {
   const rows = rowsOf(name, content.replace(/^\uFEFF/, "").replaceAll("\r\n", "\n"));
@@ -43,12 +49,13 @@ export function promptsOf(name, content) {
   for (const [part, names] of Object.entries(COLUMNS)) {
     const column = names.find((one) => one in rows[0]);
     if (column === undefined) continue;
-    const missing = rows.findIndex((row) => row[column] === undefined || row[column] === "");
+    const missing = rows.findIndex((row) => row[column] === undefined || row[column] === "" || row[column].length === 0);
     if (missing !== -1) throw new Error(`${name}: prompt ${missing + 1} has no ${column}.`);
     found[part] = rows.map((row, place) => {
-      const [value, ...more] = [row[column]].flat();
-      if (more.length) throw new Error(`${name}: prompt ${place + 1} has ${more.length + 1} ${column}, and the form takes one.`);
-      return column.endsWith("_idx") ? Number(value) : value;
+      const values = listOf(row[column]).map((one) => (column.endsWith("_idx") ? Number(one) : one));
+      if (values.some(Number.isNaN)) throw new Error(`${name}: prompt ${place + 1} has no token ids in ${column}: “${row[column]}”.`);
+      if (values.length > 1 && ["orig", "new"].includes(part)) throw new Error(`${name}: prompt ${place + 1} has ${values.length} ${column}, and takes one.`);
+      return values.length > 1 ? values : values[0];
     });
   }
   if (!found.orig) throw new Error(`${name} has no column of prompts: name it ${COLUMNS.orig.join(", or ")}; here are ${Object.keys(rows[0]).join(", ")}.`);

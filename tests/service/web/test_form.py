@@ -146,6 +146,38 @@ def test_own_prompts_are_typed_in_the_form(page, stack, client):
     assert dataset.roles == {"IO": [" Mary", " Tom"], "S1": [3, 3], "end": [-1, -1]}
 
 
+def test_sets_of_answers_are_typed_and_read_from_a_file(page, stack, client):
+    """`Mary | Anna` is a set; where one prompt has a set, all have."""
+    opened(page, stack)
+    page.get_by_label("Kind of prompts").select_option("prompts")
+    content = (
+        b"clean,corrupted,correct,incorrect_idx\n"
+        b"When Mary left,When John left,\"['Mary', ' Anna']\",\"[12, 13]\"\nWhen Tom left,When John left,Tom,7\n"
+    )
+    page.get_by_label("From a file").set_input_files({"name": "sets.csv", "mimeType": "text/csv", "buffer": content})
+    expect(page.get_by_label("Answers")).to_have_value('correct: "Mary" | Anna, "Tom"\nincorrect: #12 | #13, #7')
+    page.get_by_label("Answers").fill("here: Mary | John, Tom\nthere: Anna | Paul")
+    page.get_by_label("Metric").select_option("prob_diff")
+    page.get_by_label("Answer", exact=True).fill("here")
+    page.get_by_label("Minus answer").fill("there")
+    expect(page.locator(".verdict")).to_contain_text("here = “␣Mary” or “␣John”, there = “␣Anna” or “␣Paul”")
+    dataset = started(page, client).dataset
+    assert dataset.answers == {"here": [[" Mary", " John"], [" Tom"]], "there": [[" Anna", " Paul"]] * 2}
+
+
+def test_drawn_datasets_and_new_metrics_are_chosen_in_the_form(page, stack, client):
+    """What a tokenizer cannot say is told beside the kind of prompts."""
+    opened(page, stack, "induction")
+    page.get_by_label("Kind of prompts").select_option("greater_than")
+    expect(fault_of(page, "Kind of prompts")).to_contain_text("needs years that are two tokens")
+    page.get_by_label("Kind of prompts").select_option("induction")
+    page.get_by_label("Metric").select_option("accuracy")
+    page.get_by_label("Answer", exact=True).fill("B")
+    page.get_by_label("Examples").fill("12")
+    spec = started(page, client)
+    assert (spec.dataset.kind, spec.dataset.examples, spec.metric.kind) == ("induction", 12, "accuracy")
+
+
 def test_answers_that_are_too_few_are_told_beside_them(page, stack):
     """Three prompts and two answers."""
     opened(page, stack, "prompts")
