@@ -17,7 +17,7 @@ from job_store.records import Retention
 from job_store.store import AsyncJobStore
 from job_store.sweeper import Sweeper
 from service.accounts.keys import Keyring
-from service.accounts.shares import ByteBudget, Slots
+from service.accounts.shares import ByteBudget, Rounds, Slots
 from service.checkers.pool import Checkers
 from service.jobs.queue import Publisher
 from service.jobs.sent import SentLately
@@ -39,6 +39,8 @@ CHECKS_AT_ONCE, CHECKS_PER_KEY = 4, 2
 QUICK_CHECKS_AT_ONCE, QUICK_CHECKS_PER_KEY = 2, 1
 """Threads that check small specs; the others are free for readiness, models and small results."""
 MOST_WAITING_QUICKLY = 10_000
+INSTANT_CHECKS_PER_ROUND = 8
+"""Checks of one key, of a millisecond each, before other requests are looked at."""
 RENDERINGS_AT_ONCE, RENDERINGS_PER_KEY = 3, 2
 """Processes that make large results or figures at the same time, which bounds the memory for it."""
 MOST_WAITING = 64
@@ -66,6 +68,7 @@ class Parts:
     threads: ThreadPoolExecutor
     checkers: Checkers
     quick_checks: Slots
+    instant_checks: Rounds
     renderings: Slots
     drawers: Drawers
     body_bytes: ByteBudget
@@ -103,6 +106,7 @@ class Parts:
             quick_checks=_slots(
                 settings, "small specs", QUICK_CHECKS_AT_ONCE, QUICK_CHECKS_PER_KEY, MOST_WAITING_QUICKLY
             ),
+            instant_checks=Rounds(INSTANT_CHECKS_PER_ROUND),
             renderings=_slots(settings, "figures and large results", RENDERINGS_AT_ONCE, RENDERINGS_PER_KEY),
             drawers=Drawers(settings.redis_url),
             body_bytes=_body_bytes(settings, limits.max_body_bytes),

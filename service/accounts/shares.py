@@ -88,6 +88,22 @@ class Slots:
                     del self._lines[key]
 
 
+class Rounds:
+    """So much work of each key in one round of the event loop, so that a flood of it lets others in between."""
+
+    def __init__(self, per_key: int) -> None:
+        self._per_key = per_key
+        self._done: Counter[str] = Counter()
+
+    async def turn(self, key: str) -> None:
+        """Wait for a round in which the key has not done its share."""
+        while self._done[key] >= self._per_key:  # noqa: ASYNC110 (each sleep is one round)
+            await asyncio.sleep(0)
+        if not self._done:
+            asyncio.get_running_loop().call_soon(self._done.clear)
+        self._done[key] += 1
+
+
 @dataclass
 class Account:
     """The bytes that one request holds."""

@@ -114,11 +114,11 @@ class Intake:
         return await (self._here if is_quick else self._elsewhere)(method, given)
 
     async def _here(self, method: Method, given: Given) -> Any:
+        work = getattr(self._checker, method)
+        if self._is_instant:
+            await self._parts.instant_checks.turn(self._key)
+            return work(self._specs, given)
         async with self._parts.quick_checks.taken(self._key):
-            work = getattr(self._checker, method)
-            if self._is_instant:
-                await asyncio.sleep(0)  # the turn of other keys' requests
-                return work(self._specs, given)
             return await in_thread(self._parts, work, self._specs, given)
 
     @property
