@@ -33,13 +33,14 @@ from planning.circuit import CircuitGraph
 from planning.circuit_choice import greedy_edges
 from planning.circuit_nodes import reader_nodes, writer_nodes
 from planning.grid import CellSlice
+from tests.shards import run_shard
 from worker.engine import transformer
 from worker.engine.edge_run import Base, circuit_run
 from worker.engine.model import Weights
 from worker.engine.runs import ActivationCache, Activations, Runs, stack_tokens
 from worker.jobs.circuit_records import EdgeScores
+from worker.jobs.kind import ShardSettings
 from worker.jobs.records import unpack
-from worker.jobs.run import ShardSettings, run_shard
 from worker.models.loading import load_model
 
 N_EXAMPLES, N_POS, N_REFERENCE = 10, 14, 50

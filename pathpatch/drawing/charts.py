@@ -183,6 +183,15 @@ class Curve:
     size_label: str
     value_label: str
 
+    @property
+    def ticks(self) -> list[int]:
+        """Sizes that are named on a logarithmic axis: all that have room beside those before."""
+        found: list[int] = []
+        for size in sorted({max(int(size), 1) for size in self.sizes}):
+            if not found or size >= 1.3 * found[-1]:
+                found.append(size)
+        return found
+
 
 @dataclass(frozen=True, eq=False)
 class Ranks:

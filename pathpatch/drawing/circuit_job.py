@@ -65,8 +65,9 @@ def _caption(data: Data, spec: Spec | None, *extra: str) -> str:
     parts += [str(model)] if model else []
     if spec is not None:
         patch = spec["patch"]
-        method = (patch.get("score") or {}).get("method")
-        parts += [f"edges scored by {method}"] if method else ["circuits as given"]
+        method, by = (patch.get("score") or {}).get("method"), (patch.get("choose") or {}).get("by")
+        chosen = f"edges scored by {method}" if method else f"chosen by {by}" if by else "circuits as given"
+        parts += [f"{chosen} in rounds" if by == "iterated" else chosen]
         parts += [f"other edges: {patch.get('source', 'new')}", dataset_words(spec["dataset"])]
     return SEPARATOR.join([*parts, *filter(None, extra)])
 

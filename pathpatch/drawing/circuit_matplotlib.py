@@ -16,6 +16,8 @@ def matplotlib_curve(axes: Axes, chart: Curve) -> None:
     for height in (0.0, 1.0):
         axes.axhline(height, color=GREY, linestyle="--", linewidth=0.8)
     axes.set_xscale("log")
+    axes.set_xticks(chart.ticks, [f"{size:,}" for size in chart.ticks])
+    axes.minorticks_off()
     axes.set_xlabel(chart.size_label)
     axes.set_ylabel(chart.value_label)
     axes.spines[["top", "right"]].set_visible(False)

@@ -25,7 +25,11 @@ def plotly_curve(chart: Curve) -> go.Figure:
     for height in (0.0, 1.0):
         figure.add_hline(height, line={"dash": "dash", "color": GREY, "width": 1})
     figure.update_layout(
-        height=480, xaxis={"title": escape(chart.size_label, quote=False), "type": "log"},
+        height=480,
+        xaxis={
+            "title": escape(chart.size_label, quote=False), "type": "log",
+            "tickvals": chart.ticks, "ticktext": [f"{size:,}" for size in chart.ticks],
+        },
         yaxis={"title": escape(chart.value_label, quote=False), "zeroline": False},
     )  # fmt: skip
     return figure

@@ -37,13 +37,29 @@ function strongest(block) {
   return found.sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect)).slice(0, MOST_CELLS);
 }
 
+const TESTS = "largest gap to the model without the same part (0: complete), least that a part matters (0: not minimal), mean faithfulness of random circuits, agreement of resamples (1: the same edges)";
+
+/** What the tests say of each circuit: a heading, and a number by the circuit's index. */
+function circuitTests({ tests, stability }) {
+  const of = (found, i) => found.circuits.find((one) => one.circuit === i);
+  return [
+    tests?.completeness && ["completeness", (i) => of(tests.completeness, i)?.largest ?? null],
+    tests?.minimality && ["minimality", (i) => { const own = of(tests.minimality, i); return own ? Math.min(...own.strongest) : null; }],
+    tests?.random && ["random", (i) => { const own = tests.random.find((one) => one.circuit === i); return own ? mean(own.faithfulness) : null; }],
+    stability && ["Jaccard", (i) => stability.jaccard[i]],
+  ].filter(Boolean);
+}
+
 /** Circuits with their sizes and what they do, then the strongest edges. */
 function circuitTables(result) {
   const edges = result.edges ? result.edges.names.map((name, i) => [name, result.edges.scores[i], result.edges.scores_sem[i]]) : [];
   const strong = edges.sort((a, b) => Math.abs(b[1]) - Math.abs(a[1])).slice(0, MOST_CELLS);
+  const tests = circuitTests(result);
   return [
     table(`Circuits on ${unitOf(result)}`, ["circuit", "edges", "nodes", "metric", "faithfulness"],
       result.circuits.map((one) => [one.name, number(one.n_edges), number(one.n_nodes), number(one.metric.mean), number(one.faithfulness)]), { class: "numbers" }),
+    ...(tests.length ? [table(`Tests: ${TESTS}`, ["circuit", ...tests.map(([name]) => name)],
+      result.circuits.map((one, i) => [one.name, ...tests.map(([, of]) => number(of(i)))]), { class: "numbers" })] : []),
     ...(strong.length ? [table(`Strongest edges, patched minus orig, ${result.metric.unit}`, ["edge", "score", "± sem"],
       strong.map(([name, score, sem]) => [name, number(score), number(sem, 2)]), { class: "numbers" })] : []),
   ];
