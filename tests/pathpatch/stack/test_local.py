@@ -220,3 +220,11 @@ def test_a_notebook_gets_a_private_stack(processed_weights_dir: Path, monkeypatc
         assert client.run(tiny(), progress=False).shape == (8,)
         url = client.url
     assert not is_ready(url)
+
+
+def test_large_contents_are_in_the_data_folder(stack: Stack) -> None:
+    """Not in the broker's memory; only the owner can read them."""
+    with Client(stack.url) as client:
+        assert client.health().components["blobs"].detail == "in a folder"
+    folder = stack.settings.data_dir / "blobs"
+    assert (folder / "place").is_file() and folder.stat().st_mode & 0o77 == 0
