@@ -183,14 +183,15 @@ def test_jobs_are_found_by_their_name(page, stack, client):
 
 
 def test_differences_can_be_read_on_a_phone(page, stack, client):
-    """Values keep the width of words; the table scrolls within its card."""
+    """Both values of a field, one below the other."""
     specs = [
         pp.path_patch(pp.heads("1.0"), pp.query(q), pp.ioi(5), pp.logit_diff(), model="demo") for q in ("2.1", "2.2")
     ]
     ids = [client.submit(spec).wait(timeout_s=60).id for spec in specs]
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto(f"{stack.url}/#/compare/{'/'.join(ids)}")
-    cell = page.locator(".differences tbody td").first
-    expect(cell).to_be_visible()
-    assert cell.bounding_box()["width"] > 150
+    first, second = (page.locator(".differences tbody td").nth(place) for place in (0, 1))
+    expect(second).to_be_visible()
+    boxes = [cell.bounding_box() for cell in (first, second)]
+    assert all(box["width"] > 250 for box in boxes) and boxes[0]["y"] < boxes[1]["y"]
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
