@@ -1,9 +1,12 @@
 """What is probably not meant in prompts: validation and result say so, and the prompts are read as they stand."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import pathpatch as pp
 from service.datasets.words import token_ids
 from tests.specs_of_demo import PROMPTS, TEMPLATES, TOKENS, catalog, check
 
@@ -58,6 +61,16 @@ def test_what_a_file_or_a_notebook_brings_along_is_warned_of(dataset: dict[str, 
     """The numbers would be silently of other prompts than those that were meant."""
     found = warnings(dataset)
     assert sum(words in warning for warning in found) == 1, found
+
+
+def test_what_files_bring_along_is_warned_of_too(tmp_path: Path) -> None:
+    """A byte-order mark at a file's beginning and its line ends are no part of a prompt; what is in it stays."""
+    table, lines = tmp_path / "pairs.csv", tmp_path / "pairs.jsonl"
+    table.write_bytes(b"\xef\xbb\xbfclean,corrupted\r\nWhen Mary and John ,When Mary and Paul \r\n")
+    assert [" ends in a blank" in one for one in warnings(pp.prompts_from(table).model_dump())] == [True]
+    row = {"clean": "When Mary\rand John", "corrupted": "When Mary\rand Paul"}
+    lines.write_text(json.dumps(row))
+    assert [" has a carriage return" in one for one in warnings(pp.prompts_from(lines).model_dump())] == [True]
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,20 @@ def test_the_numbers_of_a_set_are_worked_out_by_hand() -> None:
     assert (value("accuracy", one), value("accuracy", other)) == (1, 0)
 
 
+def test_each_token_of_a_set_is_capped_by_itself() -> None:
+    """Gemma 2 bends every logit: the mean of bent logits is not the bent mean."""
+    plain = tiny_weights()
+    weights = replace(plain, architecture=replace(plain.architecture, logit_cap=0.5))
+    normed = torch.randn(2, 3, weights.architecture.d_model, generator=torch.Generator().manual_seed(0))
+    few, many = torch.tensor([[3, NO_TOKEN], [4, 5]]), torch.tensor([[7, 8, 9], [7, 11, NO_TOKEN]])
+    logits = transformer.unembed(weights, normed)
+    assert logits.abs().max() <= 0.5
+    found = read_logits(weights, LogitMetric.of(weights, "logit_diff", many, few), normed)
+    for example, (own, other) in enumerate([([7, 8, 9], [3]), ([7, 11], [4, 5])]):
+        expected = logits[example][:, own].mean(-1) - logits[example][:, other].mean(-1)
+        assert torch.allclose(found[example], expected, atol=1e-6)
+
+
 def test_divergences_are_worked_out_by_hand() -> None:
     """Of (1, 0) from (1/2, 1/2) KL is log 2; JS of (1, 0) and (0, 1) is log 2, its largest value, and 0 of equals."""
     sure, even = torch.tensor([[0.0, -200.0]]), torch.tensor([[0.5, 0.5]]).log()

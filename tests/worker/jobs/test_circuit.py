@@ -172,6 +172,15 @@ def test_every_metric_of_logits_judges_circuits(metric: str) -> None:
     assert result.checks["one_edge_max_abs"] < 1e-4
 
 
+@pytest.mark.parametrize("mean_over", ["position", "all"])
+def test_edges_outside_a_circuit_may_carry_a_mean(mean_over: str) -> None:
+    """Of each position, or the same everywhere: no edge is then the mean at every writer, and all edges orig."""
+    patch = {"source": "mean", "mean_over": mean_over, "score": {"method": "attribution"}}
+    result = run_job(tiny_weights(), spec_of(LOGIT_DIFF, **patch), prompts(LENGTHS))
+    assert result.checks["all_edges_max_abs"] < 1e-4
+    assert result.checks["one_edge_max_abs"] < 1e-4
+
+
 def test_acdc_keeps_the_edges_that_its_own_code_keeps(golden_weights: Weights) -> None:
     """At every threshold of the golden figures, signed and absolute."""
     for golden in golden_circuits.read("acdc"):
