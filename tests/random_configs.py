@@ -79,6 +79,16 @@ def _partial_rope(draw: st.DrawFn, sizes: Config, kind: Config | None = None) ->
     return {**(draw(rope()) if kind is None else kind), "partial_rotary_factor": rotated / d_head}
 
 
+def _long_rope(draw: st.DrawFn, sizes: Config) -> Config:
+    """Of some of a head's dimensions, plainly or each frequency by a factor of its own."""
+    found = _partial_rope(draw, sizes, {"rope_type": "default", "rope_theta": draw(THETA)})
+    pairs = int(sizes["hidden_size"] // sizes["num_attention_heads"] * found["partial_rotary_factor"]) // 2
+    if draw(st.booleans()):
+        factors = draw(st.lists(st.sampled_from([1.0, 1.3, 4.0]), min_size=pairs, max_size=pairs))
+        found |= {"rope_type": "longrope", "short_factor": factors, "long_factor": [9.0] * pairs, "factor": 2.5}
+    return found
+
+
 @st.composite
 def gpt_neo(draw: st.DrawFn) -> Config:
     sizes = _sizes(draw)
@@ -152,7 +162,7 @@ def phi3(draw: st.DrawFn) -> Config:
     return {
         **sizes,
         "rms_norm_eps": draw(EPS),
-        "rope_parameters": _partial_rope(draw, sizes, {"rope_type": "default", "rope_theta": draw(THETA)}),
+        "rope_parameters": _long_rope(draw, sizes),
         "sliding_window": draw(st.none() | WINDOW),
         "original_max_position_embeddings": N_CTX,
         "hidden_act": draw(GATES),
