@@ -1,7 +1,5 @@
 """Prefixes on a device: a row for each, side by side without padding, and the way to and from all positions."""
 
-from functools import cached_property
-
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -17,30 +15,30 @@ class Packing:
     """The rows of some prompts' prefixes."""
 
     def __init__(self, prefixes: Prefixes, device: torch.device) -> None:
-        self.prefixes, self.device = prefixes, device
+        def there(indices: NDArray[np.int64]) -> Int[Tensor, "*shape"]:
+            return torch.from_numpy(indices).to(device, non_blocking=True)
 
-    def _there(self, indices: NDArray[np.int64]) -> Int[Tensor, "*shape"]:
-        return torch.from_numpy(indices).to(self.device, non_blocking=True)
-
-    @cached_property
-    def place(self) -> Int[Tensor, "prompt pos"]:
-        """Which row stands at each position."""
-        return self._there(self.prefixes.place)
-
-    @cached_property
-    def first(self) -> Int[Tensor, " row"]:
-        """Where each row is found first, as an index into all positions."""
-        return self._there(self.prefixes.first)
-
-    @cached_property
-    def positions(self) -> Int[Tensor, " row"]:
-        """The position of each row."""
-        return self._there(self.prefixes.positions)
-
-    @cached_property
-    def ends(self) -> Int[Tensor, "two pos"]:
-        """Rows of the first prompt of each half: of the first example's two runs."""
-        return self._there(self.prefixes.place[:: max(1, len(self.prefixes.place) // 2)][:2])
+        self.prefixes, place = prefixes, prefixes.place
+        n_prompts, n_pos = place.shape
+        self.place = there(place)
+        """(prompt, position): which row stands there."""
+        self.first = there(prefixes.first)
+        """(row,): where it is found first, as an index into all positions."""
+        self.positions = there(prefixes.positions)
+        """(row,): its position."""
+        self.ends = there(place[:: max(1, n_prompts // 2)][:2])
+        """(two, position): rows of the first prompt of each half: of the first example's two runs."""
+        groups = prefixes.attending()
+        self._groups = [(group.start, there(place[group.prompts])) for group in groups]
+        """Of prompts whose queries are computed together, the first such position, and their rows at all positions."""
+        index = np.zeros_like(place)  # of every position, where it is found among the queries of all groups
+        begin = 0
+        for group in groups:
+            size = len(group.prompts) * (n_pos - group.start)
+            index[group.prompts, group.start :] = begin + np.arange(size).reshape(len(group.prompts), -1)
+            begin += size
+        self._gathered = there(index.ravel()[prefixes.first])
+        """(row,): where it is found among the queries of all groups, one group after the other."""
 
     def pack(self, values: Shaped[Tensor, "prompt pos *rest"]) -> Shaped[Tensor, " row *rest"]:
         """The rows of values at all positions."""
@@ -60,38 +58,10 @@ class Packing:
         v: Float[Tensor, "row any_value_heads d_head"],
     ) -> Float[Tensor, "row n_heads d_head"]:
         """Each head's ``z``; queries and keys are positioned. A row attends where it is found first."""
+        if len(self._groups) == 1:
+            own = (self.unpack(part) for part in (q, k, v))
+            return self.pack(attention.attend_from(weights, layer, 0, *own))
         found = []
-        for start, prompts, queries in self._attending:
-            keys, values = (self.unpack(part) if prompts is None else part[prompts] for part in (k, v))
-            own = self.unpack(q) if prompts is None else q[queries]
-            found.append(attention.attend_from(weights, layer, start, own, keys, values).flatten(0, 1))
-        if self._gathered is None:
-            return found[0]
-        return (found[0] if len(found) == 1 else torch.cat(found))[self._gathered]
-
-    @cached_property
-    def _attending(self) -> list[tuple[int, Tensor | None, Tensor | None]]:
-        """Of each group its first query position, and the rows that stand at its keys and at its queries."""
-        groups = self.prefixes.attending()
-        if len(groups) == 1:
-            return [(0, None, None)]
-        places = [self.prefixes.place[group.prompts] for group in groups]
-        return [
-            (group.start, self._there(place), self._there(place[:, group.start :]))
-            for group, place in zip(groups, places, strict=True)
-        ]
-
-    @cached_property
-    def _gathered(self) -> Int[Tensor, " row"] | None:
-        """Where each row is found among the queries of all groups, one group after the other."""
-        n_prompts, n_pos = self.prefixes.place.shape
-        groups = self.prefixes.attending()
-        if len(groups) == 1:
-            return None if self.prefixes.are_all else self.first
-        index = np.zeros((n_prompts, n_pos), dtype=np.int64)
-        begin = 0
-        for group in groups:
-            size = len(group.prompts) * (n_pos - group.start)
-            index[group.prompts, group.start :] = begin + np.arange(size).reshape(len(group.prompts), -1)
-            begin += size
-        return self._there(index.ravel()[self.prefixes.first])
+        for start, rows in self._groups:
+            found.append(attention.attend_from(weights, layer, start, q[rows[:, start:]], k[rows], v[rows]))
+        return torch.cat([z.flatten(0, 1) for z in found])[self._gathered]
