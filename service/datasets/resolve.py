@@ -111,15 +111,16 @@ def longest_prompt(dataset: Dataset) -> int:
 
 
 def answer_choices(dataset: Dataset) -> int:
-    """Tokens of all sets of answers, at most."""
+    """Tokens of all sets of answers, each taken as large as its answer's largest: workers hold them so."""
     if isinstance(dataset, TemplatesDataset):
         longest = {slot: max(map(len, lists)) for slot, lists in dataset.sets.items()}
         return dataset.examples * sum(longest.get(given.slot, 0) for given in dataset.set_answers.values())
     if isinstance(dataset, GreaterThanDataset):
-        return 100 * dataset.examples
+        return 200 * dataset.examples
     if isinstance(dataset, DRAWN_DATASETS):
         return 0
-    return sum(len(own) for answer in dataset.answers.values() for own in answer if isinstance(own, list))
+    sets = ([own for own in answer if isinstance(own, list)] for answer in dataset.answers.values())
+    return sum(len(own) * max(map(len, own)) for own in sets if own)
 
 
 def _too_large(dataset: Dataset, limits: SpecLimits) -> Iterator[FieldError]:
@@ -140,7 +141,8 @@ def _too_large(dataset: Dataset, limits: SpecLimits) -> Iterator[FieldError]:
             yield wrong(("dataset",), f"the prompts have {given:,} characters in all: {most}")
     if (choices := answer_choices(dataset)) > limits.max_tokens:
         allowed = f"the most is {limits.max_tokens:,} ({knob('max_tokens')}): use smaller sets or fewer examples"
-        yield wrong(("dataset", "answers"), f"the sets of answers have {counted(choices, 'token')} in all: {allowed}")
+        what = "the sets of answers, each as large as the largest, have"
+        yield wrong(("dataset", "answers"), f"{what} {counted(choices, 'token')} in all: {allowed}")
     if isinstance(dataset, TemplatesDataset):
         longest = longest_prompt(dataset)
         if 2 * examples * longest > limits.max_characters:

@@ -96,7 +96,9 @@ def test_all_sets_together_are_limited() -> None:
     dataset = {**TOKENS, "answers": {"right": [list(range(20)), [3]]}}
     few = SpecLimits(max_tokens=20)
     found = problems(few, dataset=dataset, metric={"kind": "prob", "answer": "right"})
-    assert found["/dataset/answers"].startswith("the sets of answers have 21 tokens in all: the most is 20")
+    assert found["/dataset/answers"].startswith(
+        "the sets of answers, each as large as the largest, have 40 tokens in all: the most is 20"
+    )
     assert "PATHPATCH_MAX_TOKENS" in found["/dataset/answers"]
 
 
