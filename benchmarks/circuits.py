@@ -268,6 +268,7 @@ def two_workers(bench: Bench, examples: int = 60, rounds: int = 2) -> Row:
         for names in (("a",), ("a", "b")):
             with processes.workers(*names, THREADS="1"):
                 client = processes.service.client
+                client.timeout = 120.0  # answers wait for the job
                 _job_seconds(client, 2, seed=len(names))
                 found[f"{len(names)}_workers_seconds"] = min(
                     _job_seconds(client, examples, seed=10 * len(names) + turn) for turn in range(rounds)

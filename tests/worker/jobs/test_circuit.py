@@ -230,16 +230,3 @@ def test_circuits_of_any_size_are_tested(golden_weights: Weights) -> None:
     assert (np.array(minimal["strongest"]) >= alone).all()
     assert (np.array(minimal["strongest"]) > alone).any()
     assert complete["largest"] > 0
-
-
-def test_rounds_choose_better_than_one_round_on_the_golden_model(golden_weights: Weights) -> None:
-    """By CPR on MIB's grid: what edges do together shows only in the circuit that is left."""
-    by = {"top": {}, "iterated": {"rounds": 4}}
-    cpr = {
-        name: golden_job(
-            golden_weights, score={"method": "integrated"}, choose={"by": name, "rank": "signed", **more}
-        ).blocks[0]["cpr"]
-        for name, more in by.items()
-    }
-    assert cpr["top"] == pytest.approx(0.896, abs=2e-3)
-    assert cpr["iterated"] > cpr["top"] + 0.05
