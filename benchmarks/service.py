@@ -40,6 +40,7 @@ from tests.live_worker import LiveWorker, live_workers
 
 WAITERS = 200
 BURST = 1600
+BARE_S = 5.0
 SMALL_JOBS = 50
 TURNS = 2
 """Ours and the bare application's, one after the other, so many times."""
@@ -47,6 +48,8 @@ SMALL_TURNS = 4
 SMALL = EXAMPLE_SPEC | {"use_cache": False}
 CACHED = json.dumps(spec(10**9)).encode()
 POLL_S = 0.001
+READY_AFTER_S = 10.0
+"""A service's process for figures is ready this long after its start."""
 _seeds = itertools.count()
 
 
@@ -220,10 +223,18 @@ def with_worker(folder: Path) -> dict[str, Row]:
             whole += asyncio.run(small_jobs(service.port))
             bare += asyncio.run(bare_jobs(port))
             inner += engine_alone()
+        worked = asyncio.run(bare_load(port))
     found = {"small job, submit to result": percentiles(whole), "bare: job, submit to result": percentiles(bare)}
     found["small job in the engine alone"] = percentiles(inner)
     above = found["small job, submit to result"]["p50_ms"] - found["small job in the engine alone"]["p50_ms"]
-    return found | {"small job, above the engine": {"p50_ms": above}}
+    return found | worked | {"small job, above the engine": {"p50_ms": above}}
+
+
+async def bare_load(port: int) -> dict[str, Row]:
+    """The bare application while its worker does the jobs."""
+    seconds = await steady(port, 200, BARE_S, submit)
+    rate = await burst(port, BURST, submit)
+    return {"bare, working: submit at 200/s": percentiles(seconds), "bare, working: burst": {"jobs_per_s": rate}}
 
 
 def starts(folder: Path) -> dict[str, Row]:
@@ -243,32 +254,42 @@ def starts(folder: Path) -> dict[str, Row]:
         with live_service(valkey, folder / "cold.log") as service:
             job = service.client.post("/v1/jobs", content=CACHED, headers={"Content-Type": "application/json"}).json()
             WorkerHand(JobStore.connect(valkey.url)).work_off()
-            for which in ("first", "second"):
+            for what in ("figure (SVG), right after the service's start", "figure (SVG), by the process kept ready"):
                 began = time.perf_counter()
                 answer = service.client.get(job["links"]["figure"], headers={"Accept": "image/svg+xml"})
                 assert answer.status_code == 200, answer.text
-                seconds[f"{which} figure (SVG) after the service's start"] = {"s": time.perf_counter() - began}
+                seconds[what] = {"s": time.perf_counter() - began}
+                time.sleep(READY_AFTER_S)
     return seconds
 
 
 def ratios(found: dict[str, Row]) -> dict[str, Row]:
     """To the bare application, in the same minutes."""
-    submit_ms, round_trip_ms = found["bare: submit at 200/s"]["p50_ms"], found["bare: job, submit to result"]["p50_ms"]
-    return {
-        "submit p50 / bare submit p50": {"ratio": found["submit at 200/s"]["p50_ms"] / submit_ms},
-        "burst / bare burst": {"ratio": found["burst"]["jobs_per_s"] / found["bare: burst"]["jobs_per_s"]},
-        "cached answer p50 / bare submit p50": {"ratio": found["cached answer at 200/s"]["p50_ms"] / submit_ms},
-        "small job above the engine / bare job": {
-            "ratio": found["small job, above the engine"]["p50_ms"] / round_trip_ms
-        },
+    kinds = [
+        ("submit at 200/s", "p50_ms", "submit at 200/s"),
+        ("burst", "jobs_per_s", "burst"),
+        ("cached answer at 200/s", "p50_ms", "submit at 200/s"),
+    ]
+    ratios = {
+        f"{ours} / {bare}: {theirs}": {"ratio": found[ours][figure] / found[f"{bare}: {theirs}"][figure]}
+        for ours, figure, theirs in kinds
+        for bare in ("bare", "bare, working")
     }
+    small = found["small job, above the engine"]["p50_ms"] / found["bare: job, submit to result"]["p50_ms"]
+    return ratios | {"small job, above the engine / bare: job, submit to result": {"ratio": small}}
 
 
 BARS = {
-    ("submit p50 / bare submit p50", "ratio"): "<= 1.0",
-    ("burst / bare burst", "ratio"): ">= 1.5",
-    ("cached answer p50 / bare submit p50", "ratio"): "<= 0.8",
-    ("small job above the engine / bare job", "ratio"): "<= 2",
+    **{
+        (f"{row} / {bare}: {theirs}", "ratio"): bar
+        for bare in ("bare", "bare, working")
+        for row, theirs, bar in (
+            ("submit at 200/s", "submit at 200/s", "<= 1.0"),
+            ("burst", "burst", ">= 1.5"),
+            ("cached answer at 200/s", "submit at 200/s", "<= 0.8"),
+        )
+    },
+    ("small job, above the engine / bare: job, submit to result", "ratio"): "<= 2",
     ("resident", "mb"): "< 150 MB",
 }
 
