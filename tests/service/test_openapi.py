@@ -218,18 +218,30 @@ def test_schemathesis_finds_no_undescribed_answer_in_sequences_of_requests(
 ) -> None:
     """Submit, then look, cancel, erase, fetch, in any order, while jobs end with results."""
     hooks = "tests.service.schemathesis_hooks"
-    options = ("--phases=stateful", "--mode=positive", "--max-examples=15", "--max-time=30")
-    is_over = threading.Event()
+    options = ("--phases=stateful", "--mode=positive", "--max-examples=15", "--max-time=20")
+    is_over, rounds = threading.Event(), 0
     with ThreadPoolExecutor(1) as pool:
         work = pool.submit(_work_until, is_over, worker)
         try:
-            _schemathesis(impatient, tmp_path, *options, hooks=hooks)
+            while rounds == 0 or (_unreached(impatient) and rounds < MOST_ROUNDS):
+                _schemathesis(impatient, tmp_path, *options, hooks=hooks)
+                rounds += 1
         finally:
             is_over.set()
         work.result()
-    told = impatient.client.get("/metrics").text
-    for route in ("/v1/jobs/{job_id}/result", "/v1/jobs/{job_id}/figure", "/v1/batches/{batch_id}"):
-        assert f'pathpatch_http_requests_total{{method="GET",route="{route}",status="200"}}' in told, route
+    assert not _unreached(impatient)
+
+
+MOST_ROUNDS = 6
+"""Of random sequences; a busy machine gets through few of them in one."""
+
+
+def _unreached(service: LiveService) -> list[str]:
+    """Routes of results that no request has had an answer from yet."""
+    routes = ("/v1/jobs/{job_id}/result", "/v1/jobs/{job_id}/figure", "/v1/batches/{batch_id}")
+    told = service.client.get("/metrics").text
+    counted = 'pathpatch_http_requests_total{{method="GET",route="{}",status="200"}}'
+    return [route for route in routes if counted.format(route) not in told]
 
 
 def _work_until(is_over: threading.Event, worker: WorkerHand) -> None:
