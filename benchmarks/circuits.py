@@ -37,6 +37,7 @@ from tests.shards import run_shard
 from worker.engine import transformer
 from worker.engine.edge_run import Base, circuit_run
 from worker.engine.model import Weights
+from worker.engine.rows import rows_of
 from worker.engine.runs import ActivationCache, Activations, Runs, stack_tokens
 from worker.jobs.circuit_records import EdgeScores
 from worker.jobs.kind import ShardSettings
@@ -219,9 +220,10 @@ def of_circuit(bench: Bench, size: int | None) -> Row:
             Runs(Activations(bench.weights, stack_tokens(bench.dataset.orig, bench.dataset.new, bench.weights.device)))
         )
         matrix = torch.from_numpy(graph.matrix(members))[None]
+        rows = rows_of(np.tile(np.arange(N_POS) == N_POS - 1, (N_EXAMPLES, 1)), bench.weights.device)
         for turn in range(5):
             times.run("forward", bench.forward)
-            times.run("run" if turn else "warm-up", lambda: circuit_run(base, matrix))
+            times.run("run" if turn else "warm-up", lambda: circuit_run(base, matrix, rows))
     return in_forwards(times, "run") | {"edges": int(members.sum())}
 
 

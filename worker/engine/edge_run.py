@@ -7,13 +7,16 @@ this very run, all others what it writes in the base. Writers without a live edg
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
 import torch
 from jaxtyping import Float, Shaped
+from numpy.typing import NDArray
 from torch import Tensor
 
 from planning.circuit import CircuitGraph
 from worker.engine import attention, transformer
 from worker.engine.model import Weights
+from worker.engine.rows import Rows
 from worker.engine.runs import Runs
 
 Changes = Float[Tensor, "batch cell writer pos d_model"]
@@ -66,9 +69,27 @@ class Base:
         return found
 
 
-def circuit_run(base: Base, sets: Shaped[Tensor, "cell reader writer"]) -> Float[Tensor, "batch cell pos d_model"]:
-    """The last residual stream of a run for each edge set."""
-    return EdgeRun(base, sets).to_end()
+def circuit_run(
+    base: Base, sets: Shaped[Tensor, "cell reader writer"], rows: Rows | None = None
+) -> Float[Tensor, "batch cell pos d_model"]:
+    """The last residual stream of a run for each edge set.
+
+    Args:
+        rows: Those that will be read of it; others may then be wrong. By default all.
+    """
+    return EdgeRun(base, sets, rows=rows).to_end()
+
+
+def moved_by_attention(graph: CircuitGraph, edges: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which writers some later key or value sees, at any remove: of all others only the rows that are read matter."""
+    found = np.zeros(len(graph.nodes), dtype=bool)
+    inputs = np.arange(len(graph.readers)) % graph.readers_per_layer
+    is_key_or_value = (inputs < graph.readers_per_layer - 1) & (inputs % 3 > 0)
+    is_key_or_value[-1] = False
+    for writer in range(len(graph.writers) - 1, -1, -1):
+        into = np.flatnonzero(edges[:, writer])
+        found[writer] = is_key_or_value[into].any() or found[graph.node_of_reader[into]].any()
+    return found
 
 
 def floats_per_cell(graph: CircuitGraph, n_live_writers: int, n_examples: int, n_pos: int) -> int:
@@ -87,6 +108,7 @@ class EdgeRun:
         sets: Shaped[Tensor, "cell reader writer"],
         embedded: Float[Tensor, "batch pos d_model"] | None = None,
         is_traced: bool = False,
+        rows: Rows | None = None,
     ) -> None:
         """
         Args:
@@ -98,6 +120,8 @@ class EdgeRun:
         self.addends: list[tuple[list[int], Tensor]] = []
         """Readers, and what was added to their inputs."""
         self._is_traced = is_traced
+        self._rows = rows
+        self._is_moved = moved_by_attention(self.graph, sets.any(dim=0).cpu().numpy())
         self.live = sets.any(dim=0).any(dim=0).nonzero()[:, 0].tolist()
         self._column = {writer: column for column, writer in enumerate(self.live)}
         self._reads = sets.any(dim=2).any(dim=0).tolist()
@@ -141,8 +165,14 @@ class EdgeRun:
             is_parallel = self.weights.architecture.is_parallel
             stream = resid_pre if is_parallel else self.base.stream("resid_mid", layer)
             resid = self.read([start + self.graph.readers_per_layer - 1], stream)[:, :, 0]
-            mlp_out = transformer.mlp(self.weights, layer, resid)
-            self.changes[:, :, column] = mlp_out - self.base.written("mlp_out", layer)[:, None]
+            source = self.base.written("mlp_out", layer)
+            if self._rows is None or self._is_moved[first + per_layer - 1]:
+                self.changes[:, :, column] = transformer.mlp(self.weights, layer, resid) - source[:, None]
+                return
+            written = transformer.mlp(self.weights, layer, self._rows.take(resid.transpose(1, 2)))
+            batch = torch.arange(len(resid), device=resid.device)[:, None]
+            at_rows = self.changes[:, :, column].transpose(1, 2)
+            at_rows[batch, self._rows.index] = written - self._rows.take(source)[:, :, None]
 
     def _heads(self, layer: int, heads: list[int], resid_pre: Float[Tensor, "batch pos d_model"]) -> Changes:
         """What some heads write, live minus base."""
