@@ -47,6 +47,11 @@ def metric(client: httpx.Client, name: str) -> float:
     return float(next(line.split()[-1] for line in lines if line.startswith(f"{name} ")))
 
 
+def python_path(root: Path) -> str:
+    """A checkout first, then what a test has put there."""
+    return os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+
+
 class LiveService:
     """A running service; ``client`` talks to it over HTTP. ``root`` may be another checkout."""
 
@@ -69,7 +74,7 @@ class LiveService:
         """Start the process and wait until it answers."""
         command = [sys.executable, "-m", "service"]
         with log.open("a") as file:
-            environment = {**self._environment, "PYTHONPATH": str(self.root)}
+            environment = {**self._environment, "PYTHONPATH": python_path(self.root)}
             self._process = subprocess.Popen(command, cwd=self.root, env=environment, stderr=file, text=True)
         deadline = time.monotonic() + START_S
         while not self._answers():

@@ -22,6 +22,7 @@ from job_store.ids import new_job_id
 from job_store.records import JobFacts, JobRecord, NewJob
 from job_store.store import JobStore
 from job_store.workers import list_workers
+from tests.live_service import python_path
 from tests.no_models import NO_MODELS
 from worker.models.checkpoints import find_checkpoint
 
@@ -71,7 +72,7 @@ class LiveWorker:
         """Start the process; it is ready later."""
         with self.log.open("ab") as file:
             command = [sys.executable, "-P", "-m", "worker"]
-            environment = {**self._environment, "PYTHONPATH": str(self.root)}
+            environment = {**self._environment, "PYTHONPATH": python_path(self.root)}
             self.process = subprocess.Popen(command, cwd=self.root, env=environment, stdout=file, stderr=file)
 
     def wait_until_ready(self) -> None:

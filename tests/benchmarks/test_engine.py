@@ -62,7 +62,7 @@ def test_the_floor_of_a_gated_model_has_its_third_product() -> None:
     weights = random_weights(ARCHITECTURES["llama"])
     experiment = Experiment("seed_job", {"receivers": [{"hook": "q", "layer": 1, "head": 0}]}, {})
     with FlopCounterMode(display=False) as counted:
-        engine.floor_of(experiment, weights, random_prompts(3, 20))
+        engine.floor_of(experiment, weights, random_prompts(3))
     one = weights.architecture
     read = one.d_model * one.d_head * (one.n_heads + 2 * one.n_kv_heads)
     per_row = read + one.n_heads * one.d_head * one.d_model + 3 * one.d_model * one.d_mlp

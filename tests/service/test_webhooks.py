@@ -264,17 +264,19 @@ def test_a_private_address_is_refused_after_resolution(
     (tmp_path / "sitecustomize.py").write_text(TREACHEROUS_NAMES)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     port = receiver.url.split(":")[2].split("/")[0]
-    settings = {"webhook_secret": SECRET, "webhook_allow_http": "1"}
+    patient = {**QUICK, "webhook_timeout_s": "10"}
+    settings = {"webhook_secret": SECRET, "webhook_allow_http": "1", **patient}
     with (
         embedded_valkey(tmp_path / "valkey") as valkey,
-        live_service(valkey, tmp_path / "service.log", **settings, **QUICK) as service,
+        live_service(valkey, tmp_path / "service.log", **settings) as service,
     ):
         for seed, host in enumerate((*DISGUISES, "rebind.example")):
             service.client.post("/v1/jobs", json=spec(seed, webhook={"url": f"http://{host}:{port}/hook"}))
         WorkerHand(JobStore.connect(valkey.url)).work_off()
         _eventually(lambda: len(_dead(service.client)) == len(DISGUISES) + 1)
         assert receiver.received == []
-        assert all("not on the open internet" in dead["error"] for dead in _dead(service.client))
+        errors = [dead["error"] for dead in _dead(service.client)]
+        assert [error for error in errors if "not on the open internet" not in error] == []
 
 
 def test_every_end_is_announced_but_not_that_of_an_erased_job(
