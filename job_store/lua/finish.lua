@@ -3,15 +3,9 @@
 -- seconds of computation.
 -- Stores the shard's output and counts it; the last shard of a phase also claims the phase's assembly.
 local id, shard = ARGV[1], ARGV[3]
-local slot, job = ARGV[2] .. '/' .. shard, read_job(id)
-if not job or not holds(id, slot, ARGV[4]) then return {'lost'} end
+local job, refused = handed_in(id, ARGV[2] .. '/' .. shard, ARGV[4])
+if not job then return refused end
 local key = job_key(id)
-charge(job, slot)
-free(job, slot)
-if job.status == 'cancelling' then
-  settle(job)
-  return {'cancelled'}
-end
 call('HSET', key .. ':out:' .. job.phase, shard, ARGV[5])
 note_blob(id, ARGV[5])
 call('SADD', key .. ':devices', ARGV[6])

@@ -2,14 +2,8 @@
 -- ARGV: job, phase, shard, fence, device, phases, flops of this shard, seconds of computation, head, arrays.
 -- The job's only shard, in its last phase: what `finish` and `complete` do, without an assembly in between.
 local id, slot = ARGV[1], ARGV[2] .. '/' .. ARGV[3]
-local job = read_job(id)
-if not job or not holds(id, slot, ARGV[4]) then return {'lost'} end
-charge(job, slot)
-free(job, slot)
-if job.status == 'cancelling' then
-  settle(job)
-  return {'cancelled'}
-end
+local job, refused = handed_in(id, slot, ARGV[4])
+if not job then return refused end
 count_shard(job, ARGV[5], ARGV[6], ARGV[7], ARGV[8])
 succeed(job, ARGV[9], ARGV[10])
 return {'stored', nudges(job.model)}

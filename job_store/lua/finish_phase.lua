@@ -1,14 +1,8 @@
 -- deny-oom
 -- ARGV: job, phase, fence, carry. Ends a phase's assembly: its output becomes the input of the next phase's shards.
 local id, slot = ARGV[1], ARGV[2] .. '/' .. ASSEMBLE
-local job = read_job(id)
-if not job or not holds(id, slot, ARGV[3]) then return {'lost'} end
-charge(job, slot)
-free(job, slot)
-if job.status == 'cancelling' then
-  settle(job)
-  return {'cancelled'}
-end
+local job, refused = handed_in(id, slot, ARGV[3])
+if not job then return refused end
 call('SET', job_key(id) .. ':carry', ARGV[4])
 note_blob(id, ARGV[4])
 if call('HGET', job_key(id), 'blobs') then discard('work/' .. id .. '/' .. job.phase) end

@@ -267,6 +267,17 @@ local function settle(job)
   if job.status == 'cancelling' and call('SCARD', job_key(job.id) .. ':running') == 0 then end_job(job, 'cancelled') end
 end
 
+-- Takes back a slot whose holder has something to hand in: the job, or nil and what the holder is told instead.
+local function handed_in(id, slot, fence)
+  local job = read_job(id)
+  if not job or not holds(id, slot, fence) then return nil, {'lost'} end
+  charge(job, slot)
+  free(job, slot)
+  if job.status ~= 'cancelling' then return job end
+  settle(job)
+  return nil, {'cancelled'}
+end
+
 local function lose(job, slot, shard)
   free(job, slot)
   count('shards_lost')

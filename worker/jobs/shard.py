@@ -124,12 +124,15 @@ class Shard:
 
     def activations(self, dataset: ResolvedDataset) -> Activations:
         """Activations of both runs, from the cache if it holds these prompts in this arithmetic."""
-        tokens = stack_tokens(dataset.orig, dataset.new, self.weights.device)
-        prefixes = prefixes_of([*dataset.orig, *dataset.new])
+
+        def made() -> Activations:
+            tokens = stack_tokens(dataset.orig, dataset.new, self.weights.device)
+            return Activations(self.weights, tokens, self.wanted, prefixes=prefixes_of([*dataset.orig, *dataset.new]))
+
         if self.cache is None:
-            return Activations(self.weights, tokens, self.wanted, prefixes=prefixes)
+            return made()
         key = (self.weights.key, self.spec.dtype == "tf32", str(dataset.orig), str(dataset.new))
-        known = self.cache.get(key, lambda: Activations(self.weights, tokens, prefixes=prefixes))
+        known = self.cache.get(key, made)
         known.wanted = self.wanted
         return known
 
