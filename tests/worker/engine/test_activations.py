@@ -96,6 +96,17 @@ def test_kept_tensors_are_the_same_before_and_after_every_job(through_mlps: bool
             np.testing.assert_allclose(cached[name], value, atol=1e-6, rtol=1e-6, err_msg=f"{one} {name}")
 
 
+def test_kept_activations_are_of_one_arithmetic() -> None:
+    """A GPU rounds those of ``tf32``: a job in float32 on the same prompts must not find them."""
+    weights, dataset, cache = tiny_weights(), prompts([5, 4]), ActivationCache(2**24)
+    settings = ShardSettings(memory_bytes=2**28, device="cpu", activation_cache=cache)
+    patch, kept = {"senders": ALL_HEADS, "receivers": [node("q", 2)]}, []
+    for dtype in ("tf32", "float32", "bfloat16", "float32"):
+        result_of(weights, dataset, patch, settings=settings, dtype=dtype)
+        kept.append(len(cache._entries))
+    assert kept == [1, 2, 3, 3]
+
+
 def test_weights_are_the_same_before_and_after_a_job() -> None:
     """They are shared by every job of a worker."""
     weights = tiny_weights()

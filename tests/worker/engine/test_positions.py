@@ -120,3 +120,19 @@ def test_prompts_are_one_run_up_to_the_first_token_that_differs() -> None:
     """Causality: what comes later cannot reach back."""
     dataset = prompts([4, 3]).model_copy(update={"orig": [[1, 2, 3, 4], [5, 6, 7]], "new": [[1, 2, 0, 4], [5, 6, 7]]})
     assert after_first_difference(dataset).tolist() == [[False, False, True, True], [False] * 4]
+
+
+@pytest.mark.parametrize("order", [[1, "1"], ["1", 1]])
+def test_a_role_named_like_an_index_is_another_position(order: list[int | str]) -> None:
+    """Whichever stands first in the sweep."""
+    dataset = prompts([5, 5])
+    dataset = dataset.model_copy(update={"roles": {**dataset.roles, "1": [3, 3]}})
+
+    def swept(positions: list[int | str]) -> np.ndarray:
+        senders = {"sweep": {"hook": "resid_post", "layers": [0], "positions": positions}}
+        return patched(tiny_weights(), dataset, {"senders": senders, "receivers": [node("v", 1)]})
+
+    found = dict(zip(order, swept(order)[0], strict=True))
+    for position, index in ((1, 1), ("1", 3)):
+        np.testing.assert_allclose(found[position], swept([index])[0, 0], **CLOSE)
+    assert not np.allclose(found[1], found["1"])
