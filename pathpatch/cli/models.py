@@ -122,12 +122,16 @@ def remove_model(name: Annotated[str, typer.Argument(metavar="NAME", help="A fet
 
 
 def _print_models(found: list[Any]) -> None:
+    """Of several models, only the first sentence of why one is not available."""
     rows = []
     for model in found:
         size = f"{model.shape.n_layers} x {model.shape.n_heads}" if model.shape else ""
-        state = "available" if model.available else f"not available: {model.reason}"
+        reason = model.reason if len(found) == 1 else (model.reason or "").partition(". ")[0]
+        state = "available" if model.available else f"not available: {reason}"
         rows.append((model.name, size, (model.revision or "")[:12], ", ".join(model.workers), state))
     print_table(("model", "layers x heads", "revision", "held by", "state"), rows)
+    if len(found) > 1 and not all(model.available for model in found):
+        note("`pathpatch models NAME` says how to get one that is not available")
 
 
 def _print_fetched() -> None:

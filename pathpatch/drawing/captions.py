@@ -11,6 +11,8 @@ Spec = Mapping[str, Any]
 SEPARATOR = " · "
 _LONGEST_LIST = 6
 _SOURCES = {"zero": "zero-ablated", "mean": "mean-ablated"}
+SCORES = {"exact": "exact score", "attribution": "EAP", "integrated": "EAP-IG"}
+_CHOICES = {"top": "the top", "greedy": "greedily added", "iterated": "iteratively kept"}
 
 
 def plain(spec: Any) -> Spec | None:
@@ -72,6 +74,8 @@ def patch_words(patch: Spec) -> str:
     """What was patched: ``z 9.6 → q 10.7, skip connections only``."""
     if patch.get("kind") == "activation":
         words = [f"activations {end_words(patch['nodes'])}"]
+    elif patch.get("kind") == "circuit":
+        words = [_circuit_words(patch)]
     elif patch.get("paths"):
         words = [_paths_words(patch["paths"])]
     else:
@@ -80,6 +84,20 @@ def patch_words(patch: Spec) -> str:
     words += [where.strip()] if (where := _where_words(patch.get("positions"))) else []
     words += [_SOURCES[patch["source"]]] if patch.get("source") in _SOURCES else []
     return ", ".join(words)
+
+
+def _circuit_words(patch: Spec) -> str:
+    """Which circuits: ``circuits of the top edges by exact score``, or the names of one's own."""
+    edges, choice = patch.get("edges"), patch.get("choose") or {}
+    if edges is not None:
+        own = [] if "cfg" in edges else list(edges)
+        named = ", ".join(own[:_LONGEST_LIST])
+        more = f" and {len(own) - _LONGEST_LIST} more" if len(own) > _LONGEST_LIST else ""
+        return f"circuit {named}{more}" if own else "circuit of a graph file"
+    if choice.get("by") == "acdc":
+        return f"circuit by ACDC, threshold {choice['threshold']:g}"
+    score = patch.get("score") or {"method": "exact"}
+    return f"circuits of {_CHOICES[choice.get('by', 'top')]} edges by {SCORES[score['method']]}"
 
 
 def _paths_words(paths: Sequence[Sequence[Any]]) -> str:

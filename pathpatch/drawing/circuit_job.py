@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pathpatch.drawing.captions import SEPARATOR, Spec, dataset_words, signed
+from pathpatch.drawing.captions import SCORES, SEPARATOR, Spec, dataset_words, signed
 from pathpatch.drawing.charts import Chart, Curve, Graph, GraphEdge, GraphNode, Ranks, Words
 from pathpatch.drawing.circuit import curve
 from pathpatch.drawing.subject import FigureDoesNotFit
@@ -66,7 +66,8 @@ def _caption(data: Data, spec: Spec | None, *extra: str) -> str:
     if spec is not None:
         patch = spec["patch"]
         method, by = (patch.get("score") or {}).get("method"), (patch.get("choose") or {}).get("by")
-        chosen = f"edges scored by {method}" if method else f"chosen by {by}" if by else "circuits as given"
+        scored = f"edges scored {'exactly' if method == 'exact' else f'by {SCORES[method]}'}" if method else None
+        chosen = scored or ("chosen by ACDC" if by == "acdc" else "circuits as given")
         parts += [f"{chosen} in rounds" if by == "iterated" else chosen]
         parts += [f"other edges: {patch.get('source', 'new')}", dataset_words(spec["dataset"])]
     return SEPARATOR.join([*parts, *filter(None, extra)])

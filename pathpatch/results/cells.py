@@ -27,13 +27,19 @@ def _token_at(tokens: Sequence[str] | None, position: Any) -> str | None:
     return tokens[position]
 
 
+def _is_layer_alone(coordinates: Mapping[str, Any], prefix: str) -> bool:
+    named = {part for part in PARTS if coordinates.get(prefix + part) is not None}
+    return "layer" in named and named <= {"layer", "position"}
+
+
 def cell_name(coordinates: Mapping[str, Any], tokens: Sequence[str] | None = None) -> str:
     """The whole cell in words: both ends of an edge, or the one end that was swept."""
     ends = []
     for prefix in SIDES:
         position = coordinates.get(f"{prefix}position")
         token = _token_at(tokens, position)
-        ends.append(place_name(coordinates, prefix, token))
+        name = place_name(coordinates, prefix, token)
+        ends.append(f"layer {name}" if _is_layer_alone(coordinates, prefix) else name)
     named = [end for end in ends if end]
     if coordinates.get("example") is not None:
         named.append(f"example {coordinates['example']}")

@@ -1,6 +1,7 @@
 """The nouns of the ``greater_than`` dataset: what can last for years.
 
-Source: Hanna et al. 2023, arXiv:2305.00586, section 3. Examples are drawn by index in this tuple, so any change, an
+The 120 nouns of Hanna et al. 2023, arXiv:2305.00586, section 3, as the authors publish them:
+github.com/hannamw/EAP-IG, eap/potential_nouns.txt. Examples are drawn by index in this tuple, so any change, an
 addition too, changes what every seed means.
 """
 
@@ -14,6 +15,6 @@ _NOUNS = """
     negotiation notoriety obstruction operation order outbreak outcome overhaul patrols pilgrimage plague plan practice
     process program progress project pursuit quest raids reforms reign relationship retaliation riot rise rivalry
     romance rule sanctions shift siege slump stature stint strikes study test testing tests therapy tour tradition
-    treaty trial trip unemployment voyage war warfare work
+    treaty trial trip unemployment voyage warfare work
 """
 NOUNS = tuple(_NOUNS.split())

@@ -19,7 +19,7 @@ export async function showCompare(main, { ids, signal }) {
   } }));
   const body = el("div", {});
   main.replaceChildren(el("h1", { tabindex: "-1" }, "Compare two jobs"),
-    el("div", { class: "card pair" }, field("First job", picks[0]), field("Second job", picks[1])), body);
+    el("div", { class: "card rows" }, field("First job", picks[0]), field("Second job", picks[1])), body);
   const jobs = await Promise.all([0, 1].map((side) => (ids[side] ? getJob(ids[side]) : null)));
   const sides = jobs.map((job) => job && el("section", { class: "card", "aria-label": titleOf(job) }));
   if (jobs[0] && jobs[1]) {

@@ -1,11 +1,11 @@
 // One job: progress as it happens, figure, numbers, checks, provenance, spec, events, downloads.
-import { cancel, download, erase, follow, getJob, getResult, isDone, rerun } from "./api.js";
+import { cancel, download, erase, follow, getJob, getResult, isDone, rerun, validate } from "./api.js";
 import { advanced, badge, progress } from "./badges.js";
 import { curlOf, pythonOf } from "./code.js";
 import { ago, announce, choice, code, el, facts, field, section } from "./dom.js";
 import { showFigure } from "./figure.js";
 import { problemBox } from "./problem.js";
-import { compact, written } from "./spec.js";
+import { compact, differences, withoutImplied, written } from "./spec.js";
 import { blocksOf, checks, provenance, summaryTables, titleOf } from "./tables.js";
 import { examplesOf, metricsWords, patchWords, tagLinks } from "./words.js";
 
@@ -30,7 +30,7 @@ export async function showJob(main, { id, signal }) {
       actions),
     el("div", { class: "layout" },
       el("div", {}, outcome, section("Spec",
-        code("The spec, without defaults", written(short)),
+        code("The spec, in short", written(short)),
         el("details", {}, el("summary", {}, "The same in Python"), code("Python", pythonOf(short))),
         el("details", {}, el("summary", {}, "The same as curl"), code("curl", curlOf(short))),
         el("details", {}, el("summary", {}, "Events"), events))),
@@ -73,8 +73,8 @@ export async function showJob(main, { id, signal }) {
     return start;
   }
 
-  function again() {
-    sessionStorage.setItem("pathpatch-draft", JSON.stringify(short));
+  async function again() {
+    sessionStorage.setItem("pathpatch-draft", JSON.stringify(await asAsked(job.spec, short)));
     location.hash = "#/new?draft";
   }
 
@@ -114,6 +114,13 @@ export async function showJob(main, { id, signal }) {
     draw();
     if (job.done) { hasEnded = true; finish(); }
   }, signal);
+}
+
+/** The spec without what its model implies, if the service then fills in the same: another model may imply other things. */
+async function asAsked(spec, short) {
+  const shorter = withoutImplied(short);
+  const filledIn = await validate(shorter).then((report) => report.spec, () => null);
+  return filledIn && differences(filledIn, spec).length === 0 ? shorter : short;
 }
 
 const heading = (spec) => (spec.name ? spec.name : [patchWords(spec.patch), el("span", { class: "of" }, `: ${metricsWords(spec)}`)]);

@@ -4,7 +4,7 @@ const DEFAULTS = {
   "": { method: "exact", dtype: "float32", priority: "normal", use_cache: true },
   model: { fold_ln: true, center_writing_weights: true, center_unembed: true, refactor_factored_attn_matrices: true, fold_value_biases: true },
   dataset: { swap: false, new: "abc", prompt_type: "mixed", seed: 0 },
-  patch: { kind: "path", direct_includes_mlps: false, source: "new" },
+  patch: { kind: "path", direct_includes_mlps: false, source: "new", mean_over: "position", tests: [], seed: 0 },
   metric: { normalize: "none", position: "end" },
 };
 
@@ -18,12 +18,15 @@ function withoutNulls(value) {
 }
 
 function without(defaults, record) {
-  return Object.fromEntries(Object.entries(record).filter(([name, value]) => defaults[name] !== value));
+  const isLeftOut = (name, value) => name in defaults && JSON.stringify(defaults[name]) === JSON.stringify(value);
+  return Object.fromEntries(Object.entries(record).filter(([name, value]) => !isLeftOut(name, value)));
 }
 
 /** The spec as somebody would write it by hand. */
 export function compact(spec) {
   const short = without(DEFAULTS[""], withoutNulls(spec));
+  const update = short.patch?.direct_includes_mlps ? "overwrite" : "add";
+  if (short.patch?.receiver_update === update) delete short.patch.receiver_update;
   for (const part of ["model", "patch", "metric"]) if (short[part]) short[part] = without(DEFAULTS[part], short[part]);
   for (const end of ["senders", "receivers", "nodes"]) {
     const sweep = short.patch?.[end]?.sweep;
@@ -36,6 +39,13 @@ export function compact(spec) {
   }
   for (const [name, value] of Object.entries(short)) if (isPlain(value) && Object.keys(value).length === 0) delete short[name];
   return short;
+}
+
+/** A compact spec without what its model and its other fields imply. */
+export function withoutImplied({ model = {}, dataset, output, ...rest }) {
+  const { prepend_bos, ...prompts } = dataset;
+  const { per_example, ...others } = output ?? {};
+  return { model: { name: model.name }, dataset: prompts, ...rest, ...(Object.keys(others).length ? { output: others } : {}) };
 }
 
 /** A spec as JSON that is short to read: what fits stays on one line. */

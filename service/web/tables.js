@@ -105,7 +105,7 @@ export function checks(result) {
 export function provenance(result) {
   const { versions = {}, ...rest } = result.provenance;
   return facts([
-    ...Object.entries(rest).filter(([, value]) => value !== null).map(([name, value]) => [NAMES[name] ?? name.replaceAll("_", " "), el("code", {}, String(value))]),
+    ...Object.entries(rest).filter(([, value]) => String(value ?? "") !== "").map(([name, value]) => [NAMES[name] ?? name.replaceAll("_", " "), el("code", {}, String(value))]),
     ...Object.entries(versions),
     ["waited", `${number(result.timings.queued_s)} s`], ["ran", `${number(result.timings.run_s)} s`],
   ]);

@@ -30,10 +30,19 @@ export function endWords(end) {
   return end.length > 4 ? `${named} and ${end.length - 4} more` : named;
 }
 
+const SCORES = { exact: "exact score", attribution: "EAP", integrated: "EAP-IG" };
+const CHOICES = { top: "the top", greedy: "greedily added", iterated: "iteratively kept" };
+
+function circuitWords({ edges, choose, score }) {
+  if (edges) return "cfg" in edges ? "circuit of a graph file" : `circuit ${Object.keys(edges).slice(0, 4).join(", ")}`;
+  if (choose?.by === "acdc") return `circuit by ACDC, threshold ${choose.threshold}`;
+  return `circuits of ${CHOICES[choose?.by ?? "top"]} edges by ${SCORES[score?.method ?? "exact"]}`;
+}
+
 export function patchWords(patch) {
   if (patch.kind === "activation") return `activations ${endWords(patch.nodes)}`;
   if (patch.paths) return patch.paths.slice(0, 2).map((path) => path.map((node) => endWords(node.sweep ? node : [node])).join(" → ")).join("; ") + (patch.paths.length > 2 ? ` and ${patch.paths.length - 2} more` : "");
-  if (!patch.senders) return `${patch.kind}${patch.score ? `, ${patch.score.method}` : ""}`;
+  if (patch.kind === "circuit") return circuitWords(patch);
   return `${endWords(patch.senders)} → ${endWords(patch.receivers)}${patch.direct_includes_mlps ? ", through MLPs" : ""}`;
 }
 
@@ -75,8 +84,9 @@ export function cellName(block, index) {
   } else block.axes.forEach((axis, i) => { at[axis] = block.coordinates[axis][index[i]]; });
   const ends = ["sender_", "receiver_", ""].map((side) => {
     const [hook, layer, head, neuron, position] = ["hook", "layer", "head", "neuron", "position"].map((part) => at[side + part]);
-    const name = [hook, layer === undefined ? "" : String(layer)].filter(Boolean).join(" ");
     const number = head ?? neuron;
+    const isLayer = hook === undefined && layer !== undefined && number === undefined;
+    const name = isLayer ? `layer ${layer}` : [hook, layer === undefined ? "" : String(layer)].filter(Boolean).join(" ");
     const full = number === undefined ? name : `${name}.${number}`;
     if (position === undefined) return full;
     return full ? `${full} at ${position}` : `position ${position}`;

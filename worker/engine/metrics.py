@@ -180,11 +180,12 @@ def divergence(
     between: Callable[[Tensor, Tensor], Tensor],
 ) -> Float[Tensor, "batch cell"]:
     """A divergence of patched and orig's next-token distributions. Unit: nats; 0 means that nothing changed."""
-    return _by_rows(
+    values = _by_rows(
         weights,
         normed,
         lambda logits, example: between(logits.float().log_softmax(dim=-1), orig_log_probs[example]),
     )
+    return values - values.detach().clamp(max=0)  # only rounding is below 0; the gradient stays
 
 
 def kl(log_probs: Float[Tensor, "rows d_vocab"], orig: Float[Tensor, "rows d_vocab"]) -> Float[Tensor, " rows"]:

@@ -17,6 +17,19 @@ export function readNumbers(text, what) {
   return numbers.length ? numbers : null;
 }
 
+/** `30, 100` as sizes in edges, `0.01, 0.1` as fractions of all edges; nothing where nothing is said. */
+export function readSizes(text) {
+  const sizes = words(text).map((part) => {
+    const size = Number(part);
+    if (!(size >= 0)) throw new Unreadable(`“${part}” is not a size: write edges such as 30, 100, or fractions such as 0.01, 0.1.`);
+    return size;
+  });
+  if (!sizes.length) return {};
+  return sizes.every(Number.isInteger) ? { edges: sizes } : { fractions: sizes };
+}
+
+export const writtenSizes = (choose) => (choose?.edges ?? choose?.fractions ?? []).join(", ");
+
 export const writtenNumbers = (value) => (Array.isArray(value) ? value.join(", ") : value && value !== "all" ? String(value) : "");
 
 /** `end`, `3` or `IO, S1` as the API takes positions; null where nothing is said. */

@@ -14,7 +14,14 @@ export function makeRun(hasName) {
   };
   let hasTags = true;
 
-  const arrange = () => { fields.verify.hidden = controls.verify.disabled = controls.method.value !== "attribution"; fields.name.hidden = !hasName; };
+  /** Circuits have a method of their own, in their patch. */
+  const isEstimated = (spec) => controls.method.value === "attribution" && spec.patch?.kind !== "circuit";
+
+  function arrange(spec) {
+    fields.method.hidden = spec.patch?.kind === "circuit";
+    fields.verify.hidden = controls.verify.disabled = !isEstimated(spec);
+    fields.name.hidden = !hasName;
+  }
 
   function fill(spec) {
     const tags = writtenTags(spec.tags);
@@ -24,14 +31,14 @@ export function makeRun(hasName) {
     controls.method.value = spec.method ?? "exact";
     controls.verify.value = spec.verify ?? "";
     controls.name.value = spec.name ?? "";
-    arrange();
+    arrange(spec);
   }
 
   function write(spec) {
     const faults = [];
-    arrange();
+    arrange(spec);
     const orDelete = (name, value, isDefault) => { isDefault ? delete spec[name] : (spec[name] = value); };
-    orDelete("method", controls.method.value, controls.method.value === "exact");
+    orDelete("method", controls.method.value, !isEstimated(spec));
     orDelete("verify", Number(controls.verify.value), controls.verify.disabled || controls.verify.value === "");
     if (hasName) orDelete("name", controls.name.value, controls.name.value.trim() === "");
     try { if (hasTags) orDelete("tags", readTags(controls.tags.value), controls.tags.value.trim() === ""); } catch (error) {

@@ -77,7 +77,7 @@ def test_every_figure_is_drawn_in_both_ways(answer: dict[str, Any], kind: str | 
     }
     figure = figures.figure_for(answer, spec, kind=kind)
     assert figure.layout.meta["kinds"] == ["faithfulness", "circuit", "ranks"]
-    assert "edges scored by integrated" in figure.layout.meta["caption"]
+    assert "edges scored by EAP-IG" in figure.layout.meta["caption"]
     assert figure.layout.meta["alt"]
     assert b"<svg" in static_figures.static_figure_for(answer, spec, kind=kind)
 

@@ -8,6 +8,7 @@ import pandas
 import pytest
 
 from pathpatch.results import NotOneMetric, Result
+from pathpatch.results.cells import cell_name
 from pathpatch.results.files import UnknownEnding, from_npz
 
 SHARED = {
@@ -62,6 +63,8 @@ def test_the_strongest_cells_come_first_and_unreachable_ones_never():
     block = Result.from_json(SWEEP).block
     assert block.strongest(3) == [((1, 0), -2.5), ((0, 1), -0.5), ((0, 0), 0.0)]
     assert block.name_of((1, 0)) == "9.0"
+    assert cell_name({"layer": 3, "position": "end"}) == "layer 3 at end"
+    assert cell_name({"sender_layer": 0, "receiver_hook": "q", "receiver_layer": 3}) == "layer 0 → q 3"
 
 
 def test_the_top_cells_know_their_coordinates():

@@ -7,13 +7,16 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+import yaml
 
 import pathpatch as pp
 from api_schemas.metrics import Metric
 from api_schemas.spec import JobSpec
 from pathpatch.client.wire import spec_json
+from pathpatch.presets import PRESETS, preset
 from pathpatch.problems import SpecError
 from pathpatch.specs import as_spec
+from pathpatch.specs.words import title_of
 from tests.specs_of_demo import document, problems_of
 
 CONTRACT = {
@@ -116,6 +119,32 @@ def test_a_spec_shows_what_it_asks_in_a_notebook():
     html = spec._repr_html_()
     assert "&lt;b&gt; a" in html and "… 12 more" in html
     assert "use_cache" not in html
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_kind_of_spec_has_a_title(name):
+    """A list with one job of another kind must not be lost for it."""
+    assert len(title_of(JobSpec.model_validate(yaml.safe_load(preset(name))))) > 20
+
+
+@pytest.mark.parametrize(
+    ("patch", "words"),
+    [
+        ({}, "circuits of the top edges by exact score"),
+        ({"score": {"method": "attribution"}, "choose": {"by": "greedy"}}, "circuits of greedily added edges by EAP"),
+        ({"choose": {"by": "acdc", "threshold": 0.01}}, "circuit by ACDC, threshold 0.01"),
+        ({"edges": {"mine": ["input->logits"]}, "source": "zero"}, "circuit mine, zero-ablated"),
+        (
+            {"edges": {"cfg": {"n_layers": 1}, "edges": {"input->logits": {"in_graph": True}}}},
+            "circuit of a graph file",
+        ),
+    ],
+)
+def test_a_circuit_is_called_by_how_it_was_found(patch, words):
+    """In lists, in a notebook, in completions."""
+    spec = {"model": {"name": "demo"}, "dataset": {"kind": "ioi", "examples": 2}, "metric": {"kind": "kl"}}
+    title = title_of(JobSpec.model_validate(spec | {"patch": {"kind": "circuit", **patch}}))
+    assert title == f"{words}: KL from orig (ioi prompts, abc, seed 0)"
 
 
 def test_every_node_constructor_makes_its_hook():

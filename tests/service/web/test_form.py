@@ -249,6 +249,30 @@ def test_a_sweep_by_layers_and_positions_with_an_estimate(page, stack, client):
     assert (spec.method, spec.verify) == ("attribution", 3)
 
 
+def test_circuits_are_asked_for_in_the_form(page, stack, client):
+    """How edges are scored, how circuits are chosen, and of which sizes; other kinds of patch have no such fields."""
+    opened(page, stack, "heads-to-logits")
+    page.get_by_label("Kind of patch").select_option("circuit")
+    page.get_by_label("Edges scored").select_option("attribution")
+    page.get_by_label("Sizes").fill("30, 10x")
+    expect(fault_of(page, "Sizes")).to_contain_text("“10x” is not a size")
+    page.get_by_label("Sizes").fill("30, 100")
+    page.get_by_label("Patched with").select_option("zero")
+    expect(page.get_by_label("Method")).to_be_hidden()
+    expect(page.locator(".verdict .tiles")).to_contain_text("1519 edges")
+    assert said(page)["patch"] == {
+        "kind": "circuit", "score": {"method": "attribution"}, "choose": {"by": "top", "edges": [30, 100]},
+        "source": "zero",
+    }  # fmt: skip
+    page.get_by_label("Circuits chosen").select_option("acdc")
+    expect(fault_of(page, "Threshold")).to_contain_text("threshold is missing")
+    page.get_by_label("Threshold").fill("0.5")
+    expect(page.locator(".verdict .tiles")).to_be_visible()
+    assert said(page)["patch"] == {"kind": "circuit", "choose": {"by": "acdc", "threshold": 0.5}, "source": "zero"}
+    page.get_by_label("Kind of patch").select_option("path")
+    expect(page.get_by_label("Threshold")).to_be_hidden()
+
+
 def test_a_metric_of_a_head_and_a_position_is_chosen_in_the_form(page, stack, client):
     """Activation patching has no receiver to take the head from."""
     opened(page, stack)

@@ -186,6 +186,7 @@ def test_a_draft_of_any_kind_is_shown_and_run_again(page, stack, client):
     again = json.loads(page.get_by_label("Spec", exact=True).input_value())
     assert pp.specs.as_spec(again).patch == job.spec.patch
     assert pp.specs.as_spec(again).metrics == job.spec.metrics
+    assert "prepend_bos" not in again["dataset"], "which another model may do otherwise"
 
 
 def test_a_running_job_is_cancelled(page, stack, client):

@@ -14,7 +14,7 @@ from planning.readings import NO_TOKEN
 from tests.reference_metrics import jensen_shannon
 from tests.tiny_weights import D_VOCAB, LOGIT_DIFF, node, prompts, result_of, tiny_weights
 from worker.engine import transformer
-from worker.engine.metrics import LogitMetric, js, kl, rank, read_logits
+from worker.engine.metrics import LogitMetric, divergence, js, kl, rank, read_logits
 from worker.engine.runs import Activations
 
 LENGTHS = [5, 3, 4]
@@ -154,6 +154,18 @@ def test_divergences_are_worked_out_by_hand() -> None:
     assert js(sure, sure.flip(1)).item() == pytest.approx(math.log(2))
     assert js(sure, even).item() == pytest.approx((math.log(4 / 3) + 0.5 * math.log(2 / 3) + 0.5 * math.log(2)) / 2)
     assert js(even, even).item() == 0
+
+
+def test_rounding_makes_no_negative_divergence() -> None:
+    """Orig's probabilities, too large by a rounding error: 0 and not below, and the gradient is there all the same."""
+    weights = tiny_weights()
+    normed = torch.randn(2, 3, weights.architecture.d_model, generator=torch.Generator().manual_seed(0))
+    normed = normed[:, :1].requires_grad_()
+    orig = transformer.unembed(weights, normed)[:, 0].log_softmax(-1).detach() + 1e-5
+    found = divergence(weights, normed, orig, kl)
+    assert found.tolist() == [[0.0], [0.0]]
+    found.sum().backward()
+    assert normed.grad is not None and normed.grad.abs().max() > 0
 
 
 def test_a_set_of_one_is_its_token() -> None:
