@@ -132,6 +132,8 @@ class Times:
         """Do the work; what it gave."""
         start = time.perf_counter()
         found = work()
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
         self.best[name] = min(self.best.get(name, np.inf), time.perf_counter() - start)
         return found
 
@@ -154,16 +156,22 @@ def ends_of(grid: Grid, cell: tuple[int, int]) -> tuple[list[Node], list[Node]]:
     return grid.senders.cells[cell[0]], grid.receivers.cells[cell[1]]
 
 
-def measure(experiment: Experiment, weights: Weights, oracle: Oracle, dataset: ResolvedDataset) -> Row:
+def measure(
+    experiment: Experiment,
+    weights: Weights,
+    oracle: Oracle,
+    dataset: ResolvedDataset,
+    settings: ShardSettings = SETTINGS,
+) -> Row:
     """One bar: the engine's time, the reference's, their ratio, and the largest difference between them."""
     spec, times = spec_of(experiment.patch, experiment.metric, dataset), Times()
     grid = grid_of(spec.patch, weights.architecture, dataset.longest)
     connected = connected_cells(grid, weights.architecture)
     cells = [connected[place] for place in np.linspace(0, len(connected) - 1, experiment.reference_cells).astype(int)]
     values: dict[tuple[int, int], np.ndarray] = {}
-    times.run("warm-up", lambda: run_once(weights, spec, dataset, SETTINGS))
+    times.run("warm-up", lambda: run_once(weights, spec, dataset, settings))
     for turn in range(experiment.repeats):
-        result = times.run("engine", lambda: run_once(weights, spec, dataset, SETTINGS))
+        result = times.run("engine", lambda: run_once(weights, spec, dataset, settings))
         if experiment.floor is not None:
             times.run("floor", lambda: floor_of(experiment, weights, dataset))
         few = cells if len(cells) <= REPEATED_CELLS else cells[turn :: experiment.repeats]
@@ -241,7 +249,8 @@ def needed_rows(dataset: ResolvedDataset) -> int:
 def founding_products(weights: Weights, n_rows: int, n_layers: int) -> None:
     """The products of the layers below the receiver, and nothing between them."""
     shape = weights.architecture
-    rows, z = torch.ones(n_rows, shape.d_model), torch.ones(n_rows, shape.n_heads * shape.d_head)
+    rows = torch.ones(n_rows, shape.d_model, device=weights.device)
+    z = torch.ones(n_rows, shape.n_heads * shape.d_head, device=weights.device)
     with torch.no_grad():
         for layer in range(n_layers):
             rows @ weights.W_QKV[layer]

@@ -15,12 +15,21 @@ import torch
 import benchmarks.jaxtyping_stand_in  # noqa: F401
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.spec import JobSpec
-from planning.architecture import Architecture
+from planning.architecture import Architecture, Rotary
 from tests.shards import assemble, run_shard
 from worker.engine.model import Weights
 from worker.jobs.kind import AssembledResult, ShardSettings
 
 SHAPE = Architecture(n_layers=12, n_heads=12, d_model=768, d_mlp=3072, n_ctx=1024, d_vocab=50257)
+_LLAMA: dict[str, Any] = {"family": "llama", "norm": "rms_norm", "activation": "silu", "is_gated": True}
+LLAMA = Architecture(
+    30, 9, 576, 1536, 2048, 49152, n_kv_heads=3, rotary=Rotary(tuple(10000.0 ** (-i / 32) for i in range(32))), **_LLAMA
+)
+"""SmolLM2-135M's sizes."""
+LLAMA_8B = Architecture(
+    32, 32, 4096, 14336, 8192, 128256, n_kv_heads=8, rotary=Rotary(tuple(5e5 ** (-i / 64) for i in range(64))), **_LLAMA
+)
+"""Llama 3's, of 8 billion parameters."""
 N_EXAMPLES, N_POS = 20, 16
 IOI_LENGTHS = (14, 14, 15, 15, 15, 15, 15, 16, 16, 16, 16, 16, 16, 16, 16, 17, 17, 17, 18, 19)
 """Of 20 prompts of ``ioi`` with GPT-2's tokenizer; orig and new first differ at token 2.1, on average over 800."""
@@ -33,7 +42,6 @@ LOGITS = {"kind": "logit_diff", "answer": "IO", "minus_answer": "S"}
 QUERY = [{"hook": "q", "layer": 10, "head": 7}]
 FOUNDING = [{"hook": "z", "layer": layer, "head": head} for layer, head in ((9, 6), (9, 9), (10, 10))]
 VALUES = [{"hook": "v", "layer": layer, "head": head} for layer, head in ((7, 3), (7, 9), (8, 6), (8, 10))]
-LAST_STREAM = [{"hook": "resid_post", "layer": 11}]
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,11 @@ class Experiment:
     """Tokens at the beginning of each prompt that its counterfactual has too."""
 
 
+def last_stream(shape: Architecture) -> list[dict[str, Any]]:
+    """The stream that the logits are read from."""
+    return [{"hook": "resid_post", "layer": shape.n_layers - 1}]
+
+
 EXPERIMENTS = [
     Experiment("seed_job", {"senders": FOUNDING, "receivers": QUERY}, ATTENTION, 4, 1.25, reference_cells=1, repeats=9),
     Experiment(
@@ -74,7 +87,10 @@ EXPERIMENTS = [
         "sweep_query_mlps", {"senders": HEADS, "receivers": QUERY, "direct_includes_mlps": True}, ATTENTION, 100
     ),
     Experiment(
-        "sweep_logits_mlps", {"senders": HEADS, "receivers": LAST_STREAM, "direct_includes_mlps": True}, LOGITS, 100
+        "sweep_logits_mlps",
+        {"senders": HEADS, "receivers": last_stream(SHAPE), "direct_includes_mlps": True},
+        LOGITS,
+        100,
     ),
     Experiment("sweep_values_logits", {"senders": HEADS, "receivers": VALUES}, LOGITS, 10),
     Experiment(
@@ -162,31 +178,38 @@ def founding_flops(shape: Architecture, rows: int) -> float:
     return rows * 10 * 2 * shape.d_model * (4 * shape.d_model + 2 * shape.d_mlp)
 
 
-def random_weights(shape: Architecture, seed: int = 0) -> Weights:
-    """Weights as they are after processing, made with torch alone: LayerNorm folded, everything else random."""
-    generator = torch.Generator().manual_seed(seed)
+def random_weights(
+    shape: Architecture, seed: int = 0, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> Weights:
+    """Weights as they are after processing, made with torch alone: norms folded, everything else random."""
+    generator = torch.Generator(device).manual_seed(seed)
 
     def drawn(*size: int) -> torch.Tensor:
-        return SCALE * torch.randn(*size, generator=generator)
+        return torch.randn(*size, generator=generator, device=device, dtype=dtype).mul_(SCALE)
 
-    n_layers, n_heads, d_model, d_head = shape.n_layers, shape.n_heads, shape.d_model, shape.d_head
-    into_heads, out_of_heads = (n_layers, n_heads, d_model, d_head), (n_layers, n_heads, d_head, d_model)
-    ones, zeros = torch.ones(n_layers, d_model), torch.zeros(n_layers, d_model)
+    def filled(value: float, *size: int) -> torch.Tensor:
+        return torch.full(size, value, device=device, dtype=dtype)
+
+    n_layers, d_model, d_head, d_mlp = shape.n_layers, shape.d_model, shape.d_head, shape.d_mlp
+    per_head, per_kv_head = (n_layers, shape.n_heads), (n_layers, shape.n_kv_heads)
+    ones, zeros = filled(1, n_layers, d_model), filled(0, n_layers, d_model)
     return Weights(
         architecture=shape,
         W_E=drawn(shape.d_vocab, d_model),
-        W_pos=drawn(shape.n_ctx, d_model),
-        W_Q=drawn(*into_heads),
-        W_K=drawn(*into_heads),
-        W_V=drawn(*into_heads),
-        b_Q=drawn(n_layers, n_heads, d_head),
-        b_K=drawn(n_layers, n_heads, d_head),
-        b_V=drawn(n_layers, n_heads, d_head),
-        W_O=drawn(*out_of_heads),
+        W_pos=drawn(shape.n_ctx, d_model) if shape.rotary is None else None,
+        W_Q=drawn(*per_head, d_model, d_head),
+        W_K=drawn(*per_kv_head, d_model, d_head),
+        W_V=drawn(*per_kv_head, d_model, d_head),
+        b_Q=drawn(*per_head, d_head),
+        b_K=drawn(*per_kv_head, d_head),
+        b_V=drawn(*per_kv_head, d_head),
+        W_O=drawn(*per_head, d_head, d_model),
         b_O=drawn(n_layers, d_model),
-        W_in=drawn(n_layers, d_model, shape.d_mlp),
-        b_in=drawn(n_layers, shape.d_mlp),
-        W_out=drawn(n_layers, shape.d_mlp, d_model),
+        W_gate=drawn(n_layers, d_model, d_mlp) if shape.is_gated else None,
+        b_gate=filled(0, n_layers, d_mlp) if shape.is_gated else None,
+        W_in=drawn(n_layers, d_model, d_mlp),
+        b_in=drawn(n_layers, d_mlp),
+        W_out=drawn(n_layers, d_mlp, d_model),
         b_out=drawn(n_layers, d_model),
         ln1_w=ones,
         ln1_b=zeros,

@@ -18,23 +18,25 @@ from api_schemas.spec import JobSpec, ModelSpec
 from benchmarks.experiments import (
     ATTENTION,
     HEADS,
+    LLAMA,
     LOGITS,
     N_EXAMPLES,
     Experiment,
+    last_stream,
     random_prompts,
 )
+from planning.architecture import Architecture
 from worker.engine.model import Weights
-from worker.models.loading import load_model
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "llama": {
-        "num_hidden_layers": 30,
-        "num_attention_heads": 9,
-        "num_key_value_heads": 3,
-        "hidden_size": 576,
-        "intermediate_size": 1536,
-        "max_position_embeddings": 2048,
-        "vocab_size": 49152,
+        "num_hidden_layers": LLAMA.n_layers,
+        "num_attention_heads": LLAMA.n_heads,
+        "num_key_value_heads": LLAMA.n_kv_heads,
+        "hidden_size": LLAMA.d_model,
+        "intermediate_size": LLAMA.d_mlp,
+        "max_position_embeddings": LLAMA.n_ctx,
+        "vocab_size": LLAMA.d_vocab,
         "tie_word_embeddings": True,
     }
 }
@@ -42,19 +44,28 @@ SCALE = 0.04
 FOUNDING = [{"hook": "z", "layer": 23, "head": head} for head in (3, 0, 2)]
 QUERY = [{"hook": "q", "layer": 24, "head": 4}]
 VALUES = [{"hook": "v", "layer": layer, "head": head} for layer, head in ((20, 0), (20, 2), (22, 1), (23, 0))]
-LAST_STREAM = [{"hook": "resid_post", "layer": 29}]
-EXPERIMENTS = [
-    Experiment("seed_job", {"senders": FOUNDING, "receivers": QUERY}, ATTENTION, 4, 1.25, reference_cells=1),
-    Experiment("sweep_query_skip", {"senders": HEADS, "receivers": QUERY}, ATTENTION, 150),
-    Experiment(
-        "sweep_query_mlps", {"senders": HEADS, "receivers": QUERY, "direct_includes_mlps": True}, ATTENTION, 100
-    ),
-    Experiment(
-        "sweep_logits_mlps", {"senders": HEADS, "receivers": LAST_STREAM, "direct_includes_mlps": True}, LOGITS, 100
-    ),
-    Experiment("sweep_values_logits", {"senders": HEADS, "receivers": VALUES}, LOGITS, 10),
-    Experiment("edges", {"senders": HEADS, "receivers": {"sweep": {"hook": "q"}}}, ATTENTION, floor=5),
-]
+
+
+def experiments_on(shape: Architecture) -> list[Experiment]:
+    """GPT-2's keys on a Llama of 25 layers or more."""
+    return [
+        Experiment("seed_job", {"senders": FOUNDING, "receivers": QUERY}, ATTENTION, 4, 1.25, reference_cells=1),
+        Experiment("sweep_query_skip", {"senders": HEADS, "receivers": QUERY}, ATTENTION, 150),
+        Experiment(
+            "sweep_query_mlps", {"senders": HEADS, "receivers": QUERY, "direct_includes_mlps": True}, ATTENTION, 100
+        ),
+        Experiment(
+            "sweep_logits_mlps",
+            {"senders": HEADS, "receivers": last_stream(shape), "direct_includes_mlps": True},
+            LOGITS,
+            100,
+        ),
+        Experiment("sweep_values_logits", {"senders": HEADS, "receivers": VALUES}, LOGITS, 10),
+        Experiment("edges", {"senders": HEADS, "receivers": {"sweep": {"hook": "q"}}}, ATTENTION, floor=5),
+    ]
+
+
+EXPERIMENTS = experiments_on(LLAMA)
 
 
 def measure_family(family: str, only: Sequence[str] = ()) -> dict[str, Any]:
@@ -77,6 +88,8 @@ def random_model_of(family: str) -> Any:
 
 def weights_of(model: Any, family: str) -> Weights:
     """Its weights as a worker loads them."""
+    from worker.models.loading import load_model
+
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         registry = {family: ModelOrigin(name=family, folder=folder)}
@@ -86,13 +99,19 @@ def weights_of(model: Any, family: str) -> Weights:
 class HookedOracle:
     """PyTorch hooks on transformers' own model."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, device: str = "cpu") -> None:
         from tests.hooked_parts import ungrouped
 
-        self._hooked = ungrouped(model)
+        self._hooked, self._device = ungrouped(model.to(device)), torch.device(device)
 
     def cell(self, spec: JobSpec, dataset: ResolvedDataset, senders: list[Node], receivers: list[Node]) -> torch.Tensor:
         """The metric of one cell, per example, clean runs included."""
+        with self._device:
+            return self._cell(spec, dataset, senders, receivers)
+
+    def _cell(
+        self, spec: JobSpec, dataset: ResolvedDataset, senders: list[Node], receivers: list[Node]
+    ) -> torch.Tensor:
         from tests.hooked import patch
 
         orig, new = torch.tensor(dataset.orig), torch.tensor(dataset.new)
@@ -106,16 +125,21 @@ class HookedOracle:
         """The metric of the two unpatched runs."""
         from tests.hooked import watched
 
-        return {
-            name: _metric(spec, dataset, watched(self._hooked, torch.tensor(prompts)), receiver)
-            for name, prompts in (("orig", dataset.orig), ("new", dataset.new))
-        }
+        with self._device, torch.no_grad():
+            return {
+                name: _metric(spec, dataset, watched(self._hooked, torch.tensor(prompts)), receiver)
+                for name, prompts in (("orig", dataset.orig), ("new", dataset.new))
+            }
 
 
 def _metric(spec: JobSpec, dataset: ResolvedDataset, run: Any, receiver: Node) -> torch.Tensor:
     batch = torch.arange(len(dataset))
     if spec.all_metrics[0].kind == "logit_diff":
-        last = run.logits[:, -1]
-        return last[batch, torch.tensor(dataset.answers["IO"])] - last[batch, torch.tensor(dataset.answers["S"])]
-    row = run.patterns[receiver.layer or 0][:, receiver.head, -1]
-    return row[batch, torch.tensor(dataset.roles["IO"])] - row[batch, torch.tensor(dataset.roles["S1"])]
+        row, places = run.logits[:, -1], (dataset.answers["IO"], dataset.answers["S"])
+    else:
+        row, places = (
+            run.patterns[receiver.layer or 0][:, receiver.head, -1],
+            (dataset.roles["IO"], dataset.roles["S1"]),
+        )
+    first, second = (row[batch, torch.tensor(place)] for place in places)
+    return (first - second).cpu()

@@ -1,6 +1,12 @@
-"""Run a job's shards in this process: what a worker does, without a queue."""
+"""Run a job's shards in this process: what a worker does, without a queue.
 
+With ``PATHPATCH_TEST_DEVICE=cuda:0`` on that device, so that the tests of the engine hold there too.
+"""
+
+import os
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
 from itertools import pairwise
 
 from api_schemas.datasets import ResolvedDataset
@@ -12,6 +18,13 @@ from worker.jobs.kind import AssembledResult, Job, ShardInput, ShardSettings
 from worker.jobs.run import kind_of, opened, sealed
 
 PLENTY = ShardSettings(memory_bytes=2**30, device="cpu", activation_cache=None)
+TEST_DEVICE = os.environ.get("PATHPATCH_TEST_DEVICE")
+
+
+@lru_cache(maxsize=64)
+def on_test_device(weights: Weights) -> Weights:
+    """The same weights where the tests are to run."""
+    return weights.to(TEST_DEVICE)
 
 
 def run_shard(
@@ -25,6 +38,8 @@ def run_shard(
     cells: CellSlice | None = None,
 ) -> bytes:
     """One phase on some of a job's examples and cells."""
+    if TEST_DEVICE:
+        weights, settings = on_test_device(weights), replace(settings, device=TEST_DEVICE)
     job = Job(spec, weights.architecture, longest)
     return kind_of(spec).run_shard(weights, job, ShardInput(dataset, cells), phase, carry, settings)
 
@@ -51,15 +66,15 @@ def run_job(
         cells: The slices of cells of each; together they are the grid.
     """
     examples = [dataset.slice(start, stop) for start, stop in pairwise([0, *cuts, len(dataset)])]
-    kind, job, stored = kind_of(spec), Job(spec, weights.architecture, dataset.longest), b""
+    job, stored = Job(spec, weights.architecture, dataset.longest), b""
     while True:
         phase, carry = opened(spec, stored)
         outputs = [
-            kind.run_shard(weights, job, ShardInput(part, own), phase, carry, settings)
+            run_shard(weights, spec, part, dataset.longest, phase, carry, settings, own)
             for part in examples
             for own in cells
         ]
-        merged = kind.merge(job, phase, carry, outputs)
+        merged = kind_of(spec).merge(job, phase, carry, outputs)
         if merged is None:
-            return kind.result(job, carry, outputs)
+            return kind_of(spec).result(job, carry, outputs)
         stored = sealed(merged)

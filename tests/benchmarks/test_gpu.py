@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.experiments import EXPERIMENTS, N_POS, random_prompts, random_weights, spec_of
-from benchmarks.gpu import TINY, check_against_cpu
+from benchmarks.gpu import TINY, TINY_CIRCUITS, check_against_cpu, measure_circuits
+from tests.shards import PLENTY
 
 ROOT = Path(__file__).parents[2]
 ABSENT = ("jaxtyping", "transformers", "transformer_lens", "celery", "redis", "valkey", "httpx", "fastapi", "beartype")
@@ -24,14 +25,23 @@ def test_it_runs_without_jaxtyping_and_without_anything_of_a_worker(tmp_path: Pa
     """GPU machines may have torch and little else."""
     found = tmp_path / "gpu.json"
     options = ["--device", "cpu", "--tiny", "--examples", "4", "--dtypes", "float32", "bfloat16", "--json", str(found)]
-    command = [sys.executable, "-c", ON_A_BARE_MACHINE, "benchmarks/gpu.py", *options, "--only", "seed_job"]
+    chosen = ["--only", "seed_job", "--models", "gpt2", "llama"]
+    command = [sys.executable, "-c", ON_A_BARE_MACHINE, "benchmarks/gpu.py", *options, *chosen]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
-    rows = json.loads(found.read_text())["experiments"]["seed_job"]
-    assert rows["float32"]["max_abs_deviation"] is None
-    assert 0 < rows["bfloat16"]["max_abs_deviation"] < 0.1
-    assert all(row["seconds"] > 0 and row["flops"] > 0 for row in rows.values())
-    assert "| `seed_job` | float32 |" in run.stdout
+    for model in json.loads(found.read_text())["models"].values():
+        rows = model["experiments"]["seed_job"]
+        assert rows["float32"]["max_abs_deviation"] is None
+        assert 0 < rows["bfloat16"]["max_abs_deviation"] < 0.1
+        assert all(row["seconds"] > 0 and row["flops"] > 0 and row["examples"] == 4 for row in rows.values())
+    assert "| llama | `seed_job` | 4 | float32 |" in run.stdout
+
+
+def test_circuits_are_measured_too() -> None:
+    """Scores by gradients and exact ones, choice and runs: equal to the CPU's, as this is one."""
+    found = measure_circuits(TINY_CIRCUITS, PLENTY, examples=2)
+    assert list(found) == ["attribution", "integrated", "exact_all_edges"]
+    assert all(row["max_abs_difference_to_cpu"] == 0 and row["seconds"] > 0 for row in found.values())
 
 
 def test_every_experiment_is_a_valid_job_of_the_small_model() -> None:
