@@ -14,6 +14,8 @@ from random import Random
 from string import Template
 from typing import Any
 
+from service.datasets.greater_than_words import NOUNS
+
 FOLDER = Path(__file__).resolve().parent
 TEMPLATES = FOLDER / "spec_templates"
 CARD = FOLDER.parent / "pathpatch" / "demo_model" / "card.json"
@@ -114,6 +116,25 @@ def random_tokens(cast: Cast, prompts: int = 20, seed: int = 0) -> str:
     return f"  orig:\n{rows['orig']}\n  new:\n{rows['new']}\n{roles}"
 
 
+def digit_prompts(prompts: int = 24, seed: int = 0) -> str:
+    """Greater-than prompts for tokenizers that read years digit by digit, as the body of a ``prompts`` dataset.
+
+    The next digit must be larger than the start year's third one; an equal one leaves both open, so it is no answer.
+    """
+    random = Random(seed)
+    rows: dict[str, list[str]] = {"orig": [], "new": [], "after": [], "before": []}
+    for _ in range(prompts):
+        noun, century, third, last = (random.choice(one) for one in (NOUNS, range(11, 18), range(1, 9), range(2, 9)))
+        rows["orig"].append(f"The {noun} lasted from the year {century}{third}{last} to the year {century}")
+        rows["new"].append(f"The {noun} lasted from the year {century}0{last} to the year {century}")
+        rows["after"].append(json.dumps([str(digit) for digit in range(third + 1, 10)]))
+        rows["before"].append(json.dumps([str(digit) for digit in range(third)]))
+    lines = {name: "\n".join(f"    - {row}" for row in listed) for name, listed in rows.items()}
+    after, before = (lines[name].replace("    - ", "      - ") for name in ("after", "before"))
+    answers = f"  answers:\n    after:\n{after}\n    before:\n{before}"
+    return f"  kind: prompts\n  orig:\n{lines['orig']}\n  new:\n{lines['new']}\n{answers}"
+
+
 Fields = dict[str, Any]
 
 
@@ -181,6 +202,32 @@ def specs_of(cast: Cast, stem: str, is_demo: bool) -> Iterator[tuple[str, str, s
     yield "circuit", f"{stem}-iterated.yaml", "circuit", rounds
 
 
+WITHOUT_A_CAST = (("gpt2-small", 12, "gpt2-small"), ("smollm2-135m", 30, "smollm2"))
+"""Models, their layers, and the stem of their specs."""
+BY_DIGITS = "This tokenizer reads a year digit by digit: the answers are the digits after the third one, and before it."
+BY_YEARS = "The built-in dataset: in new, the start year ends in 01."
+SENDERS = {"": ("z", "Every head by itself"), "-mlps": ("mlp_out", "Every MLP by itself")}
+
+
+def specs_without_a_cast(model: str, layers: int, stem: str) -> Iterator[tuple[str, str, str, Fields]]:
+    """The same for the experiments that name no heads."""
+    common = {"model": model, "last_layer": layers - 1}
+    if model == "gpt2-small":
+        dataset = {"dataset": "  kind: greater_than\n  examples: 200\n  seed: 0", "prompts": BY_YEARS}
+        answers = {"answer": "after", "minus_answer": "not_after"}
+    else:
+        dataset = {"dataset": digit_prompts(), "prompts": BY_DIGITS}
+        answers = {"answer": "after", "minus_answer": "before"}
+    for suffix, (hook, words) in SENDERS.items():
+        if model != "demo" or not suffix:
+            fields = {
+                "hook": hook,
+                "what": f"{words} to the logits, on greater-than prompts: which raise the later years?",
+            }
+            yield "greater-than", f"{stem}{suffix}.yaml", "greater-than", common | dataset | answers | fields
+    yield "induction", f"{stem}.yaml", "induction", common
+
+
 def written_specs() -> dict[Path, str]:
     """Every spec file of the examples, and its text."""
     texts = {}
@@ -188,4 +235,8 @@ def written_specs() -> dict[Path, str]:
         for example, file_name, template, fields in specs_of(cast, stem, is_demo):
             text = (TEMPLATES / f"{template}.yaml").read_text(encoding="utf-8")
             texts[FOLDER / example / file_name] = Template(text).substitute(model=cast.model, **fields)
+    for model, layers, stem in (("demo", demo_cast().layers, "spec"), *WITHOUT_A_CAST):
+        for example, file_name, template, fields in specs_without_a_cast(model, layers, stem):
+            text = (TEMPLATES / f"{template}.yaml").read_text(encoding="utf-8")
+            texts[FOLDER / example / file_name] = Template(text).substitute(**fields)
     return texts

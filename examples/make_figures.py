@@ -58,7 +58,18 @@ PICTURES: dict[str, list[Picture]] = {
     "edge-matrix": [Picture("spec.yaml", "figure.svg", "graph"), Picture("spec-matrix.yaml", "figure-matrix.svg")],
     "attribution": [Picture("spec.yaml", "figure.svg", "estimates")],
     "circuit": [Picture("spec.yaml", "figure.svg"), Picture("spec-iterated.yaml", "figure-iterated.svg")],
+    "greater-than": [Picture("spec.yaml", "figure.svg")],
+    "induction": [Picture("spec.yaml", "figure.svg")],
 }
+REAL_MODEL = "smollm2-135m"
+REAL_PICTURES: dict[str, list[Picture]] = {
+    "greater-than": [
+        Picture("smollm2.yaml", "figure-smollm2.svg"),
+        Picture("smollm2-mlps.yaml", "figure-smollm2-mlps.svg"),
+    ],
+    "induction": [Picture("smollm2.yaml", "figure-smollm2.svg")],
+}
+"""Made where the model was fetched (``pathpatch models fetch smollm2-135m``), and left as they are elsewhere."""
 
 
 def write_specs() -> None:
@@ -150,14 +161,22 @@ def sources(results: Sequence[Result]) -> str:
     )
 
 
-def generated_parts(example: str, results: list[Result]) -> Iterator[tuple[str, str]]:
-    """Name and text of each part of the README that is not written by hand."""
-    for picture, result in zip(PICTURES[example], results, strict=True):
-        stem = Path(picture.spec).stem
+def generated_parts(client: Client, example: str) -> Iterator[tuple[str, str]]:
+    """Name and text of each part of the README that is not written by hand; their pictures are drawn too."""
+    for picture in PICTURES[example]:
         spec = (FOLDER / example / picture.spec).read_text(encoding="utf-8").rstrip()
-        yield stem, spec_block(spec, picture.spec)
-        yield f"{stem} result", f"![{alt_text(result)}]({picture.file})\n\n{numbers(result)}"
-    yield "sources", sources(results)
+        yield Path(picture.spec).stem, spec_block(spec, picture.spec)
+    yield from result_parts(client, example, PICTURES[example], "sources")
+    if example in REAL_PICTURES and client.model(REAL_MODEL).available:
+        yield from result_parts(client, example, REAL_PICTURES[example], "smollm2 sources")
+
+
+def result_parts(client: Client, example: str, pictures: Sequence[Picture], about: str) -> Iterator[tuple[str, str]]:
+    """The parts with pictures and numbers, and under the name ``about`` what they are of."""
+    results = [draw(client, example, picture) for picture in pictures]
+    for picture, result in zip(pictures, results, strict=True):
+        yield f"{Path(picture.spec).stem} result", f"![{alt_text(result)}]({picture.file})\n\n{numbers(result)}"
+    yield about, sources(results)
 
 
 def spec_block(spec: str, file: str) -> str:
@@ -165,9 +184,13 @@ def spec_block(spec: str, file: str) -> str:
     lines = spec.splitlines()
     if max(map(len, lines)) <= 140 and len(lines) <= 45:
         return f"```yaml\n{spec}\n```"
-    kept = [line for line in lines if not line.startswith("    - [")]
-    for run in ("orig", "new"):
-        kept = [f"{line} [...]    # token ids, see {file}" if line == f"  {run}:" else line for line in kept]
+    long = [bool(re.match(r" {4,6}- [^{]", line)) for line in lines]
+    what = "token ids, see" if "  kind: tokens" in lines else "see"
+    kept = [
+        f"{line} [...]    # {what} {file}" if is_headed else line
+        for line, is_long, is_headed in zip(lines, long, [*long[1:], False], strict=True)
+        if not is_long
+    ]
     shown = [re.sub(r"^(    \w+: \[(?:\d+, ){4}).*", r"\1...]", line) for line in kept]
     return "```yaml\n" + "\n".join(shown) + "\n```"
 
@@ -195,15 +218,15 @@ def fill(readme: str, name: str, text: str) -> str:
 
 def make(client: Client, example: str, say: Callable[[str], None] = print) -> None:
     """Pictures and README parts of one example."""
-    results = [draw(client, example, picture) for picture in PICTURES[example]]
     path = FOLDER / example / "README.md"
     readme = path.read_text(encoding="utf-8")
-    for name, text in generated_parts(example, results):
+    for name, text in generated_parts(client, example):
         readme = fill(readme, name, text)
     path.write_text(readme, encoding="utf-8")
     if example == "founding-experiment":
         IMAGES.mkdir(exist_ok=True)
-        (IMAGES / "histogram.png").write_bytes(static_figure_for(results[0], image_format="png"))
+        result = client.run(yaml.safe_load((FOLDER / example / "spec.yaml").read_text(encoding="utf-8")))
+        (IMAGES / "histogram.png").write_bytes(static_figure_for(result, image_format="png"))
     say(f"{example}: {', '.join(picture.file for picture in PICTURES[example])}")
 
 

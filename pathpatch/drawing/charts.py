@@ -11,6 +11,8 @@ from pathpatch.results.block import Floats
 
 Labels = list[str]
 MOST_NUMBERED_BARS = 40
+MOST_NUMBERS_SIDE_BY_SIDE, _LARGE = 12, 0.1
+"""With more bars side by side, only those of a tenth of the largest carry their number: others would overlap."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +98,13 @@ class Bars:
 
     @property
     def numbers(self) -> Labels:
-        """What stands at the end of each bar, if they are few."""
+        """What stands at the end of each bar, if they are few; of many side by side only the large ones have it."""
         if len(self.names) > MOST_NUMBERED_BARS:
             return []
-        return [f"{value:.3g}" if self.shows_runs else signed(value) for value in self.values]
+        is_crowded = not self.is_ranked and len(self.names) > MOST_NUMBERS_SIDE_BY_SIDE
+        least = _LARGE * float(np.abs(np.nan_to_num(self.values)).max()) if is_crowded else 0.0
+        words = [f"{value:.3g}" if self.shows_runs else signed(value) for value in self.values]
+        return [word if not abs(value) < least else "" for word, value in zip(words, self.values, strict=True)]
 
     @property
     def label_ends(self) -> list[float]:

@@ -205,7 +205,7 @@ def _bars(chart: Bars) -> go.Figure:
             "hovertemplate": f"%{{customdata}}<br>exact %{{{across}:.4g}}<extra></extra>",
         })  # fmt: skip
     for place, (number, end) in enumerate(zip(chart.numbers, chart.label_ends, strict=True)):
-        if not np.isfinite(end):
+        if not number or not np.isfinite(end):
             continue
         is_below = chart.values[place] < 0
         if chart.is_ranked:

@@ -36,7 +36,7 @@ def test_no_page_loads_anything_from_another_host(site: Path) -> None:
 def test_every_example_is_a_page_with_its_pictures(site: Path) -> None:
     """They are read from examples/, so nothing is written twice."""
     examples = sorted(path.parent.name for path in (ROOT / "examples").glob("*/README.md"))
-    assert len(examples) == 10
+    assert len(examples) == 12
     for example in examples:
         page = site / "examples" / example / "index.html"
         pictures = re.findall(r'<img[^>]*src="([^"]+\.svg)"', page.read_text(encoding="utf-8"))

@@ -25,6 +25,8 @@ GPT2_TOKENIZER = EXAMPLES.parents[1] / "shared" / "gpt2_tokenizer" / "tokenizer.
 """GPT-2's own tokenizer, where this machine has it; its 124 million weights are not needed to check a spec."""
 DEMO_SPECS = sorted(str(path.relative_to(EXAMPLES)) for path in EXAMPLES.glob("*/spec*.yaml"))
 GPT2_SPECS = sorted(str(path.relative_to(EXAMPLES)) for path in EXAMPLES.glob("*/gpt2-small*.yaml"))
+SMOLLM2_SPECS = [f"{folder}/{path.name}" for folder in ("greater-than", "induction")
+                 for path in sorted((EXAMPLES / folder).glob("smollm2*.yaml"))]  # fmt: skip
 
 
 def means(result: Result) -> tuple[float, float, float]:
@@ -92,6 +94,15 @@ def _induction(result: Result) -> None:
     assert np.abs(result.effect).max() < 0.01, "the demo model has no induction heads"
 
 
+def _no_numbers(result: Result) -> None:
+    assert np.abs(result.orig).max() < 1e-6, "the demo model has never seen a year"
+
+
+def _no_repetition(result: Result) -> None:
+    orig, new = (result.summary[run]["mean"] for run in ("orig", "new"))
+    assert abs(orig - new) < 2 and orig < -15, "repeated or not, the token is as unlikely"
+
+
 def _positions(result: Result) -> None:
     differs, end = 11, result.shape[1] - 1
     first, last = result.effect[0], result.effect[-1]
@@ -137,6 +148,8 @@ PROPERTIES: dict[str, tuple[tuple[str, ...], Callable[[Result], None]]] = {
     "s-inhibition/spec-by-input.yaml": (("receiver_hook", "receiver_layer", "receiver_head"), _by_input),
     "s-inhibition/spec-values.yaml": (("sender_layer", "sender_head"), _values),
     "induction-heads/spec.yaml": (("sender_layer", "sender_head"), _induction),
+    "greater-than/spec.yaml": (("sender_layer", "sender_head"), _no_numbers),
+    "induction/spec.yaml": (("sender_layer", "sender_head"), _no_repetition),
     "activation-patching/spec.yaml": (("layer", "position"), _positions),
     "activation-patching/spec-heads.yaml": (("layer", "head"), _heads),
     "edge-matrix/spec.yaml": (("cell",), _top_edges),
@@ -212,7 +225,7 @@ def test_specs_are_those_of_their_templates_and_the_demo_models_card() -> None:
     for path, text in written_specs().items():
         assert path.read_text(encoding="utf-8") == text, f"{path.name}: run python examples/make_figures.py"
     written = {str(path.relative_to(EXAMPLES)) for path in written_specs()}
-    assert written == {*DEMO_SPECS, *GPT2_SPECS}
+    assert written == {*DEMO_SPECS, *GPT2_SPECS, *SMOLLM2_SPECS}
 
 
 def test_pages_show_the_specs_that_run() -> None:

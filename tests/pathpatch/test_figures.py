@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from api_schemas.metrics import Metric, title_of
 from pathpatch.drawing.captions import caption_lines
 from pathpatch.drawing.charting import KINDS, FigureDoesNotFit, chart_for, fitting_kind
-from pathpatch.drawing.charts import Bars, Graph, Heatmap, Histogram
+from pathpatch.drawing.charts import Bars, Graph, Heatmap, Histogram, Words
 from pathpatch.drawing.look import UnfitLook
 from pathpatch.drawing.palette import RUN_COLOURS
 from pathpatch.figures import circuit_graph, figure_for, histogram, to_html, to_json
@@ -260,6 +260,15 @@ def test_numbers_of_bars_stand_clear_of_error_bars_and_axes():
     assert (numbers["+1.5"].x, numbers["+1.5"].xanchor, numbers["+1.5"].xshift) == (2.0, "left", 4)
     low, high = figure.layout.xaxis.range
     assert low < -2.5 - 0.5 and high > 2.0 + 0.5
+
+
+def test_of_many_bars_side_by_side_only_large_ones_carry_numbers():
+    """Thirty layers' numbers lay on one another; in a ranked list each has a line of its own."""
+    values = np.array([0.001] * 29 + [-0.2])
+    names = [str(layer) for layer in range(30)]
+    chart = Bars(Words("", "", ""), names, values, None, "layer", "effect", is_ranked=False)
+    assert chart.numbers == [""] * 29 + ["−0.2"]
+    assert replace(chart, is_ranked=True).numbers[0] == "+0.001"
 
 
 def test_numbers_of_bars_stand_beyond_the_exact_effects():
