@@ -76,7 +76,7 @@ class Bench:
         with torch.no_grad():
             tokens = torch.tensor(self.dataset.orig)
             last = Activations(self.weights, tokens).get("resid_pre", self.weights.architecture.n_layers)[:, -1]
-            transformer.unembed(self.weights, transformer.final_norm(self.weights, last))
+            transformer.unembed(self.weights, transformer.norm(self.weights, "ln_final", None, last))
 
     def spec(self, **patch: Any) -> JobSpec:
         """A circuit job on the prompts."""

@@ -253,7 +253,7 @@ def founding_products(weights: Weights, n_rows: int, n_layers: int) -> None:
     z = torch.ones(n_rows, shape.n_heads * shape.d_head, device=weights.device)
     with torch.no_grad():
         for layer in range(n_layers):
-            rows @ weights.W_QKV[layer]
+            rows @ weights.QKV[0][layer]
             z @ weights.W_O[layer].flatten(end_dim=1)
             if weights.W_gate is not None:
                 rows @ weights.W_gate[layer]
@@ -308,7 +308,7 @@ def _measure_memory(weights: Weights, budget: int, n_examples: int, threads: int
     dataset, warm = random_prompts(n_examples), random_prompts(2)
     sweep = next(experiment for experiment in EXPERIMENTS if experiment.key == "sweep_query_skip")
     settings = ShardSettings(memory_bytes=budget, device="cpu")
-    assert weights.W_QKV.numel()
+    assert weights.QKV
     run_once(weights, spec_of(sweep.patch, sweep.metric, warm), warm, settings)
     spec = spec_of(sweep.patch, sweep.metric, dataset)
     reset_peak()

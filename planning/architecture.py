@@ -1,7 +1,7 @@
 """A model's sizes and particulars: all that planning, pricing and the engine know of it besides its weights."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from api_schemas.model_shape import ModelShape
@@ -70,6 +70,14 @@ class Architecture:
     """Logits likewise."""
     has_value_biases: bool = True
     """Whether values have biases: their own, or LayerNorm's once it is folded."""
+    group_size: int = field(init=False)
+    """Query heads that read one key-value head."""
+    has_positioned_keys: bool = field(init=False)
+    """Whether keys are normalised or rotated between their hook and the score."""
+    window_of: tuple[int | None, ...] = field(init=False)
+    """``windows``, of every layer in any case."""
+    rotary_of: tuple[Rotary | None, ...] = field(init=False)
+    """How each layer rotates."""
 
     def __post_init__(self) -> None:
         """
@@ -86,31 +94,21 @@ class Architecture:
                 object.__setattr__(self, name, value)
         if self.n_heads % self.n_kv_heads:
             raise ValueError(f"{self.n_heads} heads cannot share {self.n_kv_heads} key-value heads")
-        if not self.attention_divisor:
-            object.__setattr__(self, "attention_divisor", float(self.d_head**0.5))
-
-    @property
-    def group_size(self) -> int:
-        """Query heads that read one key-value head."""
-        return self.n_heads // self.n_kv_heads
-
-    @property
-    def has_positioned_keys(self) -> bool:
-        """Whether keys are normalised or rotated between their hook and the score."""
-        return self.rotary is not None or self.has_qk_norms
+        windows = self.windows or (None,) * self.n_layers
+        local = self.local_rotary or self.rotary
+        derived = {
+            "attention_divisor": self.attention_divisor or float(self.d_head**0.5),
+            "group_size": self.n_heads // self.n_kv_heads,
+            "has_positioned_keys": self.rotary is not None or self.has_qk_norms,
+            "window_of": windows,
+            "rotary_of": tuple(self.rotary if window is None else local for window in windows),
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
 
     def n_heads_of(self, hook: str) -> int:
         """Heads that an activation counts: key-value heads for ``k`` and ``v``."""
         return self.n_kv_heads if hook in ("k", "v") else self.n_heads
-
-    def window_of(self, layer: int) -> int | None:
-        """Keys that a layer's queries see, themselves included; None: all before them."""
-        return self.windows[layer] if self.windows else None
-
-    def rotary_of(self, layer: int) -> Rotary | None:
-        """How a layer rotates."""
-        is_local = self.local_rotary is not None and self.window_of(layer) is not None
-        return self.local_rotary if is_local else self.rotary
 
     @property
     def shape(self) -> ModelShape:
@@ -132,4 +130,5 @@ def architecture_from(stored: Mapping[str, Any]) -> Architecture:
         for name, value in stored.items()
         if name in ("rotary", "local_rotary") and value is not None
     }
-    return Architecture(**{**stored, **rotaries, "windows": tuple(stored["windows"])})
+    given = {part.name: stored[part.name] for part in fields(Architecture) if part.init and part.name in stored}
+    return Architecture(**{**given, **rotaries, "windows": tuple(stored["windows"])})

@@ -14,4 +14,4 @@ def last_residual(weights: Weights, tokens: Tensor) -> Tensor:
 
 def clean_logits(weights: Weights, tokens: Tensor) -> Tensor:
     """Logits at every position: [batch pos d_vocab]."""
-    return transformer.unembed(weights, transformer.final_norm(weights, last_residual(weights, tokens)))
+    return transformer.unembed(weights, transformer.norm(weights, "ln_final", None, last_residual(weights, tokens)))

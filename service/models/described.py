@@ -22,7 +22,7 @@ def told(architecture: Architecture) -> ModelArchitecture:
         is_gated=architecture.is_gated,
         has_post_norms=architecture.has_post_norms,
         has_qk_norms=architecture.has_qk_norms,
-        windows=[architecture.window_of(layer) for layer in range(architecture.n_layers)],
+        windows=list(architecture.window_of),
         hooks=HooksOfModel(
             senders=[hook for hook in SENDER_HOOKS if why_no_hook(hook, architecture) is None],
             receivers=[hook for hook in RECEIVER_HOOKS if why_no_hook(hook, architecture) is None],

@@ -47,7 +47,7 @@ def recursion(weights: Weights, dataset: ResolvedDataset, members: Members) -> R
             of_mlp = transformer.mlp(weights, layer, read(reader, (mid, layer))) - new["mlp_out", layer]
         changes += [*(heads if weights.architecture.is_parallel else []), of_mlp]
     last = read(len(graph.readers) - 1, ("resid_pre", weights.architecture.n_layers))
-    return {("logits", None): transformer.unembed(weights, transformer.final_norm(weights, last))}
+    return {("logits", None): transformer.unembed(weights, transformer.norm(weights, "ln_final", None, last))}
 
 
 def z_of(weights: Weights, layer: int, head: int, inputs: list[torch.Tensor], tokens: torch.Tensor) -> torch.Tensor:
@@ -69,7 +69,7 @@ def values(weights: Weights, dataset: ResolvedDataset, sets: list[Members]) -> l
     base = Base(Runs(Activations(weights, stack_tokens(dataset.orig, dataset.new, weights.device))))
     with torch.no_grad():
         resid = circuit_run(base, torch.from_numpy(graph.matrix(np.stack(sets))))
-        logits = transformer.unembed(weights, transformer.final_norm(weights, resid))
+        logits = transformer.unembed(weights, transformer.norm(weights, "ln_final", None, resid))
     return [logit_diff({("logits", None): logits[:, cell]}, dataset) for cell in range(len(sets))]
 
 

@@ -25,10 +25,8 @@ def positioned(
     pos: Int[Tensor, "*rows_or_fewer"],
 ) -> Float[Tensor, "*rows heads d_head"]:
     """Queries (``q``) or keys (``k``) as scores read them: normalised, then rotated by their positions."""
-    gains = weights.q_norm_w if hook == "q" else weights.k_norm_w
-    if gains is not None:
-        x = transformer.norm(weights, x, gains[layer])
-    rotary = weights.architecture.rotary_of(layer)
+    x = transformer.norm(weights, "q_norm" if hook == "q" else "k_norm", layer, x)
+    rotary = weights.architecture.rotary_of[layer]
     if rotary is None:
         return x
     angles = pos[..., None].float() * weights.frequencies(rotary)
@@ -81,7 +79,7 @@ def _pattern(
     scores: Tensor = torch.einsum("bqhd,bkhd->bhqk", scaled(weights, q), per_query_head(k, q.shape[-2]))
     scores = transformer.capped(scores, weights.architecture.attention_cap)
     query_pos = torch.arange(first, k.shape[1], device=q.device)
-    is_seen = seen_by(query_pos, k.shape[1], weights.architecture.window_of(layer))
+    is_seen = seen_by(query_pos, k.shape[1], weights.architecture.window_of[layer])
     return scores.masked_fill(~is_seen, -torch.inf).softmax(dim=-1)
 
 
@@ -116,7 +114,7 @@ def attend_from(
     v: Float[Tensor, "batch pos any_value_heads d_head"],
 ) -> Float[Tensor, "batch query_pos n_heads d_head"]:
     """Each head's ``z`` at the positions from ``first`` on; queries and keys are positioned."""
-    n_pos, window = k.shape[1], weights.architecture.window_of(layer)
+    n_pos, window = k.shape[1], weights.architecture.window_of[layer]
     if weights.architecture.attention_cap is not None:
         capped: Tensor = torch.einsum(
             "bhqk,bkhd->bqhd", _pattern(weights, layer, first, q, k), per_query_head(v, q.shape[-2])
@@ -212,9 +210,9 @@ def query_scores_of_rows(
     x . (W_K q) + q . b_K``, so that a key costs one dot product of length ``d_model`` per row and head in place of a
     product with ``W_K``.
     """
-    normed, q = transformer.attention_input(weights, layer, resid), scaled(weights, q)
+    normed, q = transformer.norm(weights, "ln1", layer, resid), scaled(weights, q)
     if weights.architecture.has_positioned_keys:
-        k = transformer.project_per_query_head(weights, "k", layer, heads, normed)
+        k = transformer.project(weights, "query_k", layer, heads, normed)
         k = positioned(weights, "k", layer, k, pos[:, None])
         of_keys: Tensor = (k.transpose(2, 3) @ q[..., None])[..., 0]
         return of_keys.transpose(2, 3)

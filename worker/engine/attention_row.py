@@ -19,7 +19,7 @@ def _pattern(
 ) -> Float[Tensor, "batch cell heads pos"]:
     """Attention probabilities of the query, within the layer's window."""
     architecture = runs.weights.architecture
-    seen = attention.seen_by(query.index[:, 0], scores.shape[-1], architecture.window_of(layer))
+    seen = attention.seen_by(query.index[:, 0], scores.shape[-1], architecture.window_of[layer])
     scores = transformer.capped(scores, architecture.attention_cap)
     return scores.masked_fill(~seen[:, None, None], -torch.inf).float().softmax(dim=-1)
 
@@ -40,7 +40,7 @@ def clean_row(runs: Runs, layer: int, heads: list[int], query: Rows, run: str) -
     """
     half = slice(None, runs.n_examples) if run == "orig" else slice(runs.n_examples, None)
     resid = query.take(runs.activations.get("resid_pre", layer)[half])
-    normed = transformer.attention_input(runs.weights, layer, resid)
+    normed = transformer.norm(runs.weights, "ln1", layer, resid)
     q = transformer.project(runs.weights, "q", layer, heads, normed)
     q = attention.positioned(runs.weights, "q", layer, q, query.index)
     scores = attention.query_scores(runs.weights, q, runs.activations.keys(layer, heads)[half])
@@ -61,7 +61,7 @@ def patched_row(
     stream = at_query.stream(runs, layer)
     # the query first, from the stream at its own row
     here = PatchedLayer(runs, layer, [patch.moved(to) for patch in patches], query, at_query.touched, stream, heads)
-    normed = transformer.attention_input(runs.weights, layer, stream)
+    normed = transformer.norm(runs.weights, "ln1", layer, stream)
     q = here("q", transformer.project(runs.weights, "q", layer, heads, normed))
     q = attention.positioned(runs.weights, "q", layer, q, query.index[:, None])[:, :, 0]
     touched = here.touched_at("q")[:, :, 0]

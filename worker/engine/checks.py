@@ -60,6 +60,6 @@ def completeness(runs: Runs, last: int, through_mlps: bool) -> tuple[float, floa
     ((_, changes),) = input_changes(runs, senders, rows, [end], through_mlps)
     patched = rows.take(runs.orig("resid_pre", weights.architecture.n_layers)) + changes.value[:, 0]
     both = torch.cat([patched, rows.take(runs.new("resid_pre", weights.architecture.n_layers))])
-    logits = transformer.unembed(weights, transformer.final_norm(weights, both)).float()
+    logits = transformer.unembed(weights, transformer.norm(weights, "ln_final", None, both)).float()
     known[through_mlps] = largest_difference(logits[0], logits[1]), float(logits[1].abs().max())
     return known[through_mlps]

@@ -62,7 +62,7 @@ class Base:
         found = {}
         for layer in range(n_layers):
             found["resid_pre", layer] = stream
-            stream = stream + transformer.heads_output(self.weights, layer, self.written("z", layer))
+            stream = stream + transformer.output(self.weights, "z", layer, self.written("z", layer))
             found["resid_mid", layer] = stream
             stream = stream + self.written("mlp_out", layer)
         found["resid_pre", n_layers] = stream
@@ -216,7 +216,7 @@ def heads_writes(
     if weights.ln1_post_w is None:
         return written
     assert weights.architecture.norm == "rms_norm"
-    total = transformer.heads_sum(weights, layer, z)
+    total = transformer.written(weights, "z", layer, z)
     factor = (total.square().mean(dim=-1, keepdim=True) + weights.architecture.eps).rsqrt() * weights.ln1_post_w[layer]
     return (written + weights.b_O[layer] / weights.architecture.n_heads) * factor[..., None, :]
 
@@ -229,7 +229,7 @@ def head_projection(
     own = [head // group for head in heads]
     weight = {"q": weights.W_Q, "k": weights.W_K, "v": weights.W_V}[hook][layer, own]
     bias = {"q": weights.b_Q, "k": weights.b_K, "v": weights.b_V}[hook][layer, own]
-    normed = transformer.attention_input(weights, layer, resid)
+    normed = transformer.norm(weights, "ln1", layer, resid)
     rows = normed.permute(2, 0, 1, 3, 4).flatten(1, 3)  # (heads, rows, d_model)
     out = torch.baddbmm(bias[:, None], rows, weight)
     n_examples, n_cells, n_heads, n_pos = resid.shape[:4]

@@ -89,7 +89,7 @@ def _traced_layer(
     """Queries, keys and values of every query head; what the MLP alone reads; the stream after the layer."""
     q, *shared = transformer.queries_keys_values(weights, layer, resid)
     k, v = (attention.per_query_head(part, weights.architecture.n_heads) for part in shared)
-    attn_out = transformer.heads_output(weights, layer, attention.attend(weights, layer, q, k, v))
+    attn_out = transformer.output(weights, "z", layer, attention.attend(weights, layer, q, k, v))
     read = resid if weights.architecture.is_parallel else resid + attn_out
     mlp_in = read.view_as(read)
     return (q, k, v), mlp_in, resid + attn_out + transformer.mlp(weights, layer, mlp_in)
@@ -106,6 +106,6 @@ def _through_reading(
     at_normed = torch.stack(parts, dim=2).flatten(1, 2)  # each head's q, k, v in turn
     with torch.enable_grad():
         inputs = resid[:, None].expand_as(at_normed).clone().requires_grad_()
-        normed = transformer.attention_input(weights, layer, inputs)
+        normed = transformer.norm(weights, "ln1", layer, inputs)
         (found,) = torch.autograd.grad(normed, inputs, at_normed)
     return found

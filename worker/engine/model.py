@@ -11,7 +11,7 @@ from torch import Tensor
 from planning.architecture import Architecture, Rotary
 
 FUSED = ("W_Q", "W_K", "W_V", "b_Q", "b_K", "b_V")
-"""Tensors that are held twice while a model runs: by themselves, and side by side in ``W_QKV`` and ``b_QKV``."""
+"""Tensors that are held twice while a model runs: by themselves, and side by side in ``QKV``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ class Weights:
     @property
     def n_bytes(self) -> int:
         """Memory that they take, with the copies that have been made of them so far."""
-        made: list[Tensor] = [value for name, value in vars(self).items() if name in ("W_QKV", "b_QKV")]
+        made: tuple[Tensor, ...] = vars(self).get("QKV", ())
         rounded = self.bfloat16.n_bytes if "bfloat16" in vars(self) and self.bfloat16 is not self else 0
         return rounded + sum(int(tensor.nbytes) for tensor in (*self.tensors().values(), *made))
 
@@ -85,7 +85,7 @@ class Weights:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Weights":
         """These weights on another device or in another precision; unchanged parts are shared."""
-        if torch.device(device or self.device) == self.device and (dtype or self.dtype) == self.dtype:
+        if torch.device(device or self.W_E.device) == self.W_E.device and (dtype or self.W_E.dtype) == self.W_E.dtype:
             return self
         moved = {name: tensor.to(device=device, dtype=dtype) for name, tensor in self.tensors().items()}
         return replace(self, **moved)  # type: ignore[arg-type]
@@ -111,12 +111,8 @@ class Weights:
         return object()
 
     @cached_property
-    def W_QKV(self) -> Float[Tensor, "n_layers d_model qkv"]:
-        """Query, key and value weights of all heads side by side: one product instead of three."""
+    def QKV(self) -> tuple[Float[Tensor, "n_layers d_model qkv"], Float[Tensor, "n_layers qkv"]]:
+        """Query, key and value weights of all heads side by side, and their biases: one product instead of three."""
         parts = (weight.permute(0, 2, 1, 3).flatten(2) for weight in (self.W_Q, self.W_K, self.W_V))
-        return torch.cat(list(parts), dim=2).contiguous()
-
-    @cached_property
-    def b_QKV(self) -> Float[Tensor, "n_layers qkv"]:
-        """Biases that go with ``W_QKV``."""
-        return torch.cat([self.b_Q.flatten(1), self.b_K.flatten(1), self.b_V.flatten(1)], dim=1)
+        biases = torch.cat([self.b_Q.flatten(1), self.b_K.flatten(1), self.b_V.flatten(1)], dim=1)
+        return torch.cat(list(parts), dim=2).contiguous(), biases

@@ -113,7 +113,7 @@ def forward(weights: Weights, tokens: Int[Tensor, "batch pos"], edit: Edit = lam
         resid = at(layer, "resid_pre", resid)
         resid = transformer.block(weights, layer, resid, partial(attend, layer), partial(at, layer))
     resid = at(weights.architecture.n_layers, "resid_pre", resid)
-    run["logits", None] = transformer.unembed(weights, transformer.final_norm(weights, resid))
+    run["logits", None] = transformer.unembed(weights, transformer.norm(weights, "ln_final", None, resid))
     return run
 
 
@@ -139,11 +139,9 @@ def written_change(
     patched = orig[point]
     for sender in senders:
         patched = put(patched, new[point], sender.unit, here)
-    output = {"z": transformer.heads_output, "post": transformer.neurons_output}.get(hook)
-    if output is None:
+    if layer is None or hook not in ("z", "post"):
         return patched - orig[point]
-    assert layer is not None
-    return output(weights, layer, patched) - output(weights, layer, orig[point])
+    return transformer.output(weights, hook, layer, patched) - transformer.output(weights, hook, layer, orig[point])
 
 
 def put(value: Tensor, new: Tensor, unit: int | None, here: Bool[Tensor, "batch pos"]) -> Tensor:

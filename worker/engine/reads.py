@@ -58,7 +58,7 @@ class LogitReads:
         Args:
             touched: Rows that a change has reached; ``loss`` takes orig's at the others. By default all.
         """
-        normed = transformer.final_norm(weights, resid)
+        normed = transformer.norm(weights, "ln_final", None, resid)
         batch = torch.arange(len(normed), device=normed.device)
         values = {}
         for index, metric in self.metrics.items():
@@ -164,13 +164,15 @@ def _logit_reads(runs: Runs, readings: list[Reading]) -> LogitReads | None:
         if reading.kind != "loss":
             slots[index] = slot_of(rows, reading.at)
         if reading.kind in DIVERGENCES:
-            normed = transformer.final_norm(weights, orig[batch, slots[index]])
+            normed = transformer.norm(weights, "ln_final", None, orig[batch, slots[index]])
             metrics[index] = replace(metrics[index], orig_log_probs=log_probabilities(weights, normed))
     losses = [reading.at for reading in logits.values() if reading.kind == "loss"]
     predicted = rows.at_rows(losses[0] if losses else rows.mask & False)
     found = LogitReads(rows, metrics, slots, _next_tokens(runs, rows, "orig"), predicted)
     if losses:
-        found = replace(found, orig_losses=found.row_losses(weights, transformer.final_norm(weights, orig[:, None])))
+        found = replace(
+            found, orig_losses=found.row_losses(weights, transformer.norm(weights, "ln_final", None, orig[:, None]))
+        )
     return found
 
 

@@ -102,7 +102,7 @@ def _attend(
         patched.narrow(sights.to, sights.queries)
     if not keys_change:  # dummy row, masked for every real query
         k, v, touched_kv = k[:, :, :1], v[:, :, :1], torch.zeros_like(touched_kv[:, :, :1])
-    seen = sights.of(keys_change, runs.weights.architecture.window_of(layer))
+    seen = sights.of(keys_change, runs.weights.architecture.window_of[layer])
     weights = runs.weights
     keys = "rot_k" if weights.architecture.has_positioned_keys else "k"
     cached_k, cached_v = (patched.read_by_heads(runs.orig(hook, layer)) for hook in (keys, "v"))
@@ -202,8 +202,8 @@ def _entered_heads(
     change = dz.flatten(3) @ weights.W_O[layer, heads].flatten(end_dim=1)
     if not weights.architecture.has_post_norms:
         return change
-    total = transformer.heads_sum(weights, layer, patched.orig("z"))
-    return transformer.after_attention(weights, layer, total + change) - patched.orig("attn_out")
+    total = transformer.written(weights, "z", layer, patched.orig("z"))
+    return transformer.norm(weights, "ln1_post", layer, total + change) - patched.orig("attn_out")
 
 
 def heads_change_within(
@@ -215,7 +215,7 @@ def heads_change_within(
         heads = list(range(weights.architecture.n_heads))
         q, k, v = transformer.queries_keys_values(weights, layer, orig_pre)
     else:
-        normed = transformer.attention_input(weights, layer, orig_pre)
+        normed = transformer.norm(weights, "ln1", layer, orig_pre)
         kv_heads = patched.units_of(Site("k", layer))
         assert kv_heads is not None
         q = transformer.project(weights, "q", layer, heads, normed)
@@ -235,5 +235,5 @@ def _entered_neurons(
     change = (post - transformer.neurons(weights, layer, mlp_input, units=neurons)) @ weights.W_out[layer, neurons]
     if not weights.architecture.has_post_norms:
         return change
-    total = transformer.neurons_sum(weights, layer, transformer.neurons(weights, layer, mlp_input))
-    return transformer.after_mlp(weights, layer, total + change) - patched.orig("mlp_out")
+    total = transformer.written(weights, "post", layer, transformer.neurons(weights, layer, mlp_input))
+    return transformer.norm(weights, "ln2_post", layer, total + change) - patched.orig("mlp_out")

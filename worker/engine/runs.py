@@ -77,8 +77,8 @@ class Activations:
             return self.kept[point][:, :, groups]
         if point in self.packed:
             return self.packing.unpack(self.packed[point][:, groups])
-        normed = transformer.attention_input(weights, layer, self._rows("resid_pre", layer))
-        k = transformer.project_per_query_head(weights, "k", layer, heads, normed)
+        normed = transformer.norm(weights, "ln1", layer, self._rows("resid_pre", layer))
+        k = transformer.project(weights, "query_k", layer, heads, normed)
         return self.packing.unpack(attention.positioned(weights, "k", layer, k, self.packing.positions))
 
     @property
@@ -160,13 +160,13 @@ class Activations:
                     layer, rows("q", layer), self._positioned("k", layer, rows("k", layer)), rows("v", layer)
                 )
             case "attn_out":
-                return transformer.heads_output(weights, layer, rows("z", layer))
+                return transformer.output(weights, "z", layer, rows("z", layer))
             case "resid_mid":
                 return rows("resid_pre", layer) + rows("attn_out", layer)
             case "post":
                 return transformer.neurons(weights, layer, rows(*input_of(Site("pre", layer))))
             case "mlp_out":
-                return transformer.neurons_output(weights, layer, rows("post", layer))
+                return transformer.output(weights, "post", layer, rows("post", layer))
         return transformer.read(weights, hook, layer, rows(*input_of(Site(hook, layer))))
 
 

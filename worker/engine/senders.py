@@ -154,13 +154,11 @@ def _normed(
 ) -> Float[Tensor, "batch cell row d_model"]:
     """A change before the norm of what a layer writes as one after it: ``N(orig + change) - N(orig)``."""
     assert write.layer is not None
-    total, after = (
-        (transformer.heads_sum, transformer.after_attention)
-        if write.hook == "z"
-        else (transformer.neurons_sum, transformer.after_mlp)
+    weights, name = runs.weights, transformer.NORM_AFTER[write.hook]
+    orig = transformer.written(weights, write.hook, write.layer, rows.take(runs.orig(write.hook, write.layer)))[:, None]
+    return transformer.norm(weights, name, write.layer, orig + change) - transformer.norm(
+        weights, name, write.layer, orig
     )
-    orig = total(runs.weights, write.layer, rows.take(runs.orig(write.hook, write.layer)))[:, None]
-    return after(runs.weights, write.layer, orig + change) - after(runs.weights, write.layer, orig)
 
 
 def input_changes(
@@ -291,6 +289,5 @@ class _MlpChain:
             for cell, unit in zip(write.cells, write.units or [], strict=True):
                 slot = cells.index(cell)
                 post[:, slot, :, unit] = torch.where(at_rows, source[:, :, unit], post[:, slot, :, unit])
-        self.change[:, cells] += transformer.neurons_output(weights, layer, post) - transformer.neurons_output(
-            weights, layer, live
-        )
+        with_source, without = (transformer.output(weights, "post", layer, value) for value in (post, live))
+        self.change[:, cells] += with_source - without

@@ -6,6 +6,8 @@ block's activations.
 """
 
 from collections.abc import Callable
+from functools import partial
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -14,6 +16,17 @@ from torch.nn import functional
 
 from worker.engine.model import Weights
 
+NormName = Literal["ln1", "ln2", "ln1_post", "ln2_post", "q_norm", "k_norm", "ln_final"]
+"""Before attention, before the MLP, after each of them, of each head's queries and keys, and before the unembedding."""
+NORM_AFTER: dict[str, NormName] = {"z": "ln1_post", "post": "ln2_post"}
+"""The norm of what all heads, or all neurons, write."""
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu_tanh": partial(functional.gelu, approximate="tanh"),
+    "gelu": functional.gelu,
+    "relu": functional.relu,
+    "silu": functional.silu,
+}
+"""The families' functions of a neuron."""
 At = Callable[[str, Tensor], Tensor]
 """Sees each activation of a block, under TransformerLens' short name, and gives the one to go on with."""
 
@@ -44,7 +57,7 @@ def block(
     q, k, v = queries_keys_values(weights, layer, resid)
     q, k, v = at("q", q), at("query_k", at("k", k)), at("query_v", at("v", v))
     z = at("z", attend(q, k, v))
-    attn_out = at("attn_out", heads_output(weights, layer, z))
+    attn_out = at("attn_out", output(weights, "z", layer, z))
     resid = narrow(resid)
     if weights.architecture.is_parallel:
         return resid + attn_out + mlp(weights, layer, resid, at)
@@ -57,7 +70,7 @@ def mlp(
 ) -> Float[Tensor, "*patched_rows d_model"]:
     """``mlp_out`` of rows of the stream that the MLP reads; of more cells, if ``at`` makes more of them."""
     post = at("post", neurons(weights, layer, resid, at))
-    return at("mlp_out", neurons_output(weights, layer, post))
+    return at("mlp_out", output(weights, "post", layer, post))
 
 
 def neurons(
@@ -68,32 +81,33 @@ def neurons(
     units: list[int] | None = None,
 ) -> Float[Tensor, "*patched_rows neurons"]:
     """``post`` of all neurons, or of some: of gated MLPs ``act(pre) * pre_linear``."""
-    normed = mlp_input(weights, layer, resid)
-    post = activation(weights, at("pre", _branch(weights, "pre", layer, normed, units)))
+    normed, activation = norm(weights, "ln2", layer, resid), ACTIVATIONS[weights.architecture.activation]
+    post = activation(at("pre", read_by_neurons(weights, "pre", layer, normed, units)))
     if weights.W_gate is None:
         return post
-    return post * at("pre_linear", _branch(weights, "pre_linear", layer, normed, units))
+    return post * at("pre_linear", read_by_neurons(weights, "pre_linear", layer, normed, units))
 
 
 def neuron_of_each_cell(
     weights: Weights, layer: int, resid: Float[Tensor, "batch cell row d_model"], units: list[int]
 ) -> Float[Tensor, "batch cell row"]:
     """``post`` of one neuron per cell."""
-    normed = mlp_input(weights, layer, resid)
+    normed, activation = norm(weights, "ln2", layer, resid), ACTIVATIONS[weights.architecture.activation]
 
-    def branch(hook: str) -> Float[Tensor, "batch cell row"]:
-        weight, bias = branch_weights(weights, hook, layer)
+    def branch(weight: Float[Tensor, "d_model d_mlp"], bias: Float[Tensor, " d_mlp"]) -> Tensor:
         out: Tensor = torch.einsum("bcrm,mc->bcr", normed, weight[:, units])
         return out + bias[units][:, None]
 
-    post = activation(weights, branch("pre"))
-    return post if weights.W_gate is None else post * branch("pre_linear")
+    linear = branch(weights.W_in[layer], weights.b_in[layer])
+    if weights.W_gate is None or weights.b_gate is None:
+        return activation(linear)
+    return activation(branch(weights.W_gate[layer], weights.b_gate[layer])) * linear
 
 
 def embed(weights: Weights, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
     """The first residual stream: token embeddings, and those of positions where they are learned."""
     embedded = weights.W_E[tokens]
-    return embedded if weights.W_pos is None else embedded + position_embeddings(weights, tokens.shape[1])
+    return embedded if weights.W_pos is None else embedded + weights.W_pos[: tokens.shape[1]]
 
 
 def position_embeddings(weights: Weights, n_pos: int) -> Float[Tensor, "pos d_model"]:
@@ -117,38 +131,35 @@ def read(
     if layer is None:
         return resid
     if hook in ("q", "k", "v", "query_k", "query_v"):
-        normed = attention_input(weights, layer, resid)
-        if hook in ("query_k", "query_v"):
-            return project_per_query_head(weights, hook.removeprefix("query_"), layer, units, normed)
-        return project(weights, hook, layer, units or list(range(weights.architecture.n_heads_of(hook))), normed)
+        heads = units or list(range(weights.architecture.n_heads_of(hook)))
+        return project(weights, hook, layer, heads, norm(weights, "ln1", layer, resid))
     if hook in ("pre", "pre_linear"):
-        return _branch(weights, hook, layer, mlp_input(weights, layer, resid), units)
+        return read_by_neurons(weights, hook, layer, norm(weights, "ln2", layer, resid), units)
     return resid
 
 
 def norm(
-    weights: Weights,
-    x: Float[Tensor, "*rows width"],
-    scale: Float[Tensor, " width"],
-    bias: Float[Tensor, " width"] | None = None,
+    weights: Weights, name: NormName, layer: int | None, x: Float[Tensor, "*rows width"]
 ) -> Float[Tensor, "*rows width"]:
-    """The family's norm of each row; where it was folded into the weights, ``scale`` is one and ``bias`` zero."""
-    eps = weights.architecture.eps
+    """One of the family's norms, of each row; ``x`` itself where the family has no such norm.
+
+    Where a norm was folded into the weights that read it, its gains are ones and its biases zeros.
+    """
+    gain, bias = getattr(weights, f"{name}_w"), getattr(weights, f"{name}_b", None)
+    if gain is None:
+        return x
+    if layer is not None:
+        gain, bias = gain[layer], None if bias is None else bias[layer]
     if weights.architecture.norm == "layer_norm":
-        return functional.layer_norm(x, x.shape[-1:], scale, bias, eps)
-    return functional.rms_norm(x, x.shape[-1:], scale, eps)
+        return functional.layer_norm(x, x.shape[-1:], gain, bias, weights.architecture.eps)
+    return functional.rms_norm(x, x.shape[-1:], gain, weights.architecture.eps)
 
 
-def attention_input(
-    weights: Weights, layer: int, resid: Float[Tensor, "*rows d_model"]
-) -> Float[Tensor, "*rows d_model"]:
-    """What a layer's query, key and value weights read."""
-    return norm(weights, resid, weights.ln1_w[layer], weights.ln1_b[layer])
-
-
-def mlp_input(weights: Weights, layer: int, resid: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_model"]:
-    """What a layer's neurons read."""
-    return norm(weights, resid, weights.ln2_w[layer], weights.ln2_b[layer])
+def affine(
+    x: Float[Tensor, "*rows read"], weight: Float[Tensor, "read written"], bias: Float[Tensor, " written"]
+) -> Float[Tensor, "*rows written"]:
+    """``x @ weight + bias``, as one product of all rows."""
+    return torch.addmm(bias, x.flatten(end_dim=-2), weight).view(*x.shape[:-1], len(bias))
 
 
 def queries_keys_values(
@@ -159,59 +170,34 @@ def queries_keys_values(
     Float[Tensor, "*rows n_kv_heads d_head"],
 ]:
     """Queries, keys and values of all heads, from one product."""
-    normed = attention_input(weights, layer, resid).flatten(end_dim=-2)
-    fused = torch.addmm(weights.b_QKV[layer], normed, weights.W_QKV[layer]).view(*resid.shape[:-1], -1)
-    widths = [weights.architecture.n_heads_of(hook) * weights.architecture.d_head for hook in ("q", "k", "v")]
-    q, k, v = (part.unflatten(-1, (-1, weights.architecture.d_head)) for part in fused.split(widths, dim=-1))
+    weight, bias = weights.QKV
+    heads = affine(norm(weights, "ln1", layer, resid), weight[layer], bias[layer])
+    heads = heads.unflatten(-1, (-1, weights.architecture.d_head))
+    n_heads, n_kv_heads = weights.architecture.n_heads, weights.architecture.n_kv_heads
+    q, k, v = heads.split([n_heads, n_kv_heads, n_kv_heads], dim=-2)
     return q, k, v
 
 
 def project(
     weights: Weights, hook: str, layer: int, heads: list[int], normed: Float[Tensor, "*rows d_model"]
 ) -> Float[Tensor, "*rows heads d_head"]:
-    """Queries (``q``), keys (``k``) or values (``v``) of some heads, from normalised rows."""
+    """Queries (``q``), keys (``k``) or values (``v``) of some heads, from normalised rows.
+
+    ``query_k`` and ``query_v`` are what query heads read of their group's keys and values.
+    """
+    if hook in ("query_k", "query_v"):
+        groups = [head // weights.architecture.group_size for head in heads]
+        distinct = sorted(set(groups))
+        projected = project(weights, hook.removeprefix("query_"), layer, distinct, normed)
+        return projected if groups == distinct else projected[..., [distinct.index(group) for group in groups], :]
     weight = {"q": weights.W_Q, "k": weights.W_K, "v": weights.W_V}[hook][layer, heads]
     bias = {"q": weights.b_Q, "k": weights.b_K, "v": weights.b_V}[hook][layer, heads]
     flat = weight.permute(1, 0, 2).flatten(1)  # (d_model, heads * d_head)
-    rows = torch.addmm(bias.flatten(), normed.flatten(end_dim=-2), flat)
+    rows = affine(normed, flat, bias.flatten())
     return rows.view(*normed.shape[:-1], len(heads), weights.architecture.d_head)
 
 
-def project_per_query_head(
-    weights: Weights, hook: str, layer: int, heads: list[int] | None, normed: Float[Tensor, "*rows d_model"]
-) -> Float[Tensor, "*rows heads d_head"]:
-    """What query heads read of their group's keys or values; all of them by default."""
-    heads = list(range(weights.architecture.n_heads)) if heads is None else heads
-    groups = [head // weights.architecture.group_size for head in heads]
-    distinct = sorted(set(groups))
-    projected = project(weights, hook, layer, distinct, normed)
-    return projected if groups == distinct else projected[..., [distinct.index(group) for group in groups], :]
-
-
-def heads_output(
-    weights: Weights, layer: int, z: Float[Tensor, "*rows head_index d_head"]
-) -> Float[Tensor, "*rows d_model"]:
-    """``attn_out``: what all heads and the output bias write, normalised where the family does so."""
-    return after_attention(weights, layer, heads_sum(weights, layer, z))
-
-
-def heads_sum(
-    weights: Weights, layer: int, z: Float[Tensor, "*rows head_index d_head"]
-) -> Float[Tensor, "*rows d_model"]:
-    """``attn_out`` before the norm after it."""
-    flat = z.reshape(-1, weights.architecture.n_heads * weights.architecture.d_head)
-    out = torch.addmm(weights.b_O[layer], flat, weights.W_O[layer].flatten(end_dim=1))
-    return out.view(*z.shape[:-2], weights.architecture.d_model)
-
-
-def after_attention(
-    weights: Weights, layer: int, out: Float[Tensor, "*rows d_model"]
-) -> Float[Tensor, "*rows d_model"]:
-    """What enters the stream of what heads write together."""
-    return out if weights.ln1_post_w is None else norm(weights, out, weights.ln1_post_w[layer])
-
-
-def _branch(
+def read_by_neurons(
     weights: Weights,
     hook: str,
     layer: int,
@@ -219,60 +205,31 @@ def _branch(
     units: list[int] | None,
 ) -> Float[Tensor, "*rows neurons"]:
     """``pre`` (in a gated MLP the gate's) or ``pre_linear`` of all neurons, or of some, from normalised rows."""
-    weight, bias = branch_weights(weights, hook, layer)
-    if units is not None:
-        return normed @ weight[:, units] + bias[units]
-    out = torch.addmm(bias, normed.reshape(-1, weights.architecture.d_model), weight)
-    return out.view(*normed.shape[:-1], weights.architecture.d_mlp)
+    weight, bias = weights.W_in[layer], weights.b_in[layer]
+    if hook == "pre" and weights.W_gate is not None and weights.b_gate is not None:
+        weight, bias = weights.W_gate[layer], weights.b_gate[layer]
+    return affine(normed, weight, bias) if units is None else normed @ weight[:, units] + bias[units]
 
 
-def branch_weights(
-    weights: Weights, hook: str, layer: int
-) -> tuple[Float[Tensor, "d_model d_mlp"], Float[Tensor, " d_mlp"]]:
-    """Weight and bias of ``pre`` (in a gated MLP the gate's) or ``pre_linear``."""
-    if hook == "pre" and weights.W_gate is not None:
-        assert weights.b_gate is not None
-        return weights.W_gate[layer], weights.b_gate[layer]
-    return weights.W_in[layer], weights.b_in[layer]
+def written(
+    weights: Weights, hook: str, layer: int, value: Float[Tensor, "*rows_and_units"]
+) -> Float[Tensor, "*rows d_model"]:
+    """What all heads (from their ``z``) or all neurons (from ``post``) write with the bias, before a norm after it."""
+    if hook == "z":
+        return affine(value.flatten(-2), weights.W_O[layer].flatten(end_dim=1), weights.b_O[layer])
+    return affine(value, weights.W_out[layer], weights.b_out[layer])
 
 
-def activation(weights: Weights, pre: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
-    """The family's function of a neuron."""
-    match weights.architecture.activation:
-        case "gelu_tanh":
-            return functional.gelu(pre, approximate="tanh")
-        case "gelu":
-            return functional.gelu(pre)
-        case "relu":
-            return functional.relu(pre)
-    return functional.silu(pre)
-
-
-def neurons_output(weights: Weights, layer: int, post: Float[Tensor, "*rows d_mlp"]) -> Float[Tensor, "*rows d_model"]:
-    """``mlp_out``: what all neurons and the output bias write, normalised where the family does so."""
-    return after_mlp(weights, layer, neurons_sum(weights, layer, post))
-
-
-def neurons_sum(weights: Weights, layer: int, post: Float[Tensor, "*rows d_mlp"]) -> Float[Tensor, "*rows d_model"]:
-    """``mlp_out`` before the norm after it."""
-    out = torch.addmm(weights.b_out[layer], post.reshape(-1, weights.architecture.d_mlp), weights.W_out[layer])
-    return out.view(*post.shape[:-1], weights.architecture.d_model)
-
-
-def after_mlp(weights: Weights, layer: int, out: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_model"]:
-    """What enters the stream of what neurons write together."""
-    return out if weights.ln2_post_w is None else norm(weights, out, weights.ln2_post_w[layer])
-
-
-def final_norm(weights: Weights, resid: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_model"]:
-    """What the unembedding reads."""
-    return norm(weights, resid, weights.ln_final_w, weights.ln_final_b)
+def output(
+    weights: Weights, hook: str, layer: int, value: Float[Tensor, "*rows_and_units"]
+) -> Float[Tensor, "*rows d_model"]:
+    """``attn_out`` (from every head's ``z``) or ``mlp_out`` (from ``post``), normalised where the family does so."""
+    return norm(weights, NORM_AFTER[hook], layer, written(weights, hook, layer, value))
 
 
 def unembed(weights: Weights, normed: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_vocab"]:
     """Logits over the whole vocabulary."""
-    logits = torch.addmm(weights.b_U, normed.reshape(-1, weights.architecture.d_model), weights.W_U)
-    return capped(logits, weights.architecture.logit_cap).view(*normed.shape[:-1], -1)
+    return capped(affine(normed, weights.W_U, weights.b_U), weights.architecture.logit_cap)
 
 
 def capped(x: Float[Tensor, "*shape"], cap: float | None) -> Float[Tensor, "*shape"]:

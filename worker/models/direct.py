@@ -47,7 +47,7 @@ def layerwise_logits(
 ) -> tuple[Float[Tensor, "batch pos d_model"], Float[Tensor, "batch pos d_vocab"]]:
     """What enters the unembedding in an unpatched run, and the logits; float32 whatever the weights are stored in."""
     resid = layerwise_residual(weights, tokens)
-    final = transformer.final_norm(_ends(weights, slice(0, 0)), resid)
+    final = transformer.norm(_ends(weights, slice(0, 0)), "ln_final", None, resid)
     parts = [
         transformer.unembed(_ends(weights, slice(first, first + UNEMBEDDED_AT_ONCE)), final)
         for first in range(0, weights.architecture.d_vocab, UNEMBEDDED_AT_ONCE)
@@ -70,7 +70,7 @@ def _ends(weights: Weights, tokens: slice) -> Weights:
 def layerwise_residual(weights: Weights, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
     """What leaves the last block of an unpatched run, computed in float32.
 
-    Layer by layer, so that what the engine derives from weights, such as ``W_QKV``, is there of one layer at a time.
+    Layer by layer, so that what the engine derives from weights, such as ``QKV``, is there of one layer at a time.
     """
     resid = transformer.embed(weights, tokens).float()
     for layer in layers_of(weights):

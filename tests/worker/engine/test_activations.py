@@ -55,7 +55,7 @@ def test_the_forward_pass_is_the_one_written_out_by_hand() -> None:
         stream = stream + post @ weights.W_out[layer] + weights.b_out[layer]
     logits = norm(stream, weights.ln_final_w, weights.ln_final_b) @ weights.W_U + weights.b_U
     last = Activations(weights, tokens).get("resid_pre", 3)
-    got = transformer.unembed(weights, transformer.final_norm(weights, last))[0]
+    got = transformer.unembed(weights, transformer.norm(weights, "ln_final", None, last))[0]
     torch.testing.assert_close(got, logits, atol=1e-4, rtol=1e-4)
 
 

@@ -23,7 +23,7 @@ def golden_metric(weights: Weights, resid: torch.Tensor) -> np.ndarray:
     from worker.engine import transformer
 
     tokens = golden_circuits.dataset()
-    logits = transformer.unembed(weights, transformer.final_norm(weights, resid[:, :, -1]))
+    logits = transformer.unembed(weights, transformer.norm(weights, "ln_final", None, resid[:, :, -1]))
     rows = torch.arange(len(tokens))
     return (logits[rows, :, tokens.answers["IO"]] - logits[rows, :, tokens.answers["S"]]).T.numpy()
 

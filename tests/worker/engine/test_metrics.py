@@ -32,7 +32,7 @@ def logits_of(run: str, example: int) -> torch.Tensor:
     weights = tiny_weights()
     tokens = torch.tensor([getattr(prompts(LENGTHS), run)[example]])
     last = Activations(weights, tokens).get("resid_pre", weights.architecture.n_layers)
-    return transformer.unembed(weights, transformer.final_norm(weights, last))[0]
+    return transformer.unembed(weights, transformer.norm(weights, "ln_final", None, last))[0]
 
 
 def dataset_of() -> ResolvedDataset:
