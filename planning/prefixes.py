@@ -33,20 +33,13 @@ class Prefixes:
     """(prompt, position): which prefix ends there; in the padding of a shorter prompt, its whole."""
     first: NDArray[np.int64]
     """(prefix,): where it is found first, as an index into all of ``place``."""
+    positions: NDArray[np.int64]
+    """(prefix,): the position at which it ends."""
+    are_all: bool
+    """Whether every position has a prefix of its own, so that nothing is saved."""
 
     def __len__(self) -> int:
         return len(self.first)
-
-    @property
-    def are_all(self) -> bool:
-        """Whether every position has a prefix of its own, so that nothing is saved."""
-        return self.first.size == self.place.size
-
-    @property
-    def positions(self) -> NDArray[np.int64]:
-        """(prefix,): the position at which it ends."""
-        positions: NDArray[np.int64] = self.first % self.place.shape[1]
-        return positions
 
     def attending(self) -> list[Attending]:
         """All prompts at once, or those apart whose own rows begin late, where that saves much."""
@@ -79,12 +72,8 @@ def prefixes_of(prompts: Sequence[Sequence[int]]) -> Prefixes:
         first.append(going[at] * n_pos + position)
         n_found += len(at)
         place[:, position] = begun
-    return _in_order(place, np.concatenate(first))
-
-
-def _in_order(place: NDArray[np.int64], first: NDArray[np.int64]) -> Prefixes:
-    """Numbered anew, prompt by prompt: what belongs to one prompt lies together."""
-    order = np.argsort(first)
+    found = np.concatenate(first)
+    order = np.argsort(found)  # numbered anew, prompt by prompt: what belongs to one prompt lies together
     number = np.empty_like(order)
     number[order] = np.arange(len(order))
-    return Prefixes(number[place], first[order])
+    return Prefixes(number[place], found[order], found[order] % n_pos, are_all=found.size == place.size)

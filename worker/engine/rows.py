@@ -1,4 +1,4 @@
-"""Rows: the positions of the residual stream that are computed, and what each of them attends to.
+"""Rows of the residual stream: which are computed, what each attends to, and the way from and to all positions.
 
 Masks over positions are planned on the host, as numpy arrays, so that no shard waits for a device.
 """
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from planning.positions import Mask
+from planning.prefixes import Prefixes
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,15 +24,12 @@ class Rows:
     """Position of each row, on the host."""
     real: Mask
     """Which rows are valid, on the host."""
+    n_rows: int
+    """Rows per example, padding included."""
     index: Int[Tensor, "batch row"]
     valid: Bool[Tensor, "batch row"]
     window: slice | None
     """The same run of positions in every example, where there is one: rows are then views."""
-
-    @property
-    def n_rows(self) -> int:
-        """Rows per example, padding included."""
-        return int(self.positions.shape[1])
 
     def take(self, values: Shaped[Tensor, "batch pos *rest"]) -> Shaped[Tensor, "batch row *rest"]:
         """The rows of values at all positions."""
@@ -59,7 +57,7 @@ def rows_of(mask: Mask, device: torch.device) -> Rows:
         positions = np.broadcast_to(run, positions.shape).copy()
         window = slice(start, start + n_rows)
     index, valid = torch.from_numpy(positions).to(device), torch.from_numpy(real).to(device)
-    return Rows(mask, positions, real, index, valid, window)
+    return Rows(mask, positions, real, n_rows, index, valid, window)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +87,38 @@ def row_map(old: Rows, new: Rows) -> RowMap:
     same = old.positions.shape == new.positions.shape and bool((old.mask == new.mask).all())
     device = new.index.device
     return RowMap(torch.from_numpy(place).to(device), torch.from_numpy(found).to(device), same)
+
+
+class Packing:
+    """The rows of the clean runs: one for each distinct prefix of the prompts, side by side without padding."""
+
+    def __init__(self, prefixes: Prefixes, device: torch.device) -> None:
+        self.prefixes, place = prefixes, prefixes.place
+        n_prompts, n_pos = place.shape
+        groups = prefixes.attending()
+        index = np.zeros_like(place)  # of every position, where it is found among the queries of all groups
+        begin = 0
+        for group in groups:
+            size = len(group.prompts) * (n_pos - group.start)
+            index[group.prompts, group.start :] = begin + np.arange(size).reshape(len(group.prompts), -1)
+            begin += size
+        ends, gathered = place[:: max(1, n_prompts // 2)][:2], index.ravel()[prefixes.first]
+        known = (place, prefixes.first, prefixes.positions, ends, gathered, *(place[group.prompts] for group in groups))
+        there = [torch.from_numpy(indices).to(device, non_blocking=True) for indices in known]
+        self.place, self.first, self.positions, self.ends, self.gathered, *rows = there
+        """Which row stands at (prompt, position); of each row, where it is found first among all positions, its
+        position, and where it is found among the queries of all groups. ``ends``: the first example's two runs."""
+        self.groups = [(group.start, own) for group, own in zip(groups, rows, strict=True)]
+        """Of prompts whose queries are computed together, the first such position, and their rows at all positions."""
+
+    def pack(self, values: Shaped[Tensor, "prompt pos *rest"]) -> Shaped[Tensor, " row *rest"]:
+        """The rows of values at all positions."""
+        flat = values.flatten(0, 1)
+        return flat if self.prefixes.are_all else flat[self.first]
+
+    def unpack(self, rows: Shaped[Tensor, " row *rest"]) -> Shaped[Tensor, "prompt pos *rest"]:
+        """The row that stands at each position."""
+        return rows.unflatten(0, self.prefixes.place.shape) if self.prefixes.are_all else rows[self.place]
 
 
 @dataclass(frozen=True, eq=False)

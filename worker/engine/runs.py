@@ -6,7 +6,7 @@ An activation is computed when first asked for, and kept where it will be asked 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal
 
 import torch
@@ -17,7 +17,7 @@ from planning.graph import Graph, Site
 from planning.prefixes import Prefixes, prefixes_of
 from worker.engine import attention, transformer
 from worker.engine.model import Weights
-from worker.engine.packing import Packing
+from worker.engine.rows import Packing
 
 LayerHook = tuple[str, int]
 CHECKPOINTS = frozenset({"resid_pre", "resid_mid", "z", "k", "v", "rot_k"})
@@ -88,9 +88,6 @@ class Activations:
         storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in tensors}
         return sum(storage.nbytes() for storage in storages.values())
 
-    def _is_known(self, hook: str, layer: int) -> bool:
-        return (hook, layer) in self.kept or (hook, layer) in self.packed
-
     def _rows(self, hook: str, layer: int) -> Float[Tensor, "row ..."]:
         """One activation of every prefix, and kept."""
         if hook == "resid_post":
@@ -106,34 +103,37 @@ class Activations:
 
     def _run_to(self, layer: int) -> None:
         """Run layers up to the entrance of ``layer``, from the last one that is known."""
-        start = max((known for known in range(layer + 1) if self._is_known("resid_pre", known)), default=None)
-        if start is None:
-            start, resid = 0, self.packing.pack(transformer.embed(self.weights, self.tokens))
-        else:
+        known = [at for hook, at in (*self.kept, *self.packed) if hook == "resid_pre" and at < layer]
+        start = max(known, default=0)
+        if known:
             resid = self._rows("resid_pre", start)
+        else:
+            resid = self.packing.pack(transformer.embed(self.weights, self.tokens))
         for current in range(start, layer):
-            resid = self._run_layer(current, resid)
+            keep, attend = partial(self._keep, current), partial(self._attended, current)
+            resid = transformer.block(self.weights, current, keep("resid_pre", resid), attend, keep)
         self.packed["resid_pre", layer] = resid
 
-    def _run_layer(self, layer: int, resid: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_model"]:
-        def keep(hook: str, value: Tensor) -> Tensor:
-            is_wanted = (hook, layer) in self.wanted and hook not in ("query_k", "query_v")  # here of key-value heads
-            if is_wanted and not self._is_known(hook, layer):
-                self.packed[hook, layer] = value
-            if hook in ("attn_out", "mlp_out"):
-                self.first_example[hook, layer] = value[self.packing.ends]
-            return value
+    def _keep(self, layer: int, hook: str, value: Float[Tensor, "row ..."]) -> Float[Tensor, "row ..."]:
+        point = hook, layer
+        is_wanted = point in self.wanted and hook not in ("query_k", "query_v")  # here of key-value heads
+        if is_wanted and point not in self.kept and point not in self.packed:
+            self.packed[point] = value
+        if hook in ("attn_out", "mlp_out"):
+            self.first_example[point] = value[self.packing.ends]
+        return value
 
-        def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            return self._attended(layer, q, keep("rot_k", self._positioned("k", layer, k)), v)
-
-        return transformer.block(self.weights, layer, keep("resid_pre", resid), attend, keep)
-
-    def _positioned(self, hook: str, layer: int, x: Float[Tensor, "row heads d_head"]) -> Tensor:
-        return attention.positioned(self.weights, hook, layer, x, self.packing.positions)
-
-    def _attended(self, layer: int, q: Tensor, positioned_k: Tensor, v: Tensor) -> Float[Tensor, "row n_heads d_head"]:
-        return self.packing.attend(self.weights, layer, self._positioned("q", layer, q), positioned_k, v)
+    def _attended(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Float[Tensor, "row n_heads d_head"]:
+        """Each head's ``z``. A row attends where it is found first."""
+        weights, packing = self.weights, self.packing
+        q = attention.positioned(weights, "q", layer, q, packing.positions)
+        k = self._keep(layer, "rot_k", attention.positioned(weights, "k", layer, k, packing.positions))
+        if len(packing.groups) == 1:
+            return packing.pack(attention.attend_from(weights, layer, 0, *map(packing.unpack, (q, k, v))))
+        found = []
+        for start, rows in packing.groups:
+            found.append(attention.attend_from(weights, layer, start, q[rows[:, start:]], k[rows], v[rows]))
+        return torch.cat([z.flatten(0, 1) for z in found])[packing.gathered]
 
     def _pattern(self, layer: int) -> Float[Tensor, "both pos n_heads pos"]:
         """Query position first, so that rows are its second axis like everything's."""
@@ -146,19 +146,17 @@ class Activations:
         if hook in ("q", "k", "v"):
             parts = transformer.queries_keys_values(weights, layer, rows("resid_pre", layer))
             for name, part in zip("qkv", parts, strict=True):
-                if not self._is_known(name, layer):
-                    self.packed[name, layer] = part
+                if (name, layer) not in self.kept:
+                    self.packed.setdefault((name, layer), part)
             return self.packed[hook, layer]
         match hook:
             case "rot_k":
-                return self._positioned("k", layer, rows("k", layer))
+                return attention.positioned(weights, "k", layer, rows("k", layer), self.packing.positions)
             case "query_k" | "query_v":
                 known = rows(hook.removeprefix("query_"), layer)
                 return attention.per_query_head(known, weights.architecture.n_heads)
             case "z":
-                return self._attended(
-                    layer, rows("q", layer), self._positioned("k", layer, rows("k", layer)), rows("v", layer)
-                )
+                return self._attended(layer, *(rows(part, layer) for part in ("q", "k", "v")))
             case "attn_out":
                 return transformer.output(weights, "z", layer, rows("z", layer))
             case "resid_mid":
@@ -177,7 +175,7 @@ def stack_tokens(orig: list[list[int]], new: list[list[int]], device: torch.devi
     return torch.tensor(padded, device=device)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Runs:
     """Orig and new runs of some examples, and where patched values come from."""
 
@@ -186,20 +184,14 @@ class Runs:
     means: dict[str, Tensor] = field(default_factory=dict)
     """Mean over the dataset's new runs, per position, by ``mean_name``; needed by source ``mean`` only."""
 
-    @property
-    def weights(self) -> Weights:
-        """The model."""
-        return self.activations.weights
+    weights: Weights = field(init=False)
+    graph: Graph = field(init=False)
+    """Order and edges of the model's nodes."""
+    n_examples: int = field(init=False)
 
-    @property
-    def graph(self) -> Graph:
-        """Order and edges of its nodes."""
-        return Graph(self.weights.architecture)
-
-    @property
-    def n_examples(self) -> int:
-        """Examples in the batch."""
-        return self.activations.tokens.shape[0] // 2
+    def __post_init__(self) -> None:
+        self.weights, self.graph = self.activations.weights, Graph(self.activations.weights.architecture)
+        self.n_examples = len(self.activations.tokens) // 2
 
     def orig(self, hook: str, layer: int | None) -> Float[Tensor, "batch pos ..."]:
         """An activation of the run being patched."""
