@@ -166,10 +166,10 @@ class _Price:
         """Of one cell: from the receivers on to the last metric, at the rows that can change."""
         architecture, hooks = self.architecture, {site.hook for site in group.sites[0]}
         reads = float(group.needed.any(axis=1).sum())
-        rows = float((group.needed if group.is_own_attention else group.computed).sum())
+        rows = float((group.computed if group.own_heads is None else group.needed).sum())
         cost = rows * (VISIT * architecture.d_model + self.entering(group)) + reads * self.readout
         first, last = min(map(layer_of, group.sites[0])), group.last_layer
-        if group.is_own_attention or first >= last:
+        if group.own_heads is not None or first >= last:
             return cost
         cost += rows * (self.mlp if hooks - RESIDUAL_HOOKS - EMBEDDING_HOOKS else self.layer)
         cost += rows * max(last - first - 1, 0) * self.layer

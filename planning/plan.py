@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
 from typing import Self
 
 import numpy as np
@@ -64,8 +63,9 @@ class ReceiverGroup(CellGroup):
     """Rows of the final run: where attention spreads the change, all from the first needed one on."""
     last_layer: int
     """The layer at whose beginning the last metric is read; ``n_layers`` for logits."""
-    is_own_attention: bool
-    """Whether every metric is the attention of the head whose query or keys are the one receiver: no final run."""
+    own_heads: list[dict[int, int]] | None
+    """Where each receiver is an input of the head that a metric reads, or cannot change it, there is no final run: for
+    each metric, the cells whose receiver is such an input, each with that head. None otherwise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +180,7 @@ class _View:
         if not needed.any():
             return None
         last_layer = deepest_layer(self.readings, group.sites, self.places.graph.architecture.n_layers)
-        own = self._is_own_attention(group)
+        own = self._own_heads(group)
         computed = self._computed(needed, group)
         return ReceiverGroup(group.cells, group.sites, group.masks, group.graph, needed, computed, last_layer, own)
 
@@ -211,20 +211,22 @@ class _View:
             return needed
         return span(needed, np.logical_or.reduce([reading.at for reading in self.readings]))
 
-    def _is_own_attention(self, group: CellGroup) -> bool:
-        """Whether each receiver is an input of the head that is read, or cannot change its attention at all."""
+    def _own_heads(self, group: CellGroup) -> list[dict[int, int]] | None:
+        """``ReceiverGroup.own_heads``."""
         if not self.is_input or len(group.masks) > 1:
-            return False
-        for (site,), reading in product(group.sites, self.readings):
+            return None
+        found: list[dict[int, int]] = []
+        for reading in self.readings:
             if isinstance(reading, LogitReading):
-                return False
-            layer, head = attended_head(reading, (site,))
-            is_input_of_head = layer_of(site) == layer and site.hook != "resid_pre"
-            if not is_input_of_head and (
-                self.places.graph.reach_of_attention(site, layer, head, self.is_input) is not Reach.NONE
-            ):
-                return False
-        return True
+                return None
+            found.append({})
+            for cell, (site,) in enumerate(group.sites):
+                layer, head = attended_head(reading, (site,))
+                if self.places.graph.reach_of_attention(site, layer, head, self.is_input) is not Reach.NONE:
+                    if layer_of(site) != layer or site.hook == "resid_pre":
+                        return None
+                    found[-1][cell] = head
+        return found
 
 
 def wanted_activations(

@@ -14,7 +14,7 @@ from torch.nn import functional
 from planning.architecture import Rotary
 from worker.engine import transformer
 from worker.engine.model import Weights
-from worker.engine.rows import Sight
+from worker.engine.rows import Rows, Sight
 
 
 def positioned(
@@ -48,11 +48,6 @@ def rotated(
     return torch.cat([pairs, rest], dim=-1) if rest.shape[-1] else pairs
 
 
-def scaled(weights: Weights, q: Float[Tensor, "*rows d_head"]) -> Float[Tensor, "*rows d_head"]:
-    """Queries such that a score is their product with a key."""
-    return q / weights.architecture.attention_divisor
-
-
 def per_query_head(x: Float[Tensor, "*rows any_heads d_head"], n_heads: int) -> Float[Tensor, "*rows heads d_head"]:
     """Keys or values of key-value heads, once for each query head of their groups."""
     return x if x.shape[-2] == n_heads else x.repeat_interleave(n_heads // x.shape[-2], dim=-2)
@@ -76,7 +71,9 @@ def _pattern(
     q: Float[Tensor, "batch query_pos n_heads d_head"],
     k: Float[Tensor, "batch pos any_heads d_head"],
 ) -> Float[Tensor, "batch n_heads query_pos pos"]:
-    scores: Tensor = torch.einsum("bqhd,bkhd->bhqk", scaled(weights, q), per_query_head(k, q.shape[-2]))
+    scores: Tensor = torch.einsum(
+        "bqhd,bkhd->bhqk", q / weights.architecture.attention_divisor, per_query_head(k, q.shape[-2])
+    )
     scores = transformer.capped(scores, weights.architecture.attention_cap)
     query_pos = torch.arange(first, k.shape[1], device=q.device)
     is_seen = seen_by(query_pos, k.shape[1], weights.architecture.window_of[layer])
@@ -153,7 +150,7 @@ def attend_rows(
     """
     if seen.whole_prompts and change_pattern is None:
         return attend(weights, layer, q, k, v)
-    q = scaled(weights, positioned(weights, "q", layer, q, seen.queries.index[:, None]))
+    q = positioned(weights, "q", layer, q, seen.queries.index[:, None]) / weights.architecture.attention_divisor
     k = positioned(weights, "k", layer, k, seen.keys.index[:, None])
     n_rows, n_heads = q.shape[2:4]
     are_grouped = change_pattern is None and len({part.shape[-2] for part in (k, v, cached_k, cached_v)}) == 1
@@ -192,7 +189,7 @@ def query_scores(
     weights: Weights, q: Float[Tensor, "batch q_cell heads d_head"], k: Float[Tensor, "batch pos heads d_head"]
 ) -> Float[Tensor, "batch q_cell heads pos"]:
     """Scores of one query per example with keys that are the same in every cell; both positioned."""
-    scores: Tensor = scaled(weights, q).transpose(1, 2) @ k.permute(0, 2, 3, 1)
+    scores: Tensor = (q / weights.architecture.attention_divisor).transpose(1, 2) @ k.permute(0, 2, 3, 1)
     return scores.transpose(1, 2)
 
 
@@ -210,7 +207,7 @@ def query_scores_of_rows(
     x . (W_K q) + q . b_K``, so that a key costs one dot product of length ``d_model`` per row and head in place of a
     product with ``W_K``.
     """
-    normed, q = transformer.norm(weights, "ln1", layer, resid), scaled(weights, q)
+    normed, q = transformer.norm(weights, "ln1", layer, resid), q / weights.architecture.attention_divisor
     if weights.architecture.has_positioned_keys:
         k = transformer.project(weights, "query_k", layer, heads, normed)
         k = positioned(weights, "k", layer, k, pos[:, None])
@@ -224,3 +221,24 @@ def query_scores_of_rows(
     else:
         scores = normed @ through_query.transpose(-1, -2)
     return scores + (q * weights.b_K[layer, groups]).sum(dim=-1)[..., None, :]
+
+
+def put_scores(
+    scores: Float[Tensor, "batch q_cell heads pos"], changed: Float[Tensor, "batch cell row heads"], rows: Rows
+) -> Float[Tensor, "batch any_cell heads pos"]:
+    """Scores with those of some rows in their places."""
+    shape = (scores.shape[0], max(scores.shape[1], changed.shape[1]), *scores.shape[2:])
+    index = torch.where(rows.valid, rows.index, shape[-1])  # what is not valid goes into a spare column
+    index = index[:, None, None].expand(*shape[:3], -1)
+    spare = torch.cat([scores, scores[..., :1]], dim=-1).expand(*shape[:3], -1)
+    value = changed.transpose(2, 3).expand(*shape[:3], -1)
+    return spare.scatter(-1, index, value)[..., :-1]
+
+
+def pattern_of_row(
+    weights: Weights, layer: int, query: Rows, scores: Float[Tensor, "batch cell heads pos"]
+) -> Float[Tensor, "batch cell heads pos"]:
+    """Attention probabilities of one query per example, within the layer's window."""
+    seen = seen_by(query.index[:, 0], scores.shape[-1], weights.architecture.window_of[layer])
+    scores = transformer.capped(scores, weights.architecture.attention_cap)
+    return scores.masked_fill(~seen[:, None, None], -torch.inf).float().softmax(dim=-1)

@@ -1,9 +1,8 @@
-"""Attention probabilities of one query per example, of some heads: clean, or with its query or its keys changed."""
+"""Attention of one query per example in the final run, with its query, its keys or its pattern patched."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -14,37 +13,12 @@ from worker.engine.run_layer import State
 from worker.engine.runs import Runs
 
 
-def _pattern(
-    runs: Runs, layer: int, query: Rows, scores: Float[Tensor, "batch cell heads pos"]
-) -> Float[Tensor, "batch cell heads pos"]:
-    """Attention probabilities of the query, within the layer's window."""
-    architecture = runs.weights.architecture
-    seen = attention.seen_by(query.index[:, 0], scores.shape[-1], architecture.window_of[layer])
-    scores = transformer.capped(scores, architecture.attention_cap)
-    return scores.masked_fill(~seen[:, None, None], -torch.inf).float().softmax(dim=-1)
-
-
 @dataclass(frozen=True, eq=False)
 class PatchedRow:
     """Attention of one query in every cell, and where a change has reached it."""
 
     pattern: Float[Tensor, "batch any_cell heads pos"]
     touched: Bool[Tensor, "batch cell"]
-
-
-def clean_row(runs: Runs, layer: int, heads: list[int], query: Rows, run: str) -> Float[Tensor, "batch one heads pos"]:
-    """Attention in the orig or the new run.
-
-    Args:
-        query: One row per example.
-    """
-    half = slice(None, runs.n_examples) if run == "orig" else slice(runs.n_examples, None)
-    resid = query.take(runs.activations.get("resid_pre", layer)[half])
-    normed = transformer.norm(runs.weights, "ln1", layer, resid)
-    q = transformer.project(runs.weights, "q", layer, heads, normed)
-    q = attention.positioned(runs.weights, "q", layer, q, query.index)
-    scores = attention.query_scores(runs.weights, q, runs.activations.keys(layer, heads)[half])
-    return _pattern(runs, layer, query, scores)
 
 
 def patched_row(
@@ -69,10 +43,10 @@ def patched_row(
     # then the keys of the rows that can change, in place of orig's
     if state.resid is not None or any(patch.acts_at("query_k") for patch in patches):
         changed, reached = _changed_scores(runs, state, layer, heads, q, scores, patches)
-        scores = _put_scores(scores, changed, state.rows)
+        scores = attention.put_scores(scores, changed, state.rows)
         before_query = state.rows.index <= query.index
         touched = touched | (reached & before_query[:, None]).any(dim=-1)
-    pattern = _pattern(runs, layer, query, scores)
+    pattern = attention.pattern_of_row(runs.weights, layer, query, scores)
     pattern = here("pattern", pattern[:, :, None])[:, :, 0]
     return PatchedRow(pattern, touched | here.touched[:, :, 0])
 
@@ -104,15 +78,3 @@ def _changed_scores(
     of_orig = state.rows.take(scores.permute(0, 3, 1, 2)).transpose(1, 2)
     live = of_orig if state.resid is None else read(stream)
     return keys.patched("query_k", live, read, spread), keys.touched_at("query_k")
-
-
-def _put_scores(
-    scores: Float[Tensor, "batch q_cell heads pos"], changed: Float[Tensor, "batch cell row heads"], rows: Rows
-) -> Float[Tensor, "batch any_cell heads pos"]:
-    """Scores with those of some rows in their places."""
-    shape = (scores.shape[0], max(scores.shape[1], changed.shape[1]), *scores.shape[2:])
-    index = torch.where(rows.valid, rows.index, shape[-1])  # what is not valid goes into a spare column
-    index = index[:, None, None].expand(*shape[:3], -1)
-    spare = torch.cat([scores, scores[..., :1]], dim=-1).expand(*shape[:3], -1)
-    value = changed.transpose(2, 3).expand(*shape[:3], -1)
-    return spare.scatter(-1, index, value)[..., :-1]

@@ -20,7 +20,7 @@ from worker.engine import transformer
 from worker.engine.rows import Rows, rows_of
 from worker.engine.run_layer import Patches
 from worker.engine.runs import Runs
-from worker.engine.senders import Changes, Write, is_mlp_read, stream_change, writes_of, written_together
+from worker.engine.senders import Changes, StreamChange, Write, is_mlp_read, stream_changes, writes_of
 from worker.engine.sweep import Batch, Values, changed_input, run_and_read
 
 Gradient = Float[Tensor, "batch row d_model"]
@@ -38,7 +38,7 @@ class ReceiverInput:
 
 def estimate_paths(batch: Batch, ends: Ends, through_mlps: bool, overwrite: bool) -> list[Values]:
     """Every metric in every cell, to first order; a cell that no change reaches equals orig."""
-    rows = rows_of(ends.real, batch.device)
+    rows = rows_of(ends.real, batch.runs.device)
     values = [orig.repeat(1, ends.n_senders, 1) for orig in batch.reads.orig_values]
     for metric, value in enumerate(values):
         for receivers in _shared_backward(batch, ends, batch.reads.readings[metric], rows):
@@ -81,9 +81,9 @@ def _receiver_gradients(
         rows.n_rows,
         runs.weights.architecture.d_model,
         dtype=runs.weights.dtype,
-        device=batch.device,
+        device=batch.runs.device,
     )
-    everywhere = torch.ones(zero.shape[:3], dtype=torch.bool, device=batch.device)
+    everywhere = torch.ones(zero.shape[:3], dtype=torch.bool, device=batch.runs.device)
     members = [
         (cell, site, mask)
         for cell, sites in enumerate(receivers.sites)
@@ -112,7 +112,7 @@ def _run_group(batch: Batch, by_cell: list[Patches]) -> ReceiverGroup:
     last_layer = deepest_layer(batch.reads.readings, sites, batch.runs.weights.architecture.n_layers)
     nowhere = np.zeros((0, 0), dtype=bool)
     return ReceiverGroup(
-        list(range(len(sites))), sites, [], batch.runs.graph, nowhere, nowhere, last_layer, is_own_attention=False
+        list(range(len(sites))), sites, [], batch.runs.graph, nowhere, nowhere, last_layer, own_heads=None
     )
 
 
@@ -128,7 +128,7 @@ def _carry_back(
     """From the last receiver back to the first sender, adding each sender's share to ``values`` in place."""
     runs, time_of = batch.runs, batch.runs.graph.time_of
     shape = (runs.n_examples, len(receivers.cells), rows.n_rows, runs.weights.architecture.d_model)
-    carried = torch.zeros(shape, dtype=runs.weights.dtype, device=batch.device)
+    carried = torch.zeros(shape, dtype=runs.weights.dtype, device=batch.runs.device)
     writes = [(group, writes_of(group)) for group in ends.senders]
     earliest = min(time for group in ends.senders for time in group.first_times)
     is_parallel = runs.weights.architecture.is_parallel
@@ -137,9 +137,8 @@ def _carry_back(
         if is_parallel and is_mlp_read(time):
             carried, past_mlp = carried + past_mlp, torch.zeros_like(carried)
         for group, own_writes in writes:
-            for together in written_together(runs, own_writes.get(time, [])):
-                for part in _parts(together, batch.cells_at_once(rows)):
-                    _add_share(runs, group, part, rows, carried, receivers.cells, values)
+            for written in stream_changes(runs, _parts(own_writes.get(time, []), batch.cells_at_once(rows)), rows):
+                _add_share(group, written, carried, receivers.cells, values)
         if through_mlps and is_mlp(time):
             overwriting = [write for _, own in writes for write in own.get(time, []) if len(ends.senders[0].cells) == 1]
             passed = _through_mlp(runs, layer_at(time), rows, overwriting, carried)
@@ -150,31 +149,28 @@ def _carry_back(
 
 
 def _add_share(
-    runs: Runs,
     senders: CellGroup,
-    writes: Sequence[Write],
-    rows: Rows,
+    written: StreamChange,
     carried: Float[Tensor, "batch receiver row d_model"],
     receiver_cells: list[int],
     values: Values,
 ) -> None:
     """Add what some senders' changes contribute, to first order."""
-    written = stream_change(runs, writes, rows)
     share = written.value.flatten(2) @ carried.flatten(2).transpose(1, 2)  # (batch, cell, receiver)
     sender_cells = torch.tensor([senders.cells[cell] for cell in written.cells], device=values.device)
     columns = torch.tensor(receiver_cells, device=values.device)
     values[:, sender_cells[:, None], columns[None]] += share.expand(-1, len(written.cells), -1).to(values.dtype)
 
 
-def _parts(writes: Sequence[Write], size: int) -> Iterator[Sequence[Write]]:
-    """A write of few cells at a time; several that write together stay together."""
-    write = writes[0]
-    if write.units is None or len(writes) > 1:
-        yield writes
-        return
-    for start in range(0, len(write.cells), size):
-        stop = start + size
-        yield [replace(write, cells=write.cells[start:stop], units=write.units[start:stop])]
+def _parts(writes: Sequence[Write], size: int) -> Iterator[Write]:
+    """Writes of few cells at a time."""
+    for write in writes:
+        if write.units is None:
+            yield write
+            continue
+        for start in range(0, len(write.cells), size):
+            stop = start + size
+            yield replace(write, cells=write.cells[start:stop], units=write.units[start:stop])
 
 
 def _through_mlp(

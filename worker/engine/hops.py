@@ -21,7 +21,7 @@ from worker.engine.receivers import Patch, PatchedLayer
 from worker.engine.rows import Rows, row_map, rows_of
 from worker.engine.run_layer import Sights, heads_change_within, named, named_heads, orig_state
 from worker.engine.runs import Runs
-from worker.engine.senders import Changes, Write, add_change, stream_change, writes_of, written_together
+from worker.engine.senders import Changes, Write, add_change, stream_changes, writes_of
 from worker.engine.sweep import Batch, Found, Values, all_cells, changed_input, run_and_read
 
 Written = tuple[list[int] | None, Float[Tensor, "batch cell row unit *rest"], Bool[Tensor, "batch cell row"]]
@@ -43,7 +43,7 @@ def sweep_hops(batch: Batch, plan: PathsPlan, n_senders: int, overwrite: bool) -
 def _run_cells(batch: Batch, plan: PathsPlan, cells: CellGroup, overwrite: bool) -> Iterator[Found]:
     """Carry the senders' changes hop by hop, then run on from the last nodes."""
     assert plan.last is not None
-    rows, run_rows = rows_of(plan.rows, batch.device), rows_of(plan.last.computed, batch.device)
+    rows, run_rows = rows_of(plan.rows, batch.runs.device), rows_of(plan.last.computed, batch.runs.device)
     to, size = row_map(rows, run_rows), batch.cells_at_once(rows)
     for start in range(0, len(cells.cells), size):
         part = cells.part(start, start + size)
@@ -89,8 +89,8 @@ class _Hops:
         touched = torch.zeros(shape[:3], dtype=torch.bool, device=change.device)
         writes, before = self._writes_into(reader), self.runs.graph.time_of(reader.site)
         for time in sorted(time for time in writes if time < before):
-            for group in written_together(self.runs, writes[time]):
-                add_change(change, touched, stream_change(self.runs, group, self.rows))
+            for written in stream_changes(self.runs, writes[time], self.rows):
+                add_change(change, touched, written)
         return Changes(change, touched)
 
     def _writes_into(self, reader: Reader) -> dict[int, list[Write]]:

@@ -12,8 +12,7 @@ from torch import Tensor
 from planning.graph import Site
 from planning.positions import Mask
 from planning.readings import AttentionReading, LogitReading, Reading, attended_head
-from worker.engine import transformer
-from worker.engine.attention_row import clean_row
+from worker.engine import attention, transformer
 from worker.engine.metrics import (
     DIVERGENCES,
     LogitMetric,
@@ -40,12 +39,7 @@ class LogitReads:
     """By index in the spec."""
     slots: dict[int, Int[Tensor, " batch"]]
     """Which of the rows each reads; absent for ``loss``, which reads every row that has a next token."""
-    targets: Int[Tensor, "batch row"]
-    """The token after each row, which ``loss`` predicts."""
-    predicted: Bool[Tensor, "batch row"]
-    """Rows that have a next token."""
-    orig_losses: Float[Tensor, "batch one row"] | None = None
-    """For ``loss``, orig's cross-entropy at each row: what a row that no change reaches keeps."""
+    loss: "LossReads | None" = None
 
     def values(
         self,
@@ -64,29 +58,47 @@ class LogitReads:
         for index, metric in self.metrics.items():
             if index in self.slots:
                 values[index] = read_logits(weights, metric, normed[batch, :, self.slots[index]])
-                continue
-            losses = self.row_losses(weights, normed)
-            if touched is not None and self.orig_losses is not None:
-                losses = torch.where(touched, losses, self.orig_losses)
-            values[index] = self.mean_loss(losses)
+            else:
+                assert self.loss is not None
+                values[index] = self.loss.mean(weights, normed, touched)
         return values
 
     def touched(self, index: int, touched: Bool[Tensor, "batch cell row"]) -> Bool[Tensor, "batch cell"]:
         """Where a metric may differ from orig, from the rows that a change has reached."""
         if index not in self.slots:
-            return (touched & self.predicted[:, None]).any(dim=-1)
+            assert self.loss is not None
+            return (touched & self.loss.predicted[:, None]).any(dim=-1)
         return touched[torch.arange(len(touched), device=touched.device), :, self.slots[index]]
 
-    def row_losses(
+
+@dataclass(frozen=True, eq=False)
+class LossReads:
+    """What ``loss`` reads at every row."""
+
+    targets: Int[Tensor, "batch row"]
+    """The token after each row."""
+    predicted: Bool[Tensor, "batch row"]
+    """Rows that have a next token."""
+    orig: Float[Tensor, "batch one row"] | None = None
+    """Orig's cross-entropy at each row: what a row that no change reaches keeps."""
+
+    def of_rows(
         self, weights: Weights, normed: Float[Tensor, "batch cell row d_model"]
     ) -> Float[Tensor, "batch cell row"]:
         """Next-token cross-entropy at each row. Unit: nats."""
         targets = self.targets[:, None].expand(normed.shape[:3])
         return -token_log_probs(weights, normed.flatten(0, 2), targets.flatten()).view(targets.shape)
 
-    def mean_loss(self, losses: Float[Tensor, "batch cell row"]) -> Float[Tensor, "batch cell"]:
-        """Mean over an example's predicted positions. Unit: nats."""
-        predicted = self.predicted[:, None]
+    def mean(
+        self,
+        weights: Weights,
+        normed: Float[Tensor, "batch cell row d_model"],
+        touched: Bool[Tensor, "batch cell row"] | None,
+    ) -> Float[Tensor, "batch cell"]:
+        """Mean over an example's predicted positions; at rows that no change reaches, of orig's. Unit: nats."""
+        losses, predicted = self.of_rows(weights, normed), self.predicted[:, None]
+        if touched is not None and self.orig is not None:
+            losses = torch.where(touched, losses, self.orig)
         return (losses * predicted).sum(dim=-1) / predicted.sum(dim=-1)
 
 
@@ -121,11 +133,16 @@ def prepare_reads(runs: Runs, readings: list[Reading], cells: Sequence[Sequence[
     Args:
         cells: Receiver cells, whose own heads some attention metrics read.
     """
-    logits = _logit_reads(runs, readings)
     values: dict[str, ByMetric] = {"orig": {}, "new": {}}
-    if logits is not None:
+    logits = None
+    if any(isinstance(reading, LogitReading) for reading in readings):
+        logits = _logit_reads(runs, readings)
         values = _logit_values(runs, logits)
-    queries = _queries(readings, runs.weights.device)
+    by_mask: dict[bytes, dict[int, AttentionReading]] = defaultdict(dict)
+    for index, reading in enumerate(readings):
+        if isinstance(reading, AttentionReading):
+            by_mask[reading.at.tobytes()][index] = reading
+    queries = [(rows_of(next(iter(own.values())).at, runs.device), own) for own in by_mask.values()]
     for query, own in queries:
         for index, reading in own.items():
             for run, found in values.items():
@@ -137,21 +154,10 @@ def prepare_reads(runs: Runs, readings: list[Reading], cells: Sequence[Sequence[
     return Reads(readings, logits, queries, orig, new)
 
 
-def _queries(readings: list[Reading], device: torch.device) -> list[tuple[Rows, dict[int, AttentionReading]]]:
-    """The attention metrics, by the query that they share."""
-    by_mask: dict[bytes, dict[int, AttentionReading]] = defaultdict(dict)
-    for index, reading in enumerate(readings):
-        if isinstance(reading, AttentionReading):
-            by_mask[reading.at.tobytes()][index] = reading
-    return [(rows_of(next(iter(own.values())).at, device), own) for own in by_mask.values()]
-
-
-def _logit_reads(runs: Runs, readings: list[Reading]) -> LogitReads | None:
+def _logit_reads(runs: Runs, readings: list[Reading]) -> LogitReads:
     """Where logits are read, and orig's distributions where a metric compares with them."""
     logits = {index: reading for index, reading in enumerate(readings) if isinstance(reading, LogitReading)}
-    if not logits:
-        return None
-    weights, device = runs.weights, runs.weights.device
+    weights, device = runs.weights, runs.device
     rows = rows_of(np.logical_or.reduce([reading.at for reading in logits.values()]), device)
     orig = rows.take(runs.orig("resid_pre", weights.architecture.n_layers))
     batch = torch.arange(len(orig), device=device)
@@ -166,14 +172,12 @@ def _logit_reads(runs: Runs, readings: list[Reading]) -> LogitReads | None:
         if reading.kind in DIVERGENCES:
             normed = transformer.norm(weights, "ln_final", None, orig[batch, slots[index]])
             metrics[index] = replace(metrics[index], orig_log_probs=log_probabilities(weights, normed))
-    losses = [reading.at for reading in logits.values() if reading.kind == "loss"]
-    predicted = rows.at_rows(losses[0] if losses else rows.mask & False)
-    found = LogitReads(rows, metrics, slots, _next_tokens(runs, rows, "orig"), predicted)
+    loss, losses = None, [reading.at for reading in logits.values() if reading.kind == "loss"]
     if losses:
-        found = replace(
-            found, orig_losses=found.row_losses(weights, transformer.norm(weights, "ln_final", None, orig[:, None]))
-        )
-    return found
+        loss = LossReads(_next_tokens(runs, rows, "orig"), rows.at_rows(losses[0]))
+        normed = transformer.norm(weights, "ln_final", None, orig[:, None])
+        loss = replace(loss, orig=loss.of_rows(weights, normed))
+    return LogitReads(rows, metrics, slots, loss)
 
 
 def _next_tokens(runs: Runs, rows: Rows, run: str) -> Int[Tensor, "batch row"]:
@@ -186,7 +190,9 @@ def _next_tokens(runs: Runs, rows: Rows, run: str) -> Int[Tensor, "batch row"]:
 def _logit_values(runs: Runs, logits: LogitReads) -> dict[str, ByMetric]:
     """The metrics of both runs; each run's loss is that of its own tokens."""
     weights, rows = runs.weights, logits.rows
-    of_new = replace(logits, targets=_next_tokens(runs, rows, "new"))
+    of_new = logits
+    if logits.loss is not None:
+        of_new = replace(logits, loss=replace(logits.loss, targets=_next_tokens(runs, rows, "new")))
     orig, new = (
         rows.take(values("resid_pre", weights.architecture.n_layers))[:, None] for values in (runs.orig, runs.new)
     )
@@ -213,3 +219,17 @@ def _attention_values(
         columns[of_layer] = np.arange(len(of_layer))
         by_layer[layer] = value[:, columns]
     return torch.stack([by_layer[layer][:, head] for layer, head in heads], dim=1)[:, None]
+
+
+def clean_row(runs: Runs, layer: int, heads: list[int], query: Rows, run: str) -> Float[Tensor, "batch one heads pos"]:
+    """Attention in the orig or the new run.
+
+    Args:
+        query: One row per example.
+    """
+    half = slice(None, runs.n_examples) if run == "orig" else slice(runs.n_examples, None)
+    resid = query.take(runs.activations.get("resid_pre", layer)[half])
+    q = transformer.read(runs.weights, "q", layer, resid, heads)
+    q = attention.positioned(runs.weights, "q", layer, q, query.index)
+    scores = attention.query_scores(runs.weights, q, runs.activations.keys(layer, heads)[half])
+    return attention.pattern_of_row(runs.weights, layer, query, scores)

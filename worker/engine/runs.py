@@ -50,7 +50,7 @@ class Activations:
     @cached_property
     def packing(self) -> Packing:
         """The way to and from the rows."""
-        return Packing(self.prefixes or prefixes_of(self.tokens.tolist()), self.weights.device)
+        return Packing(self.prefixes or prefixes_of(self.tokens.tolist()), self.tokens.device)
 
     def get(self, hook: str, layer: int | None) -> Float[Tensor, "both pos ..."]:
         """One activation, under TransformerLens' short name; ``resid_post`` is the next layer's ``resid_pre``."""
@@ -187,10 +187,12 @@ class Runs:
     weights: Weights = field(init=False)
     graph: Graph = field(init=False)
     """Order and edges of the model's nodes."""
+    device: torch.device = field(init=False)
     n_examples: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.weights, self.graph = self.activations.weights, Graph(self.activations.weights.architecture)
+        self.device = self.activations.tokens.device
         self.n_examples = len(self.activations.tokens) // 2
 
     def orig(self, hook: str, layer: int | None) -> Float[Tensor, "batch pos ..."]:

@@ -1,7 +1,7 @@
 """What senders write, and how it reaches each receiver's input: the first half of path patching."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -122,31 +122,30 @@ class StreamChange:
     differs: Bool[Tensor, "batch any_cell row"]
 
 
-def written_together(runs: Runs, writes: Sequence[Write]) -> list[list[Write]]:
-    """The writes of one time, each alone; where a norm follows the layer, those of one cell are normalised together."""
-    sums = [write for write in writes if write.hook in ("z", "post")]
-    cells = [cell for write in sums for cell in write.cells]
-    if not runs.weights.architecture.has_post_norms or len(cells) == len(set(cells)):
-        return [[write] for write in writes]
-    return [sums, *([write] for write in writes if write not in sums)]
+def stream_changes(runs: Runs, writes: Iterable[Write], rows: Rows) -> Iterator[StreamChange]:
+    """What the senders of one time change in the stream, write by write.
 
-
-def stream_change(runs: Runs, group: Sequence[Write], rows: Rows) -> StreamChange:
-    """What senders that write together change in the stream: after the norm of what their layer writes."""
-    changes = [written_change(runs, write, rows) for write in group]
-    if len(group) == 1:
-        cells, (value, differs) = group[0].cells, changes[0]
-    else:
-        cells = sorted({cell for write in group for cell in write.cells})
-        value = changes[0][0].new_zeros(runs.n_examples, len(cells), rows.n_rows, runs.weights.architecture.d_model)
-        differs = torch.zeros(value.shape[:3], dtype=torch.bool, device=value.device)
-        for write, (own, own_differs) in zip(group, changes, strict=True):
-            slots = [cells.index(cell) for cell in write.cells]
-            value[:, slots] += own
-            differs[:, slots] |= own_differs
-    if runs.weights.architecture.has_post_norms and group[0].hook in ("z", "post"):
-        value = _normed(runs, group[0], value, rows)
-    return StreamChange(cells, value, differs)
+    Where a norm follows the layer, what it normalises in one cell is summed first.
+    """
+    groups = [[write] for write in writes]
+    summed = [write for (write,) in groups if write.hook in transformer.NORM_AFTER]
+    cells = sorted({cell for write in summed for cell in write.cells})
+    has_norm = runs.weights.architecture.has_post_norms
+    if has_norm and len(cells) < sum(len(write.cells) for write in summed):
+        groups = [summed, *(group for group in groups if group[0] not in summed)]
+    for group in groups:
+        changes = [written_change(runs, write, rows) for write in group]
+        own_cells, (value, differs) = group[0].cells, changes[0]
+        if len(group) > 1:
+            own_cells, shape = cells, (len(value), len(cells), *value.shape[2:])
+            value, differs = value.new_zeros(shape), differs.new_zeros(shape[:3])
+            for write, (own, own_differs) in zip(group, changes, strict=True):
+                slots = [cells.index(cell) for cell in write.cells]
+                value[:, slots] += own
+                differs[:, slots] |= own_differs
+        if has_norm and group[0].hook in transformer.NORM_AFTER:
+            value = _normed(runs, group[0], value, rows)
+        yield StreamChange(own_cells, value, differs)
 
 
 def _normed(
@@ -175,8 +174,8 @@ def input_changes(
     """
     weights, writes = runs.weights, writes_of(senders)
     shape = (runs.n_examples, len(senders.cells), rows.n_rows, weights.architecture.d_model)
-    change = torch.zeros(shape, dtype=weights.dtype, device=weights.device)
-    touched = torch.zeros(shape[:3], dtype=torch.bool, device=weights.device)
+    change = weights.W_E.new_zeros(shape)
+    touched = torch.zeros(shape[:3], dtype=torch.bool, device=runs.device)
     mlp_change, read_by_mlp = change, 0
     for time in range(EMBEDDING_TIME, times[-1] + 1):
         begun = sum(first < time for first in senders.first_times)
@@ -192,8 +191,8 @@ def input_changes(
             chain = _MlpChain(runs, layer_at(time), rows, change, mlp_change, touched)
             chain.carry(writes[time], read_by_mlp)
             continue
-        for group in written_together(runs, writes[time]):
-            add_change(change, touched, stream_change(runs, group, rows))
+        for written in stream_changes(runs, writes[time], rows):
+            add_change(change, touched, written)
 
 
 def is_mlp_read(time: int) -> bool:
@@ -237,7 +236,7 @@ class _MlpChain:
             self._pass_mlp(mlp_input, n_cells)
         units = [(write, mlp) for write, (_, mlp) in zip(writes, before, strict=True) if write.units is not None]
         for write, (stream, _) in zip(writes, before, strict=True):
-            written = stream_change(self.runs, [write], self.rows)
+            (written,) = stream_changes(self.runs, [write], self.rows)
             if write.units is None:
                 at_rows = self.rows.at_rows(write.mask)[:, None, :, None]
                 self.change[:, write.cells] = torch.where(at_rows, stream + written.value, self.change[:, write.cells])

@@ -14,17 +14,18 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.nn import functional
 
-from planning.graph import Graph, Reach, Site
+from planning.graph import Graph, Site
 from planning.plan import CellGroup, Pass, ReceiverGroup
 from planning.positions import Mask
-from planning.readings import AttentionReading, attended_head
+from planning.readings import attended_head
+from worker.engine import attention, transformer
 from worker.engine.attention_row import patched_row
 from worker.engine.final_run import Arrival, final_run
 from worker.engine.metrics import attention_metric
 from worker.engine.reads import Reads
 from worker.engine.receivers import ChangedInput, Patch, SetValue
 from worker.engine.rows import Rows, row_map, rows_of
-from worker.engine.run_layer import Patches, orig_state
+from worker.engine.run_layer import Patches
 from worker.engine.runs import Runs
 from worker.engine.senders import Changes, input_changes
 
@@ -43,11 +44,6 @@ class Batch:
     reads: Reads
     rows_at_once: int
     """How many rows of the residual stream (cells x examples x positions) are in work together."""
-
-    @property
-    def device(self) -> torch.device:
-        """Of the model."""
-        return self.runs.weights.device
 
     def cells_at_once(self, rows: Rows) -> int:
         """How many cells with these rows may be in work together."""
@@ -89,8 +85,8 @@ def all_cells(batch: Batch, n_senders: int, found: Iterable[Found]) -> list[Valu
     """Orig's values; where a change has reached a cell's metric, what was found."""
     values = [orig.repeat(1, n_senders, 1) for orig in batch.reads.orig_values]
     for one in found:
-        senders = torch.tensor(one.sender_cells, device=batch.device)[:, None]
-        receivers = torch.tensor(one.receiver_cells, device=batch.device)[None]
+        senders = torch.tensor(one.sender_cells, device=batch.runs.device)[:, None]
+        receivers = torch.tensor(one.receiver_cells, device=batch.runs.device)[None]
         orig = values[one.metric][:, senders, receivers]
         values[one.metric][:, senders, receivers] = torch.where(one.touched, one.value.to(orig.dtype), orig)
     return values
@@ -101,7 +97,7 @@ def _run_pass(batch: Batch, one: Pass, through_mlps: bool, overwrite: bool) -> I
 
     Cells are in the order in which they begin to differ from orig: those that have begun are always the first ones.
     """
-    rows = rows_of(one.rows, batch.device)
+    rows = rows_of(one.rows, batch.runs.device)
     several_times = any(len(group.times) > 1 for group in one.receivers)
     size = batch.cells_at_once(rows)
     for start in range(0, len(one.senders.cells), size):
@@ -117,7 +113,11 @@ def _run_pass(batch: Batch, one: Pass, through_mlps: bool, overwrite: bool) -> I
             for group in one.receivers:
                 if group.times[-1] == time:
                     inputs = {known: _widened(earlier[known], n_begun) for known in group.times[:-1]} | {time: changes}
-                    run = _read_own_attention if group.is_own_attention else _change_and_run
+                    run = _change_and_run
+                    if group.own_heads is not None:
+                        run = _read_own_attention
+                    elif group.sites[0] == [Site("resid_pre", batch.runs.weights.architecture.n_layers)]:
+                        run = _read_changed_end
                     yield from run(batch, begun, group, inputs, rows, overwrite)
 
 
@@ -141,40 +141,75 @@ def changed_input(site: Site, mask: Mask, changes: Changes, rows: Rows, overwrit
 def _read_own_attention(
     batch: Batch, senders: CellGroup, group: ReceiverGroup, inputs: dict[int, Changes], rows: Rows, overwrite: bool
 ) -> Iterator[Found]:
-    """Receivers whose own head's attention is the metric: one row of scores per head, one softmax, no final run."""
+    """Shortcut: receivers whose own head's attention is the metric. One row of scores per head, and no final run."""
     (receiver,), (changes,) = group.sites[0], inputs.values()
     assert receiver.layer is not None
-    patch = changed_input(of_query_heads(receiver), group.masks[0], changes, rows, overwrite)
-    state = orig_state(batch.runs, rows, len(senders.cells))
+    assert group.own_heads is not None
+    patch = changed_input(receiver, group.masks[0], changes, rows, overwrite)
     for query, readings in batch.reads.queries:
-        attended = {index: _attended(group, reading) for index, reading in readings.items()}
-        heads = sorted({head for own in attended.values() for head in own.values()})
+        heads = sorted({head for index in readings for head in group.own_heads[index].values()})
         if not heads:
             continue
-        row = patched_row(batch.runs, state, receiver.layer, heads, query, [patch])
-        for index, own in attended.items():
-            if own:
-                slots = [heads.index(head) for head in own.values()]
-                value = attention_metric(readings[index], row.pattern)[:, :, slots]
+        pattern, touched = own_attention(batch.runs, patch, receiver.layer, heads, query, rows)
+        for index, reading in readings.items():
+            if own := group.own_heads[index]:
+                value = attention_metric(reading, pattern)[:, :, [heads.index(head) for head in own.values()]]
                 cells = [group.cells[cell] for cell in own]
-                yield Found(index, senders.cells, cells, value, row.touched[..., None].expand(value.shape))
+                yield Found(index, senders.cells, cells, value, touched[..., None].expand(value.shape))
 
 
-def _attended(group: ReceiverGroup, reading: AttentionReading) -> dict[int, int]:
-    """Of a group of receivers, the cells whose receiver is an input of the head that is read, each with that head."""
-    found = {}
-    for cell, (receiver,) in enumerate(group.sites):
-        layer, head = attended_head(reading, (receiver,))
-        if group.graph.reach_of_attention(receiver, layer, head, is_input=True) is not Reach.NONE:
-            found[cell] = head
-    return found
+def own_attention(
+    runs: Runs, patch: ChangedInput, layer: int, heads: list[int], query: Rows, rows: Rows
+) -> tuple[Float[Tensor, "batch any_cell heads pos"], Bool[Tensor, "batch cell"]]:
+    """Attention of one query in heads of which the query, the keys or both read a changed input, and where it changes.
+
+    Args:
+        query: One row per example.
+        rows: Of the change.
+    """
+    weights, hook, change = runs.weights, patch.site.hook, patch.change
+    orig, to = runs.orig("resid_pre", layer), row_map(rows, query)
+    stream = query.take(orig)[:, None]
+    q = transformer.read(weights, "q", layer, stream, heads)
+    touched = torch.zeros_like(change.touched[:, :, 0])
+    if hook in ("q", "pattern"):
+        changed = transformer.read(weights, "q", layer, stream + to.move(change.value), heads)
+        q = torch.where(to.move(patch.mask[:, None])[..., None, None], changed, q)
+        touched = to.move(change.touched)[:, :, 0]
+    q = attention.positioned(weights, "q", layer, q, query.index[:, None])[:, :, 0]
+    scores = attention.query_scores(weights, q, runs.activations.keys(layer, heads)[: runs.n_examples])
+    if hook in ("k", "query_k", "pattern"):
+        of_orig = rows.take(scores.permute(0, 3, 1, 2)).transpose(1, 2)
+        changed = rows.take(orig)[:, None] + change.value
+        changed = attention.query_scores_of_rows(weights, layer, heads, q, changed, rows.index)
+        changed = torch.where(patch.mask[:, None, :, None], changed, of_orig)
+        scores = attention.put_scores(scores, changed, rows)
+        before_query = rows.index <= query.index
+        touched = touched | (change.touched & before_query[:, None]).any(dim=-1)
+    return attention.pattern_of_row(weights, layer, query, scores), touched
+
+
+def _read_changed_end(
+    batch: Batch, senders: CellGroup, group: ReceiverGroup, inputs: dict[int, Changes], rows: Rows, overwrite: bool
+) -> Iterator[Found]:
+    """Shortcut: receivers that are the last residual stream itself. No layer is left to run."""
+    ((receiver,), *_), (changes,), logits = group.sites, inputs.values(), batch.reads.logits
+    assert logits is not None
+    to = row_map(rows, logits.rows)
+    moved = Changes(to.move(changes.value), to.move(changes.touched))
+    change = changed_input(receiver, group.masks[0], moved, logits.rows, overwrite).change
+    resid = logits.rows.take(batch.runs.orig("resid_pre", receiver.layer))[:, None] + change.value
+    for index, value in logits.values(batch.runs.weights, resid, change.touched).items():
+        found = (value, logits.touched(index, change.touched))
+        value, touched = (one[..., None].expand(-1, -1, len(group.cells)) for one in found)
+        yield Found(index, senders.cells, group.cells, value, touched)
 
 
 def _change_and_run(
     batch: Batch, senders: CellGroup, group: ReceiverGroup, inputs: dict[int, Changes], rows: Rows, overwrite: bool
 ) -> Iterator[Found]:
     """The final run of path patching, for cells = senders x receivers."""
-    run_rows = rows_of(group.computed, batch.device)
+    run_rows = rows_of(group.computed, batch.runs.device)
     to = row_map(rows, run_rows)
     moved = {time: Changes(to.move(known.value), to.move(known.touched)) for time, known in inputs.items()}
     for part in _parts(batch, group, run_rows, len(senders.cells)):
@@ -190,7 +225,7 @@ def _change_and_run(
 
 def _set_and_run(batch: Batch, group: ReceiverGroup) -> Iterator[Found]:
     """The final run of activation patching."""
-    rows = rows_of(group.computed, batch.device)
+    rows = rows_of(group.computed, batch.runs.device)
     at_rows = [rows.at_rows(mask) for mask in group.masks]
     for part in _parts(batch, group, rows, 1):
         patches: list[Patches] = [

@@ -109,7 +109,7 @@ def _in_circuit(
     edges = edges_into(graph, readers)
     if patch.method != "exact":
         assert batch.reads.logits is not None
-        matrix = torch.from_numpy(graph.matrix(members)).to(batch.device)
+        matrix = torch.from_numpy(graph.matrix(members)).to(batch.runs.device)
         found: Tensor = circuit_estimates(Base(batch.runs), matrix, batch.reads.logits, patch.steps).double()
         return found[:, edges]
     own = edges[members[edges]]
@@ -192,7 +192,7 @@ def run_values(batch: Batch, graph: CircuitGraph, runs: list[Members], budget: i
     n_examples, n_pos = batch.runs.n_examples, batch.runs.activations.tokens.shape[1]
     found = np.zeros((len(runs), n_examples))
     for chosen in _chunks(graph, runs, budget, n_examples * n_pos):
-        matrices = torch.from_numpy(graph.matrix(np.stack([runs[index] for index in chosen]))).to(batch.device)
+        matrices = torch.from_numpy(graph.matrix(np.stack([runs[index] for index in chosen]))).to(batch.runs.device)
         resid = circuit_run(base, matrices, logits.rows)
         at_rows = logits.rows.take(resid.transpose(1, 2)).transpose(1, 2)
         (values,) = logits.values(weights, at_rows).values()
