@@ -7,7 +7,6 @@ it. Workers execute a plan, and ``planning.cost`` prices the same plan.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -36,21 +35,14 @@ class CellGroup:
     """Of each cell."""
     masks: list[Mask]
     """Where the first, second, ... site of each cell takes part, and its source can differ from orig."""
+    first_times: list[int]
+    """When each cell's run begins to differ from orig."""
     graph: Graph
-
-    @cached_property
-    def times(self) -> list[int]:
-        """When the sites of a cell come in a forward pass, ascending; equal for all cells of a group of receivers."""
-        return sorted({self.graph.time_of(site) for site in self.sites[0]})
-
-    @cached_property
-    def first_times(self) -> list[int]:
-        """When each cell's run begins to differ from orig."""
-        return [min(map(self.graph.time_of, sites)) for sites in self.sites]
 
     def part(self, start: int, stop: int) -> Self:
         """Some of the cells."""
-        return replace(self, cells=self.cells[start:stop], sites=self.sites[start:stop])
+        some = slice(start, stop)
+        return replace(self, cells=self.cells[some], sites=self.sites[some], first_times=self.first_times[some])
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +51,8 @@ class ReceiverGroup(CellGroup):
 
     needed: Mask
     """Where they change in a way that some metric can see."""
+    times: list[int]
+    """When the sites of a cell come in a forward pass, ascending; equal for all cells."""
     computed: Mask
     """Rows of the final run: where attention spreads the change, all from the first needed one on."""
     last_layer: int
@@ -84,13 +78,13 @@ class Pass:
 def plan_path_patch(grid: Grid, places: Places, readings: Sequence[Reading]) -> list[Pass]:
     """The passes of a path patch; cells that no change reaches are in none."""
     assert grid.receivers is not None
-    view = _View(readings, places, is_input=True)
     passes = []
     receivers = _groups(grid.receivers.cells, places, are_receivers=True)
     for (senders,) in _groups(grid.senders.cells, places, are_receivers=False):
         sent = np.logical_or.reduce(senders.masks)
         for together in receivers:
-            met = [group for alike in together if (group := view.receivers(alike, sent)) is not None]
+            seen = (seen_receivers(alike, places, readings, sent, is_input=True) for alike in together)
+            met = [group for group in seen if group is not None]
             times = sorted({time for group in met for time in group.times})
             n_senders = sum(first < times[-1] for first in senders.first_times) if met else 0
             if n_senders:
@@ -105,14 +99,14 @@ def plan_ends(
     """Sender cells that share positions, and the inputs that paths end in, as one cell that any metric can see."""
     ((last,),) = _groups([ends], places, are_receivers=True)
     senders = [group for (group,) in _groups(cells, places, are_receivers=False)]
-    return senders, _View(readings, places, is_input=True).receivers(last, None)
+    return senders, seen_receivers(last, places, readings, None, is_input=True)
 
 
 def plan_activation_patch(grid: Grid, places: Places, readings: Sequence[Reading]) -> list[ReceiverGroup]:
     """The groups of cells of an activation patch; cells that no metric can see are in none."""
-    view = _View(readings, places, is_input=False)
     groups = [group for together in _groups(grid.senders.cells, places, are_receivers=True) for group in together]
-    return [found for group in groups if (found := view.receivers(group, None)) is not None]
+    seen = (seen_receivers(group, places, readings, None, is_input=False) for group in groups)
+    return [group for group in seen if group is not None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,82 +145,75 @@ def _groups(cells: Sequence[Sequence[Node]], places: Places, are_receivers: bool
     for groups in grouped.values():
         found.append([])
         for members in groups.values():
+            firsts = {index: min(map(places.graph.time_of, cells[index])) for index in members}
             if not are_receivers:
-                members.sort(key=lambda index: min(map(places.graph.time_of, cells[index])))
+                members.sort(key=firsts.__getitem__)
             sites = [[Site.of(node) for node in cells[index]] for index in members]
             masks = [places.of(node.positions) for node in cells[members[0]]]
-            found[-1].append(CellGroup(members, sites, masks, places.graph))
+            found[-1].append(CellGroup(members, sites, masks, [firsts[index] for index in members], places.graph))
     return found
 
 
-@dataclass(frozen=True, eq=False)
-class _View:
-    """What the metrics can see of a change."""
+def seen_receivers(
+    group: CellGroup, places: Places, readings: Sequence[Reading], sent: Mask | None, is_input: bool
+) -> ReceiverGroup | None:
+    """The group with the rows that it needs for what some metric can see; None if it needs none.
 
-    readings: Sequence[Reading]
-    places: Places
-    is_input: bool
-    """Whether what nodes read changes (path patching), or their own value (activation patching)."""
+    Args:
+        sent: Where senders change something; None: everywhere.
+        is_input: Whether what the nodes read changes (path patching), or their own value (activation patching).
+    """
+    graph, n_layers = places.graph, places.graph.architecture.n_layers
+    needed = _needed(group, places, readings, is_input)
+    if sent is not None:
+        needed = needed & sent
+    if not needed.any():
+        return None
+    computed, reads_logits = needed, all(isinstance(reading, LogitReading) for reading in readings)
+    reaches = (graph.reach_of_logits(site, is_input) for site in group.sites[0])
+    if not reads_logits or any(reach is not Reach.AT_POSITION for reach in reaches):
+        computed = span(needed, np.logical_or.reduce([reading.at for reading in readings]))
+    last_layer = deepest_layer(readings, group.sites, n_layers)
+    times = sorted({graph.time_of(site) for site in group.sites[0]})
+    own_heads = _own_heads(group, readings) if is_input else None
+    known = (group.cells, group.sites, group.masks, group.first_times, graph)
+    return ReceiverGroup(*known, needed, times, computed, last_layer, own_heads)
 
-    def receivers(self, group: CellGroup, sent: Mask | None) -> ReceiverGroup | None:
-        """The group with the rows that it needs; None if it needs none.
 
-        Args:
-            sent: Where senders change something.
-        """
-        needed = self._needed(group)
-        if sent is not None:
-            needed = needed & sent
-        if not needed.any():
-            return None
-        last_layer = deepest_layer(self.readings, group.sites, self.places.graph.architecture.n_layers)
-        own = self._own_heads(group)
-        computed = self._computed(needed, group)
-        return ReceiverGroup(group.cells, group.sites, group.masks, group.graph, needed, computed, last_layer, own)
-
-    def _needed(self, group: CellGroup) -> Mask:
-        """Where the sites change in a way that some metric can see."""
-        graph, needed = self.places.graph, np.zeros_like(self.places.real)
-        for slot, mask in enumerate(group.masks):
-            for reading in self.readings:
-                if isinstance(reading, LogitReading):
-                    seen = {graph.reach_of_logits(sites[slot], self.is_input) for sites in group.sites}
-                else:
-                    heads = (attended_head(reading, sites) for sites in group.sites)
-                    seen = {
-                        graph.reach_of_attention(sites[slot], *head, self.is_input)
-                        for sites, head in zip(group.sites, heads, strict=True)
-                    }
-                if Reach.AT_POSITION in seen:
-                    needed |= mask & reading.at
-                if Reach.UP_TO_POSITION in seen:
-                    needed |= mask & up_to(reading.at)
-        return needed
-
-    def _computed(self, needed: Mask, group: CellGroup) -> Mask:
-        """Where the final run can differ from orig and be seen."""
-        reads_logits = all(isinstance(reading, LogitReading) for reading in self.readings)
-        reaches = (self.places.graph.reach_of_logits(site, self.is_input) for site in group.sites[0])
-        if reads_logits and all(reach is Reach.AT_POSITION for reach in reaches):
-            return needed
-        return span(needed, np.logical_or.reduce([reading.at for reading in self.readings]))
-
-    def _own_heads(self, group: CellGroup) -> list[dict[int, int]] | None:
-        """``ReceiverGroup.own_heads``."""
-        if not self.is_input or len(group.masks) > 1:
-            return None
-        found: list[dict[int, int]] = []
-        for reading in self.readings:
+def _needed(group: CellGroup, places: Places, readings: Sequence[Reading], is_input: bool) -> Mask:
+    """Where the sites change in a way that some metric can see."""
+    graph, needed = places.graph, np.zeros_like(places.real)
+    for slot, mask in enumerate(group.masks):
+        for reading in readings:
             if isinstance(reading, LogitReading):
-                return None
-            found.append({})
-            for cell, (site,) in enumerate(group.sites):
-                layer, head = attended_head(reading, (site,))
-                if self.places.graph.reach_of_attention(site, layer, head, self.is_input) is not Reach.NONE:
-                    if layer_of(site) != layer or site.hook == "resid_pre":
-                        return None
-                    found[-1][cell] = head
-        return found
+                seen = {graph.reach_of_logits(sites[slot], is_input) for sites in group.sites}
+            else:
+                heads = (attended_head(reading, sites) for sites in group.sites)
+                seen = {
+                    graph.reach_of_attention(sites[slot], *head, is_input)
+                    for sites, head in zip(group.sites, heads, strict=True)
+                }
+            if Reach.AT_POSITION in seen:
+                needed |= mask & reading.at
+            if Reach.UP_TO_POSITION in seen:
+                needed |= mask & up_to(reading.at)
+    return needed
+
+
+def _own_heads(group: CellGroup, readings: Sequence[Reading]) -> list[dict[int, int]] | None:
+    """``ReceiverGroup.own_heads``."""
+    found: list[dict[int, int]] = []
+    for reading in readings:
+        if isinstance(reading, LogitReading) or len(group.masks) > 1:
+            return None
+        found.append({})
+        for cell, (site,) in enumerate(group.sites):
+            layer, head = attended_head(reading, (site,))
+            if group.graph.reach_of_attention(site, layer, head, is_input=True) is not Reach.NONE:
+                if layer_of(site) != layer or site.hook == "resid_pre":
+                    return None
+                found[-1][cell] = head
+    return found
 
 
 def wanted_activations(

@@ -72,9 +72,8 @@ def span(mask: Mask, last: Mask) -> Mask:
     return np.logical_or.accumulate(mask, axis=1) & up_to(last)
 
 
-def key_of(positions: Positions | None) -> str:
-    """Equal for equal positions only: the role named ``1`` is not the index 1."""
-    return repr(positions)
+key_of = repr
+"""Of positions, equal for equal ones only: the role named ``1`` is not the index 1."""
 
 
 class Places:

@@ -67,7 +67,9 @@ def _is_of_cell(reading: Reading) -> bool:
 
 def _joined(groups: Sequence[CellGroup]) -> CellGroup:
     cells = [cell for group in groups for cell in group.cells]
-    return CellGroup(cells, [sites for group in groups for sites in group.sites], groups[0].masks, groups[0].graph)
+    sites = [own for group in groups for own in group.sites]
+    first_times = [time for group in groups for time in group.first_times]
+    return CellGroup(cells, sites, groups[0].masks, first_times, groups[0].graph)
 
 
 def _receiver_gradients(
@@ -110,10 +112,11 @@ def _run_group(batch: Batch, by_cell: list[Patches]) -> ReceiverGroup:
     """The receivers as cells of a final run on all rows."""
     sites = [[patch.site for patch in patches] for patches in by_cell]
     last_layer = deepest_layer(batch.reads.readings, sites, batch.runs.weights.architecture.n_layers)
-    nowhere = np.zeros((0, 0), dtype=bool)
-    return ReceiverGroup(
-        list(range(len(sites))), sites, [], batch.runs.graph, nowhere, nowhere, last_layer, own_heads=None
-    )
+    graph, nowhere = batch.runs.graph, np.zeros((0, 0), dtype=bool)
+    first_times = [min(map(graph.time_of, own)) for own in sites]
+    times = sorted({graph.time_of(site) for site in sites[0]})
+    cells = list(range(len(sites)))
+    return ReceiverGroup(cells, sites, [], first_times, graph, nowhere, times, nowhere, last_layer, own_heads=None)
 
 
 def _carry_back(

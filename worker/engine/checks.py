@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from planning.graph import Site
+from planning.graph import EMBEDDING_TIME, Site
 from planning.plan import CellGroup
 from worker.engine import transformer
 from worker.engine.rows import rows_of
@@ -56,7 +56,7 @@ def completeness(runs: Runs, last: int, through_mlps: bool) -> tuple[float, floa
     mask = np.arange(runs.activations.tokens.shape[1])[None] == last
     rows = rows_of(mask, weights.device)
     end = runs.graph.time_of(Site("resid_pre", weights.architecture.n_layers))
-    senders = CellGroup([0], [writers], [mask] * len(writers), runs.graph)
+    senders = CellGroup([0], [writers], [mask] * len(writers), [EMBEDDING_TIME], runs.graph)
     ((_, changes),) = input_changes(runs, senders, rows, [end], through_mlps)
     patched = rows.take(runs.orig("resid_pre", weights.architecture.n_layers)) + changes.value[:, 0]
     both = torch.cat([patched, rows.take(runs.new("resid_pre", weights.architecture.n_layers))])

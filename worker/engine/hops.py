@@ -21,7 +21,7 @@ from worker.engine.receivers import Patch, PatchedLayer
 from worker.engine.rows import Rows, row_map, rows_of
 from worker.engine.run_layer import Sights, heads_change_within, named, named_heads, orig_state
 from worker.engine.runs import Runs
-from worker.engine.senders import Changes, Write, add_change, stream_changes, writes_of
+from worker.engine.senders import Changes, Write, stream_changes, writes_of
 from worker.engine.sweep import Batch, Found, Values, all_cells, changed_input, run_and_read
 
 Written = tuple[list[int] | None, Float[Tensor, "batch cell row unit *rest"], Bool[Tensor, "batch cell row"]]
@@ -90,7 +90,8 @@ class _Hops:
         writes, before = self._writes_into(reader), self.runs.graph.time_of(reader.site)
         for time in sorted(time for time in writes if time < before):
             for written in stream_changes(self.runs, writes[time], self.rows):
-                add_change(change, touched, written)
+                change[:, written.at] += written.value
+                touched[:, written.at] |= written.differs
         return Changes(change, touched)
 
     def _writes_into(self, reader: Reader) -> dict[int, list[Write]]:

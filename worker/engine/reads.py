@@ -193,9 +193,8 @@ def _logit_values(runs: Runs, logits: LogitReads) -> dict[str, ByMetric]:
     of_new = logits
     if logits.loss is not None:
         of_new = replace(logits, loss=replace(logits.loss, targets=_next_tokens(runs, rows, "new")))
-    orig, new = (
-        rows.take(values("resid_pre", weights.architecture.n_layers))[:, None] for values in (runs.orig, runs.new)
-    )
+    last = runs.activations.get("resid_pre", weights.architecture.n_layers)
+    orig, new = (rows.take(half)[:, None] for half in (last[: runs.n_examples], last[runs.n_examples :]))
     return {"orig": logits.values(weights, orig), "new": of_new.values(weights, new)}
 
 
@@ -211,25 +210,17 @@ def _attention_values(
 ) -> Float[Tensor, "batch one cell"]:
     """An attention metric of an unpatched run, in every receiver cell or once for all."""
     heads = [attended_head(reading, cell) for cell in (cells if reading.head is None else cells[:1])]
+    weights, both = runs.weights, runs.activations
+    half = slice(None, runs.n_examples) if run == "orig" else slice(runs.n_examples, None)
     by_layer: dict[int, Tensor] = {}
     for layer in sorted({layer for layer, _ in heads}):
         of_layer = sorted({head for at, head in heads if at == layer})
-        value = attention_metric(reading, clean_row(runs, layer, of_layer, query, run))[:, 0]  # (batch, heads)
-        columns = np.zeros(runs.weights.architecture.n_heads, dtype=np.int64)
+        normed = transformer.norm(weights, "ln1", layer, query.take(both.get("resid_pre", layer)[half]))
+        q = transformer.project(weights, "q", layer, of_layer, normed)
+        q = attention.positioned(weights, "q", layer, q, query.index)
+        scores = attention.query_scores(weights, q, both.keys(layer, of_layer)[half])
+        value = attention_metric(reading, attention.pattern_of_row(weights, layer, query, scores))[:, 0]
+        columns = np.zeros(weights.architecture.n_heads, dtype=np.int64)
         columns[of_layer] = np.arange(len(of_layer))
-        by_layer[layer] = value[:, columns]
+        by_layer[layer] = value[:, columns]  # (batch, heads)
     return torch.stack([by_layer[layer][:, head] for layer, head in heads], dim=1)[:, None]
-
-
-def clean_row(runs: Runs, layer: int, heads: list[int], query: Rows, run: str) -> Float[Tensor, "batch one heads pos"]:
-    """Attention in the orig or the new run.
-
-    Args:
-        query: One row per example.
-    """
-    half = slice(None, runs.n_examples) if run == "orig" else slice(runs.n_examples, None)
-    resid = query.take(runs.activations.get("resid_pre", layer)[half])
-    q = transformer.read(runs.weights, "q", layer, resid, heads)
-    q = attention.positioned(runs.weights, "q", layer, q, query.index)
-    scores = attention.query_scores(runs.weights, q, runs.activations.keys(layer, heads)[half])
-    return attention.pattern_of_row(runs.weights, layer, query, scores)

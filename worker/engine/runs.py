@@ -205,9 +205,10 @@ class Runs:
 
     def source_value(self, hook: str, layer: int | None) -> Float[Tensor, "batch pos ..."]:
         """What a patched activation becomes."""
+        both = self.activations.get(hook, layer)
         if self.source == "new":
-            return self.new(hook, layer)
-        orig = self.orig(hook, layer)
+            return both[self.n_examples :]
+        orig = both[: self.n_examples]
         if self.source == "orig":
             return orig
         if self.source == "zero":

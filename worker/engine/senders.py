@@ -117,6 +117,8 @@ class StreamChange:
     """What some senders change in the residual stream where they write."""
 
     cells: list[int]
+    at: slice | list[int]
+    """The same cells, to index by: neighbours are a slice."""
     value: Float[Tensor, "batch any_cell row d_model"]
     """One cell wide if all change alike."""
     differs: Bool[Tensor, "batch any_cell row"]
@@ -145,7 +147,9 @@ def stream_changes(runs: Runs, writes: Iterable[Write], rows: Rows) -> Iterator[
                 differs[:, slots] |= own_differs
         if has_norm and group[0].hook in transformer.NORM_AFTER:
             value = _normed(runs, group[0], value, rows)
-        yield StreamChange(own_cells, value, differs)
+        run = range(own_cells[0], own_cells[0] + len(own_cells))
+        at = slice(run.start, run.stop) if own_cells == list(run) else own_cells
+        yield StreamChange(own_cells, at, value, differs)
 
 
 def _normed(
@@ -192,23 +196,13 @@ def input_changes(
             chain.carry(writes[time], read_by_mlp)
             continue
         for written in stream_changes(runs, writes[time], rows):
-            add_change(change, touched, written)
+            change[:, written.at] += written.value
+            touched[:, written.at] |= written.differs
 
 
 def is_mlp_read(time: int) -> bool:
     """Whether an MLP of a parallel block reads the stream at this time: before the heads of its layer write."""
     return time >= 0 and time % N_STAGES == Stage.ATTENTION_INPUT
-
-
-def add_change(
-    change: Float[Tensor, "batch cell row d_model"], touched: Bool[Tensor, "batch cell row"], written: StreamChange
-) -> None:
-    """Add to the cells that it is of, in place; neighbouring cells are a slice."""
-    cells = written.cells
-    run = range(cells[0], cells[0] + len(cells))
-    chosen = slice(run.start, run.stop) if cells == list(run) else cells
-    change[:, chosen] += written.value
-    touched[:, chosen] |= written.differs
 
 
 @dataclass(frozen=True, eq=False)

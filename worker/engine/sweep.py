@@ -170,10 +170,11 @@ def own_attention(
     weights, hook, change = runs.weights, patch.site.hook, patch.change
     orig, to = runs.orig("resid_pre", layer), row_map(rows, query)
     stream = query.take(orig)[:, None]
-    q = transformer.read(weights, "q", layer, stream, heads)
+    q = transformer.project(weights, "q", layer, heads, transformer.norm(weights, "ln1", layer, stream))
     touched = torch.zeros_like(change.touched[:, :, 0])
     if hook in ("q", "pattern"):
-        changed = transformer.read(weights, "q", layer, stream + to.move(change.value), heads)
+        normed = transformer.norm(weights, "ln1", layer, stream + to.move(change.value))
+        changed = transformer.project(weights, "q", layer, heads, normed)
         q = torch.where(to.move(patch.mask[:, None])[..., None, None], changed, q)
         touched = to.move(change.touched)[:, :, 0]
     q = attention.positioned(weights, "q", layer, q, query.index[:, None])[:, :, 0]
