@@ -1,12 +1,15 @@
 """How much one must read to follow a path patch: files and functions entered from a shard's message to its number.
 
-Run: ``python -m benchmarks.reading [--list]``. Two experiments run once, on a random GPT-2 of 12 layers x 12 heads: the
-founding experiment, and one head's effect on the logits through MLPs. Counted is every function of ours that is
-entered: methods, properties and nested functions too, but no comprehension, lambda or code that Python generates.
+Run: ``python -m benchmarks.reading [--list]``. Three experiments run once, on a random GPT-2 of 12 layers x 12 heads:
+the founding experiment, one head's effect on the logits through MLPs, and, for comparison, one head's effect on the
+logits through another head's query, which needs a run of the layers in between. Counted is every function of ours that
+is entered: methods, properties and nested functions too, but no comprehension, lambda or code that Python generates.
 
-Two stages are counted: from the shard's message to the numbers that the shard hands in, checks included; and from there
-to the assembled result, of which only what the first stage has not entered counts. The bar is for the first stage, in
-`planning`, `worker.jobs` and `worker.engine` together; what they enter of `api_schemas` is counted beside it.
+The bar is for the first stage, from the shard's message to the values of all cells, in `planning`, `worker.jobs` and
+`worker.engine` together; what they enter of `api_schemas` is counted beside it. What a shard does besides computing a
+number has stages of its own: how much is in work and kept at once, checks of what was computed, and what is handed in.
+A stage begins where one of its functions is entered (``ENTRIES``) and holds what these enter in turn. A function that
+several stages enter counts in the first of them only.
 """
 
 import argparse
@@ -25,7 +28,14 @@ from worker.jobs.run import opened
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("planning", "worker/jobs", "worker/engine")
 BESIDE = ("api_schemas",)
-STAGES = ("to the number", "from there to the result")
+NUMBER, MEMORY, CHECKS, OUTPUT, RESULT = (
+    "to the number",
+    "how much is in work and kept at once",
+    "checks",
+    "what is handed in",
+    "from there to the result",
+)
+STAGES = (NUMBER, MEMORY, CHECKS, OUTPUT, RESULT)
 MAX_FILES = 14
 MAX_FUNCTIONS = 90
 
@@ -40,31 +50,63 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
             "direct_includes_mlps": True,
         }
     },
+    "logits through a query": {"patch": {"senders": [node("z", 9, head=9)], "receivers": [node("q", 10, head=7)]}},
 }
 """Patch and metric of each; without a metric ``logit_diff``."""
+BARRED = ("founding experiment", "logits through MLPs")
+"""Experiments that have a bar."""
 
 Function = tuple[str, str]
 """A file, relative to the repository, and a function's qualified name in it."""
+ENTRIES: dict[Function, str] = {
+    ("worker/jobs/shard.py", "Shard.in_portions"): MEMORY,
+    ("worker/jobs/shard.py", "Shard.wanted"): MEMORY,
+    ("worker/engine/sweep.py", "Batch.cells_at_once"): MEMORY,
+    ("worker/jobs/sweep.py", "cells_of_shard.<locals>.work"): NUMBER,
+    ("worker/jobs/checks.py", "checks_of"): CHECKS,
+    ("worker/jobs/output.py", "output_of"): OUTPUT,
+    ("worker/jobs/merging.py", "merged_outputs"): OUTPUT,
+    ("worker/jobs/records.py", "pack"): OUTPUT,
+}
+"""Where a stage begins, or begins again within another."""
 
 
-def functions_entered(work: Callable[[], object]) -> list[Function]:
-    """Functions of the counted packages that a call enters, each once, in order of first entry."""
-    found: dict[CodeType, None] = {}
+def functions_entered(work: Callable[[], object], first_stage: str = NUMBER) -> dict[Function, str]:
+    """Functions of the counted packages that a call enters, in order of first entry, each with the first of its stages.
+
+    Args:
+        first_stage: Of what is entered outside all ``ENTRIES``.
+    """
+    named: dict[CodeType, Function | None] = {}
+    found: dict[Function, str] = {}
+
+    def function_of(code: CodeType) -> Function | None:
+        if code not in named:
+            path = Path(code.co_filename)
+            is_ours = path.is_relative_to(ROOT) and not code.co_name.startswith("<")
+            named[code] = (path.relative_to(ROOT).as_posix(), code.co_qualname) if is_ours else None
+        return named[code]
+
+    def stage_of(frame: FrameType | None) -> str:
+        while frame is not None:
+            function = function_of(frame.f_code)
+            if function in ENTRIES:
+                return ENTRIES[function]
+            frame = frame.f_back
+        return first_stage
 
     def note(frame: FrameType, event: str, argument: object) -> None:
-        if event == "call":
-            found.setdefault(frame.f_code)
+        function = function_of(frame.f_code) if event == "call" else None
+        if function is not None and package_of(function):
+            stage = stage_of(frame)
+            found[function] = min(found.get(function, stage), stage, key=STAGES.index)
 
     sys.setprofile(note)
     try:
         work()
     finally:
         sys.setprofile(None)
-    named = [(code, Path(code.co_filename)) for code in found if not code.co_name.startswith("<")]
-    inside = [
-        (path.relative_to(ROOT).as_posix(), code.co_qualname) for code, path in named if path.is_relative_to(ROOT)
-    ]
-    return [function for function in dict.fromkeys(inside) if package_of(function)]
+    return found
 
 
 def package_of(function: Function) -> str | None:
@@ -72,7 +114,7 @@ def package_of(function: Function) -> str | None:
     return next((package for package in PACKAGES + BESIDE if function[0].startswith(f"{package}/")), None)
 
 
-def stages_of_experiment(name: str) -> list[list[Function]]:
+def stages_of_experiment(name: str) -> dict[str, list[Function]]:
     """What one experiment enters in each of ``STAGES``."""
     weights, dataset = tiny_weights(n_layers=12, n_heads=12), prompts(LENGTHS)
     spec = job(dataset, **EXPERIMENTS[name])
@@ -84,11 +126,12 @@ def stages_of_experiment(name: str) -> list[list[Function]]:
     def to_the_result() -> None:
         assemble(spec, weights.architecture, dataset.longest, b"", outputs)
 
-    first, second = functions_entered(to_the_number), functions_entered(to_the_result)
-    return [first, [function for function in second if function not in first]]
+    first = functions_entered(to_the_number)
+    stages = first | {one: stage for one, stage in functions_entered(to_the_result, RESULT).items() if one not in first}
+    return {stage: [function for function, own in stages.items() if own == stage] for stage in STAGES}
 
 
-def stages_by_experiment() -> dict[str, list[list[Function]]]:
+def stages_by_experiment() -> dict[str, dict[str, list[Function]]]:
     """Each experiment in a process of its own, so that no cache of one hides a function from another."""
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         return {name: pool.apply(stages_of_experiment, (name,)) for name in EXPERIMENTS}
@@ -125,10 +168,13 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="name the functions, in order of first entry")
     options = parser.parse_args()
     for name, stages in stages_by_experiment().items():
-        for stage, functions, reported in zip(STAGES, stages, (report, counts), strict=True):
+        for stage, functions in stages.items():
+            reported = report if stage == NUMBER and name in BARRED else counts
             print(reported(f"{name}: {stage}", functions))
             if options.list:
                 print(listing(functions))
+        before = [function for stage, functions in stages.items() if stage != RESULT for function in functions]
+        print(counts(f"{name}: all until a shard hands in its numbers", before))
 
 
 if __name__ == "__main__":

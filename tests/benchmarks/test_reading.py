@@ -9,7 +9,7 @@ METRIC = LogitDiff(kind="logit_diff", answer="IO", minus_answer="S")
 def test_each_function_is_counted_once_in_order_of_first_entry() -> None:
     """Properties count, as a reader must look them up; generator expressions and functions of other packages do not."""
     found = functions_entered(lambda: sum(len(title_of(METRIC)) for _ in range(2)))
-    assert found == [("api_schemas/metrics.py", "title_of"), ("api_schemas/metrics.py", "LogitDiff.words")]
+    assert list(found) == [("api_schemas/metrics.py", "title_of"), ("api_schemas/metrics.py", "LogitDiff.words")]
 
 
 def test_the_bar_is_for_files_and_for_functions() -> None:

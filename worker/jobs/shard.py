@@ -59,8 +59,6 @@ class Shard:
     """Whether a receiver's input becomes orig plus its change."""
     paths: list[PathNodes] | None
     """Paths of several hops."""
-    keeps_examples: bool
-    """Whether the result needs one number per example, or their moments."""
     cache: ActivationCache | None = None
 
     @classmethod
@@ -84,7 +82,6 @@ class Shard:
             through_mlps=not isinstance(patch, ActivationPatch) and patch.direct_includes_mlps,
             overwrite=not isinstance(patch, ActivationPatch) and patch.update == "overwrite",
             paths=None if is_edge else paths,
-            keeps_examples=job.spec.per_example or len(job.grid) == 1,
             cache=settings.activation_cache,
         )
 
