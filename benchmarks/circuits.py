@@ -38,7 +38,7 @@ from worker.engine import transformer
 from worker.engine.edge_run import Base, circuit_run
 from worker.engine.model import Weights
 from worker.engine.rows import rows_of
-from worker.engine.runs import ActivationCache, Activations, Runs, stack_tokens
+from worker.engine.runs import ActivationCache, Activations, Runs, clean_runs
 from worker.jobs.circuit_records import EdgeScores
 from worker.jobs.kind import ShardSettings
 from worker.jobs.records import unpack
@@ -216,9 +216,7 @@ def of_circuit(bench: Bench, size: int | None) -> Row:
     key = np.abs(bench.scores(spec, ShardSettings(BUDGET, "cpu")).moments.mean)
     members = graph.pruned(graph.members(greedy_edges(graph, key, n_edges)))
     with torch.no_grad():
-        base = Base(
-            Runs(Activations(bench.weights, stack_tokens(bench.dataset.orig, bench.dataset.new, bench.weights.device)))
-        )
+        base = Base(Runs(clean_runs(bench.weights, bench.dataset.orig, bench.dataset.new)))
         matrix = torch.from_numpy(graph.matrix(members))[None]
         rows = rows_of(np.tile(np.arange(N_POS) == N_POS - 1, (N_EXAMPLES, 1)), bench.weights.device)
         for turn in range(5):

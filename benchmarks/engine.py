@@ -59,7 +59,7 @@ from planning.grid import Grid, grid_of
 from planning.prefixes import prefixes_of
 from tests.shards import run_shard
 from worker.engine.model import Weights
-from worker.engine.runs import ActivationCache, Activations, stack_tokens
+from worker.engine.runs import ActivationCache, clean_runs
 from worker.jobs.kind import AssembledResult, ShardSettings
 from worker.models.loading import load_model
 
@@ -119,7 +119,8 @@ class BridgeOracle:
 
 def both_runs(dataset: ResolvedDataset) -> torch.Tensor:
     """Token ids (run, example, position), right-padded."""
-    return stack_tokens(dataset.orig, dataset.new, torch.device("cpu")).unflatten(0, (2, -1))
+    padded = [prompt + [0] * (dataset.longest - len(prompt)) for prompt in dataset.orig + dataset.new]
+    return torch.tensor(padded).unflatten(0, (2, -1))
 
 
 class Times:
@@ -263,9 +264,7 @@ def founding_products(weights: Weights, n_rows: int, n_layers: int) -> None:
 def clean_forwards(weights: Weights, dataset: ResolvedDataset) -> None:
     """Both runs to the last residual stream."""
     with torch.no_grad():
-        tokens = stack_tokens(dataset.orig, dataset.new, weights.device)
-        prefixes = prefixes_of([*dataset.orig, *dataset.new])
-        Activations(weights, tokens, prefixes=prefixes).get("resid_pre", weights.architecture.n_layers)
+        clean_runs(weights, dataset.orig, dataset.new).get("resid_pre", weights.architecture.n_layers)
 
 
 def shared_header(weights: Weights, oracle: Oracle) -> Row:

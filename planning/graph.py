@@ -84,19 +84,6 @@ class Site:
         return self.head if self.head is not None else self.neuron
 
 
-def time_of(node: Named, *, is_parallel: bool) -> int:
-    """Place in the order of a forward pass; ``resid_post`` of a layer is ``resid_pre`` of the next.
-
-    In a parallel block the MLP reads before the heads of its layer write.
-    """
-    if node.layer is None:
-        return EMBEDDING_TIME
-    if node.hook == "resid_post":
-        return (node.layer + 1) * N_STAGES + Stage.RESID_PRE
-    stage = _STAGE_OF[node.hook]
-    return node.layer * N_STAGES + (Stage.ATTENTION_INPUT if is_parallel and stage is Stage.MLP_INPUT else stage)
-
-
 def layer_at(time: int) -> int:
     """The layer that a time belongs to; embeddings are written before layer 0 and count as part of it."""
     return max(time, 0) // N_STAGES
@@ -146,8 +133,18 @@ class Graph:
     architecture: Architecture
 
     def time_of(self, node: Named) -> int:
-        """Place in the order of a forward pass."""
-        return time_of(node, is_parallel=self.architecture.is_parallel)
+        """Place in the order of a forward pass; ``resid_post`` of a layer is ``resid_pre`` of the next.
+
+        In a parallel block the MLP reads before the heads of its layer write.
+        """
+        if node.layer is None:
+            return EMBEDDING_TIME
+        if node.hook == "resid_post":
+            return (node.layer + 1) * N_STAGES + Stage.RESID_PRE
+        stage = _STAGE_OF[node.hook]
+        if stage is Stage.MLP_INPUT and self.architecture.is_parallel:
+            stage = Stage.ATTENTION_INPUT
+        return node.layer * N_STAGES + stage
 
     def input_of(self, receiver: Named) -> tuple[str, int]:
         """The point of the residual stream that a receiver reads: ``resid_pre`` or ``resid_mid`` of a layer."""

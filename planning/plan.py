@@ -22,7 +22,7 @@ from planning.graph import (
 )
 from planning.grid import Grid
 from planning.positions import Mask, Places, key_of, span, up_to
-from planning.readings import LogitReading, Reading, attended_head, deepest_layer
+from planning.readings import AttentionReading, LogitReading, Reading, attended_head, deepest_layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +175,9 @@ def seen_receivers(
         computed = span(needed, np.logical_or.reduce([reading.at for reading in readings]))
     last_layer = deepest_layer(readings, group.sites, n_layers)
     times = sorted({graph.time_of(site) for site in group.sites[0]})
-    own_heads = _own_heads(group, readings) if is_input else None
+    attention = [reading for reading in readings if isinstance(reading, AttentionReading)]
+    is_own = is_input and len(group.masks) == 1 and len(attention) == len(readings)
+    own_heads = _own_heads(group, attention) if is_own else None
     known = (group.cells, group.sites, group.masks, group.first_times, graph)
     return ReceiverGroup(*known, needed, times, computed, last_layer, own_heads)
 
@@ -200,12 +202,10 @@ def _needed(group: CellGroup, places: Places, readings: Sequence[Reading], is_in
     return needed
 
 
-def _own_heads(group: CellGroup, readings: Sequence[Reading]) -> list[dict[int, int]] | None:
+def _own_heads(group: CellGroup, readings: Sequence[AttentionReading]) -> list[dict[int, int]] | None:
     """``ReceiverGroup.own_heads``."""
     found: list[dict[int, int]] = []
     for reading in readings:
-        if isinstance(reading, LogitReading) or len(group.masks) > 1:
-            return None
         found.append({})
         for cell, (site,) in enumerate(group.sites):
             layer, head = attended_head(reading, (site,))

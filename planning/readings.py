@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from api_schemas.datasets import AnswerTokens, ResolvedDataset, token_sets
-from api_schemas.metrics import ATTENTION_METRICS, Attention, AttentionDiff, Loss, Metric
+from api_schemas.datasets import ResolvedDataset, token_sets
+from api_schemas.metrics import ATTENTION_METRICS, AttentionDiff, Loss, Metric
 from planning.graph import Named, Site
 from planning.positions import Mask, mask_of, positions_of, real_tokens
 
@@ -47,16 +47,16 @@ Reading = AttentionReading | LogitReading
 
 def readings_of(metrics: Sequence[Metric], dataset: ResolvedDataset) -> list[Reading]:
     """The metrics on these examples."""
-    return [
-        _attention(metric, dataset) if isinstance(metric, ATTENTION_METRICS) else _logits(metric, dataset)
-        for metric in metrics
-    ]
-
-
-def _attention(metric: Attention | AttentionDiff, dataset: ResolvedDataset) -> AttentionReading:
-    minus_key = positions_of(metric.minus_key, dataset) if isinstance(metric, AttentionDiff) else None
-    head = None if metric.head is None else (metric.head.layer, metric.head.head)
-    return AttentionReading(mask_of(metric.query, dataset), positions_of(metric.key, dataset), minus_key, head)
+    readings: list[Reading] = []
+    for metric in metrics:
+        if not isinstance(metric, ATTENTION_METRICS):
+            readings.append(_logits(metric, dataset))
+            continue
+        minus_key = positions_of(metric.minus_key, dataset) if isinstance(metric, AttentionDiff) else None
+        head = None if metric.head is None else (metric.head.layer, metric.head.head)
+        at, key = mask_of(metric.query, dataset), positions_of(metric.key, dataset)
+        readings.append(AttentionReading(at, key, minus_key, head))
+    return readings
 
 
 def _logits(metric: Metric, dataset: ResolvedDataset) -> LogitReading:
@@ -65,15 +65,13 @@ def _logits(metric: Metric, dataset: ResolvedDataset) -> LogitReading:
         at = np.arange(dataset.longest)[None, :] < lengths - 1
     else:
         at = mask_of(metric.position, dataset)  # type: ignore[union-attr]
-    answers = (getattr(metric, name, None) for name in ("answer", "minus_answer"))
-    tokens = [None if name is None else _choices(dataset.answers[name]) for name in answers]
+    tokens: list[Integers | None] = []
+    for name in (getattr(metric, field, None) for field in ("answer", "minus_answer")):
+        sets = [] if name is None else token_sets(dataset.answers[name])
+        most = max(map(len, sets), default=0)
+        rows = [ids + [NO_TOKEN] * (most - len(ids)) for ids in sets]
+        tokens.append(np.array(rows, dtype=np.int64) if rows else None)
     return LogitReading(metric.kind, at, *tokens)
-
-
-def _choices(answer: AnswerTokens) -> Integers:
-    sets = token_sets(answer)
-    most = max(map(len, sets))
-    return np.array([ids + [NO_TOKEN] * (most - len(ids)) for ids in sets], dtype=np.int64)
 
 
 def attended_head(reading: AttentionReading, cell: Sequence[Named]) -> tuple[int, int]:

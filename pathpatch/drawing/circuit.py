@@ -11,8 +11,11 @@ from pathpatch.drawing.captions import Spec, end_words, signed
 from pathpatch.drawing.charts import GraphEdge, GraphNode
 from pathpatch.results.block import Block
 from pathpatch.results.cells import place_name
-from planning.graph import time_of
+from planning.architecture import Architecture
+from planning.graph import Graph
 
+_ORDER = Graph(Architecture(n_layers=1, n_heads=1, d_model=1, d_mlp=1, n_ctx=1, d_vocab=1))
+"""The order of a sequential block, in which every model is drawn."""
 _TOP = 10**6
 _CURVE_POINTS = 13
 _LABEL_SIZE = (0.1, 0.045)
@@ -115,7 +118,7 @@ def _node(node: Node, is_grouped: bool) -> _End:
     else:
         own_name, same = str(node), node
     reads = node.hook if node.hook in ("q", "k", "v", "pattern") else None
-    return _End(own_name, time_of(same, is_parallel=False), str(node), reads)
+    return _End(own_name, _ORDER.time_of(same), str(node), reads)
 
 
 def _fixed_end(fixed: Any, prefix: str, is_grouped: bool) -> _End:

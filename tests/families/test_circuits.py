@@ -15,7 +15,7 @@ from worker.engine import transformer
 from worker.engine.edge_run import Base, circuit_run, heads_writes
 from worker.engine.model import Weights
 from worker.engine.path_patch import Run, forward, path_patch, put
-from worker.engine.runs import Activations, Runs, stack_tokens
+from worker.engine.runs import Runs, clean_runs
 
 PLAIN = [family for family, one in ARCHITECTURES.items() if not one.has_post_norms]
 
@@ -66,7 +66,7 @@ def z_of(weights: Weights, layer: int, head: int, inputs: list[torch.Tensor], to
 
 def values(weights: Weights, dataset: ResolvedDataset, sets: list[Members]) -> list[torch.Tensor]:
     graph = CircuitGraph(weights.architecture)
-    base = Base(Runs(Activations(weights, stack_tokens(dataset.orig, dataset.new, weights.device))))
+    base = Base(Runs(clean_runs(weights, dataset.orig, dataset.new)))
     with torch.no_grad():
         resid = circuit_run(base, torch.from_numpy(graph.matrix(np.stack(sets))))
         logits = transformer.unembed(weights, transformer.norm(weights, "ln_final", None, resid))

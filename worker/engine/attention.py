@@ -93,7 +93,7 @@ def attend(
     q: Float[Tensor, "*batch pos n_heads d_head"],
     k: Float[Tensor, "*batch pos any_heads d_head"],
     v: Float[Tensor, "*batch pos any_value_heads d_head"],
-    at: transformer.At = transformer.unchanged,
+    at: transformer.At = lambda hook, value: value,
 ) -> Float[Tensor, "*batch pos n_heads d_head"]:
     """Each head's ``z`` over whole prompts; right-padding needs no mask, because attention is causal."""
     shape, pos = q.shape, torch.arange(q.shape[-3], device=q.device)

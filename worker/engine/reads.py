@@ -10,7 +10,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from planning.graph import Site
-from planning.positions import Mask
 from planning.readings import AttentionReading, LogitReading, Reading, attended_head
 from worker.engine import attention, transformer
 from worker.engine.metrics import (
@@ -137,7 +136,11 @@ def prepare_reads(runs: Runs, readings: list[Reading], cells: Sequence[Sequence[
     logits = None
     if any(isinstance(reading, LogitReading) for reading in readings):
         logits = _logit_reads(runs, readings)
-        values = _logit_values(runs, logits)
+        last, of_new = runs.activations.get("resid_pre", runs.weights.architecture.n_layers), logits
+        if logits.loss is not None:  # each run's loss is that of its own tokens
+            of_new = replace(logits, loss=replace(logits.loss, targets=_next_tokens(runs, logits.rows, "new")))
+        orig, new = (logits.rows.take(half)[:, None] for half in (last[: runs.n_examples], last[runs.n_examples :]))
+        values = {"orig": logits.values(runs.weights, orig), "new": of_new.values(runs.weights, new)}
     by_mask: dict[bytes, dict[int, AttentionReading]] = defaultdict(dict)
     for index, reading in enumerate(readings):
         if isinstance(reading, AttentionReading):
@@ -147,11 +150,11 @@ def prepare_reads(runs: Runs, readings: list[Reading], cells: Sequence[Sequence[
         for index, reading in own.items():
             for run, found in values.items():
                 found[index] = _attention_values(runs, reading, query, cells, run)
-    orig, new = (
+    both = (
         [found[index].view(runs.n_examples, 1, -1).expand(-1, 1, len(cells)) for index in range(len(readings))]
         for found in (values["orig"], values["new"])
     )
-    return Reads(readings, logits, queries, orig, new)
+    return Reads(readings, logits, queries, *both)
 
 
 def _logit_reads(runs: Runs, readings: list[Reading]) -> LogitReads:
@@ -168,7 +171,9 @@ def _logit_reads(runs: Runs, readings: list[Reading]) -> LogitReads:
         )
         metrics[index] = LogitMetric.of(weights, reading.kind, *tokens)
         if reading.kind != "loss":
-            slots[index] = slot_of(rows, reading.at)
+            at = np.argmax(reading.at, axis=1)
+            slot = np.cumsum(rows.mask, axis=1)[np.arange(len(at)), at] - 1
+            slots[index] = torch.from_numpy(slot).to(device)
         if reading.kind in DIVERGENCES:
             normed = transformer.norm(weights, "ln_final", None, orig[batch, slots[index]])
             metrics[index] = replace(metrics[index], orig_log_probs=log_probabilities(weights, normed))
@@ -185,24 +190,6 @@ def _next_tokens(runs: Runs, rows: Rows, run: str) -> Int[Tensor, "batch row"]:
     tokens = runs.activations.tokens
     own = tokens[: runs.n_examples] if run == "orig" else tokens[runs.n_examples :]
     return own.gather(1, (rows.index + 1).clamp(max=own.shape[1] - 1))
-
-
-def _logit_values(runs: Runs, logits: LogitReads) -> dict[str, ByMetric]:
-    """The metrics of both runs; each run's loss is that of its own tokens."""
-    weights, rows = runs.weights, logits.rows
-    of_new = logits
-    if logits.loss is not None:
-        of_new = replace(logits, loss=replace(logits.loss, targets=_next_tokens(runs, rows, "new")))
-    last = runs.activations.get("resid_pre", weights.architecture.n_layers)
-    orig, new = (rows.take(half)[:, None] for half in (last[: runs.n_examples], last[runs.n_examples :]))
-    return {"orig": logits.values(weights, orig), "new": of_new.values(weights, new)}
-
-
-def slot_of(rows: Rows, position: Mask) -> Int[Tensor, " batch"]:
-    """Which row of each example is at the one position that the mask holds."""
-    at = np.argmax(position, axis=1)
-    slot = np.cumsum(rows.mask, axis=1)[np.arange(len(at)), at] - 1
-    return torch.from_numpy(slot).to(rows.index.device)
 
 
 def _attention_values(

@@ -50,7 +50,8 @@ class Activations:
     @cached_property
     def packing(self) -> Packing:
         """The way to and from the rows."""
-        return Packing(self.prefixes or prefixes_of(self.tokens.tolist()), self.tokens.device)
+        prefixes = prefixes_of(self.tokens.tolist()) if self.prefixes is None else self.prefixes
+        return Packing(prefixes, self.tokens.device)
 
     def get(self, hook: str, layer: int | None) -> Float[Tensor, "both pos ..."]:
         """One activation, under TransformerLens' short name; ``resid_post`` is the next layer's ``resid_pre``."""
@@ -168,11 +169,14 @@ class Activations:
         return transformer.read(weights, hook, layer, rows(*input_of(Site(hook, layer))))
 
 
-def stack_tokens(orig: list[list[int]], new: list[list[int]], device: torch.device) -> Int[Tensor, "both pos"]:
-    """Token ids of both runs, right-padded with token 0 to the longest prompt."""
+def clean_runs(
+    weights: Weights, orig: list[list[int]], new: list[list[int]], wanted: frozenset[LayerHook] = frozenset()
+) -> Activations:
+    """Activations of some examples' two runs, none of which is computed yet."""
     longest = max(map(len, orig))
     padded = [prompt + [0] * (longest - len(prompt)) for prompt in orig + new]
-    return torch.tensor(padded, device=device)
+    tokens = torch.tensor(padded, device=weights.W_E.device)
+    return Activations(weights, tokens, wanted, prefixes=prefixes_of(orig + new))
 
 
 @dataclass

@@ -224,35 +224,29 @@ class _MlpChain:
         Args:
             n_cells: Cells in which what the MLP reads has begun to differ from orig.
         """
-        mlp_input = self.orig(*self.runs.graph.input_of(Site("pre", self.layer)))  # (batch, 1, row, d_model)
+        weights, take, orig = self.runs.weights, self.rows.take, self.runs.orig
+        mlp_input = take(orig(*self.runs.graph.input_of(Site("pre", self.layer))))[:, None]  # (batch, 1, row, d_model)
         before = [(self.change[:, write.cells], self.mlp_change[:, write.cells]) for write in writes]
         if n_cells:
-            self._pass_mlp(mlp_input, n_cells)
+            live = mlp_input + self.mlp_change[:, :n_cells]
+            written = transformer.mlp(weights, self.layer, live)
+            if weights.architecture.is_parallel:
+                self.change[:, :n_cells] += written - take(orig("mlp_out", self.layer))[:, None]
+            else:
+                after = live.add_(written).sub_(take(orig("resid_pre", self.layer + 1))[:, None])
+                self.change[:, :n_cells] = after
         units = [(write, mlp) for write, (_, mlp) in zip(writes, before, strict=True) if write.units is not None]
         for write, (stream, _) in zip(writes, before, strict=True):
-            (written,) = stream_changes(self.runs, [write], self.rows)
+            (own,) = stream_changes(self.runs, [write], self.rows)
             if write.units is None:
                 at_rows = self.rows.at_rows(write.mask)[:, None, :, None]
-                self.change[:, write.cells] = torch.where(at_rows, stream + written.value, self.change[:, write.cells])
-            self.touched[:, write.cells] |= written.differs
-        if self.runs.weights.architecture.has_post_norms and units:
+                self.change[:, write.cells] = torch.where(at_rows, stream + own.value, self.change[:, write.cells])
+            self.touched[:, write.cells] |= own.differs
+        if weights.architecture.has_post_norms and units:
             self._overwrite_neurons_together(units, mlp_input)
             return
         for write, mlp_change in units:
             self.change[:, write.cells] += self._overwritten_neurons(write, mlp_input + mlp_change)
-
-    def orig(self, hook: str, layer: int) -> Float[Tensor, "batch one row d_model"]:
-        """Orig's stream at the rows."""
-        return self.rows.take(self.runs.orig(hook, layer))[:, None]
-
-    def _pass_mlp(self, mlp_input: Float[Tensor, "batch one row d_model"], n_cells: int) -> None:
-        weights, layer = self.runs.weights, self.layer
-        live = mlp_input + self.mlp_change[:, :n_cells]
-        if weights.architecture.is_parallel:
-            self.change[:, :n_cells] += transformer.mlp(weights, layer, live) - self.orig("mlp_out", layer)
-            return
-        live += transformer.mlp(weights, layer, live)
-        self.change[:, :n_cells] = live.sub_(self.orig("resid_pre", layer + 1))
 
     def _overwritten_neurons(
         self, write: Write, mlp_input: Float[Tensor, "batch cell row d_model"]

@@ -31,11 +31,6 @@ At = Callable[[str, Tensor], Tensor]
 """Sees each activation of a block, under TransformerLens' short name, and gives the one to go on with."""
 
 
-def unchanged(hook: str, value: Tensor) -> Tensor:
-    """An ``At`` that only looks on."""
-    return value
-
-
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """From queries, keys and values to each head's ``z``."""
 
@@ -45,7 +40,7 @@ def block(
     layer: int,
     resid: Float[Tensor, "*rows d_model"],
     attend: Attend,
-    at: At = unchanged,
+    at: At = lambda hook, value: value,
     narrow: Callable[[Tensor], Tensor] = lambda resid: resid,
 ) -> Float[Tensor, "*narrow_rows d_model"]:
     """One layer: ``resid_pre`` to ``resid_post``.
@@ -66,7 +61,7 @@ def block(
 
 
 def mlp(
-    weights: Weights, layer: int, resid: Float[Tensor, "*rows d_model"], at: At = unchanged
+    weights: Weights, layer: int, resid: Float[Tensor, "*rows d_model"], at: At = lambda hook, value: value
 ) -> Float[Tensor, "*patched_rows d_model"]:
     """``mlp_out`` of rows of the stream that the MLP reads; of more cells, if ``at`` makes more of them."""
     post = at("post", neurons(weights, layer, resid, at))
@@ -77,7 +72,7 @@ def neurons(
     weights: Weights,
     layer: int,
     resid: Float[Tensor, "*rows d_model"],
-    at: At = unchanged,
+    at: At = lambda hook, value: value,
     units: list[int] | None = None,
 ) -> Float[Tensor, "*patched_rows neurons"]:
     """``post`` of all neurons, or of some: of gated MLPs ``act(pre) * pre_linear``."""

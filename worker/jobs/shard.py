@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeVar
 
 import torch
@@ -23,7 +23,7 @@ from worker.engine.hops import sweep_hops
 from worker.engine.memory import BYTES_PER_VALUE, Portion, activation_bytes, first_portion, in_portions
 from worker.engine.model import Weights
 from worker.engine.reads import prepare_reads
-from worker.engine.runs import CHECKPOINTS, ActivationCache, Activations, Runs, stack_tokens
+from worker.engine.runs import CHECKPOINTS, ActivationCache, Activations, Runs, clean_runs
 from worker.engine.sweep import Batch, Values, sweep_activations, sweep_paths
 from worker.jobs.kind import Job, ShardInput, ShardSettings
 from worker.jobs.records import Means
@@ -121,15 +121,11 @@ class Shard:
 
     def activations(self, dataset: ResolvedDataset) -> Activations:
         """Activations of both runs, from the cache if it holds these prompts in this arithmetic."""
-
-        def made() -> Activations:
-            tokens = stack_tokens(dataset.orig, dataset.new, self.weights.device)
-            return Activations(self.weights, tokens, self.wanted, prefixes=prefixes_of([*dataset.orig, *dataset.new]))
-
+        make = partial(clean_runs, self.weights, dataset.orig, dataset.new, self.wanted)
         if self.cache is None:
-            return made()
+            return make()
         key = (self.weights.key, self.spec.dtype == "tf32", str(dataset.orig), str(dataset.new))
-        known = self.cache.get(key, made)
+        known = self.cache.get(key, make)
         known.wanted = self.wanted
         return known
 

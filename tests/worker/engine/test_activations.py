@@ -9,7 +9,7 @@ import torch
 
 from tests.tiny_weights import ALL_HEADS, LOGIT_DIFF, node, patched, prompts, result_of, tiny_weights
 from worker.engine import transformer
-from worker.engine.runs import ActivationCache, Activations, stack_tokens
+from worker.engine.runs import ActivationCache, Activations, clean_runs
 from worker.jobs.kind import ShardSettings
 
 HOOKS = ["resid_pre", "resid_mid", "resid_post", "q", "k", "v", "z", "pattern", "attn_out", "pre", "post", "mlp_out"]
@@ -17,7 +17,7 @@ HOOKS = ["resid_pre", "resid_mid", "resid_post", "q", "k", "v", "z", "pattern", 
 
 def tokens_of(lengths: list[int]) -> torch.Tensor:
     dataset = prompts(lengths)
-    return stack_tokens(dataset.orig, dataset.new, torch.device("cpu"))
+    return clean_runs(tiny_weights(), dataset.orig, dataset.new).tokens
 
 
 @pytest.mark.parametrize("hook", HOOKS)

@@ -8,14 +8,14 @@ from planning.circuit import CircuitGraph
 from tests import golden_circuits
 from worker.engine.edge_run import Base, circuit_run
 from worker.engine.model import Weights
-from worker.engine.runs import Activations, Runs, stack_tokens
+from worker.engine.runs import Runs, clean_runs
 
 TOLERANCE = 1e-4
 
 
 def base_of(weights: Weights, dataset: ResolvedDataset) -> Base:
     """The base ``new``."""
-    return Base(Runs(Activations(weights, stack_tokens(dataset.orig, dataset.new, weights.device))))
+    return Base(Runs(clean_runs(weights, dataset.orig, dataset.new)))
 
 
 def golden_metric(weights: Weights, resid: torch.Tensor) -> np.ndarray:

@@ -17,14 +17,14 @@ from worker.engine.edge_run import Base, circuit_run
 from worker.engine.edge_scores import edge_estimates
 from worker.engine.model import Weights
 from worker.engine.reads import prepare_reads
-from worker.engine.runs import Activations, Runs, stack_tokens
+from worker.engine.runs import Runs, clean_runs
 from worker.engine.sweep import Batch, sweep_paths
 
 
 def batch_of(weights: Weights) -> Batch:
     dataset = golden_circuits.dataset()
     readings = readings_of([LogitDiff.model_validate(golden_circuits.METRIC)], dataset)
-    runs = Runs(Activations(weights, stack_tokens(dataset.orig, dataset.new, weights.device)))
+    runs = Runs(clean_runs(weights, dataset.orig, dataset.new))
     cells = [[] for _ in CircuitGraph(weights.architecture).readers]  # type: ignore[var-annotated]
     return Batch(runs, prepare_reads(runs, readings, cells), 4000)
 
@@ -69,7 +69,7 @@ def test_scores_on_a_circuit_are_the_slope_of_removing_an_edge(golden_weights: W
     batch, graph = batch_of(golden_weights), CircuitGraph(golden_weights.architecture)
     weights64 = golden_weights.to(dtype=torch.float64)
     dataset = golden_circuits.dataset()
-    runs = Runs(Activations(weights64, stack_tokens(dataset.orig, dataset.new, weights64.device)))
+    runs = Runs(clean_runs(weights64, dataset.orig, dataset.new))
     reads = prepare_reads(runs, batch.reads.readings, [[]])
     members = graph.members(golden_circuits.read("completeness")["circuit"])
     matrix = torch.from_numpy(graph.matrix(members))

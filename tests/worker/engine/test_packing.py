@@ -7,19 +7,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planning.prefixes import prefixes_of
 from tests.tiny_weights import tiny_weights
-from worker.engine.runs import Activations, stack_tokens
+from worker.engine.runs import Activations, clean_runs
 
 HOOKS = ["resid_pre", "q", "k", "v", "z", "pattern", "attn_out", "resid_mid", "post", "mlp_out"]
-CPU = torch.device("cpu")
 Prompts = list[list[int]]
 
 
 def activations_of(orig: Prompts, new: Prompts, wanted: frozenset[tuple[str, int]] = frozenset()) -> Activations:
     """Of both runs, as a shard makes them."""
-    tokens = stack_tokens(orig, new, CPU)
-    return Activations(tiny_weights(n_ctx=80), tokens, wanted, prefixes=prefixes_of([*orig, *new]))
+    return clean_runs(tiny_weights(n_ctx=80), orig, new, wanted)
 
 
 def assert_equal_to_single_prompts(orig: Prompts, new: Prompts, found: Activations, hooks: list[str]) -> None:
