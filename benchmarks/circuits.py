@@ -40,8 +40,8 @@ from worker.engine.model import Weights
 from worker.engine.rows import rows_of
 from worker.engine.runs import ActivationCache, Activations, Runs, clean_runs
 from worker.jobs.circuit_records import EdgeScores
-from worker.jobs.kind import ShardSettings
 from worker.jobs.records import unpack
+from worker.jobs.shard import ShardSettings
 from worker.models.loading import load_model
 
 N_EXAMPLES, N_POS, N_REFERENCE = 10, 14, 50

@@ -56,11 +56,12 @@ from benchmarks.experiments import (
 from planning.architecture import Architecture
 from planning.graph import Graph
 from planning.grid import Grid, grid_of
-from planning.prefixes import prefixes_of
+from planning.prompts import prefixes_of
 from tests.shards import run_shard
 from worker.engine.model import Weights
 from worker.engine.runs import ActivationCache, clean_runs
-from worker.jobs.kind import AssembledResult, ShardSettings
+from worker.jobs.kind import AssembledResult
+from worker.jobs.shard import ShardSettings
 from worker.models.loading import load_model
 
 TOLERANCE = 1e-4

@@ -18,7 +18,8 @@ from api_schemas.spec import JobSpec
 from planning.architecture import Architecture, Rotary
 from tests.shards import assemble, run_shard
 from worker.engine.model import Weights
-from worker.jobs.kind import AssembledResult, ShardSettings
+from worker.jobs.kind import AssembledResult
+from worker.jobs.shard import ShardSettings
 
 SHAPE = Architecture(n_layers=12, n_heads=12, d_model=768, d_mlp=3072, n_ctx=1024, d_vocab=50257)
 _LLAMA: dict[str, Any] = {"family": "llama", "norm": "rms_norm", "activation": "silu", "is_gated": True}

@@ -47,7 +47,7 @@ from benchmarks.families import experiments_on
 from planning.architecture import Architecture
 from tests.shards import run_job
 from worker.engine.model import Weights
-from worker.jobs.kind import ShardSettings
+from worker.jobs.shard import ShardSettings
 
 TOLERANCE = 1e-4
 COMPARED_EXAMPLES = 8

@@ -19,9 +19,7 @@ from planning.graph import Graph, Site, is_in_attention, layer_of, mlps_between
 from planning.grid import Grid, grid_of
 from planning.paths import PathsPlan, plan_paths
 from planning.plan import Pass, ReceiverGroup, plan_activation_patch, plan_path_patch
-from planning.positions import Places
-from planning.prefixes import prefixes_of
-from planning.readings import Reading, deepest_layer, readings_of
+from planning.prompts import Places, Reading, deepest_layer, prefixes_of, readings_of
 
 GELU = 250.0
 """Of one neuron's activation function."""

@@ -12,8 +12,7 @@ from api_schemas.patches import PathNodes
 from planning.architecture import Architecture
 from planning.graph import Graph, Site, is_in_attention, is_in_mlp
 from planning.plan import CellGroup, ReceiverGroup, plan_ends
-from planning.positions import Mask, Places, key_of
-from planning.readings import Reading
+from planning.prompts import Mask, Places, Reading, key_of
 
 NodeKey = tuple[Site, str]
 

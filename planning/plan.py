@@ -21,8 +21,18 @@ from planning.graph import (
     layer_of,
 )
 from planning.grid import Grid
-from planning.positions import Mask, Places, key_of, span, up_to
-from planning.readings import AttentionReading, LogitReading, Reading, attended_head, deepest_layer
+from planning.prompts import (
+    AttentionReading,
+    LogitReading,
+    Mask,
+    Places,
+    Reading,
+    attended_head,
+    deepest_layer,
+    key_of,
+    span,
+    up_to,
+)
 
 
 @dataclass(frozen=True, eq=False)

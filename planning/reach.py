@@ -13,7 +13,7 @@ from api_schemas.spec import AnyPatch, PathPatch
 from planning.architecture import Architecture
 from planning.graph import Graph
 from planning.grid import Grid, grid_of, kinds_of_node
-from planning.positions import Places, key_of
+from planning.prompts import Places, key_of
 
 Bools = NDArray[np.bool_]
 Counts = NDArray[np.int32]

@@ -14,8 +14,9 @@ from api_schemas.spec import JobSpec
 from planning.architecture import Architecture
 from planning.grid import CellSlice
 from worker.engine.model import Weights
-from worker.jobs.kind import AssembledResult, Job, ShardInput, ShardSettings
+from worker.jobs.kind import AssembledResult
 from worker.jobs.run import kind_of, opened, sealed
+from worker.jobs.shard import Job, ShardInput, ShardSettings
 
 PLENTY = ShardSettings(memory_bytes=2**30, device="cpu", activation_cache=None)
 TEST_DEVICE = os.environ.get("PATHPATCH_TEST_DEVICE")

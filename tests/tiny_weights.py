@@ -12,7 +12,8 @@ from api_schemas.spec import JobSpec
 from planning.architecture import Architecture
 from tests.shards import PLENTY, run_job
 from worker.engine.model import Weights
-from worker.jobs.kind import AssembledResult, ShardSettings
+from worker.jobs.kind import AssembledResult
+from worker.jobs.shard import ShardSettings
 
 D_VOCAB = 19
 LOGIT_DIFF = {"kind": "logit_diff", "answer": "A", "minus_answer": "B"}

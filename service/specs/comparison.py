@@ -14,7 +14,7 @@ from api_schemas.spec import ActivationPatch, AnyPatch, JobSpec, PathPatch
 from api_schemas.wording.values import Suggestions, counted, shown, wrong
 from planning.architecture import Architecture
 from planning.graph import Graph
-from planning.positions import Places, twice_counted
+from planning.prompts import Places, twice_counted
 from service.datasets.draft import MOST_PER_KIND
 from service.datasets.resolve import LAST_ROLE, example_count
 from service.specs.model_hooks import head_name, shared_receivers, uneven_heads, why_no_hook

@@ -10,7 +10,7 @@ from api_schemas.wording.values import wrong
 from planning.graph import Graph, Site, is_in_attention, is_in_mlp
 from planning.grid import grid_of
 from planning.paths import Reader, hops_of, outputs_before
-from planning.positions import Places, twice_counted
+from planning.prompts import Places, twice_counted
 from service.datasets.draft import MOST_PER_KIND
 
 Path = tuple[str | int, ...]

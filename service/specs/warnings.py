@@ -22,7 +22,7 @@ from api_schemas.spec import AnyPatch, JobSpec, PathPatch
 from api_schemas.wording.values import counted, listed, shown
 from planning.architecture import Architecture
 from planning.graph import Graph, Reach
-from planning.positions import positions_of
+from planning.prompts import positions_of
 from service.specs.comparison import ends_of
 
 UNREACHABLE_SHOWN = 6

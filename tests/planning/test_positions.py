@@ -13,7 +13,7 @@ from api_schemas.spec import ActivationPatch, Patch, PathPatch
 from planning.architecture import Architecture
 from planning.graph import Graph
 from planning.grid import grid_of
-from planning.positions import Places
+from planning.prompts import Places
 from planning.reach import unreachable_senders
 
 SMALL = Architecture(n_layers=12, n_heads=12, d_model=768, d_mlp=3072, n_ctx=1024, d_vocab=50257)

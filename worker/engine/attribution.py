@@ -15,7 +15,7 @@ from torch import Tensor
 
 from planning.graph import Site, is_mlp, layer_at
 from planning.plan import CellGroup, Ends, ReceiverGroup
-from planning.readings import AttentionReading, Reading, deepest_layer
+from planning.prompts import AttentionReading, Reading, deepest_layer
 from worker.engine import transformer
 from worker.engine.rows import Rows, rows_of
 from worker.engine.run_layer import Patches

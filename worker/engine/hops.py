@@ -22,27 +22,20 @@ from worker.engine.rows import Rows, row_map, rows_of
 from worker.engine.run_layer import Sights, heads_change_within, named, named_heads, orig_state
 from worker.engine.runs import Runs
 from worker.engine.senders import Changes, Write, stream_changes, writes_of
-from worker.engine.sweep import Batch, Found, Values, all_cells, changed_input, run_and_read
+from worker.engine.sweep import Batch, Found, changed_input, run_and_read
 
 Written = tuple[list[int] | None, Float[Tensor, "batch cell row unit *rest"], Bool[Tensor, "batch cell row"]]
 """Heads or neurons (None for all), how what they compute differs from orig, and at which rows it may."""
 
 
-def sweep_hops(batch: Batch, plan: PathsPlan, n_senders: int, overwrite: bool) -> list[Values]:
-    """Every metric in every cell of senders; one that no change reaches equals orig bit for bit.
+def patch_hops(batch: Batch, plan: PathsPlan, cells: CellGroup, overwrite: bool) -> Iterator[Found]:
+    """Carry the senders' changes hop by hop, then run on from the last nodes.
 
     Args:
         overwrite: The input of a path's last node becomes orig plus its change; else the change is added to it.
     """
-    groups = plan.senders if plan.last is not None else []
-    return all_cells(
-        batch, n_senders, (found for group in groups for found in _run_cells(batch, plan, group, overwrite))
-    )
-
-
-def _run_cells(batch: Batch, plan: PathsPlan, cells: CellGroup, overwrite: bool) -> Iterator[Found]:
-    """Carry the senders' changes hop by hop, then run on from the last nodes."""
-    assert plan.last is not None
+    if plan.last is None:
+        return
     rows, run_rows = rows_of(plan.rows, batch.runs.device), rows_of(plan.last.computed, batch.runs.device)
     to, size = row_map(rows, run_rows), batch.cells_at_once(rows)
     for start in range(0, len(cells.cells), size):

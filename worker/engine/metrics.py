@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from planning.readings import NO_TOKEN, AttentionReading
+from planning.prompts import NO_TOKEN, AttentionReading
 from worker.engine import transformer
 from worker.engine.model import Weights
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from planning.graph import Site
-from planning.readings import AttentionReading, LogitReading, Reading, attended_head
+from planning.prompts import AttentionReading, LogitReading, Reading, attended_head
 from worker.engine import attention, transformer
 from worker.engine.metrics import (
     DIVERGENCES,

@@ -11,8 +11,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from numpy.typing import NDArray
 from torch import Tensor
 
-from planning.positions import Mask
-from planning.prefixes import Prefixes
+from planning.prompts import Mask, Prefixes
 
 
 @dataclass(frozen=True, eq=False)

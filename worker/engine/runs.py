@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from planning.graph import Graph, Site
-from planning.prefixes import Prefixes, prefixes_of
+from planning.prompts import Prefixes, prefixes_of
 from worker.engine import attention, transformer
 from worker.engine.model import Weights
 from worker.engine.rows import Packing

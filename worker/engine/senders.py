@@ -10,7 +10,7 @@ from torch import Tensor
 
 from planning.graph import EMBEDDING_TIME, N_STAGES, Site, Stage, is_mlp, layer_at
 from planning.plan import CellGroup
-from planning.positions import Mask
+from planning.prompts import Mask
 from worker.engine import transformer
 from worker.engine.rows import Rows
 from worker.engine.runs import Runs

@@ -16,8 +16,7 @@ from torch.nn import functional
 
 from planning.graph import Graph, Site
 from planning.plan import CellGroup, Pass, ReceiverGroup
-from planning.positions import Mask
-from planning.readings import attended_head
+from planning.prompts import Mask, attended_head
 from worker.engine import attention, transformer
 from worker.engine.attention_row import patched_row
 from worker.engine.final_run import Arrival, final_run
@@ -62,27 +61,12 @@ class Found:
     touched: Touched
 
 
-def sweep_paths(
-    batch: Batch, passes: Sequence[Pass], n_senders: int, through_mlps: bool, overwrite: bool
-) -> list[Values]:
-    """Path patching: every metric in every cell; one that no change reaches equals orig bit for bit.
+def all_cells(batch: Batch, n_senders: int, found: Iterable[Found]) -> list[Values]:
+    """Every metric in every cell: orig's values bit for bit, or what was found where a change has reached a cell.
 
     Args:
         n_senders: Sender cells of the grid.
-        through_mlps: Changes pass the MLPs between senders and receivers; else skip connections only.
-        overwrite: A receiver's input becomes orig plus its change; else the change is added to the live input.
     """
-    found = (found for one in passes for found in _run_pass(batch, one, through_mlps, overwrite))
-    return all_cells(batch, n_senders, found)
-
-
-def sweep_activations(batch: Batch, groups: Sequence[ReceiverGroup]) -> list[Values]:
-    """Activation patching: every cell sets its nodes to their source value and computes again what follows."""
-    return all_cells(batch, 1, (found for group in groups for found in _set_and_run(batch, group)))
-
-
-def all_cells(batch: Batch, n_senders: int, found: Iterable[Found]) -> list[Values]:
-    """Orig's values; where a change has reached a cell's metric, what was found."""
     values = [orig.repeat(1, n_senders, 1) for orig in batch.reads.orig_values]
     for one in found:
         senders = torch.tensor(one.sender_cells, device=batch.runs.device)[:, None]
@@ -92,10 +76,14 @@ def all_cells(batch: Batch, n_senders: int, found: Iterable[Found]) -> list[Valu
     return values
 
 
-def _run_pass(batch: Batch, one: Pass, through_mlps: bool, overwrite: bool) -> Iterator[Found]:
+def patch_paths(batch: Batch, one: Pass, through_mlps: bool, overwrite: bool) -> Iterator[Found]:
     """Carry the senders' changes along the stream, and run each group of receivers once its last input is known.
 
     Cells are in the order in which they begin to differ from orig: those that have begun are always the first ones.
+
+    Args:
+        through_mlps: Changes pass the MLPs between senders and receivers; else skip connections only.
+        overwrite: A receiver's input becomes orig plus its change; else the change is added to the live input.
     """
     rows = rows_of(one.rows, batch.runs.device)
     several_times = any(len(group.times) > 1 for group in one.receivers)
@@ -224,8 +212,8 @@ def _change_and_run(
         yield from run_and_read(batch, part, patches, run_rows, senders.cells)
 
 
-def _set_and_run(batch: Batch, group: ReceiverGroup) -> Iterator[Found]:
-    """The final run of activation patching."""
+def patch_activations(batch: Batch, group: ReceiverGroup) -> Iterator[Found]:
+    """Every cell sets its nodes to their source value and computes again what follows."""
     rows = rows_of(group.computed, batch.runs.device)
     at_rows = [rows.at_rows(mask) for mask in group.masks]
     for part in _parts(batch, group, rows, 1):

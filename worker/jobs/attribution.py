@@ -12,12 +12,12 @@ from worker.engine.attribution import estimate_paths
 from worker.engine.memory import Portion
 from worker.engine.model import Weights
 from worker.engine.sweep import Values
-from worker.jobs.kind import AssembledResult, Job, Merged, ShardInput, ShardSettings
+from worker.jobs.kind import AssembledResult, Merged
 from worker.jobs.means import mean_of, sums_of_shard
 from worker.jobs.merging import largest, merged_outputs
 from worker.jobs.records import Estimates, Exact, Means, SweepOutput, pack, unpack
 from worker.jobs.result import assemble
-from worker.jobs.shard import Examples, Shard
+from worker.jobs.shard import Examples, Job, Shard, ShardInput, ShardSettings
 from worker.jobs.sweep import cells_of_shard
 
 

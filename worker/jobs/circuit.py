@@ -12,9 +12,10 @@ from worker.jobs.circuit_acdc import acdc_of_shard
 from worker.jobs.circuit_records import CircuitInput, EdgeScores, Found, RunValues, merged_runs, merged_scores, sets_of
 from worker.jobs.circuit_result import assemble_circuits
 from worker.jobs.circuit_shards import runs_of_shard, scores_of_shard
-from worker.jobs.kind import AssembledResult, Job, Merged, ShardInput, ShardSettings
+from worker.jobs.kind import AssembledResult, Merged
 from worker.jobs.means import mean_of, sums_of_shard
 from worker.jobs.records import pack, unpack
+from worker.jobs.shard import Job, ShardInput, ShardSettings
 
 
 def patch_of(job: Job) -> CircuitPatch:

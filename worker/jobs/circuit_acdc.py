@@ -12,8 +12,7 @@ from worker.engine.model import Weights
 from worker.engine.sweep import Batch
 from worker.jobs.circuit_records import CircuitInput, Found
 from worker.jobs.circuit_shards import all_in_portions, budget_of, run_values
-from worker.jobs.kind import Job, ShardInput, ShardSettings
-from worker.jobs.shard import Shard, arithmetic
+from worker.jobs.shard import Job, Shard, ShardInput, ShardSettings, arithmetic
 
 
 def acdc_of_shard(

@@ -27,9 +27,8 @@ from worker.jobs.circuit_records import (
     merged_scores,
     sets_of,
 )
-from worker.jobs.kind import Job, ShardInput, ShardSettings
 from worker.jobs.moments import Moments, moments_on_device
-from worker.jobs.shard import Examples, Shard, arithmetic
+from worker.jobs.shard import Examples, Job, Shard, ShardInput, ShardSettings, arithmetic
 
 MOST_SETS_AT_ONCE = 64
 

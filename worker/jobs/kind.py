@@ -1,51 +1,12 @@
 """What every kind of job can do: the protocol between a worker's processes and the modules of this package."""
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Protocol
 
-from api_schemas.datasets import ResolvedDataset
 from api_schemas.spec import JobSpec
-from planning.architecture import Architecture
-from planning.grid import CellSlice, Grid, grid_of
 from worker.engine.model import Weights
-from worker.engine.runs import ActivationCache
 from worker.jobs.records import Numbers
-
-
-@dataclass(frozen=True)
-class ShardSettings:
-    """What the process offers a shard."""
-
-    memory_bytes: int
-    """Memory for activations and work, above the weights."""
-    device: str
-    activation_cache: ActivationCache | None = None
-
-
-@dataclass(frozen=True)
-class Job:
-    """What all shards of a job have in common."""
-
-    spec: JobSpec
-    architecture: Architecture
-    longest: int
-    """Tokens of the longest prompt of the whole dataset."""
-
-    @cached_property
-    def grid(self) -> Grid:
-        """All cells."""
-        return grid_of(self.spec.patch, self.architecture, self.longest)
-
-
-@dataclass(frozen=True)
-class ShardInput:
-    """A slice of a job's examples, and a slice of its cells."""
-
-    dataset: ResolvedDataset
-    """Its ``start`` is the index of its first example in the whole."""
-    cells: CellSlice | None = None
-    """None for all."""
+from worker.jobs.shard import Job, ShardInput, ShardSettings
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 
 from api_schemas.nodes import Node
 from api_schemas.sources import MeanOver
-from planning.positions import Mask, real_tokens
+from planning.prompts import Mask, real_tokens
 from worker.engine.memory import Portion
 from worker.engine.model import Weights
 from worker.engine.runs import Runs, mean_name
-from worker.jobs.kind import Job, ShardInput, ShardSettings
 from worker.jobs.records import Means, Numbers, unpack
-from worker.jobs.shard import Shard
+from worker.jobs.shard import Job, Shard, ShardInput, ShardSettings
 
 
 def sums_of_shard(weights: Weights, job: Job, shard_input: ShardInput, settings: ShardSettings) -> Means:

@@ -4,13 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from planning.positions import Places
+from planning.prompts import Places
 from planning.reach import path_counts
 from worker.engine.sweep import Values
-from worker.jobs.kind import Job
 from worker.jobs.moments import moments_on_device
 from worker.jobs.records import CellRange, Checks, MetricValues, SweepOutput
-from worker.jobs.shard import Examples, Shard
+from worker.jobs.shard import Examples, Job, Shard
 
 
 def output_of(job: Job, shard: Shard, examples: Examples, values: list[Values], checks: Checks) -> SweepOutput:

@@ -9,11 +9,12 @@ from api_schemas.errors import ChecksFailed
 from api_schemas.metrics import ATTENTION_METRICS, NORMALIZED_UNIT, Metric, title_of
 from api_schemas.spec import JobSpec, TopCells
 from planning.grid import Grid
-from worker.jobs.kind import AssembledResult, Job
+from worker.jobs.kind import AssembledResult
 from worker.jobs.merging import largest
 from worker.jobs.moments import Moments, finite, moments, summary
 from worker.jobs.records import Estimates, Exact, MetricValues, Numbers, SweepOutput
 from worker.jobs.scale import Scale
+from worker.jobs.shard import Job
 from worker.jobs.verified import Verified, furthest_off, verified_cells
 
 Arrays = dict[str, Numbers]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import chain
 from typing import TypeVar
 
 import torch
@@ -12,23 +13,56 @@ from torch import Tensor
 from api_schemas.datasets import ResolvedDataset
 from api_schemas.patches import PathNodes
 from api_schemas.spec import ActivationPatch, JobSpec, PathPatch
+from planning.architecture import Architecture
 from planning.graph import Graph, Site
-from planning.grid import Grid
+from planning.grid import CellSlice, Grid, grid_of
 from planning.paths import hops_of, plan_paths, wanted_by_paths
 from planning.plan import plan_activation_patch, plan_path_patch, wanted_activations
-from planning.positions import Places
-from planning.prefixes import prefixes_of
-from planning.readings import readings_of
-from worker.engine.hops import sweep_hops
+from planning.prompts import Places, prefixes_of, readings_of
+from worker.engine.hops import patch_hops
 from worker.engine.memory import BYTES_PER_VALUE, Portion, activation_bytes, first_portion, in_portions
 from worker.engine.model import Weights
 from worker.engine.reads import prepare_reads
 from worker.engine.runs import CHECKPOINTS, ActivationCache, Activations, Runs, clean_runs
-from worker.engine.sweep import Batch, Values, sweep_activations, sweep_paths
-from worker.jobs.kind import Job, ShardInput, ShardSettings
+from worker.engine.sweep import Batch, Values, all_cells, patch_activations, patch_paths
 from worker.jobs.records import Means
 
 Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class ShardSettings:
+    """What the process offers a shard."""
+
+    memory_bytes: int
+    """Memory for activations and work, above the weights."""
+    device: str
+    activation_cache: ActivationCache | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all shards of a job have in common."""
+
+    spec: JobSpec
+    architecture: Architecture
+    longest: int
+    """Tokens of the longest prompt of the whole dataset."""
+
+    @cached_property
+    def grid(self) -> Grid:
+        """All cells."""
+        return grid_of(self.spec.patch, self.architecture, self.longest)
+
+
+@dataclass(frozen=True)
+class ShardInput:
+    """A slice of a job's examples, and a slice of its cells."""
+
+    dataset: ResolvedDataset
+    """Its ``start`` is the index of its first example in the whole."""
+    cells: CellSlice | None = None
+    """None for all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,18 +163,21 @@ class Shard:
         known.wanted = self.wanted
         return known
 
-    def examples(self, start: int, stop: int, rows_at_once: int) -> Examples:
-        """Some examples, ready to sweep."""
-        dataset = self.dataset.slice(start, stop)
-        return self.ready(dataset, Runs(self.activations(dataset), self.spec.patch.source, self.means), rows_at_once)
-
     def first_example(self, examples: Examples) -> Examples:
         """The first of some examples alone, with the activations that are known of it."""
-        dataset, batch = examples.dataset.slice(0, 1), examples.batch
-        return self.ready(dataset, batch.runs.first_example(dataset.longest), batch.rows_at_once)
+        first, batch = examples.dataset.start - self.dataset.start, examples.batch
+        runs = batch.runs.first_example(examples.dataset.slice(0, 1).longest)
+        return self.examples(first, first + 1, batch.rows_at_once, runs)
 
-    def ready(self, dataset: ResolvedDataset, runs: Runs, rows_at_once: int) -> Examples:
-        """Examples whose clean runs are given."""
+    def examples(self, start: int, stop: int, rows_at_once: int, runs: Runs | None = None) -> Examples:
+        """Some examples, ready to sweep.
+
+        Args:
+            runs: Their clean runs, if these are known.
+        """
+        dataset = self.dataset.slice(start, stop)
+        if runs is None:
+            runs = Runs(self.activations(dataset), self.spec.patch.source, self.means)
         cells = [[Site.of(node) for node in cell] for cell in (self.grid.receivers or self.grid.senders).cells]
         reads = prepare_reads(runs, readings_of(self.spec.all_metrics, dataset), cells)
         places = Places(self.spec.patch.positions, dataset, self.graph, self.spec.patch.source)
@@ -149,13 +186,18 @@ class Shard:
     def sweep(self, examples: Examples) -> list[Values]:
         """Every metric (batch, sender cell, receiver cell) of the exact patch, in every cell of the shard."""
         grid, places, batch = self.grid, examples.places, examples.batch
+        readings, overwrite = batch.reads.readings, self.overwrite
+        n_senders, found = len(grid.senders.cells), []
         if self.paths is not None:
-            plan = plan_paths(self.paths, grid.senders.cells, places, batch.reads.readings)
-            return sweep_hops(batch, plan, len(grid.senders.cells), self.overwrite)
-        if grid.receivers is None:
-            return sweep_activations(batch, plan_activation_patch(grid, places, batch.reads.readings))
-        passes = plan_path_patch(grid, places, batch.reads.readings)
-        return sweep_paths(batch, passes, len(grid.senders.cells), self.through_mlps, self.overwrite)
+            plan = plan_paths(self.paths, grid.senders.cells, places, readings)
+            found = [patch_hops(batch, plan, group, overwrite) for group in plan.senders]
+        elif grid.receivers is None:
+            n_senders = 1
+            found = [patch_activations(batch, group) for group in plan_activation_patch(grid, places, readings)]
+        else:
+            passes = plan_path_patch(grid, places, readings)
+            found = [patch_paths(batch, one, self.through_mlps, overwrite) for one in passes]
+        return all_cells(batch, n_senders, chain.from_iterable(found))
 
     def swept(self, start: int, stop: int, rows_at_once: int) -> list[Values]:
         """``sweep`` of some examples."""

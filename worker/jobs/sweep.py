@@ -8,13 +8,13 @@ from worker.engine.memory import Portion
 from worker.engine.model import Weights
 from worker.engine.sweep import Values
 from worker.jobs.checks import checks_of, deviation_of
-from worker.jobs.kind import AssembledResult, Job, Merged, ShardInput, ShardSettings
+from worker.jobs.kind import AssembledResult, Merged
 from worker.jobs.means import mean_of, sums_of_shard
 from worker.jobs.merging import merged_outputs
 from worker.jobs.output import output_of
 from worker.jobs.records import Checks, Means, SweepOutput, pack, unpack
 from worker.jobs.result import assemble
-from worker.jobs.shard import Examples, Shard
+from worker.jobs.shard import Examples, Job, Shard, ShardInput, ShardSettings
 
 
 class SweepKind:

@@ -16,7 +16,7 @@ from job_store.shards import Claim, HandedIn, claim, fail, release
 from job_store.store import JobStore
 from runtime import logs, tracing
 from worker.engine.runs import ActivationCache
-from worker.jobs.kind import ShardSettings
+from worker.jobs.shard import ShardSettings
 from worker.models.cache import ModelCache
 from worker.process import device, host
 from worker.process.presence import child_name

@@ -12,9 +12,10 @@ from job_store.script import Step
 from job_store.shards import Claim, HandedIn, complete, finish, finish_alone, finish_phase, outputs, with_contents
 from job_store.store import JobStore
 from planning.grid import CellSlice
-from worker.jobs.kind import AssembledResult, Job, ShardInput, ShardSettings
+from worker.jobs.kind import AssembledResult
 from worker.jobs.records import pack_arrays
 from worker.jobs.run import kind_of, opened, sealed
+from worker.jobs.shard import Job, ShardInput, ShardSettings
 from worker.models.cache import ModelCache
 from worker.models.loading import LoadedModel
 from worker.process.provenance import check_arithmetic, dtype_warnings, versions

@@ -10,7 +10,7 @@ import torch
 from tests.tiny_weights import ALL_HEADS, LOGIT_DIFF, node, patched, prompts, result_of, tiny_weights
 from worker.engine import transformer
 from worker.engine.runs import ActivationCache, Activations, clean_runs
-from worker.jobs.kind import ShardSettings
+from worker.jobs.shard import ShardSettings
 
 HOOKS = ["resid_pre", "resid_mid", "resid_post", "q", "k", "v", "z", "pattern", "attn_out", "pre", "post", "mlp_out"]
 

@@ -23,7 +23,8 @@ from tests.shards import run_job
 from tests.tiny_models import write_gpt2_folder
 from worker.engine.model import Weights
 from worker.engine.runs import ActivationCache
-from worker.jobs.kind import AssembledResult, ShardSettings
+from worker.jobs.kind import AssembledResult
+from worker.jobs.shard import ShardSettings
 from worker.models.loading import load_model
 
 TOLERANCE = 1e-4

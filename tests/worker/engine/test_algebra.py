@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.ends import ATTENTION, RECEIVERS, SENDERS
 from tests.tiny_weights import ALL_HEADS, LOGIT_DIFF, job, node, patched, prompts, result_of, tiny_weights, with_itself
 from worker.engine.model import Weights
-from worker.jobs.kind import ShardSettings
+from worker.jobs.shard import ShardSettings
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 LAST = 2

@@ -9,8 +9,8 @@ import torch
 from tests.shards import run_shard
 from tests.tiny_weights import ALL_HEADS, LOGIT_DIFF, job, node, prompts, result_of, tiny_weights
 from worker.engine.runs import Activations
-from worker.jobs.kind import ShardSettings
 from worker.jobs.records import Means, SweepOutput, pack, unpack
+from worker.jobs.shard import ShardSettings
 
 SETTINGS = ShardSettings(memory_bytes=2**28, device="cpu")
 OWN_ATTENTION = {"kind": "attention", "query": "end", "key": "first"}

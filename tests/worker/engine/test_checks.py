@@ -12,8 +12,8 @@ from tests.shards import assemble, run_shard
 from tests.tiny_weights import ALL_HEADS, job, node, prompts, result_of, tiny_weights
 from worker.engine.checks import largest_difference
 from worker.engine.runs import Runs
-from worker.jobs.kind import ShardSettings
 from worker.jobs.records import SweepOutput, pack, unpack
+from worker.jobs.shard import ShardSettings
 
 SETTINGS = ShardSettings(memory_bytes=2**28, device="cpu")
 PATCH = {"senders": ALL_HEADS, "receivers": [node("v", 1)]}

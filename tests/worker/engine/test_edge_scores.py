@@ -9,8 +9,7 @@ from planning.circuit import CircuitGraph
 from planning.graph import Graph
 from planning.grid import edge_grid
 from planning.plan import plan_path_patch
-from planning.positions import Places
-from planning.readings import readings_of
+from planning.prompts import Places, readings_of
 from tests import golden_circuits
 from worker.engine.circuit_scores import circuit_estimates
 from worker.engine.edge_run import Base, circuit_run
@@ -18,7 +17,7 @@ from worker.engine.edge_scores import edge_estimates
 from worker.engine.model import Weights
 from worker.engine.reads import prepare_reads
 from worker.engine.runs import Runs, clean_runs
-from worker.engine.sweep import Batch, sweep_paths
+from worker.engine.sweep import Batch, all_cells, patch_paths
 
 
 def batch_of(weights: Weights) -> Batch:
@@ -47,7 +46,8 @@ def test_exact_scores_are_those_of_eap_ig(golden_weights: Weights) -> None:
     grid = edge_grid(graph)
     passes = plan_path_patch(grid, places, batch.reads.readings)
     with torch.no_grad():
-        (values,) = sweep_paths(batch, passes, len(graph.writers), False, False)
+        found = (found for one in passes for found in patch_paths(batch, one, False, False))
+    (values,) = all_cells(batch, len(graph.writers), found)
     writers, readers = graph.ends
     golden = golden_circuits.scores()
     np.testing.assert_allclose(values[:, writers, readers].T, golden["exact_patched"], atol=1e-4)

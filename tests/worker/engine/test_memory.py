@@ -9,8 +9,8 @@ from tests.shards import run_job
 from tests.tiny_weights import ALL_HEADS, job, node, patched, prompts, tiny_weights
 from worker.engine import sweep
 from worker.engine.memory import BYTES_PER_VALUE, Portion, first_portion, in_portions
-from worker.jobs.kind import ShardSettings
-from worker.jobs.shard import Examples, Shard
+from worker.engine.runs import Runs
+from worker.jobs.shard import Examples, Shard, ShardSettings
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError("numpy")])
@@ -80,9 +80,9 @@ def test_many_cells_leave_room_for_fewer_examples(monkeypatch: pytest.MonkeyPatc
 
     honest = Shard.examples
 
-    def spy(shard: Shard, start: int, stop: int, rows_at_once: int) -> Examples:
+    def spy(shard: Shard, start: int, stop: int, rows_at_once: int, *runs: Runs) -> Examples:
         portions.append((stop - start) * len(shard.grid))
-        return honest(shard, start, stop, rows_at_once)
+        return honest(shard, start, stop, rows_at_once, *runs)
 
     monkeypatch.setattr(Shard, "examples", spy)
     dataset = prompts([4] * 24)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from api_schemas.datasets import ResolvedDataset, token_sets
-from planning.readings import NO_TOKEN
+from planning.prompts import NO_TOKEN
 from tests.reference_metrics import jensen_shannon
 from tests.tiny_weights import D_VOCAB, LOGIT_DIFF, node, prompts, result_of, tiny_weights
 from worker.engine import transformer

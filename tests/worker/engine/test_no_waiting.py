@@ -11,9 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.shards import PLENTY, run_shard
 from tests.tiny_weights import ALL_HEADS, LOGIT_DIFF, job, node, prompts, tiny_weights
-from worker.jobs.kind import Job, ShardInput, ShardSettings
 from worker.jobs.records import Means
-from worker.jobs.shard import Shard, arithmetic
+from worker.jobs.shard import Job, Shard, ShardInput, ShardSettings, arithmetic
 
 WAITING = {
     torch.ops.aten._local_scalar_dense.default,

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planning.positions import after_first_difference, span, up_to
+from planning.prompts import after_first_difference, span, up_to
 from tests.tiny_weights import node, patched, prompts, tiny_weights
 from worker.engine.rows import row_map, rows_of
 

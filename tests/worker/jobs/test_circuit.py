@@ -14,7 +14,8 @@ from tests import golden_circuits
 from tests.shards import run_job
 from tests.tiny_weights import D_VOCAB, LOGIT_DIFF, prompts, tiny_weights
 from worker.engine.model import Weights
-from worker.jobs.kind import AssembledResult, ShardSettings
+from worker.jobs.kind import AssembledResult
+from worker.jobs.shard import ShardSettings
 
 SCORES = {"exact": "exact", "attribution": "eap", "integrated": "eap_ig_5"}
 
