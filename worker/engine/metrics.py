@@ -1,4 +1,4 @@
-"""``logit_diff`` and friends: the numbers read from a final residual stream or from an attention pattern.
+"""``logit_diff`` and friends: the numbers read from a final residual stream.
 
 The readers of logits get what enters the unembedding, for each example and cell, and unembed no more than they need.
 """
@@ -7,12 +7,11 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from planning.prompts import NO_TOKEN, AttentionReading
+from planning.prompts import NO_TOKEN
 from worker.engine import transformer
 from worker.engine.model import Weights
 
@@ -219,13 +218,3 @@ def token_log_probs(
     chunks = zip(torch.split(normed, LOGIT_ROWS_AT_ONCE), torch.split(answers, LOGIT_ROWS_AT_ONCE), strict=True)
     parts = [log_probabilities(weights, chunk).gather(1, column[:, None])[:, 0] for chunk, column in chunks]
     return torch.cat(parts)
-
-
-def attention_metric(
-    reading: AttentionReading, pattern: Float[Tensor, "batch cell heads pos"]
-) -> Float[Tensor, "batch cell heads"]:
-    """Attention of one query to a key, minus that to another key where there is one. Unit: probability."""
-    keys = [reading.key] if reading.minus_key is None else [reading.key, reading.minus_key]
-    index = torch.from_numpy(np.stack(keys, axis=1)).to(pattern.device)[:, None, None]
-    attended = pattern.gather(-1, index.expand(*pattern.shape[:3], -1))
-    return attended[..., 0] if reading.minus_key is None else attended[..., 0] - attended[..., 1]

@@ -15,7 +15,6 @@ from worker.engine import attention, transformer
 from worker.engine.metrics import (
     DIVERGENCES,
     LogitMetric,
-    attention_metric,
     log_probabilities,
     read_logits,
     token_log_probs,
@@ -211,3 +210,13 @@ def _attention_values(
         columns[of_layer] = np.arange(len(of_layer))
         by_layer[layer] = value[:, columns]  # (batch, heads)
     return torch.stack([by_layer[layer][:, head] for layer, head in heads], dim=1)[:, None]
+
+
+def attention_metric(
+    reading: AttentionReading, pattern: Float[Tensor, "batch cell heads pos"]
+) -> Float[Tensor, "batch cell heads"]:
+    """Attention of one query to a key, minus that to another key where there is one. Unit: probability."""
+    keys = [reading.key] if reading.minus_key is None else [reading.key, reading.minus_key]
+    index = torch.from_numpy(np.stack(keys, axis=1)).to(pattern.device)[:, None, None]
+    attended = pattern.gather(-1, index.expand(*pattern.shape[:3], -1))
+    return attended[..., 0] if reading.minus_key is None else attended[..., 0] - attended[..., 1]

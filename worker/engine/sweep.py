@@ -20,8 +20,7 @@ from planning.prompts import Mask, attended_head
 from worker.engine import attention, transformer
 from worker.engine.attention_row import patched_row
 from worker.engine.final_run import Arrival, final_run
-from worker.engine.metrics import attention_metric
-from worker.engine.reads import Reads
+from worker.engine.reads import Reads, attention_metric
 from worker.engine.receivers import ChangedInput, Patch, SetValue
 from worker.engine.rows import Rows, row_map, rows_of
 from worker.engine.run_layer import Patches

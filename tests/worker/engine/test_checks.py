@@ -29,13 +29,13 @@ def test_a_run_in_which_orig_patched_with_itself_changes_something_fails(monkeyp
 
 def test_a_run_whose_writers_do_not_add_up_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """Here the MLPs of the new run are said to have written something else."""
-    honest = Runs.new
+    honest = Runs.source_value
 
     def off(self: Runs, hook: str, layer: int | None) -> torch.Tensor:
         value = honest(self, hook, layer)
         return value + torch.arange(value.shape[-1]) if hook == "mlp_out" else value
 
-    monkeypatch.setattr(Runs, "new", off)
+    monkeypatch.setattr(Runs, "source_value", off)
     with pytest.raises(ChecksFailed, match="last residual stream"):
         result_of(tiny_weights(), prompts([5, 4]), PATCH)
 
