@@ -21,7 +21,10 @@ _SHOWN = 5
 
 
 def complete_job(incomplete: str) -> list[tuple[str, str]]:
-    """The newest jobs whose ids begin so, each with what it asks; none where the service does not answer."""
+    """``last`` and the newest jobs whose ids begin so, with or without ``job_``, each with what it asks.
+
+    None where the service does not answer.
+    """
     from pathpatch.specs.words import title_of
 
     try:
@@ -29,7 +32,16 @@ def complete_job(incomplete: str) -> list[tuple[str, str]]:
             jobs = client.jobs(limit=_COMPLETED)
     except PathPatchingError:
         return []
-    return [(job.id, f"{job.status}: {title_of(job.spec)}") for job in jobs if job.id.startswith(incomplete)]
+    offered = {_as_typed(job.id, incomplete): f"{job.status}: {title_of(job.spec)}" for job in jobs}
+    newest = {LAST: f"the newest: {title_of(jobs[0].spec)}"} if jobs else {}
+    return [(name, words) for name, words in (newest | offered).items() if name.startswith(incomplete)]
+
+
+def _as_typed(identifier: str, incomplete: str) -> str:
+    """The id as it goes on from what was typed: a shell offers only words that begin so."""
+    bare = identifier.removeprefix("job_")
+    is_bare = incomplete != "" and bare.startswith(incomplete.upper())
+    return incomplete + bare[len(incomplete) :] if is_bare else identifier
 
 
 _HELP = "A job's id, the beginning of one, or `last`"

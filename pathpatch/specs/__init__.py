@@ -15,8 +15,8 @@ Everything is checked as it is built; what only the server knows (has the model 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, TypedDict, Unpack
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, Unpack
 
 from api_schemas.circuits import CircuitPatch
 from api_schemas.nodes import Node, SweepOf
@@ -56,6 +56,7 @@ from pathpatch.specs.measures import (
     prob_diff,
     rank,
 )
+from pathpatch.specs.options import Options, check_names
 from pathpatch.specs.prompt_files import prompts_from
 from pathpatch.specs.prompt_sets import Dataset, greater_than, induction, ioi, prompts, templates, tokens
 
@@ -67,37 +68,6 @@ __all__ = [
 ]  # fmt: skip
 
 DEFAULT_MODEL = "gpt2-small"
-
-
-class Options(TypedDict, total=False):
-    """What any spec may say besides."""
-
-    per_example: bool
-    """One number per example; by default for one cell, not for a sweep."""
-    decimals: int
-    """Round the result's numbers."""
-    top: int
-    """Keep only this many cells, those of largest absolute effect."""
-    reduce: Literal["mean"]
-    """Mean over the examples."""
-    method: Literal["exact", "attribution"]
-    """``attribution`` estimates every edge from one gradient (first order), for a quick look."""
-    verify: int
-    """With ``attribution``: how many of the strongest cells are recomputed exactly."""
-    dtype: Literal["float32", "tf32", "bfloat16"]
-    """Arithmetic; float32 is exact to float error."""
-    priority: Literal["high", "normal", "low"]
-    """Which jobs run first."""
-    expires_after_s: float
-    """Give up if the job has not ended after this many seconds."""
-    use_cache: bool
-    """Whether an equal spec's earlier result may answer; by default it may."""
-    webhook: str
-    """URL that is told when the job ends."""
-    name: str
-    """Free text, shown in lists, titles and figures."""
-    tags: Mapping[str, str]
-    """Labels, to find the job again."""
 
 
 def path_patch(
@@ -139,9 +109,9 @@ def path_patch(
         direct_includes_mlps=direct_includes_mlps,
         receiver_update=receiver_update,
         source=source,
-        mean_over=mean_over,
+        mean_over=_unless_usual(mean_over),
     )
-    return _spec(patch, dataset, metric, model, options)
+    return _spec(patch, dataset, metric, model, options, path_patch)
 
 
 def paths(
@@ -172,7 +142,10 @@ def paths(
     """
     listed = [[_place(node) for node in path] for path in paths]
     patch = build(PathPatch, paths=listed, positions=positions, receiver_update=receiver_update, source=source)
-    return _spec(patch, dataset, metric, model, options)
+    return _spec(patch, dataset, metric, model, options, _PATHS)
+
+
+_PATHS = paths  # whose argument has its name
 
 
 def activation_patch(
@@ -197,9 +170,9 @@ def activation_patch(
     Raises:
         SpecError: Something does not fit.
     """
-    where = {"positions": positions, "source": source, "mean_over": mean_over}
+    where = {"positions": positions, "source": source, "mean_over": _unless_usual(mean_over)}
     patch = build(ActivationPatch, kind="activation", nodes=_end(nodes), **where)
-    return _spec(patch, dataset, metric, model, options)
+    return _spec(patch, dataset, metric, model, options, activation_patch)
 
 
 def circuit(
@@ -237,7 +210,7 @@ def circuit(
     Raises:
         SpecError: Something does not fit.
     """
-    asked: dict[str, Any] = {"edges": circuits, "source": source, "mean_over": mean_over, "tests": tests}
+    asked: dict[str, Any] = {"edges": circuits, "source": source, "mean_over": _unless_usual(mean_over), "tests": tests}
     asked["seed"] = seed
     verify = options.pop("verify", None)
     if circuits is None:
@@ -246,7 +219,7 @@ def circuit(
         given = {name: value for name, value in choice.items() if value is not None}
         asked |= {"choose": {"by": by, "rank": rank, **given}, "resamples": resamples, "verify": verify}
         asked |= {} if by == "acdc" else {"score": how}
-    return _spec(build(CircuitPatch, kind="circuit", **asked), dataset, metric, model, options)
+    return _spec(build(CircuitPatch, kind="circuit", **asked), dataset, metric, model, options, circuit)
 
 
 def as_spec(spec: JobSpec | Mapping[str, Any]) -> JobSpec:
@@ -256,6 +229,11 @@ def as_spec(spec: JobSpec | Mapping[str, Any]) -> JobSpec:
         SpecError: Something does not fit.
     """
     return spec if isinstance(spec, JobSpec) else build(JobSpec, **spec)
+
+
+def _unless_usual(mean_over: MeanOver) -> MeanOver | None:
+    """None for the default: a service of before this field takes the spec."""
+    return None if mean_over == "position" else mean_over
 
 
 def _end(end: End) -> list[Node] | SweepOf:
@@ -284,7 +262,9 @@ def _spec(
     metric: Metric | Sequence[Metric],
     model: str | ModelSpec,
     options: Options,
+    constructor: Callable[..., JobSpec],
 ) -> JobSpec:
+    check_names(options, constructor)
     if isinstance(metric, str):
         raise SpecError(f"metric {metric!r} is only a name: call it, such as pp.logit_diff() or pp.kl()")
     rest: dict[str, Any] = dict(options)

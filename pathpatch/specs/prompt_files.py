@@ -188,6 +188,10 @@ def _choices(row: Row) -> list[str]:
 
 
 def _after(row: Row, answer: str) -> str:
-    """The answer as it follows the prompt: with a space between the two."""
-    is_spaced = answer[:1].isspace() or str(row.cells.get("prompt", ""))[-1:].isspace()
-    return answer if is_spaced else f" {answer}"
+    """The answer as it follows the prompt: with a space between the two.
+
+    Where the choices are words, a space at the prompt's end is a stray one: validation warns of it.
+    """
+    prompt = str(row.cells.get("prompt", ""))
+    is_led_in = prompt.endswith("\n") or (prompt.endswith(" ") and not isinstance(row.cells.get("choices"), list))
+    return answer if answer[:1].isspace() or is_led_in else f" {answer}"

@@ -92,6 +92,10 @@ def test_ids_are_completed_with_what_each_job_asks(
     monkeypatch.delenv("PATHPATCH_API_KEY", raising=False)
     offered = dict(complete_job("job_"))
     assert "q 3.0" in offered[job.id]
+    assert "q 3.0" in dict(complete_job("la"))["last"]
+    begin = job.id.removeprefix("job_")[:20].lower()
+    (bare,) = [name for name, _ in complete_job(begin) if name.upper() == job.id.removeprefix("job_")]
+    assert bare.startswith(begin), "a shell drops what does not begin as it was typed"
     assert complete_job("nonsense") == []
     monkeypatch.setenv("PATHPATCH_URL", f"http://127.0.0.1:{free_port()}")
     assert complete_job("job_") == []

@@ -60,6 +60,20 @@ def test_a_multiple_choice_is_answered_by_its_letter():
     assert dataset.new[0].endswith("A. red\nB. blue\nAnswer: ")
 
 
+@pytest.mark.parametrize("stray", [" ", "\r"])
+def test_a_stray_blank_leaves_the_answers_as_they_are(tmp_path, stray):
+    """So that validation warns of the blank, and does not refuse the answers for it."""
+    text = (
+        (FILES / "mib_ioi.jsonl")
+        .read_text(encoding="utf-8")
+        .replace("a drink to", f"a drink to{json.dumps(stray)[1:-1]}")
+    )
+    (tmp_path / "stray.jsonl").write_text(text, encoding="utf-8")
+    dataset = pp.prompts_from(tmp_path / "stray.jsonl")
+    assert dataset.orig[0].endswith(f"to{stray}")
+    assert dataset.answers == pp.prompts_from(FILES / "mib_ioi.jsonl").answers
+
+
 def test_several_answers_of_an_example_are_a_set():
     """Hypernymy has them; where one example has a set, all have."""
     dataset = pp.prompts_from(FILES / "eap_ig_sets.csv")

@@ -121,6 +121,25 @@ def test_a_spec_shows_what_it_asks_in_a_notebook():
     assert "use_cache" not in html
 
 
+def test_a_field_that_an_older_service_lacks_is_not_sent_for_nothing():
+    """A cluster's service is often a version behind the notebook."""
+    spec = pp.path_patch(pp.heads("1.1"), pp.resid(3), pp.ioi(2), pp.kl(), model="demo")
+    assert set(spec_json(spec)["patch"]) == {"senders", "receivers", "direct_includes_mlps", "source"}
+
+
+def test_a_misspelled_argument_gets_its_suggestion():
+    """Arguments of the constructor are meant as often as options of the spec."""
+    for name, meant in (
+        ("direct_include_mlps", "direct_includes_mlps"),
+        ("dtyp", "dtype"),
+        ("per_exampel", "per_example"),
+    ):
+        with pytest.raises(
+            SpecError, match=f"path_patch has no argument '{name}': did you mean \"{meant}\"\\? It has senders, "
+        ):
+            pp.path_patch(pp.heads("1.1"), pp.resid(3), pp.ioi(2), pp.kl(), model="demo", **{name: 1})
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_kind_of_spec_has_a_title(name):
     """A list with one job of another kind must not be lost for it."""
@@ -197,7 +216,7 @@ def test_options_reach_their_place_in_the_spec():
         ),
         (
             lambda: pp.path_patch(pp.heads("1.1"), pp.resid(3), pp.ioi(1), pp.kl(), dtpe="x"),
-            '/dtpe: .*did you mean "dtype"',
+            'no argument .dtpe.: did you mean "dtype"',
         ),
         (lambda: pp.path_patch(pp.heads("1.1"), pp.resid(3), pp.ioi(1), "kl"), r"only a name: call it, .*pp\.kl\(\)"),
         (
