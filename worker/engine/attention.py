@@ -14,7 +14,7 @@ from torch.nn import functional
 from planning.architecture import Rotary
 from worker.engine import transformer
 from worker.engine.model import Weights
-from worker.engine.rows import Rows, Sight
+from worker.engine.rows import Rows, Sight, chosen
 
 
 def positioned(
@@ -213,14 +213,14 @@ def query_scores_of_rows(
         k = positioned(weights, "k", layer, k, pos[:, None])
         of_keys: Tensor = (k.transpose(2, 3) @ q[..., None])[..., 0]
         return of_keys.transpose(2, 3)
-    groups = [head // weights.architecture.group_size for head in heads]
-    through_query = torch.einsum("hmd,bchd->bchm", weights.W_K[layer, groups], q)
+    groups = chosen([head // weights.architecture.group_size for head in heads], weights.device)
+    through_query = torch.einsum("hmd,bchd->bchm", weights.W_K[layer][groups], q)
     if q.shape[1] == 1:  # one query for all cells: one product per example
         flat: Tensor = normed.flatten(1, 2) @ through_query[:, 0].transpose(1, 2)
         scores = flat.view(*normed.shape[:3], -1)
     else:
         scores = normed @ through_query.transpose(-1, -2)
-    return scores + (q * weights.b_K[layer, groups]).sum(dim=-1)[..., None, :]
+    return scores + (q * weights.b_K[layer][groups]).sum(dim=-1)[..., None, :]
 
 
 def put_scores(

@@ -17,7 +17,7 @@ from planning.graph import Site, is_mlp, layer_at
 from planning.plan import CellGroup, Ends, ReceiverGroup
 from planning.prompts import AttentionReading, Reading, deepest_layer
 from worker.engine import transformer
-from worker.engine.rows import Rows, rows_of
+from worker.engine.rows import Rows, on_device, rows_of
 from worker.engine.run_layer import Patches
 from worker.engine.runs import Runs
 from worker.engine.senders import Changes, StreamChange, Write, is_mlp_read, stream_changes, writes_of
@@ -160,8 +160,8 @@ def _add_share(
 ) -> None:
     """Add what some senders' changes contribute, to first order."""
     share = written.value.flatten(2) @ carried.flatten(2).transpose(1, 2)  # (batch, cell, receiver)
-    sender_cells = torch.tensor([senders.cells[cell] for cell in written.cells], device=values.device)
-    columns = torch.tensor(receiver_cells, device=values.device)
+    sender_cells = on_device([senders.cells[cell] for cell in written.cells], values.device)
+    columns = on_device(receiver_cells, values.device)
     values[:, sender_cells[:, None], columns[None]] += share.expand(-1, len(written.cells), -1).to(values.dtype)
 
 

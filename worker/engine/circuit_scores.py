@@ -11,6 +11,7 @@ from torch import Tensor
 from planning.circuit import CircuitGraph
 from worker.engine.edge_run import Base, EdgeRun
 from worker.engine.reads import LogitReads
+from worker.engine.rows import on_device
 
 
 def circuit_estimates(
@@ -32,11 +33,11 @@ def circuit_estimates(
     for embedded in embeddings:
         for readers, gradient in _gradients(base, edges, logits, embedded):
             product = gradient.flatten(2) @ changes.transpose(1, 2) / len(embeddings)
-            index = torch.tensor(readers, device=found.device)
-            columns = torch.tensor(run.live, device=found.device)
+            index = on_device(readers, found.device)
+            columns = on_device(run.live, found.device)
             found[:, index[:, None], columns[None]] -= product
     found = found * edges
-    writers, all_readers = (torch.from_numpy(ends).to(found.device) for ends in CircuitGraph(graph.architecture).ends)
+    writers, all_readers = (on_device(ends, found.device) for ends in CircuitGraph(graph.architecture).ends)
     return found[:, all_readers, writers]
 
 

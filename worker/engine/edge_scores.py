@@ -15,6 +15,7 @@ from worker.engine import attention, transformer
 from worker.engine.edge_run import heads_writes
 from worker.engine.model import Weights
 from worker.engine.reads import LogitReads
+from worker.engine.rows import on_device
 from worker.engine.runs import Runs
 
 Gradients = list[Float[Tensor, "batch _ pos d_model"]]
@@ -34,7 +35,7 @@ def edge_estimates(runs: Runs, logits: LogitReads, steps: int = 0) -> Float[Tens
         found = [part / max(steps, 1) for part in reader_gradients(runs.weights, embedded + positions, logits)]
         mean = [one + other for one, other in zip(mean, found, strict=True)] if mean else found
     graph = CircuitGraph(runs.weights.architecture)
-    writers, readers = (torch.from_numpy(ends).to(orig.device) for ends in graph.ends)
+    writers, readers = (on_device(ends, orig.device) for ends in graph.ends)
     return _products(graph, runs, mean)[:, readers, writers]
 
 

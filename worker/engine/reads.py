@@ -20,7 +20,7 @@ from worker.engine.metrics import (
     token_log_probs,
 )
 from worker.engine.model import Weights
-from worker.engine.rows import Rows, rows_of
+from worker.engine.rows import Rows, on_device, rows_of
 from worker.engine.runs import Runs
 
 ByMetric = dict[int, Tensor]
@@ -165,14 +165,12 @@ def _logit_reads(runs: Runs, readings: list[Reading]) -> LogitReads:
     batch = torch.arange(len(orig), device=device)
     slots, metrics = {}, {}
     for index, reading in logits.items():
-        tokens = (
-            None if ids is None else torch.from_numpy(ids).to(device) for ids in (reading.answer, reading.minus_answer)
-        )
+        tokens = (None if ids is None else on_device(ids, device) for ids in (reading.answer, reading.minus_answer))
         metrics[index] = LogitMetric.of(weights, reading.kind, *tokens)
         if reading.kind != "loss":
             at = np.argmax(reading.at, axis=1)
             slot = np.cumsum(rows.mask, axis=1)[np.arange(len(at)), at] - 1
-            slots[index] = torch.from_numpy(slot).to(device)
+            slots[index] = on_device(slot, device)
         if reading.kind in DIVERGENCES:
             normed = transformer.norm(weights, "ln_final", None, orig[batch, slots[index]])
             metrics[index] = replace(metrics[index], orig_log_probs=log_probabilities(weights, normed))
@@ -198,7 +196,7 @@ def _attention_values(
     heads = [attended_head(reading, cell) for cell in (cells if reading.head is None else cells[:1])]
     weights, both = runs.weights, runs.activations
     half = slice(None, runs.n_examples) if run == "orig" else slice(runs.n_examples, None)
-    by_layer: dict[int, Tensor] = {}
+    found: dict[tuple[int, int], Tensor] = {}
     for layer in sorted({layer for layer, _ in heads}):
         of_layer = sorted({head for at, head in heads if at == layer})
         normed = transformer.norm(weights, "ln1", layer, query.take(both.get("resid_pre", layer)[half]))
@@ -206,10 +204,8 @@ def _attention_values(
         q = attention.positioned(weights, "q", layer, q, query.index)
         scores = attention.query_scores(weights, q, both.keys(layer, of_layer)[half])
         value = attention_metric(reading, attention.pattern_of_row(weights, layer, query, scores))[:, 0]
-        columns = np.zeros(weights.architecture.n_heads, dtype=np.int64)
-        columns[of_layer] = np.arange(len(of_layer))
-        by_layer[layer] = value[:, columns]  # (batch, heads)
-    return torch.stack([by_layer[layer][:, head] for layer, head in heads], dim=1)[:, None]
+        found |= {(layer, head): value[:, column] for column, head in enumerate(of_layer)}
+    return torch.stack([found[head] for head in heads], dim=1)[:, None]
 
 
 def attention_metric(
@@ -217,6 +213,6 @@ def attention_metric(
 ) -> Float[Tensor, "batch cell heads"]:
     """Attention of one query to a key, minus that to another key where there is one. Unit: probability."""
     keys = [reading.key] if reading.minus_key is None else [reading.key, reading.minus_key]
-    index = torch.from_numpy(np.stack(keys, axis=1)).to(pattern.device)[:, None, None]
+    index = on_device(np.stack(keys, axis=1), pattern.device)[:, None, None]
     attended = pattern.gather(-1, index.expand(*pattern.shape[:3], -1))
     return attended[..., 0] if reading.minus_key is None else attended[..., 0] - attended[..., 1]

@@ -6,12 +6,12 @@ from functools import partial
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from planning.graph import Site
 from worker.engine import attention, transformer
-from worker.engine.rows import RowMap, Rows
+from worker.engine.rows import RowMap, Rows, chosen
 from worker.engine.runs import Runs
 from worker.engine.senders import Changes
 
@@ -183,7 +183,7 @@ class PatchedLayer:
         heads, groups = self._units["q"], self._units["k"]
         if heads is not None and groups is not None:
             slots = [groups.index(head // self.runs.weights.architecture.group_size) for head in heads]
-            return live if slots == list(range(live.shape[3])) else live[:, :, :, slots]
+            return live[:, :, :, chosen(slots, live.device)]
         if any(patch.acts_at(hook) for patch in self.patches):
             return attention.per_query_head(live, self.runs.weights.architecture.n_heads)
         return live
@@ -193,7 +193,7 @@ class PatchedLayer:
     ) -> Float[Tensor, "batch pos any_heads d_head"]:
         """Cached keys or values that the computed query heads read."""
         heads, size = self._units["q"], self.runs.weights.architecture.group_size
-        return values if heads is None else values[:, :, [head // size for head in heads]]
+        return values if heads is None else values[:, :, chosen([head // size for head in heads], values.device)]
 
     def orig(self, hook: str, layer: int | None = None) -> Shaped[Tensor, "batch one row *rest"]:
         """Orig's activation of this layer, or of another, at the rows."""
@@ -217,7 +217,7 @@ class PatchedLayer:
                 if unit is None or computed == [unit]:
                     live = torch.where(here, new, live)
                 else:
-                    slots = [unit if computed is None else computed.index(unit)]
+                    slots = chosen([unit if computed is None else computed.index(unit)], live.device)
                     live = _put(live, slots, torch.where(here, new, live[:, :, :, slots]))
                 touched = touched | differs
         if hook in _ATTENTION_INPUTS:
@@ -248,13 +248,13 @@ class PatchedLayer:
         units, found = self.units_of(site), []
         for values in (self.runs.source_value(hook, layer), self.runs.orig(hook, layer)):
             at_rows = self.rows.take(values)
-            found.append(at_rows if units is None else at_rows[:, :, units])
+            found.append(at_rows if units is None else at_rows[:, :, chosen(units, at_rows.device)])
         return found[0], found[1]
 
 
 def _put(
     values: Shaped[Tensor, "batch any_cell row unit *rest"],
-    slots: list[int],
+    slots: slice | Int[Tensor, " own"],
     new: Shaped[Tensor, "batch new_cell row own *rest"],
 ) -> Shaped[Tensor, "batch cell row unit *rest"]:
     """A copy of values per head or neuron with some of them replaced."""

@@ -3,7 +3,9 @@
 Masks over positions are planned on the host, as numpy arrays, so that no shard waits for a device.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +14,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from planning.prompts import Mask, Prefixes
+
+
+def on_device(values: NDArray[Any] | Sequence[Any], device: torch.device) -> Tensor:
+    """Values of the host on a device; the copy joins the device's queue, and nobody waits for what is before it."""
+    return torch.as_tensor(values).to(device, non_blocking=True)
+
+
+def chosen(places: Sequence[int], device: torch.device) -> slice | Int[Tensor, " places"]:
+    """Some places as an index, which gives a view where they are neighbours.
+
+    A list as an index would make the host wait for the device.
+    """
+    start = places[0] if places else 0
+    if list(places) == list(range(start, start + len(places))):
+        return slice(start, start + len(places))
+    return on_device(places, device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +58,7 @@ class Rows:
     def at_rows(self, mask: Mask) -> Bool[Tensor, "batch row"]:
         """A mask over positions, read at these rows; False at invalid rows."""
         found = np.take_along_axis(mask, self.positions, axis=1) & self.real
-        return torch.from_numpy(found).to(self.index.device)
+        return on_device(found, self.index.device)
 
 
 def rows_of(mask: Mask, device: torch.device) -> Rows:
@@ -55,7 +73,7 @@ def rows_of(mask: Mask, device: torch.device) -> Rows:
     if start + n_rows <= mask.shape[1] and bool(((positions == run) | ~real).all()):
         positions = np.broadcast_to(run, positions.shape).copy()
         window = slice(start, start + n_rows)
-    index, valid = torch.from_numpy(positions).to(device), torch.from_numpy(real).to(device)
+    index, valid = on_device(positions, device), on_device(real, device)
     return Rows(mask, positions, real, n_rows, index, valid, window)
 
 
@@ -85,7 +103,7 @@ def row_map(old: Rows, new: Rows) -> RowMap:
     place = np.where(found, np.take_along_axis(order, new.positions, axis=1), 0)
     same = old.positions.shape == new.positions.shape and bool((old.mask == new.mask).all())
     device = new.index.device
-    return RowMap(torch.from_numpy(place).to(device), torch.from_numpy(found).to(device), same)
+    return RowMap(on_device(place, device), on_device(found, device), same)
 
 
 class Packing:
@@ -103,7 +121,7 @@ class Packing:
             begin += size
         ends, gathered = place[:: max(1, n_prompts // 2)][:2], index.ravel()[prefixes.first]
         known = (place, prefixes.first, prefixes.positions, ends, gathered, *(place[group.prompts] for group in groups))
-        there = [torch.from_numpy(indices).to(device, non_blocking=True) for indices in known]
+        there = [on_device(indices, device) for indices in known]
         self.place, self.first, self.positions, self.ends, self.gathered, *rows = there
         """Which row stands at (prompt, position); of each row, where it is found first among all positions, its
         position, and where it is found among the queries of all groups. ``ends``: the first example's two runs."""
@@ -174,7 +192,7 @@ def sight(queries: Rows, keys: Rows, window: int | None = None) -> Sight:
         queries,
         keys,
         n_cached,
-        torch.from_numpy(cached[..., :n_cached]).to(device),
-        torch.from_numpy(changed).to(device),
+        on_device(cached[..., :n_cached], device),
+        on_device(changed, device),
         whole,
     )

@@ -10,7 +10,7 @@ from planning.architecture import Architecture
 from planning.graph import Graph, Site, is_in_attention, is_in_mlp
 from worker.engine import attention, transformer
 from worker.engine.receivers import Patch, PatchedLayer
-from worker.engine.rows import RowMap, Rows, Sight, row_map, rows_of, sight, split_pattern
+from worker.engine.rows import RowMap, Rows, Sight, chosen, row_map, rows_of, sight, split_pattern
 from worker.engine.runs import Runs
 
 Patches = list[Patch]
@@ -199,7 +199,7 @@ def _entered_heads(
     """How what the computed heads write differs from orig."""
     weights, layer = patched.runs.weights, patched.layer
     heads, dz = heads_change_within(patched, orig_pre, sights)
-    change = dz.flatten(3) @ weights.W_O[layer, heads].flatten(end_dim=1)
+    change = dz.flatten(3) @ weights.W_O[layer][chosen(heads, weights.device)].flatten(end_dim=1)
     if not weights.architecture.has_post_norms:
         return change
     total = transformer.written(weights, "z", layer, patched.orig("z"))
@@ -223,7 +223,7 @@ def heads_change_within(
     keys_change = any(patch.acts_at(hook) for patch in patched.patches for hook in ("k", "v", "query_k", "query_v"))
     q, k, v = patched("q", q), patched("query_k", patched("k", k)), patched("query_v", patched("v", v))
     z = patched("z", _attend(patched, q, k, v, sights, keys_change))
-    return heads, z - patched.orig("z")[:, :, :, heads]
+    return heads, z - patched.orig("z")[:, :, :, chosen(heads, weights.device)]
 
 
 def _entered_neurons(
@@ -232,7 +232,8 @@ def _entered_neurons(
     """How what the computed neurons write differs from orig."""
     weights, layer = patched.runs.weights, patched.layer
     post = patched("post", transformer.neurons(weights, layer, mlp_input, patched, neurons))
-    change = (post - transformer.neurons(weights, layer, mlp_input, units=neurons)) @ weights.W_out[layer, neurons]
+    live = transformer.neurons(weights, layer, mlp_input, units=neurons)
+    change = (post - live) @ weights.W_out[layer][chosen(neurons, weights.device)]
     if not weights.architecture.has_post_norms:
         return change
     total = transformer.written(weights, "post", layer, transformer.neurons(weights, layer, mlp_input))

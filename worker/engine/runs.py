@@ -17,7 +17,7 @@ from planning.graph import Graph, Site
 from planning.prompts import Prefixes, prefixes_of
 from worker.engine import attention, transformer
 from worker.engine.model import Weights
-from worker.engine.rows import Packing
+from worker.engine.rows import Packing, chosen, on_device
 
 LayerHook = tuple[str, int]
 CHECKPOINTS = frozenset({"resid_pre", "resid_mid", "z", "k", "v", "rot_k"})
@@ -75,9 +75,9 @@ class Activations:
         point = ("rot_k" if weights.architecture.has_positioned_keys else "k"), layer
         groups = [head // weights.architecture.group_size for head in heads]
         if point in self.kept:
-            return self.kept[point][:, :, groups]
+            return self.kept[point][:, :, chosen(groups, weights.device)]
         if point in self.packed:
-            return self.packing.unpack(self.packed[point][:, groups])
+            return self.packing.unpack(self.packed[point][:, chosen(groups, weights.device)])
         normed = transformer.norm(weights, "ln1", layer, self._rows("resid_pre", layer))
         k = transformer.project(weights, "query_k", layer, heads, normed)
         return self.packing.unpack(attention.positioned(weights, "k", layer, k, self.packing.positions))
@@ -175,7 +175,7 @@ def clean_runs(
     """Activations of some examples' two runs, none of which is computed yet."""
     longest = max(map(len, orig))
     padded = [prompt + [0] * (longest - len(prompt)) for prompt in orig + new]
-    tokens = torch.tensor(padded, device=weights.W_E.device)
+    tokens = on_device(padded, weights.device)
     return Activations(weights, tokens, wanted, prefixes=prefixes_of(orig + new))
 
 

@@ -5,14 +5,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from planning.graph import EMBEDDING_TIME, N_STAGES, Site, Stage, is_mlp, layer_at
 from planning.plan import CellGroup
 from planning.prompts import Mask
 from worker.engine import transformer
-from worker.engine.rows import Rows
+from worker.engine.rows import Rows, chosen
 from worker.engine.runs import Runs
 
 
@@ -67,11 +67,11 @@ def heads_change(
     if heads is None:
         return (dz.flatten(2) @ W_O.flatten(end_dim=1))[:, None], differs.any(dim=-1)[:, None]
     distinct = sorted(set(heads))
-    chosen = dz[:, :, distinct].permute(2, 0, 1, 3).flatten(1, 2)
-    written = torch.bmm(chosen, W_O[distinct]).view(len(distinct), *dz.shape[:2], -1).transpose(0, 1)
+    once = chosen(distinct, dz.device)
+    own = dz[:, :, once].permute(2, 0, 1, 3).flatten(1, 2)
+    written = torch.bmm(own, W_O[once]).view(len(distinct), *dz.shape[:2], -1).transpose(0, 1)
     order = [distinct.index(head) for head in heads]
-    differs = differs[:, :, heads].transpose(1, 2)
-    return (written if order == list(range(len(order))) else written[:, order]), differs
+    return written[:, chosen(order, dz.device)], differs[:, :, chosen(heads, dz.device)].transpose(1, 2)
 
 
 def neurons_change(
@@ -82,8 +82,9 @@ def neurons_change(
     dpost = rows.take(runs.source_value("post", layer)) - rows.take(runs.orig("post", layer))
     if neurons is None:
         return (dpost @ W_out)[:, None], (dpost != 0).any(dim=-1)[:, None]
-    chosen = dpost[:, :, neurons].transpose(1, 2)  # (batch, cell, row)
-    return chosen[..., None] * W_out[neurons][:, None, :], chosen != 0
+    own = chosen(neurons, dpost.device)
+    dpost = dpost[:, :, own].transpose(1, 2)  # (batch, cell, row)
+    return dpost[..., None] * W_out[own][:, None, :], dpost != 0
 
 
 def written_change(
@@ -117,7 +118,7 @@ class StreamChange:
     """What some senders change in the residual stream where they write."""
 
     cells: list[int]
-    at: slice | list[int]
+    at: slice | Int[Tensor, " cell"]
     """The same cells, to index by: neighbours are a slice."""
     value: Float[Tensor, "batch any_cell row d_model"]
     """One cell wide if all change alike."""
@@ -142,14 +143,12 @@ def stream_changes(runs: Runs, writes: Iterable[Write], rows: Rows) -> Iterator[
             own_cells, shape = cells, (len(value), len(cells), *value.shape[2:])
             value, differs = value.new_zeros(shape), differs.new_zeros(shape[:3])
             for write, (own, own_differs) in zip(group, changes, strict=True):
-                slots = [cells.index(cell) for cell in write.cells]
+                slots = chosen([cells.index(cell) for cell in write.cells], value.device)
                 value[:, slots] += own
                 differs[:, slots] |= own_differs
         if has_norm and group[0].hook in transformer.NORM_AFTER:
             value = _normed(runs, group[0], value, rows)
-        run = range(own_cells[0], own_cells[0] + len(own_cells))
-        at = slice(run.start, run.stop) if own_cells == list(run) else own_cells
-        yield StreamChange(own_cells, at, value, differs)
+        yield StreamChange(own_cells, chosen(own_cells, value.device), value, differs)
 
 
 def _normed(
@@ -226,7 +225,8 @@ class _MlpChain:
         """
         weights, take, orig = self.runs.weights, self.rows.take, self.runs.orig
         mlp_input = take(orig(*self.runs.graph.input_of(Site("pre", self.layer))))[:, None]  # (batch, 1, row, d_model)
-        before = [(self.change[:, write.cells], self.mlp_change[:, write.cells]) for write in writes]
+        cells = [chosen(write.cells, mlp_input.device) for write in writes]
+        before = [(self.change[:, own].clone(), self.mlp_change[:, own].clone()) for own in cells]
         if n_cells:
             live = mlp_input + self.mlp_change[:, :n_cells]
             written = transformer.mlp(weights, self.layer, live)
@@ -240,24 +240,25 @@ class _MlpChain:
             (own,) = stream_changes(self.runs, [write], self.rows)
             if write.units is None:
                 at_rows = self.rows.at_rows(write.mask)[:, None, :, None]
-                self.change[:, write.cells] = torch.where(at_rows, stream + own.value, self.change[:, write.cells])
-            self.touched[:, write.cells] |= own.differs
+                self.change[:, own.at] = torch.where(at_rows, stream + own.value, self.change[:, own.at])
+            self.touched[:, own.at] |= own.differs
         if weights.architecture.has_post_norms and units:
             self._overwrite_neurons_together(units, mlp_input)
             return
         for write, mlp_change in units:
-            self.change[:, write.cells] += self._overwritten_neurons(write, mlp_input + mlp_change)
+            overwritten = self._overwritten_neurons(write, mlp_input + mlp_change)
+            self.change[:, chosen(write.cells, overwritten.device)] += overwritten
 
     def _overwritten_neurons(
         self, write: Write, mlp_input: Float[Tensor, "batch cell row d_model"]
     ) -> Float[Tensor, "batch cell row d_model"]:
         """How the output of a live MLP changes when one neuron per cell is set to its source value."""
         assert write.units is not None
-        weights, layer = self.runs.weights, self.layer
-        live = transformer.neuron_of_each_cell(weights, layer, mlp_input, write.units)
-        source = self.rows.take(self.runs.source_value("post", layer))[:, :, write.units].transpose(1, 2)
+        weights, layer, units = self.runs.weights, self.layer, chosen(write.units, mlp_input.device)
+        live = transformer.neuron_of_each_cell(weights, layer, mlp_input, units)
+        source = self.rows.take(self.runs.source_value("post", layer))[:, :, units].transpose(1, 2)
         change = (source - live) * self.rows.at_rows(write.mask)[:, None]
-        return change[..., None] * weights.W_out[layer][write.units][:, None, :]
+        return change[..., None] * weights.W_out[layer][units][:, None, :]
 
     def _overwrite_neurons_together(
         self, writes: Sequence[tuple[Write, Tensor]], mlp_input: Float[Tensor, "batch one row d_model"]
@@ -267,7 +268,7 @@ class _MlpChain:
         cells = sorted({cell for write, _ in writes for cell in write.cells})
         read = mlp_input.expand(-1, len(cells), -1, -1).clone()
         for write, mlp_change in writes:
-            read[:, [cells.index(cell) for cell in write.cells]] = mlp_input + mlp_change
+            read[:, chosen([cells.index(cell) for cell in write.cells], read.device)] = mlp_input + mlp_change
         live = transformer.neurons(weights, layer, read)
         post = live.clone()
         source = self.rows.take(self.runs.source_value("post", layer))
@@ -277,4 +278,4 @@ class _MlpChain:
                 slot = cells.index(cell)
                 post[:, slot, :, unit] = torch.where(at_rows, source[:, :, unit], post[:, slot, :, unit])
         with_source, without = (transformer.output(weights, "post", layer, value) for value in (post, live))
-        self.change[:, cells] += with_source - without
+        self.change[:, chosen(cells, live.device)] += with_source - without

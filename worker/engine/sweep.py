@@ -22,7 +22,7 @@ from worker.engine.attention_row import patched_row
 from worker.engine.final_run import Arrival, final_run
 from worker.engine.reads import Reads, attention_metric
 from worker.engine.receivers import ChangedInput, Patch, SetValue
-from worker.engine.rows import Rows, row_map, rows_of
+from worker.engine.rows import Rows, chosen, on_device, row_map, rows_of
 from worker.engine.run_layer import Patches
 from worker.engine.runs import Runs
 from worker.engine.senders import Changes, input_changes
@@ -68,8 +68,8 @@ def all_cells(batch: Batch, n_senders: int, found: Iterable[Found]) -> list[Valu
     """
     values = [orig.repeat(1, n_senders, 1) for orig in batch.reads.orig_values]
     for one in found:
-        senders = torch.tensor(one.sender_cells, device=batch.runs.device)[:, None]
-        receivers = torch.tensor(one.receiver_cells, device=batch.runs.device)[None]
+        senders = on_device(one.sender_cells, batch.runs.device)[:, None]
+        receivers = on_device(one.receiver_cells, batch.runs.device)[None]
         orig = values[one.metric][:, senders, receivers]
         values[one.metric][:, senders, receivers] = torch.where(one.touched, one.value.to(orig.dtype), orig)
     return values
@@ -140,7 +140,8 @@ def _read_own_attention(
         pattern, touched = own_attention(batch.runs, patch, receiver.layer, heads, query, rows)
         for index, reading in readings.items():
             if own := group.own_heads[index]:
-                value = attention_metric(reading, pattern)[:, :, [heads.index(head) for head in own.values()]]
+                slots = chosen([heads.index(head) for head in own.values()], pattern.device)
+                value = attention_metric(reading, pattern)[:, :, slots]
                 cells = [group.cells[cell] for cell in own]
                 yield Found(index, senders.cells, cells, value, touched[..., None].expand(value.shape))
 

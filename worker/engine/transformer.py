@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from worker.engine.model import Weights
+from worker.engine.rows import chosen
 
 NormName = Literal["ln1", "ln2", "ln1_post", "ln2_post", "q_norm", "k_norm", "ln_final"]
 """Before attention, before the MLP, after each of them, of each head's queries and keys, and before the unembedding."""
@@ -84,7 +85,7 @@ def neurons(
 
 
 def neuron_of_each_cell(
-    weights: Weights, layer: int, resid: Float[Tensor, "batch cell row d_model"], units: list[int]
+    weights: Weights, layer: int, resid: Float[Tensor, "batch cell row d_model"], units: slice | Int[Tensor, " cell"]
 ) -> Float[Tensor, "batch cell row"]:
     """``post`` of one neuron per cell."""
     normed, activation = norm(weights, "ln2", layer, resid), ACTIVATIONS[weights.architecture.activation]
@@ -184,9 +185,10 @@ def project(
         groups = [head // weights.architecture.group_size for head in heads]
         distinct = sorted(set(groups))
         projected = project(weights, hook.removeprefix("query_"), layer, distinct, normed)
-        return projected if groups == distinct else projected[..., [distinct.index(group) for group in groups], :]
-    weight = {"q": weights.W_Q, "k": weights.W_K, "v": weights.W_V}[hook][layer, heads]
-    bias = {"q": weights.b_Q, "k": weights.b_K, "v": weights.b_V}[hook][layer, heads]
+        return projected[..., chosen([distinct.index(group) for group in groups], weights.device), :]
+    own = chosen(heads, weights.device)
+    weight = {"q": weights.W_Q, "k": weights.W_K, "v": weights.W_V}[hook][layer][own]
+    bias = {"q": weights.b_Q, "k": weights.b_K, "v": weights.b_V}[hook][layer][own]
     flat = weight.permute(1, 0, 2).flatten(1)  # (d_model, heads * d_head)
     rows = affine(normed, flat, bias.flatten())
     return rows.view(*normed.shape[:-1], len(heads), weights.architecture.d_head)
@@ -203,7 +205,10 @@ def read_by_neurons(
     weight, bias = weights.W_in[layer], weights.b_in[layer]
     if hook == "pre" and weights.W_gate is not None and weights.b_gate is not None:
         weight, bias = weights.W_gate[layer], weights.b_gate[layer]
-    return affine(normed, weight, bias) if units is None else normed @ weight[:, units] + bias[units]
+    if units is None:
+        return affine(normed, weight, bias)
+    own = chosen(units, weights.device)
+    return normed @ weight[:, own] + bias[own]
 
 
 def written(

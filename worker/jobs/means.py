@@ -4,7 +4,6 @@ from dataclasses import replace
 from functools import reduce
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from api_schemas.nodes import Node
@@ -12,6 +11,7 @@ from api_schemas.sources import MeanOver
 from planning.prompts import Mask, real_tokens
 from worker.engine.memory import Portion
 from worker.engine.model import Weights
+from worker.engine.rows import on_device
 from worker.engine.runs import Runs, mean_name
 from worker.jobs.records import Means, Numbers, unpack
 from worker.jobs.shard import Job, Shard, ShardInput, ShardSettings
@@ -59,7 +59,7 @@ def mean_of(outputs: list[bytes], over: MeanOver) -> Means:
 
 def _sums(runs: Runs, nodes: list[Node], real: Mask) -> dict[str, Numbers]:
     """Sums of the new run's activations over examples, per position, in float64; padding does not count."""
-    mask = torch.from_numpy(real).to(runs.weights.device)
+    mask = on_device(real, runs.weights.device)
     sums: dict[str, Numbers] = {}
     for hook, layer in sorted({(node.hook, node.layer) for node in nodes}, key=str):
         value = runs.new(hook, layer).double()

@@ -23,6 +23,7 @@ from worker.engine.hops import patch_hops
 from worker.engine.memory import BYTES_PER_VALUE, Portion, activation_bytes, first_portion, in_portions
 from worker.engine.model import Weights
 from worker.engine.reads import prepare_reads
+from worker.engine.rows import on_device
 from worker.engine.runs import CHECKPOINTS, ActivationCache, Activations, Runs, clean_runs
 from worker.engine.sweep import Batch, Values, all_cells, patch_activations, patch_paths
 from worker.jobs.records import Means
@@ -101,7 +102,7 @@ class Shard:
         weights = weights.to(settings.device)
         if job.spec.dtype == "bfloat16":
             weights = weights.bfloat16
-        tensors = {name: torch.from_numpy(value).to(weights.device) for name, value in means.values.items()}
+        tensors = {name: on_device(value, weights.device) for name, value in means.values.items()}
         patch = job.spec.patch
         paths = patch.paths if isinstance(patch, PathPatch) else None
         is_edge = paths is not None and len(paths) == 1 and len(paths[0]) == 2  # a sender and a receiver

@@ -5,8 +5,10 @@ Checked by the operations that would wait on a GPU, which a CPU dispatches too.
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.shards import PLENTY, run_shard
@@ -52,6 +54,25 @@ class Waiting(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+class Copying(TorchFunctionMode):
+    """Names the calls that would copy values of the host while it waits for the device to have nothing to do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs, name = kwargs or {}, getattr(func, "__name__", str(func))
+        if name in ("__getitem__", "__setitem__"):
+            places = args[1] if isinstance(args[1], tuple) else (args[1],)
+            if any(isinstance(place, list | np.ndarray) for place in places):
+                self.seen.append(f"{name} by a list or an array")
+        moves = name == "to" and any(isinstance(value, torch.device | str) for value in (*args[1:], *kwargs.values()))
+        if (moves or (name == "tensor" and "device" in kwargs)) and not kwargs.get("non_blocking"):
+            self.seen.append(f"{name} a device")
+        return func(*args, **kwargs)
+
+
 @pytest.mark.parametrize("name", JOBS)
 def test_patching_never_waits_for_the_device(name: str) -> None:
     """Prompts of one length and of several, whose rows are gathered by index."""
@@ -61,9 +82,9 @@ def test_patching_never_waits_for_the_device(name: str) -> None:
         spec, weights = job(dataset, patch, metrics), tiny_weights()
         job_of_spec = Job(spec, weights.architecture, dataset.longest)
         shard = Shard.of(weights, job_of_spec, ShardInput(dataset), Means(), PLENTY)
-        with arithmetic("float32"), Waiting() as waiting:
+        with arithmetic("float32"), Waiting() as waiting, Copying() as copying:
             shard.swept(0, len(dataset), 64)
-        assert waiting.seen == []
+        assert waiting.seen == copying.seen == []
 
 
 def test_the_checks_wait_once_for_each_number_they_report() -> None:
