@@ -12,11 +12,9 @@ import psutil
 
 from job_store.records import NewJob
 from job_store.store import JobStore
-from service.jobs.queue import MOST_NUDGES
 from tests.embedded_valkey import EmbeddedValkey, embedded_valkey
 from tests.live_service import LiveService, live_service
 from tests.live_worker import LiveWorker, ended, live_workers
-from tests.nudges import nudge
 from tests.stored_jobs import submit
 
 MIB = 2**20
@@ -39,7 +37,6 @@ class Stack:
         """From submitting a job, as the service does it, to its end."""
         began = time.perf_counter()
         submit(self.store, job)
-        nudge(self.valkey.url, job.spec.model.name, MOST_NUDGES)
         record = ended(self.store, job.id, 600)
         assert record.status == "succeeded", record.error_detail
         return time.perf_counter() - began

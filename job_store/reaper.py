@@ -4,11 +4,11 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from api_schemas.errors import PathPatchingError
+from job_store.nudges import nudge
 from job_store.script import Step
 from job_store.store import AsyncJobStore
 
@@ -17,9 +17,6 @@ log = logging.getLogger(__name__)
 ERASED_AT_ONCE = 100
 MOST_ERASED = 10_000
 """Limit of one sweep every two seconds; a store takes at most some thousand new jobs per second."""
-
-Nudge = Callable[[str, int], Awaitable[None]]
-"""Publishes a number of messages to a model's queue."""
 
 
 def lead(candidate: str, ttl_s: float) -> Step[bool]:
@@ -58,13 +55,9 @@ def erase_old(limit: int = 100, elapsed_s: float | None = None, most_bytes: int 
     return Step("erase_old", (limit, elapsed_ms, most_bytes), _names, repeatable=False)
 
 
-def starved() -> Step[dict[str, int]]:
-    """Models with claimable shards but no message in their queue, and the number of messages to publish."""
-
-    def read(reply: list[Any]) -> dict[str, int]:
-        return {model.decode(): int(number) for model, number in zip(reply[::2], reply[1::2], strict=True)}
-
-    return Step("starved", (), read)
+def starved() -> Step[tuple[str, ...]]:
+    """Models with claimable shards but no message in their queue."""
+    return Step("starved", (), _names)
 
 
 @dataclass(frozen=True)
@@ -76,14 +69,14 @@ class Swept:
     settled: tuple[str, ...]
     erased: tuple[str, ...]
     nudged: dict[str, int]
+    """Model -> messages."""
 
 
 class Reaper:
     """Sweeps every ``period_s`` while it leads; each service process may run one."""
 
-    def __init__(self, store: AsyncJobStore, nudge: Nudge, period_s: float = 2.0, most_bytes: int = 0) -> None:
+    def __init__(self, store: AsyncJobStore, period_s: float = 2.0, most_bytes: int = 0) -> None:
         self._store = store
-        self._nudge = nudge
         self._period_s = period_s
         self._most_bytes = most_bytes
         self._name = secrets.token_hex(8)
@@ -99,10 +92,8 @@ class Reaper:
             expired=await run(expire_jobs()),
             settled=await run(settle_cancelled()),
             erased=await self._erase(),
-            nudged=await run(starved()),
+            nudged={model: await run(nudge(model)) for model in await run(starved())},
         )
-        for model, number in swept.nudged.items():
-            await self._nudge(model, number)
         if swept.lapsed:
             log.warning("leases lapsed: %s", ", ".join(swept.lapsed))
         return swept

@@ -132,8 +132,6 @@ class Created:
     """Whether an earlier request with the same idempotency key created them."""
     cached: tuple[bool, ...]
     """Per job, whether an earlier result answers it."""
-    nudges: dict[str, int]
-    """Per model, the number of messages to publish now."""
     record: "JobRecord | None" = None
     """Of a single job, as it is now; None where it was erased."""
 

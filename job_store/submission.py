@@ -6,6 +6,7 @@ from typing import Any
 
 from api_schemas.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, PathPatchingError, QuotaExceeded
 from job_store.contents import Content
+from job_store.nudges import message_for
 from job_store.records import Created, Idempotency, Limits, NewJob, Retention, read_described
 from job_store.script import Argument, Step
 
@@ -47,7 +48,9 @@ def _inputs(job: NewJob) -> list[Content]:
     return [Content.of(f"work/{job.id}/input-{number}", shard) for number, shard in enumerate(job.shards)]
 
 
-def _settings(limits: Limits, retention: Retention, idempotency: Idempotency | None, batch_id: str | None) -> str:
+def _settings(
+    limits: Limits, retention: Retention, idempotency: Idempotency | None, batch_id: str | None
+) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "limits": limits.to_dict(),
         "result_ms": round(retention.result_s * 1000),
@@ -58,7 +61,7 @@ def _settings(limits: Limits, retention: Retention, idempotency: Idempotency | N
         settings["idempotency"] = {"key": idempotency.key, "body": idempotency.body_sha256, "ms": kept_ms}
     if batch_id is not None:
         settings["batch"] = batch_id
-    return json.dumps(settings)
+    return settings
 
 
 def _read_created(reply: list[Any]) -> Created:
@@ -75,13 +78,12 @@ def _read_created(reply: list[Any]) -> Created:
     if kind == "quota":
         _, limit, allowed, used, retry_ms, asked = reply
         raise QuotaExceeded(limit.decode(), float(allowed), float(used), int(retry_ms) / 1000, int(asked))
-    _, ids, batch, cached, wanted, *described = reply
+    _, ids, batch, cached, *described = reply
     return Created(
         job_ids=tuple(job_id.decode() for job_id in ids),
         batch_id=(batch or b"").decode() or None,
         replayed=kind == "replayed",
         cached=tuple(bool(flag) for flag in cached),
-        nudges={model.decode(): int(number) for model, number in zip(wanted[::2], wanted[1::2], strict=True)},
         record=read_described(*described[0]) if described and described[0] else None,
     )
 
@@ -95,7 +97,7 @@ def create(
     idempotency: Idempotency | None = None,
     batch_id: str | None = None,
 ) -> Step[Created]:
-    """Create all jobs or none. An earlier result of the same owner answers an equal spec at once.
+    """Create all jobs or none, and wake workers for them. An earlier result of the same owner answers an equal spec.
 
     Raises:
         QuotaExceeded: The jobs would exceed a limit.
@@ -104,8 +106,9 @@ def create(
     """
     assert jobs
     settings = _settings(limits, retention, idempotency, batch_id)
+    settings["messages"] = {model: message_for(model) for model in {job.spec.model.name for job in jobs if job.shards}}
     arguments = [argument for job in jobs for argument in _arguments(job)]
-    return Step("create", (owner, settings, *arguments), _read_created)
+    return Step("create", (owner, json.dumps(settings), *arguments), _read_created)
 
 
 def reserve(owner: str, idempotency: Idempotency, ttl_s: float = 10.0) -> Step[Created | None]:

@@ -94,7 +94,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await require_keys(parts.settings)
     if parts.settings.is_open_to_all:
         LOGGER.warning(OPEN_TO_ALL, extra={"host": parts.settings.host})
-    parts.publisher.start()
     background = [
         asyncio.create_task(parts.feed.listen_forever(), name="feed"),
         asyncio.create_task(parts.reaper.run_forever(), name="reaper"),
@@ -108,7 +107,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         await end_all(background)
-        await asyncio.to_thread(parts.publisher.stop)
         parts.checkers.stop()
         parts.drawers.stop()
         parts.threads.shutdown(wait=False, cancel_futures=True)

@@ -19,7 +19,6 @@ from job_store.sweeper import Sweeper
 from service.accounts.keys import Keyring
 from service.accounts.shares import ByteBudget, Rounds, Slots
 from service.checkers.pool import Checkers
-from service.jobs.queue import Publisher
 from service.jobs.sent import SentLately
 from service.jobs.speeds import Speeds
 from service.models.catalog import ModelCatalog
@@ -58,7 +57,6 @@ class Parts:
     limits: SpecLimits
     retention: Retention
     keyring: Keyring
-    publisher: Publisher
     sent: SentLately
     reaper: Reaper
     sweeper: Sweeper
@@ -83,7 +81,6 @@ class Parts:
         """All parts; none of them talks to anything yet."""
         blobs = settings.blob_store()
         store = AsyncJobStore.connect(settings.redis_url, blobs=blobs)
-        publisher = Publisher(settings.redis_url)
         metrics = RequestMetrics()
         limits = SpecLimits.from_environment(settings.environment)
         return cls(
@@ -94,9 +91,8 @@ class Parts:
             limits=limits,
             retention=Retention(result_s=settings.retention_s, record_s=2 * settings.retention_s),
             keyring=Keyring(settings, store),
-            publisher=publisher,
             sent=SentLately(),
-            reaper=Reaper(store, publisher.nudge, settings.reaper_interval_s, settings.retention_bytes),
+            reaper=Reaper(store, settings.reaper_interval_s, settings.retention_bytes),
             sweeper=Sweeper(store, blobs),
             speeds=Speeds(store),
             webhooks=Webhooks(settings, store, metrics),

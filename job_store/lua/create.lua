@@ -5,14 +5,9 @@ local owner, settings = ARGV[1], cjson.decode(ARGV[2])
 local limits = settings.limits
 local MOST_NAMES = 100000
 
-local function answer(kind, ids, batch, cached, models)
-  local wanted = {}
-  for model, _ in pairs(models) do
-    wanted[#wanted + 1] = model
-    wanted[#wanted + 1] = nudges(model)
-  end
+local function answer(kind, ids, batch, cached)
   local job = #ids == 1 and read_job(ids[1])
-  return {kind, ids, batch or '', cached, wanted, job and describe(job)}
+  return {kind, ids, batch or '', cached, job and describe(job)}
 end
 
 local function remember(name, ms)  -- keeps an owner's latest names; each takes some 400 bytes
@@ -37,7 +32,7 @@ if idempotency then
   if known[1] and known[1] ~= settings.idempotency.body then return {'reused'} end
   if known[2] then
     local ids = cjson.decode(known[2])
-    return answer('replayed', ids, known[3], cached_flags(ids), {})
+    return answer('replayed', ids, known[3], cached_flags(ids))
   end
 end
 
@@ -49,9 +44,9 @@ while ARGV[at] do
   jobs[#jobs + 1] = job
 end
 
-local ids, models = {}, {}
+local ids = {}
 for i, job in ipairs(jobs) do ids[i] = job.id end
-if call('EXISTS', job_key(ids[1])) == 1 then return answer('created', ids, settings.batch, cached_flags(ids), {}) end
+if call('EXISTS', job_key(ids[1])) == 1 then return answer('created', ids, settings.batch, cached_flags(ids)) end
 
 local fresh = 0
 for _, job in ipairs(jobs) do
@@ -143,13 +138,13 @@ local function queue(job)
     call('ZADD', 'pp:deadlines', NOW + job.expires_after_ms, job.id)
   end
   enter_ready(read_job(job.id))
-  models[job.model] = true
 end
 
 for _, job in ipairs(jobs) do
   write_record(job)
   if job.result then answer_from_cache(job) else queue(job) end
 end
+for model, message in pairs(settings.messages) do nudge(model, message) end
 if limits.running_shards then call('HSET', 'pp:limits', owner, limits.running_shards) else call('HDEL', 'pp:limits', owner) end
 if settings.batch then
   local key = 'pp:batch:' .. settings.batch
@@ -161,4 +156,4 @@ if idempotency then
   call('PEXPIRE', idempotency, settings.idempotency.ms)
   remember(settings.idempotency.key, settings.idempotency.ms)
 end
-return answer('created', ids, settings.batch, cached_flags(ids), models)
+return answer('created', ids, settings.batch, cached_flags(ids))

@@ -146,6 +146,14 @@ local function nudges(model)
   return math.max(0, wanted - call('LLEN', 'patch.' .. model))
 end
 
+local function nudge(model, message)  -- wakes workers; each message gets an id of its own
+  local wanted = nudges(model)
+  for _ = 1, wanted do
+    call('LPUSH', 'patch.' .. model, (message:gsub(string.rep('0', 32), 'nudge-' .. next_turn())))
+  end
+  return wanted
+end
+
 -- Leases
 
 local function holds(id, slot, fence)

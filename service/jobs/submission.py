@@ -1,4 +1,4 @@
-"""From specs to queued jobs: answer from an earlier result or resolve and cut into shards; record; nudge."""
+"""From specs to queued jobs: answer from an earlier result or resolve and cut into shards; record."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,9 +40,6 @@ async def submit(parts: Parts, asked: Submission) -> Created:
     except CacheGone:
         created = await _create(parts, asked, outlines, [False] * len(outlines))
     parts.sent.remember(asked.caller.owner, outlines)
-    for model, count in created.nudges.items():
-        if count:
-            parts.publisher.publish(model, count)
     return created
 
 

@@ -123,7 +123,7 @@ def test_store_and_celery_speak_tls(tls: TlsServer) -> None:
     assert store.run(jobs.get(job.id)).status == "queued"
     assert asyncio.run(checked(tls.url)) == 1
     published(tls.url)
-    assert store.client.llen(queue_of("demo")) == 1
+    assert store.client.llen(queue_of("demo")) == 2
     store.close()
 
 

@@ -15,16 +15,12 @@ from tests.embedded_valkey import EmbeddedValkey
 from tests.stored_jobs import must_take, new_job, submit, take, work_off
 
 
-async def no_nudge(model: str, number: int) -> None:
-    """Publishes nothing."""
-
-
 def test_only_one_of_two_reapers_sweeps(store: JobStore, valkey: EmbeddedValkey) -> None:
     """And the other takes over when the first is silent."""
 
     async def sweep() -> list[Swept | None]:
         first, second = AsyncJobStore.connect(valkey.url), AsyncJobStore.connect(valkey.url)
-        leader, heir = Reaper(first, no_nudge, period_s=0.05), Reaper(second, no_nudge, period_s=0.05)
+        leader, heir = Reaper(first, period_s=0.05), Reaper(second, period_s=0.05)
         swept = [await leader.sweep(), await heir.sweep()]
         await asyncio.sleep(0.2)
         swept.append(await heir.sweep())
@@ -40,7 +36,7 @@ def test_a_reaper_ends_whenever_it_is_cancelled(store: JobStore, valkey: Embedde
     """Also as it sends: a third of these rounds went on for ever while redis-py had a timeout of its own."""
 
     async def cancellations(connection: AsyncJobStore, after_s: float) -> int:
-        sweeping = asyncio.create_task(Reaper(connection, no_nudge, period_s=0.001).run_forever())
+        sweeping = asyncio.create_task(Reaper(connection, period_s=0.001).run_forever())
         await asyncio.sleep(after_s)
         number = 0
         while not sweeping.done():
@@ -62,27 +58,25 @@ def test_a_sweep_frees_lapsed_shards_and_nudges_for_them(store: JobStore, valkey
     """A worker that was killed, and a message that was lost with it."""
     submit(store, new_job())
     held = must_take(store, lease_s=0)
-    nudged = []
-
-    async def nudge(model: str, number: int) -> None:
-        nudged.append((model, number))
+    store.client.delete("patch.demo")
 
     async def sweep() -> Swept | None:
         connection = AsyncJobStore.connect(valkey.url)
-        swept = await Reaper(connection, nudge).sweep()
+        swept = await Reaper(connection).sweep()
         await connection.close()
         return swept
 
     swept = asyncio.run(sweep())
-    assert swept is not None and swept.lapsed == (f"{held.job_id}|0/0",) and nudged == [("demo", 1)]
+    assert swept is not None and swept.lapsed == (f"{held.job_id}|0/0",) and swept.nudged == {"demo": 1}
+    assert store.client.llen("patch.demo") == 1
 
 
 def test_a_queue_with_messages_is_not_starved(store: JobStore) -> None:
     """Otherwise every sweep would add messages while workers are busy."""
     submit(store, new_job(shards=5))
-    assert store.run(starved()) == {"demo": 5}
-    store.client.rpush("patch.demo", "message")
-    assert store.run(starved()) == {}
+    assert store.run(starved()) == ()
+    store.client.delete("patch.demo")
+    assert store.run(starved()) == ("demo",)
 
 
 def test_a_clock_that_stepped_back_delays_a_lapse_by_a_minute_at_most(store: JobStore) -> None:
@@ -144,7 +138,7 @@ def _swept(valkey: EmbeddedValkey, *between: Callable[[], None]) -> list[str]:
 
     async def scenario() -> list[str]:
         connection = AsyncJobStore.connect(valkey.url)
-        reaper = Reaper(connection, no_nudge, period_s=0.01)
+        reaper = Reaper(connection, period_s=0.01)
         erased = []
         for act in (lambda: None, *between):
             act()

@@ -81,6 +81,7 @@ def test_phases_follow_each_other_and_carry_arrays_forward(store: JobStore) -> N
     assembly = store.run(hand_in(first, b"one", phases=2)).assembly
     assert assembly is not None and take(store) is None
     assert store.run(outputs(assembly, 0, 2)) == (b"one", b"two")
+    store.client.delete("patch.demo")  # messages of the first phase have been received
     handed = store.run(finish_phase(assembly, b"means"))
     assert (handed.outcome, handed.nudges) == ("stored", 2)
     later = must_take(store)

@@ -1,5 +1,7 @@
 """Creating jobs: all or none, once per idempotency key, within the key's limits."""
 
+import json
+
 import pytest
 
 from api_schemas.errors import IdempotencyKeyInFlight, IdempotencyKeyReused, QuotaExceeded, StoreFull
@@ -10,6 +12,8 @@ from job_store.ids import new_batch_id, new_job_id
 from job_store.records import Idempotency, Limits, NewJob
 from job_store.store import JobStore
 from job_store.submission import CacheGone, find_cached, reserve, unreserve
+from tests.embedded_valkey import EmbeddedValkey
+from tests.nudges import nudge
 from tests.stored_jobs import new_job, submit, take, tiny_spec, work_off
 
 
@@ -99,7 +103,7 @@ def test_an_equal_spec_is_answered_from_the_earlier_result(store: JobStore) -> N
     assert store.run(find_cached("same", "local")) == first.id
     second = NewJob(new_job_id(), first.spec, first.facts, ())
     created = submit(store, second)
-    assert created.cached == (True,) and created.nudges == {}
+    assert created.cached == (True,)
     record = store.run(jobs.get(second.id))
     assert (record.status, record.cached, record.done, record.total) == ("succeeded", True, 1, 1)
     store.run(jobs.delete(first.id))
@@ -150,10 +154,28 @@ def test_a_full_store_refuses_and_keeps_no_half_job(store: JobStore) -> None:
 
 def test_nudges_are_as_many_as_shards_up_to_a_few(store: JobStore) -> None:
     """Messages only wake workers; thousands of them would only be dropped again."""
-    assert submit(store, new_job(shards=3)).nudges == {"demo": 3}
-    assert submit(store, new_job(shards=500)).nudges == {"demo": 32}
-    store.client.rpush("patch.demo", *["message"] * 30)
-    assert submit(store, new_job()).nudges == {"demo": 2}
+    submit(store, new_job(shards=3))
+    assert store.client.llen("patch.demo") == 3
+    submit(store, new_job(shards=500))
+    assert store.client.llen("patch.demo") == 32
+    store.client.ltrim("patch.demo", 0, 29)
+    submit(store, new_job())
+    assert store.client.llen("patch.demo") == 32
+    ids = {json.loads(message)["headers"]["id"] for message in store.client.lrange("patch.demo", 0, -1)}
+    assert len(ids) == 32, "Celery tells messages apart by their ids"
+
+
+def test_a_nudge_is_the_message_that_celery_sends(store: JobStore, valkey: EmbeddedValkey) -> None:
+    """But for its ids: a step pushes it, and workers receive it as any other."""
+    submit(store, new_job())
+    nudge(valkey.url, "demo")
+    theirs, ours = map(json.loads, store.client.lrange("patch.demo", 0, -1))
+    assert ours["headers"]["id"] == ours["properties"]["delivery_tag"] != theirs["headers"]["id"]
+    for message in (ours, theirs):
+        for part, own in (("headers", ("id", "root_id", "origin")), ("properties", ("correlation_id", "reply_to"))):
+            assert all(message[part].pop(name) for name in own)
+        assert message["properties"].pop("delivery_tag")
+    assert ours == theirs
 
 
 def test_warnings_become_events(store: JobStore) -> None:
