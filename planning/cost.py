@@ -19,7 +19,7 @@ from planning.graph import Graph, Site, is_in_attention, layer_of, mlps_between
 from planning.grid import Grid, grid_of
 from planning.paths import PathsPlan, plan_paths
 from planning.plan import Pass, ReceiverGroup, plan_activation_patch, plan_path_patch
-from planning.prompts import Places, Reading, deepest_layer, prefixes_of, readings_of
+from planning.prompts import Places, Reading, deepest_layer, prefix_count, readings_of
 
 GELU = 250.0
 """Of one neuron's activation function."""
@@ -62,7 +62,7 @@ def layer_flops(architecture: Architecture, length: float) -> float:
 
 def phase_flops(spec: JobSpec, architecture: Architecture, dataset: ResolvedDataset) -> tuple[float, ...]:
     """Of the whole job, by phase: the means if these are patched, then the cells, then those that are verified."""
-    sample = dataset.slice(0, EXAMPLES_PLANNED)
+    sample = dataset if len(dataset) <= EXAMPLES_PLANNED else dataset.slice(0, EXAMPLES_PLANNED)
     return tuple(
         flops * dataset.tokens / sample.tokens for flops in _Price(spec, architecture, sample, dataset.longest).phases()
     )
@@ -84,7 +84,7 @@ class _Price:
         deepest = deepest_layer(self.readings, (grid.receivers or grid.senders).cells, self.architecture.n_layers)
         one_row = min(deepest + 0.5, self.architecture.n_layers) * self.layer
         run = self.tokens * one_row
-        both_runs = len(prefixes_of([*self.dataset.orig, *self.dataset.new])) * one_row
+        both_runs = prefix_count([*self.dataset.orig, *self.dataset.new]) * one_row
         clean = both_runs + 2 * len(self.dataset) * self.readout
         if isinstance(self.spec.patch, CircuitPatch):
             exact = sum(self.cells()) if self.spec.patch.method == "exact" else 0.0

@@ -11,6 +11,8 @@ Such a beginning of prompts is a *prefix* here, and needs to be computed only on
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise, takewhile
+from operator import eq
 
 import numpy as np
 from numpy.typing import NDArray
@@ -283,3 +285,10 @@ def prefixes_of(prompts: Sequence[Sequence[int]]) -> Prefixes:
     number = np.empty_like(order)
     number[order] = np.arange(len(order))
     return Prefixes(number[place], found[order], found[order] % n_pos, are_all=found.size == place.size)
+
+
+def prefix_count(prompts: Sequence[list[int]]) -> int:
+    """How many distinct prefixes some prompts have: in their order, each adds what it does not share with the last."""
+    ordered = sorted(prompts)
+    shared = (sum(1 for _ in takewhile(bool, map(eq, *two))) for two in pairwise(ordered))
+    return sum(map(len, ordered)) - sum(shared)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planning.prompts import prefixes_of
+from planning.prompts import prefix_count, prefixes_of
 
 PROMPTS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=7), min_size=1, max_size=8)
 
@@ -20,7 +20,7 @@ def test_positions_share_a_row_exactly_where_they_share_a_beginning(prompts: lis
             own = beginnings.setdefault(tuple(prompt[: position + 1]), len(beginnings))
             assert found.place[row, position] == own
         assert (found.place[row, len(prompt) :] == found.place[row, len(prompt) - 1]).all()
-    assert len(found) == len(beginnings)
+    assert len(found) == len(beginnings) == prefix_count(prompts)
     assert found.place.ravel()[found.first].tolist() == list(range(len(found)))
     assert found.positions.tolist() == [len(beginning) - 1 for beginning in beginnings]
 

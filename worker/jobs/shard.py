@@ -18,7 +18,7 @@ from planning.graph import Graph, Site
 from planning.grid import CellSlice, Grid, grid_of
 from planning.paths import hops_of, plan_paths, wanted_by_paths
 from planning.plan import plan_activation_patch, plan_path_patch, wanted_activations
-from planning.prompts import Places, prefixes_of, readings_of
+from planning.prompts import Places, prefix_count, readings_of
 from worker.engine.hops import patch_hops
 from worker.engine.memory import BYTES_PER_VALUE, Portion, activation_bytes, first_portion, in_portions
 from worker.engine.model import Weights
@@ -145,7 +145,7 @@ class Shard:
     def first_portion(self) -> Portion:
         """How much should fit into memory."""
         n_examples = len(self.dataset)
-        rows = len(prefixes_of([*self.dataset.orig, *self.dataset.new])) / (2 * n_examples)
+        rows = prefix_count([*self.dataset.orig, *self.dataset.new]) / (2 * n_examples)
         return first_portion(self.weights, n_examples, rows, self.example_bytes, self.settings.memory_bytes)
 
     def in_portions(self, work: Callable[[int, int, Portion], Found]) -> list[Found]:
