@@ -17,6 +17,7 @@ from service import errors
 from service.accounts.keys import identified
 from service.http import openapi
 from service.http.cors import cors
+from service.http.direct import direct
 from service.http.parameters import only_known_parameters
 from service.http.prefix import PathPrefix
 from service.http.requests import RequestFrame
@@ -72,6 +73,9 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.parts = parts
     parameters = Depends(only_known_parameters)
+    for resource in RESOURCES:
+        first = [] if resource in WITHOUT_A_KEY else [identified]
+        app.router.routes += direct(resource.router.routes, first)
     for resource in RESOURCES:
         key = [] if resource in WITHOUT_A_KEY else [Depends(identified)]
         app.include_router(resource.router, dependencies=[*key, parameters])
