@@ -15,7 +15,7 @@ PAUSE_S = 0.005
 
 def on_disk() -> Step[str]:
     """``yes``, ``wait``, ``no``, or ``off`` without an append-only file."""
-    return Step("on_disk", (), lambda reply: reply.decode())
+    return Step("on_disk", (), lambda reply: reply.decode(), shares_way=True)
 
 
 def try_create() -> Step[int]:

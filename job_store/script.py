@@ -51,6 +51,8 @@ class Step(Generic[T]):
     arguments: tuple[Argument, ...]
     read: Callable[[Any], T]
     repeatable: bool = True
+    shares_way: bool = False
+    """Whether it may go to the store together with others: what it sends and is answered is small."""
     fetches: bool = False
     """Whether parts of the reply may be references, to be fetched from the blob store before it is read."""
 

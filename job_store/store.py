@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ from job_store import connections
 from job_store.address import Sentinels
 from job_store.contents import Contents, has_references
 from job_store.script import Script, Step
+from job_store.shared_way import SharedWay
 
 T = TypeVar("T")
 UNREACHABLE = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OSError)
@@ -140,6 +141,7 @@ class AsyncJobStore:
         """So many must have a write before it is answered."""
         self._blob_threads = ThreadPoolExecutor(BLOB_THREADS, thread_name_prefix="blobs")
         self._room_until = 0.0
+        self._shared_way = SharedWay(client, ANSWER_S)
 
     @classmethod
     def connect(cls, url: str, max_connections: int = 64, blobs: BlobStore | None = None) -> "AsyncJobStore":
@@ -169,7 +171,8 @@ class AsyncJobStore:
         attempts = 2 if step.repeatable else 1
         for attempt in range(attempts):
             try:
-                return await self._send(step.script, arguments)
+                answer = self._shared_way.answer if step.shares_way else self._answer
+                return await self._sent(answer, step.script, arguments)
             except (RedisError, OSError) as error:
                 if attempt == attempts - 1 or not isinstance(error, ConnectionError):
                     raise translated(error) from error
@@ -193,11 +196,11 @@ class AsyncJobStore:
             await self.run(blob_place(await self.in_blob_thread(self.contents.check_place, known)))
             self.contents.is_right_place = True
 
-    async def _send(self, script: Script, arguments: list[Any]) -> object:
+    async def _sent(self, answer: Callable[..., Awaitable[object]], script: Script, arguments: list[Any]) -> object:
         try:
-            return await self._answer("EVALSHA", script.sha1, 0, *arguments)
+            return await answer("EVALSHA", script.sha1, 0, *arguments)
         except NoScriptError:
-            return await self._answer("EVAL", script.source, 0, *arguments)
+            return await answer("EVAL", script.source, 0, *arguments)
 
     async def _answer(self, *command: str | bytes | float) -> object:
         async with asyncio.timeout(ANSWER_S):

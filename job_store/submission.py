@@ -10,6 +10,9 @@ from job_store.nudges import message_for
 from job_store.records import Created, Idempotency, Limits, NewJob, Retention, read_described
 from job_store.script import Argument, Step
 
+SMALL_BYTES = 65_536
+"""Jobs of less in all are sent together with those of other requests."""
+
 
 class CacheGone(PathPatchingError):
     """The earlier result that should answer a job without shards was just erased; create the job again with shards."""
@@ -108,7 +111,8 @@ def create(
     settings = _settings(limits, retention, idempotency, batch_id)
     settings["messages"] = {model: message_for(model) for model in {job.spec.model.name for job in jobs if job.shards}}
     arguments = [argument for job in jobs for argument in _arguments(job)]
-    return Step("create", (owner, json.dumps(settings), *arguments), _read_created)
+    is_small = sum(len(job.spec_json) + sum(map(len, job.shards)) for job in jobs) < SMALL_BYTES
+    return Step("create", (owner, json.dumps(settings), *arguments), _read_created, shares_way=is_small)
 
 
 def reserve(owner: str, idempotency: Idempotency, ttl_s: float = 10.0) -> Step[Created | None]:

@@ -1,0 +1,53 @@
+"""Small commands of simultaneous requests go to the store together, as one message each way."""
+
+import asyncio
+from dataclasses import dataclass
+
+import redis.asyncio
+from redis.exceptions import RedisError
+
+Command = tuple[str | bytes | float, ...]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    command: Command
+    answer: asyncio.Future[object]
+
+
+class SharedWay:
+    """What is asked while an answer is on its way waits for it, and then goes together."""
+
+    def __init__(self, client: "redis.asyncio.Redis", answer_s: float) -> None:
+        self._client = client
+        self._answer_s = answer_s
+        self._waiting: list[_Asked] = []
+        self._asking: asyncio.Task[None] | None = None
+
+    async def answer(self, *command: str | bytes | float) -> object:
+        """The store's answer to one command; raises what the client raises."""
+        asked = _Asked(command, asyncio.get_running_loop().create_future())
+        self._waiting.append(asked)
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask_all())
+        return await asked.answer
+
+    async def _ask_all(self) -> None:
+        while self._waiting:
+            together, self._waiting = self._waiting, []
+            for asked, reply in zip(together, await self._replies(together), strict=True):
+                if asked.answer.done():
+                    continue  # nobody waits for it any more
+                if isinstance(reply, Exception):
+                    asked.answer.set_exception(reply)
+                else:
+                    asked.answer.set_result(reply)
+
+    async def _replies(self, together: list[_Asked]) -> list[object]:
+        try:
+            async with asyncio.timeout(self._answer_s), self._client.pipeline(transaction=False) as pipeline:
+                for asked in together:
+                    pipeline.execute_command(*asked.command)
+                return await pipeline.execute(raise_on_error=False)
+        except (RedisError, OSError) as error:
+            return [error] * len(together)
