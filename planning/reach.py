@@ -6,12 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from api_schemas.datasets import ResolvedDataset
 from api_schemas.nodes import Node
 from api_schemas.patches import PathNodes
 from api_schemas.spec import AnyPatch, PathPatch
-from planning.architecture import Architecture
-from planning.graph import Graph
 from planning.grid import Grid, grid_of, kinds_of_node
 from planning.prompts import Places, key_of
 
@@ -85,11 +82,11 @@ def _kinds(
     return kinds, kind_of_cell
 
 
-def unreachable_senders(patch: AnyPatch, architecture: Architecture, dataset: ResolvedDataset) -> list[Node]:
+def unreachable_senders(patch: AnyPatch, places: Places) -> list[Node]:
     """Senders from which no edge leads to any receiver of the patch."""
     if not isinstance(patch, PathPatch):
         return []
-    longest, places = dataset.longest, Places(patch.positions, dataset, Graph(architecture))
+    longest, architecture = places.dataset.longest, places.graph.architecture
     if patch.paths is None:
         starts, ends = (kinds_of_node(nodes, architecture, longest) for nodes in (patch.starts, patch.ends))
         if examples_with_path([[start] for start in starts], [ends], places).all():

@@ -12,7 +12,9 @@ from api_schemas.datasets import ResolvedDataset
 from api_schemas.nodes import ACTIVATION_HOOKS, HEAD_HOOKS, NEURON_HOOKS, RECEIVER_HOOKS, SENDER_HOOKS
 from api_schemas.spec import JobSpec, ModelSpec
 from planning.architecture import Architecture
+from planning.graph import Graph
 from planning.grid import sweep_sizes
+from planning.prompts import Places
 from service.specs.comparison import overlap_errors
 from tests.tiny_models import tiny_shape
 
@@ -176,7 +178,7 @@ def jobs(
         )
     except ValidationError:  # a hook that cannot be swept with another, and the like
         assume(False)
-    assume(not list(overlap_errors(spec.patch, shape, dataset)))
+    assume(not list(overlap_errors(spec.patch, Places(spec.patch.positions, dataset, Graph(shape)))))
     assume(sweep_sizes(spec.patch, shape, dataset.longest) <= 24)
     return spec, dataset
 

@@ -73,6 +73,8 @@ class Given:
 
     speeds: dict[str, Speed] = field(default_factory=dict)
     """Of the models that the specs name."""
+    outlines: list[Outline] = field(default_factory=list)
+    """Of each spec."""
     answered: list[bool] = field(default_factory=list)
     """Of each spec, whether an earlier result answers it, so that it need not be resolved."""
     trace: dict[str, str] = field(default_factory=dict)
@@ -202,18 +204,19 @@ class Checker:
         Raises:
             InvalidSpec: Some of them cannot run.
         """
-        is_answered = iter(given.answered)
+        known = iter(zip(given.outlines, given.answered, strict=True))
         most, tokens = self.limits.max_batch_tokens, 0
 
         def new_job(spec: JobSpec) -> NewJob:
             nonlocal tokens
-            if next(is_answered) and not self._webhook_errors(spec):
-                return self._answered_job(spec, given.trace)
+            outline, is_answered = next(known)
+            if is_answered and not self._webhook_errors(spec):
+                return self._answered_job(spec, outline.digest, given.trace)
             checked = self.check(spec)
             tokens += checked.dataset.tokens
             if given.is_batch and tokens > most:
                 raise _TooManyTokens
-            return self._checked_job(checked, given.speeds[spec.model.name], given.trace)
+            return self._checked_job(checked, outline.digest, given.speeds[spec.model.name], given.trace)
 
         try:
             return each(specs, new_job) if given.is_batch else [new_job(spec) for spec in specs]
@@ -222,16 +225,17 @@ class Checker:
             message = f"{why} ({knob('max_batch_tokens')}): send smaller batches"
             raise InvalidSpec([wrong(("jobs",), message)]) from None
 
-    def _answered_job(self, spec: JobSpec, trace: dict[str, str]) -> NewJob:
+    def _answered_job(self, spec: JobSpec, digest: str | None, trace: dict[str, str]) -> NewJob:
         """An earlier result answers: no worker will need the rest."""
+        assert digest is not None
         model = self.models.get(spec.model.name)
-        plain, revision = normalised(spec, model), model.revision
-        return _new_job(plain, JobFacts(0, 0, 0.0, "", _equal_specs(plain, revision), revision), (), trace)
+        return _new_job(normalised(spec, model), JobFacts(0, 0, 0.0, "", digest, model.revision), (), trace)
 
-    def _checked_job(self, checked: CheckedSpec, speed: Speed, trace: dict[str, str]) -> NewJob:
+    def _checked_job(self, checked: CheckedSpec, digest: str | None, speed: Speed, trace: dict[str, str]) -> NewJob:
+        digest = digest or _equal_specs(checked.spec, checked.revision)
         shards = tuple(shard.model_dump_json() for shard in cut(checked, speed.nominal))
         result_bytes = checked.estimated_result_bytes // TEXT_BYTES_PER_STORED
-        return _new_job(checked.spec, _facts(checked, len(shards)), shards, trace, result_bytes)
+        return _new_job(checked.spec, _facts(checked, digest, len(shards)), shards, trace, result_bytes)
 
 
 def _equal_specs(spec: JobSpec, revision: str) -> str:
@@ -251,13 +255,13 @@ def _new_job(
     return NewJob(new_job_id(), without_prompts, facts, shards, trace, url, result_bytes, spec.model_dump_json())
 
 
-def _facts(checked: CheckedSpec, shards: int) -> JobFacts:
+def _facts(checked: CheckedSpec, digest: str, shards: int) -> JobFacts:
     return JobFacts(
         longest=checked.dataset.longest,
         examples=len(checked.dataset),
         flops_per_shard=checked.estimated_flops / shards,
         dataset_sha256=dataset_sha256(checked.dataset),
-        spec_sha256=_equal_specs(checked.spec, checked.revision),
+        spec_sha256=digest,
         revision=checked.revision,
         warnings=tuple(checked.warnings),
         phase_shares=tuple(flops / checked.estimated_flops for flops in checked.phase_flops),

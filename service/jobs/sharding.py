@@ -27,7 +27,9 @@ Cells = tuple[Range, Range]
 def cut(checked: CheckedSpec, nominal_rate: float) -> list[ShardInput]:
     """The shards: slices of examples in order, and of each the slices of cells in order."""
     examples, cells = slices(checked, nominal_rate)
-    return [ShardInput(**dict(checked.dataset.slice(*own)), cells=some) for own in examples for some in cells]
+    whole = checked.dataset
+    parts = [whole] if len(examples) == 1 else [whole.slice(*own) for own in examples]
+    return [ShardInput(**dict(part), cells=some) for part in parts for some in cells]
 
 
 def slices(checked: CheckedSpec, nominal_rate: float) -> tuple[list[Range], list[Cells | None]]:

@@ -44,6 +44,8 @@ class Speeds:
         """Ask the store, unless it was asked a moment ago."""
         known = self._known.get(model)
         if known is None or time.monotonic() - known[0] > REMEMBERED_S:
+            if known is not None:
+                self._known[model] = (time.monotonic(), known[1])  # one request asks, and the others do not wait for it
             rates = await self._store.run(workers.rates(model))
             alive = {info.device for info in await self._store.run(workers.list_workers()) if model in info.serves}
             self._known[model] = (time.monotonic(), Speed.of(alive, rates))

@@ -57,10 +57,12 @@ async def _answered(parts: Parts, caller: Caller, outlines: Sequence[Outline]) -
     ]
 
 
-async def _create(parts: Parts, asked: Submission, outlines: Sequence[Outline], answered: list[bool]) -> Created:
+async def _create(parts: Parts, asked: Submission, outlines: list[Outline], answered: list[bool]) -> Created:
     speeds = await speeds_of(parts, outlines)
     with tracing.span("queue", "producer", pathpatch__jobs=len(outlines)):
-        new_jobs = await asked.intake.new_jobs(Given(speeds, answered, tracing.carried(), asked.batch_id is not None))
+        new_jobs = await asked.intake.new_jobs(
+            Given(speeds, outlines, answered, tracing.carried(), asked.batch_id is not None)
+        )
         step = submission.create(
             asked.caller.owner,
             new_jobs,

@@ -57,9 +57,8 @@ def metric_paths(spec: JobSpec) -> list[tuple[Path, Metric]]:
     return [(("metrics", index), metric) for index, metric in enumerate(spec.metrics)]
 
 
-def overlap_errors(patch: AnyPatch, architecture: Architecture, dataset: ResolvedDataset) -> Iterator[FieldError]:
+def overlap_errors(patch: AnyPatch, places: Places) -> Iterator[FieldError]:
     """Nodes of one list that have an edge twice in some example; at disjoint positions they have none in common."""
-    places = Places(patch.positions, dataset, Graph(architecture))
     if isinstance(patch, PathPatch) and patch.paths is not None:
         yield from shared_edges(patch, places)
     for name, end in ends_of(patch).items():

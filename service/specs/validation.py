@@ -16,7 +16,9 @@ from api_schemas.nodes import Node
 from api_schemas.spec import JobSpec
 from api_schemas.wording.values import first_errors, wrong
 from planning.cost import phase_flops
+from planning.graph import Graph
 from planning.grid import grid_sizes
+from planning.prompts import Places
 from planning.reach import unreachable_senders
 from service.datasets.resolve import Resolution, example_count, resolve
 from service.models.catalog import CatalogModel
@@ -88,11 +90,12 @@ def check_spec(spec: JobSpec, model: CatalogModel, limits: SpecLimits) -> Checke
         errors += first_errors(circuit_errors(spec.patch, model.architecture, example_count(spec.dataset), limits))
     errors += cell_errors(spec, model.architecture, dataset.longest if dataset else 1, limits)
     errors += _output_errors(spec)
-    if dataset is not None and not errors:
-        errors += overlap_errors(spec.patch, model.architecture, dataset)
     if errors or resolution is None:
         raise InvalidSpec(list(dict.fromkeys(errors)))
-    return _checked(normalised(spec, model), resolution, model, limits)
+    places = Places(spec.patch.positions, resolution.dataset, Graph(model.architecture))
+    if overlaps := list(overlap_errors(spec.patch, places)):
+        raise InvalidSpec(list(dict.fromkeys(overlaps)))
+    return _checked(normalised(spec, model), resolution, places, model, limits)
 
 
 def _resolved(spec: JobSpec, model: CatalogModel, limits: SpecLimits) -> tuple[Resolution | None, list[FieldError]]:
@@ -108,12 +111,14 @@ def _output_errors(spec: JobSpec) -> Iterator[FieldError]:
         yield wrong(("output", "per_example"), message)
 
 
-def _checked(spec: JobSpec, resolution: Resolution, model: CatalogModel, limits: SpecLimits) -> CheckedSpec:
+def _checked(
+    spec: JobSpec, resolution: Resolution, places: Places, model: CatalogModel, limits: SpecLimits
+) -> CheckedSpec:
     dataset, architecture = resolution.dataset, model.architecture
     size = ResultSize.of(spec, architecture, dataset.longest, len(dataset))
     if errors := list(size.errors(spec, len(dataset), limits)):
         raise InvalidSpec(errors)
-    unreachable = unreachable_senders(spec.patch, architecture, dataset)
+    unreachable = unreachable_senders(spec.patch, places)
     return CheckedSpec(
         spec=spec,
         dataset=dataset,

@@ -32,9 +32,8 @@ def patch(**fields: Any) -> PathPatch | ActivationPatch:
 
 
 def unreachable(senders: Any, receivers: Any, **fields: Any) -> list[str]:
-    return [
-        str(node) for node in unreachable_senders(patch(senders=senders, receivers=receivers, **fields), SMALL, DATASET)
-    ]
+    asked = patch(senders=senders, receivers=receivers, **fields)
+    return list(map(str, unreachable_senders(asked, Places(asked.positions, DATASET, Graph(SMALL)))))
 
 
 def head(layer: int, index: int, **more: Any) -> dict[str, Any]:
@@ -117,5 +116,5 @@ def test_representatives_agree_with_every_node(receivers: Any) -> None:
     expected = [
         node for (node,) in grid.senders.cells if not any(places.examples_shared(node, end) for end in edges[str(node)])
     ]
-    assert unreachable_senders(swept, SMALL, DATASET) == expected
+    assert unreachable_senders(swept, places) == expected
     assert 0 < len(expected) < len(grid.senders.cells)
