@@ -102,7 +102,8 @@ class HookedOracle:
     def __init__(self, model: Any, device: str = "cpu") -> None:
         from tests.hooked_parts import ungrouped
 
-        self._hooked, self._device = ungrouped(model.to(device)), torch.device(device)
+        self._hooked, self._device = ungrouped(model), torch.device(device)
+        self._hooked.model.to(device)
 
     def cell(self, spec: JobSpec, dataset: ResolvedDataset, senders: list[Node], receivers: list[Node]) -> torch.Tensor:
         """The metric of one cell, per example, clean runs included."""
