@@ -19,7 +19,8 @@ def model_line(model: ModelInfo) -> str:
         size += f" ({known.n_kv_heads} key-value heads: head on k and v counts these, query_head the others)"
     if known is not None and known.is_parallel:
         size += ", parallel blocks (no resid_mid)"
-    return f"{model.name}{size}" + ("" if model.available else f" (not available: {model.reason})")
+    why = "" if model.available else f" (not available: {(model.reason or '').partition('. ')[0]})"
+    return f"{model.name}{size}{why}"
 
 
 def job_line(job: Job) -> str:

@@ -18,7 +18,7 @@ class FigureDoesNotFit(ValueError):
 
     def __init__(self, kind: str, axes: Sequence[str], needed: str) -> None:
         said = ", ".join(axes) or "none (one cell)"
-        super().__init__(f"a {kind} needs {needed}; this result's axes: {said}")
+        super().__init__(f"figure {kind!r} needs {needed}; this result's axes: {said}")
 
 
 @dataclass(frozen=True)

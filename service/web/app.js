@@ -73,7 +73,7 @@ document.getElementById("key-form").addEventListener("submit", (event) => {
 });
 document.addEventListener("key-needed", (event) => {
   keyPanel.open = true;
-  describeKey(key.get() ? "refused" : "none", event.detail || "This service wants an API key.");
+  describeKey(...(key.get() ? ["refused", event.detail] : ["none", "This service asks for an API key."]));
 });
 document.addEventListener("key-accepted", () => describeKey("accepted"));
 document.addEventListener("keydown", (event) => {

@@ -341,7 +341,7 @@ def test_another_kind_of_figure_is_drawn_or_says_what_it_needs(to_service: Comma
         assert "no change" in scatter.read_text()
         code, _, said = to_service("run", "-", "--plot", str(heatmap), "--kind", "heatmap", stdin=spec)
         assert code == 1
-        assert "a heatmap needs a sweep of two axes or more" in said
+        assert "figure 'heatmap' needs a sweep of two axes or more" in said
         assert not heatmap.exists()
 
 
