@@ -438,7 +438,7 @@ def test_the_caption_says_unit_n_model_and_spec():
 
 def test_a_figure_that_does_not_fit_says_what_it_needs():
     """The service turns this into an answer, not a traceback."""
-    with pytest.raises(FigureDoesNotFit, match="histogram needs the single axis example"):
+    with pytest.raises(FigureDoesNotFit, match="figure 'histogram' needs the single axis example"):
         figure_for(heads(), kind="histogram")
     with pytest.raises(ValueError, match=f"one of {', '.join(KINDS)}"):
         figure_for(heads(), kind="pie")
