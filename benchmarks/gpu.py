@@ -62,6 +62,8 @@ CIRCUITS: dict[str, dict[str, Any]] = {
     "exact_all_edges": {"score": {"method": "exact"}},
 }
 CIRCUIT_SIZES = [100, 1000]
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
+BEGIN, END = "<!-- begin benchmarks/gpu.json -->", "<!-- end -->"
 Row = dict[str, Any]
 
 
@@ -307,14 +309,25 @@ def measure_all(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def table(found: dict[str, Any]) -> str:
-    """One line per experiment and precision, in Markdown."""
+    """One line per experiment and precision, in Markdown, and what it was measured on."""
     lines = ["| model | key | examples | dtype | seconds | share of matmul rate | peak MiB | largest deviation |"]
     lines.append("|---|---|---|---|---|---|---|---|")
     for name, model in found["models"].items():
         for key, by_dtype in model["experiments"].items():
             lines += [f"| {name} | `{key}` | {cells_of(dtype, row)} |" for dtype, row in by_dtype.items()]
     lines += table_of_hooks(found.get("hooks", {})) + table_of_circuits(found.get("circuits", {}))
+    machine = found["machine"]
+    rates = ", ".join(f"{dtype} {rate / 1e12:.0f}" for dtype, rate in found["matmul_flops_per_s"].items())
+    versions = f"Python {machine['python']}, torch {machine['torch']}, numpy {machine['numpy']}; {machine['date']}"
+    lines += ["", f"{machine['device']}; one square product runs at (TFLOP/s) {rates}. {versions}."]
     return "\n".join(lines)
+
+
+def write_page(content: str) -> None:
+    """Put the table between its markers."""
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(f"{before}{BEGIN}\n{content}\n{END}{after}")
 
 
 def cells_of(dtype: str, row: Row) -> str:
@@ -351,6 +364,7 @@ def table_of_circuits(found: dict[str, Row]) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--page", action="store_true", help="put the table into docs/performance.md")
     parser.add_argument("--device", help="default: the first GPU; without one, nothing is measured")
     parser.add_argument("--examples", type=int, default=800)
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES)
@@ -366,6 +380,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.device = options.device or "cuda:0"
     found = measure_all(options)
     print(table(found))
+    if options.page:
+        write_page(table(found))
 
 
 if __name__ == "__main__":

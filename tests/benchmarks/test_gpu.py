@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.experiments import EXPERIMENTS, N_POS, random_prompts, random_weights, spec_of
-from benchmarks.gpu import TINY, TINY_CIRCUITS, check_against_cpu, measure_circuits
+from benchmarks.gpu import BEGIN, END, PAGE, TINY, TINY_CIRCUITS, check_against_cpu, measure_circuits, table
 from tests.shards import PLENTY
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +35,12 @@ def test_it_runs_without_jaxtyping_and_without_anything_of_a_worker(tmp_path: Pa
         assert 0 < rows["bfloat16"]["max_abs_deviation"] < 0.1
         assert all(row["seconds"] > 0 and row["flops"] > 0 and row["examples"] == 4 for row in rows.values())
     assert "| llama | `seed_job` | 4 | float32 |" in run.stdout
+
+
+def test_the_page_shows_the_figures_of_the_file() -> None:
+    """They are measured on a machine that is lent, and committed."""
+    found = json.loads((ROOT / "benchmarks" / "gpu.json").read_text())
+    assert f"{BEGIN}\n{table(found)}\n{END}" in PAGE.read_text()
 
 
 def test_circuits_are_measured_too() -> None:

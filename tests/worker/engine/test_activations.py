@@ -62,7 +62,7 @@ def test_the_forward_pass_is_the_one_written_out_by_hand() -> None:
 def hashes(cache: ActivationCache) -> dict[object, str]:
     """A digest of every kept tensor."""
     return {
-        (place, str(key)): hashlib.sha256(value.contiguous().view(torch.uint8).numpy()).hexdigest()
+        (place, str(key)): hashlib.sha256(value.cpu().contiguous().view(torch.uint8).numpy()).hexdigest()
         for key, entry in cache._entries.items()
         for place, value in entry.kept.items()
     }
