@@ -113,14 +113,14 @@ def _of_demo(name: str) -> dict[str, Any]:
     return content
 
 
-def spec_of_prompts(dataset: PromptsDataset | TokensDataset, model: str = "demo") -> str:
+def spec_of_prompts(dataset: PromptsDataset | TokensDataset, model: str = "demo", shape: Sizes | None = None) -> str:
     """A commented spec of one's own prompts: which heads write the answer themselves?
 
     The metric is the logit of ``correct`` minus that of ``incorrect`` where the prompts have both, else ``kl``.
     """
     has_answers = {"correct", "incorrect"} <= set(dataset.answers)
     metric = {"kind": "logit_diff", "answer": "correct", "minus_answer": "incorrect"} if has_answers else {"kind": "kl"}
-    last = {"hook": "resid_post", "layer": shape_of(model).n_layers - 1}
+    last = {"hook": "resid_post", "layer": (shape or shape_of(model)).n_layers - 1}
     parts: dict[str, Any] = {
         "model": {"name": model},
         "patch": {"senders": {"sweep": {"hook": "z", "layers": "all", "heads": "all"}}, "receivers": [last]},

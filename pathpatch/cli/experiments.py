@@ -1,12 +1,15 @@
 """Commands that bring an experiment along: new, demo, verify."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from api_schemas.built_in_models import BUILT_IN
 from pathpatch.cli.terminal import DEFAULT_URL, AsJson, CommandFailed, Url, connect, note, print_json, print_table
-from pathpatch.presets import PRESETS, preset, spec_of_prompts
+from pathpatch.presets import PRESETS, Sizes, preset, spec_of_prompts
+from pathpatch.problems import PathPatchingError
 
 Examples = Annotated[int, typer.Option(help="Number of prompts.", min=1)]
 
@@ -46,7 +49,8 @@ def new(
             print_table(("preset", "what it does"), PRESETS.items())
             note("pathpatch new PRESET > spec.yaml")
         return
-    text = _of_file(prompts, model) if prompts is not None else preset(name or "", model)
+    sizes = _sizes(model)
+    text = _of_file(prompts, model, sizes) if prompts is not None else preset(name or "", model, sizes)
     if json:
         import yaml
 
@@ -55,10 +59,25 @@ def new(
         typer.echo(text, nl=False)
 
 
-def _of_file(prompts: Path, model: str) -> str:
+def _of_file(prompts: Path, model: str, sizes: Sizes | None) -> str:
     from pathpatch.specs import prompts_from
 
-    return spec_of_prompts(prompts_from(prompts), model)
+    return spec_of_prompts(prompts_from(prompts), model, sizes)
+
+
+def _sizes(model: str) -> Sizes | None:
+    """Layers and heads of a model that is not built in, from the service; a guess is said to be one."""
+    if model == "demo" or model in BUILT_IN:
+        return None
+    try:
+        with connect(os.environ.get("PATHPATCH_URL", DEFAULT_URL)) as client:
+            found = client.model(model)
+        if found.shape is not None:
+            return found.architecture or found.shape
+    except PathPatchingError:
+        pass
+    note(f"no service here knows the model {model!r}: its layers are taken for GPT-2 small's")
+    return None
 
 
 def demo(

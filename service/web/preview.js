@@ -3,6 +3,7 @@ import { bytes, duration, el } from "./dom.js";
 
 const COLOURS = 6;
 const MOST_PROMPTS = 3;
+const MOST_TOKENS = 6;
 
 function prompt(name, tokens, roles, other) {
   return el("p", { class: "prompt" }, el("span", { class: "run" }, name), el("span", {}, tokens.map((token, position) => {
@@ -28,5 +29,12 @@ export function preview(report) {
     el("p", { class: "hint" }, "Coloured tokens carry their role below; underlined tokens differ between orig and new."),
     report.examples.slice(0, MOST_PROMPTS).map((example) => el("div", { class: "example" },
       prompt("orig", example.orig, example.roles, example.new), prompt("new", example.new, example.roles, example.orig),
-      el("p", { class: "hint" }, Object.entries(example.answers).map(([name, token]) => `${name} = ${[token].flat().map((one) => `“${one.replace(/^ /, "␣")}”`).join(" or ")}`).join(", ")))));
+      el("p", { class: "hint" }, Object.entries(example.answers).map(([name, tokens]) => `${name} = ${tokenWords([tokens].flat())}`).join(", ")))));
+}
+
+/** A token, or a set of them; of a long set its beginning and its end. */
+function tokenWords(tokens) {
+  const named = tokens.map((token) => `“${token.replace(/^ /, "␣")}”`);
+  if (named.length <= MOST_TOKENS) return named.join(" or ");
+  return `${named.slice(0, 3).join(" or ")} or … or ${named.at(-1)} (${named.length} tokens)`;
 }

@@ -68,6 +68,14 @@ def test_a_file_of_prompts_becomes_a_spec_with_comments(pathpatch: Command) -> N
     assert "none.csv cannot be read" in pathpatch("new", "--prompts", "none.csv")[2]
 
 
+@pytest.mark.integration
+def test_layers_of_a_model_that_nobody_knows_are_said_to_be_a_guess(to_service: Command) -> None:
+    """The service is asked for those of a model of one's own."""
+    code, text, said = to_service("new", "heads-to-logits", "--model", "nobodys")
+    assert code == 0 and "layer: 11" in text
+    assert "no service here knows the model 'nobodys': its layers are taken for GPT-2 small's" in said
+
+
 def test_an_unknown_preset_is_answered_with_the_known_ones(pathpatch: Command) -> None:
     """The fix belongs into the message."""
     code, _, said = pathpatch("new", "io-heads")
