@@ -9,6 +9,8 @@ from pathpatch.specs.words import title_of
 
 LONGEST_SUMMARY = 2000
 """Characters, some 600 tokens."""
+_SHOWN_TOKENS = 6
+"""Of a set of answers."""
 
 
 def model_line(model: ModelInfo) -> str:
@@ -39,8 +41,16 @@ def report_lines(report: ValidationReport) -> str:
         first = report.examples[0]
         roles = ", ".join(f"{role} = {first.orig[place]!r} at {place}" for role, place in first.roles.items())
         lines += [f"orig: {''.join(first.orig)}", f"new: {''.join(first.new)}", f"roles: {roles or 'none'}"]
-        lines.append("answers: " + (", ".join(f"{name} = {text!r}" for name, text in first.answers.items()) or "none"))
+        answers = ", ".join(f"{name} = {_tokens(found)}" for name, found in first.answers.items())
+        lines.append(f"answers: {answers or 'none'}")
     return "\n".join(lines + [f"warning: {warning}" for warning in report.warnings])
+
+
+def _tokens(answer: str | list[str]) -> str:
+    """A token, or a set of them; a long set by its beginning, its end and its size."""
+    if isinstance(answer, str) or len(answer) <= _SHOWN_TOKENS:
+        return repr(answer)
+    return f"{answer[:3]!r} ... {answer[-1]!r} ({len(answer)} tokens)"
 
 
 def summary(job: Job, result: Result) -> str:

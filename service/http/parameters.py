@@ -23,9 +23,12 @@ BY_ACCEPT = {"result": formats.FORMATS, "figure": drawing.FORMATS, "events": ("a
 
 
 async def only_known_parameters(request: Request) -> None:
-    """Refuse query parameters that the route does not have: a misspelled one would silently do nothing."""
+    """Refuse query parameters that the route does not have: a misspelled one would silently do nothing.
+
+    The page takes any: mail and chat programs add marks of their own to a link.
+    """
     route = request.scope.get("route")
-    if not request.query_params or not isinstance(route, APIRoute):
+    if not request.query_params or not isinstance(route, APIRoute) or route.path == "/":
         return
     known = [parameter.alias for parameter in route.dependant.query_params]
     wrong = [name for name in request.query_params if name not in known][:MOST_TOLD]

@@ -103,7 +103,7 @@ def test_nothing_of_a_request_is_looked_at_before_its_key(anyone: httpx.Client, 
 
 def test_health_version_and_documentation_need_no_key(anyone: httpx.Client) -> None:
     """Probes and people must get there without one."""
-    for path in ("/livez", "/readyz", "/version", "/docs", "/openapi.json", "/"):
+    for path in ("/livez", "/readyz", "/version", "/docs", "/openapi.json", "/", "/?utm_source=mail"):
         assert anyone.get(path).status_code in (200, 307)
 
 
