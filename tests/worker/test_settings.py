@@ -34,3 +34,18 @@ def test_a_worker_says_in_one_line_what_it_cannot_use() -> None:
     assert run.returncode == 2
     assert run.stderr.startswith("worker: PATHPATCH_LOG_LEVEL is 'LOUD'")
     assert run.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("chosen", "used"), [(None, "passive"), ("active", "active")])
+def test_threads_that_wait_leave_the_processor_to_others(chosen: str | None, used: str) -> None:
+    """OpenMP reads it when torch is imported, in the child; an operator's own choice stays."""
+    environment = {**os.environ, "PATHPATCH_LOG_LEVEL": "LOUD"}
+    environment.pop("OMP_WAIT_POLICY", None)
+    environment |= {"OMP_WAIT_POLICY": chosen} if chosen else {}
+    code = (
+        "import os, sys, worker.__main__ as w; w.main(); print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert run.stdout.split() == [used, "False"]
