@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum, auto
 from typing import Protocol, runtime_checkable
 
-from api_schemas.nodes import EMBEDDING_HOOKS, RESIDUAL_HOOKS
+from api_schemas.nodes import RESIDUAL_HOOKS
 from planning.architecture import Architecture
 
 
@@ -174,19 +174,20 @@ class Graph:
         Args:
             is_input: As for ``reach_of_logits``.
         """
-        if layer_of(node) < layer or node.hook in EMBEDDING_HOOKS:
+        site = Site.of(node)
+        if site.layer is None or site.layer < layer:
             return Reach.UP_TO_POSITION
-        if layer_of(node) > layer:
+        if site.layer > layer:
             return Reach.NONE
-        if node.hook in ("resid_pre", "resid_post"):
+        if site.hook == "resid_pre":
             return Reach.UP_TO_POSITION
-        heads = self.query_heads_of(node)
+        heads = self.query_heads_of(site)
         if heads is not None and head not in heads:
             return Reach.NONE
-        if node.hook == "pattern" and not is_input:
+        if site.hook == "pattern" and not is_input:
             return Reach.AT_POSITION
         of_hook = {"q": Reach.AT_POSITION, **dict.fromkeys(("k", "query_k", "pattern"), Reach.UP_TO_POSITION)}
-        return of_hook.get(Site.of(node).hook, Reach.NONE)
+        return of_hook.get(site.hook, Reach.NONE)
 
     def query_heads_of(self, node: Named) -> range | None:
         """The query heads that read a head's activation; None if the node is no single head."""

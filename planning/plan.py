@@ -220,7 +220,7 @@ def _own_heads(group: CellGroup, readings: Sequence[AttentionReading]) -> list[d
         for cell, (site,) in enumerate(group.sites):
             layer, head = attended_head(reading, (site,))
             if group.graph.reach_of_attention(site, layer, head, is_input=True) is not Reach.NONE:
-                if layer_of(site) != layer or site.hook == "resid_pre":
+                if site.layer != layer or site.hook == "resid_pre":
                     return None
                 found[-1][cell] = head
     return found

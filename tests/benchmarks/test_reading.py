@@ -1,7 +1,21 @@
 """What the count of files and functions to read is made of."""
 
+import pytest
+
 from api_schemas.metrics import LogitDiff, title_of
-from benchmarks.reading import MAX_FILES, MAX_FUNCTIONS, functions_entered, report
+from benchmarks.reading import (
+    BARRED,
+    CHECKS,
+    MAX_FILES,
+    MAX_FUNCTIONS,
+    NUMBER,
+    OUTPUT,
+    RESULT,
+    functions_entered,
+    report,
+    size,
+    stages_of_experiment,
+)
 
 METRIC = LogitDiff(kind="logit_diff", answer="IO", minus_answer="S")
 
@@ -20,3 +34,21 @@ def test_the_bar_is_for_files_and_for_functions() -> None:
     for within in (functions + beside, files + beside):
         assert ": met)" in report("one", within)
         assert ": NOT MET)" in report("one", [*within, ("worker/engine/one.py", "more")])
+
+
+def test_a_stage_holds_what_its_first_function_enters() -> None:
+    """A function that the number needs too is counted there, and in no other stage."""
+    stages = stages_of_experiment("founding experiment")
+    places = {function: stage for stage, functions in stages.items() for function in functions}
+    assert sum(map(len, stages.values())) == len(places)
+    assert places["worker/engine/checks.py", "completeness"] == CHECKS
+    assert places["worker/engine/senders.py", "input_changes"] == NUMBER  # which the checks enter as well
+    assert places["worker/jobs/records.py", "pack"] == OUTPUT
+    assert places["worker/jobs/result.py", "assemble"] == RESULT
+
+
+@pytest.mark.parametrize("name", BARRED)
+def test_the_way_to_a_number_stays_short(name: str) -> None:
+    """What a reader must look up to follow one cell."""
+    _, count = size(stages_of_experiment(name)[NUMBER])
+    assert count <= MAX_FUNCTIONS
