@@ -63,6 +63,7 @@ ENTRIES: dict[Function, str] = {
     ("worker/jobs/shard.py", "Shard.wanted"): MEMORY,
     ("worker/engine/sweep.py", "Batch.cells_at_once"): MEMORY,
     ("worker/jobs/sweep.py", "cells_of_shard.<locals>.work"): NUMBER,
+    ("worker/jobs/shard.py", "arithmetic"): NUMBER,
     ("worker/jobs/checks.py", "checks_of"): CHECKS,
     ("worker/jobs/output.py", "output_of"): OUTPUT,
     ("worker/jobs/merging.py", "merged_outputs"): OUTPUT,

@@ -41,18 +41,19 @@ class Changes:
 
 def writes_of(senders: CellGroup) -> dict[int, list[Write]]:
     """The senders by time; two heads of one layer in one cell go into different writes, in the spec's order."""
-    grouped: dict[tuple[object, ...], list[tuple[int, Site, Mask]]] = defaultdict(list)
+    grouped: dict[tuple[object, ...], list[tuple[int, int | None, Site, Mask]]] = defaultdict(list)
     for cell, sites in enumerate(senders.sites):
         taken: Counter[tuple[object, ...]] = Counter()
         for site, mask in zip(sites, senders.masks, strict=True):
-            kind = (senders.graph.time_of(site), site.hook, site.unit is None, id(mask))
-            grouped[(*kind, taken[kind])].append((cell, site, mask))
+            unit = site.head if site.hook == "z" else site.neuron
+            kind = (senders.graph.time_of(site), site.hook, unit is None, id(mask))
+            grouped[(*kind, taken[kind])].append((cell, unit, site, mask))
             taken[kind] += 1
     writes: dict[int, list[Write]] = defaultdict(list)
     for members in grouped.values():
-        cells = [cell for cell, _, _ in members]
-        units = [site.unit for _, site, _ in members if site.unit is not None]
-        _, site, mask = members[0]
+        cells = [cell for cell, *_ in members]
+        units = [unit for _, unit, *_ in members if unit is not None]
+        *_, site, mask = members[0]
         writes[senders.graph.time_of(site)].append(Write(site.hook, site.layer, cells, units or None, mask))
     return writes
 
