@@ -84,11 +84,6 @@ class Site:
         return self.head if self.head is not None else self.neuron
 
 
-def layer_at(time: int) -> int:
-    """The layer that a time belongs to; embeddings are written before layer 0 and count as part of it."""
-    return max(time, 0) // N_STAGES
-
-
 def layer_of(node: Named) -> int:
     """The layer in whose computation a node takes part; the last residual stream belongs to layer ``n_layers``."""
     if node.layer is None:
@@ -96,9 +91,10 @@ def layer_of(node: Named) -> int:
     return node.layer + (node.hook == "resid_post")
 
 
-def is_mlp(time: int) -> bool:
-    """Whether an MLP writes at this time."""
-    return time >= 0 and time % N_STAGES == Stage.MLP
+def mlp_at(time: int) -> int | None:
+    """The layer whose MLP writes at this time; None if no MLP does."""
+    layer, stage = divmod(time, N_STAGES)
+    return layer if time >= 0 and stage == Stage.MLP else None
 
 
 def is_in_attention(hook: str) -> bool:
@@ -113,7 +109,7 @@ def is_in_mlp(hook: str) -> bool:
 
 def mlps_between(first: int, last: int) -> int:
     """How many MLPs write after one time and before another."""
-    return sum(is_mlp(time) for time in range(first + 1, last))
+    return sum(mlp_at(time) is not None for time in range(first + 1, last))
 
 
 class Reach(Enum):
@@ -149,7 +145,7 @@ class Graph:
     def input_of(self, receiver: Named) -> tuple[str, int]:
         """The point of the residual stream that a receiver reads: ``resid_pre`` or ``resid_mid`` of a layer."""
         reads_mid = receiver.hook in ("pre", "mlp_in", "resid_mid") and not self.architecture.is_parallel
-        return ("resid_mid" if reads_mid else "resid_pre"), layer_of(receiver)
+        return ("resid_mid" if reads_mid else "resid_pre"), Site.of(receiver).layer or 0
 
     def reaches(self, sender: Named, receivers: Iterable[Named]) -> bool:
         """Whether the sender comes before at least one of the receivers."""

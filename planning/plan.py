@@ -16,13 +16,11 @@ from planning.graph import (
     Graph,
     Reach,
     Site,
-    is_mlp,
-    layer_at,
     layer_of,
+    mlp_at,
 )
 from planning.grid import Grid
 from planning.prompts import (
-    AttentionReading,
     LogitReading,
     Mask,
     Places,
@@ -174,7 +172,7 @@ def seen_receivers(
         is_input: Whether what the nodes read changes (path patching), or their own value (activation patching).
     """
     graph, n_layers = places.graph, places.graph.architecture.n_layers
-    needed = _needed(group, places, readings, is_input)
+    needed, own_heads = _seen(group, places, readings, is_input)
     if sent is not None:
         needed = needed & sent
     if not needed.any():
@@ -185,45 +183,36 @@ def seen_receivers(
         computed = span(needed, np.logical_or.reduce([reading.at for reading in readings]))
     last_layer = deepest_layer(readings, group.sites, n_layers)
     times = sorted({graph.time_of(site) for site in group.sites[0]})
-    attention = [reading for reading in readings if isinstance(reading, AttentionReading)]
-    is_own = is_input and len(group.masks) == 1 and len(attention) == len(readings)
-    own_heads = _own_heads(group, attention) if is_own else None
     known = (group.cells, group.sites, group.masks, group.first_times, graph)
     return ReceiverGroup(*known, needed, times, computed, last_layer, own_heads)
 
 
-def _needed(group: CellGroup, places: Places, readings: Sequence[Reading], is_input: bool) -> Mask:
-    """Where the sites change in a way that some metric can see."""
+def _seen(
+    group: CellGroup, places: Places, readings: Sequence[Reading], is_input: bool
+) -> tuple[Mask, list[dict[int, int]] | None]:
+    """Where the sites change in a way that some metric can see; and ``ReceiverGroup.own_heads``."""
     graph, needed = places.graph, np.zeros_like(places.real)
+    own: list[dict[int, int]] = [{} for _ in readings]
+    is_own = is_input and len(group.masks) == 1
     for slot, mask in enumerate(group.masks):
-        for reading in readings:
-            if isinstance(reading, LogitReading):
-                seen = {graph.reach_of_logits(sites[slot], is_input) for sites in group.sites}
-            else:
-                heads = (attended_head(reading, sites) for sites in group.sites)
-                seen = {
-                    graph.reach_of_attention(sites[slot], *head, is_input)
-                    for sites, head in zip(group.sites, heads, strict=True)
-                }
+        for reading, own_heads in zip(readings, own, strict=True):
+            seen = set()
+            for cell, sites in enumerate(group.sites):
+                site = sites[slot]
+                if isinstance(reading, LogitReading):
+                    reach, is_own = graph.reach_of_logits(site, is_input), False
+                else:
+                    layer, head = attended_head(reading, sites)
+                    reach = graph.reach_of_attention(site, layer, head, is_input)
+                    if reach is not Reach.NONE:
+                        is_own = is_own and site.layer == layer and site.hook != "resid_pre"
+                        own_heads[cell] = head
+                seen.add(reach)
             if Reach.AT_POSITION in seen:
                 needed |= mask & reading.at
             if Reach.UP_TO_POSITION in seen:
                 needed |= mask & up_to(reading.at)
-    return needed
-
-
-def _own_heads(group: CellGroup, readings: Sequence[AttentionReading]) -> list[dict[int, int]] | None:
-    """``ReceiverGroup.own_heads``."""
-    found: list[dict[int, int]] = []
-    for reading in readings:
-        found.append({})
-        for cell, (site,) in enumerate(group.sites):
-            layer, head = attended_head(reading, (site,))
-            if group.graph.reach_of_attention(site, layer, head, is_input=True) is not Reach.NONE:
-                if site.layer != layer or site.hook == "resid_pre":
-                    return None
-                found[-1][cell] = head
-    return found
+    return needed, own if is_own else None
 
 
 def wanted_activations(
@@ -245,7 +234,7 @@ def wanted_activations(
     wanted |= {graph.input_of(site) for site in receivers}
     if through_mlps:
         first, last = min(map(graph.time_of, senders)), max(map(graph.time_of, receivers))
-        mlps = [layer_at(time) for time in range(first, last) if is_mlp(time)]
+        mlps = [layer for time in range(first, last) if (layer := mlp_at(time)) is not None]
         if is_parallel:
             wanted |= {point for layer in mlps for point in (("resid_pre", layer), ("mlp_out", layer))}
         else:

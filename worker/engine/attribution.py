@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from planning.graph import Site, is_mlp, layer_at
+from planning.graph import Site, mlp_at
 from planning.plan import CellGroup, Ends, ReceiverGroup
 from planning.prompts import AttentionReading, Reading, deepest_layer
 from worker.engine import transformer
@@ -142,9 +142,9 @@ def _carry_back(
         for group, own_writes in writes:
             for written in stream_changes(runs, _parts(own_writes.get(time, []), batch.cells_at_once(rows)), rows):
                 _add_share(group, written, carried, receivers.cells, values)
-        if through_mlps and is_mlp(time):
+        if through_mlps and (layer := mlp_at(time)) is not None:
             overwriting = [write for _, own in writes for write in own.get(time, []) if len(ends.senders[0].cells) == 1]
-            passed = _through_mlp(runs, layer_at(time), rows, overwriting, carried)
+            passed = _through_mlp(runs, layer, rows, overwriting, carried)
             carried, past_mlp = (carried, passed) if is_parallel else (carried + passed, past_mlp)
         for one in inputs:
             if time_of(one.site) == time:

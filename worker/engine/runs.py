@@ -75,9 +75,9 @@ class Activations:
         point = ("rot_k" if weights.architecture.has_positioned_keys else "k"), layer
         groups = [head // weights.architecture.group_size for head in heads]
         if point in self.kept:
-            return self.kept[point][:, :, chosen(groups, weights.device)]
+            return self.kept[point][:, :, chosen(groups, self.tokens.device)]
         if point in self.packed:
-            return self.packing.unpack(self.packed[point][:, chosen(groups, weights.device)])
+            return self.packing.unpack(self.packed[point][:, chosen(groups, self.tokens.device)])
         normed = transformer.norm(weights, "ln1", layer, self._rows("resid_pre", layer))
         k = transformer.project(weights, "query_k", layer, heads, normed)
         return self.packing.unpack(attention.positioned(weights, "k", layer, k, self.packing.positions))
@@ -175,7 +175,7 @@ def clean_runs(
     """Activations of some examples' two runs, none of which is computed yet."""
     longest = max(map(len, orig))
     padded = [prompt + [0] * (longest - len(prompt)) for prompt in orig + new]
-    tokens = on_device(padded, weights.device)
+    tokens = on_device(padded, weights.W_E.device)
     return Activations(weights, tokens, wanted, prefixes=prefixes_of(orig + new))
 
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from planning.graph import EMBEDDING_TIME, N_STAGES, Site, Stage, is_mlp, layer_at
+from planning.graph import EMBEDDING_TIME, N_STAGES, Site, Stage, mlp_at
 from planning.plan import CellGroup
 from planning.prompts import Mask
 from worker.engine import transformer
@@ -191,8 +191,8 @@ def input_changes(
             mlp_change, read_by_mlp = change.clone(), begun
         elif through_mlps and not weights.architecture.is_parallel:
             read_by_mlp = begun
-        if through_mlps and is_mlp(time) and (read_by_mlp or time in writes):
-            chain = _MlpChain(runs, layer_at(time), rows, change, mlp_change, touched)
+        if through_mlps and (layer := mlp_at(time)) is not None and (read_by_mlp or time in writes):
+            chain = _MlpChain(runs, layer, rows, change, mlp_change, touched)
             chain.carry(writes[time], read_by_mlp)
             continue
         for written in stream_changes(runs, writes[time], rows):

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from planning.graph import Graph, Site
-from planning.plan import CellGroup, Pass, ReceiverGroup
+from planning.plan import Pass, ReceiverGroup
 from planning.prompts import Mask, attended_head
 from worker.engine import attention, transformer
 from worker.engine.attention_row import patched_row
@@ -96,7 +96,6 @@ def patch_paths(batch: Batch, one: Pass, through_mlps: bool, overwrite: bool) ->
                 earlier[time] = Changes(changes.value.clone(), changes.touched.clone())
             if n_begun == 0:
                 continue
-            begun = senders.part(0, n_begun)
             for group in one.receivers:
                 if group.times[-1] == time:
                     inputs = {known: _widened(earlier[known], n_begun) for known in group.times[:-1]} | {time: changes}
@@ -105,7 +104,7 @@ def patch_paths(batch: Batch, one: Pass, through_mlps: bool, overwrite: bool) ->
                         run = _read_own_attention
                     elif group.sites[0] == [Site("resid_pre", batch.runs.weights.architecture.n_layers)]:
                         run = _read_changed_end
-                    yield from run(batch, begun, group, inputs, rows, overwrite)
+                    yield from run(batch, senders.cells[:n_begun], group, inputs, rows, overwrite)
 
 
 def _widened(changes: Changes, n_cells: int) -> Changes:
@@ -126,7 +125,7 @@ def changed_input(site: Site, mask: Mask, changes: Changes, rows: Rows, overwrit
 
 
 def _read_own_attention(
-    batch: Batch, senders: CellGroup, group: ReceiverGroup, inputs: dict[int, Changes], rows: Rows, overwrite: bool
+    batch: Batch, sender_cells: list[int], group: ReceiverGroup, inputs: dict[int, Changes], rows: Rows, overwrite: bool
 ) -> Iterator[Found]:
     """Shortcut: receivers whose own head's attention is the metric. One row of scores per head, and no final run."""
     (receiver,), (changes,) = group.sites[0], inputs.values()
@@ -143,7 +142,7 @@ def _read_own_attention(
                 slots = chosen([heads.index(head) for head in own.values()], pattern.device)
                 value = attention_metric(reading, pattern)[:, :, slots]
                 cells = [group.cells[cell] for cell in own]
-                yield Found(index, senders.cells, cells, value, touched[..., None].expand(value.shape))
+                yield Found(index, sender_cells, cells, value, touched[..., None].expand(value.shape))
 
 
 def own_attention(
@@ -179,7 +178,7 @@ def own_attention(
 
 
 def _read_changed_end(
-    batch: Batch, senders: CellGroup, group: ReceiverGroup, inputs: dict[int, Changes], rows: Rows, overwrite: bool
+    batch: Batch, sender_cells: list[int], group: ReceiverGroup, inputs: dict[int, Changes], rows: Rows, overwrite: bool
 ) -> Iterator[Found]:
     """Shortcut: receivers that are the last residual stream itself. No layer is left to run."""
     ((receiver,), *_), (changes,), logits = group.sites, inputs.values(), batch.reads.logits
@@ -191,17 +190,17 @@ def _read_changed_end(
     for index, value in logits.values(batch.runs.weights, resid, change.touched).items():
         found = (value, logits.touched(index, change.touched))
         value, touched = (one[..., None].expand(-1, -1, len(group.cells)) for one in found)
-        yield Found(index, senders.cells, group.cells, value, touched)
+        yield Found(index, sender_cells, group.cells, value, touched)
 
 
 def _change_and_run(
-    batch: Batch, senders: CellGroup, group: ReceiverGroup, inputs: dict[int, Changes], rows: Rows, overwrite: bool
+    batch: Batch, sender_cells: list[int], group: ReceiverGroup, inputs: dict[int, Changes], rows: Rows, overwrite: bool
 ) -> Iterator[Found]:
     """The final run of path patching, for cells = senders x receivers."""
     run_rows = rows_of(group.computed, batch.runs.device)
     to = row_map(rows, run_rows)
     moved = {time: Changes(to.move(known.value), to.move(known.touched)) for time, known in inputs.items()}
-    for part in _parts(batch, group, run_rows, len(senders.cells)):
+    for part in _parts(batch, group, run_rows, len(sender_cells)):
         patches: list[Patches] = [
             [
                 changed_input(site, mask, moved[group.graph.time_of(site)], run_rows, overwrite)
@@ -209,7 +208,7 @@ def _change_and_run(
             ]
             for sites in part.sites
         ]
-        yield from run_and_read(batch, part, patches, run_rows, senders.cells)
+        yield from run_and_read(batch, part, patches, run_rows, sender_cells)
 
 
 def patch_activations(batch: Batch, group: ReceiverGroup) -> Iterator[Found]:

@@ -185,8 +185,8 @@ def project(
         groups = [head // weights.architecture.group_size for head in heads]
         distinct = sorted(set(groups))
         projected = project(weights, hook.removeprefix("query_"), layer, distinct, normed)
-        return projected[..., chosen([distinct.index(group) for group in groups], weights.device), :]
-    own = chosen(heads, weights.device)
+        return projected[..., chosen([distinct.index(group) for group in groups], normed.device), :]
+    own = chosen(heads, normed.device)
     weight = {"q": weights.W_Q, "k": weights.W_K, "v": weights.W_V}[hook][layer][own]
     bias = {"q": weights.b_Q, "k": weights.b_K, "v": weights.b_V}[hook][layer][own]
     flat = weight.permute(1, 0, 2).flatten(1)  # (d_model, heads * d_head)
@@ -207,7 +207,7 @@ def read_by_neurons(
         weight, bias = weights.W_gate[layer], weights.b_gate[layer]
     if units is None:
         return affine(normed, weight, bias)
-    own = chosen(units, weights.device)
+    own = chosen(units, normed.device)
     return normed @ weight[:, own] + bias[own]
 
 
