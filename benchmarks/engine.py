@@ -289,13 +289,13 @@ def shared_header(weights: Weights, oracle: Oracle) -> Row:
     return found | floor_ratio(times) | {"max_abs_difference": difference}
 
 
-def next_question(weights: Weights, dataset: ResolvedDataset) -> Row:
-    """Another receiver on the same prompts, whose activations the first job has left in the cache."""
+def next_question(weights: Weights, dataset: ResolvedDataset, founding: Mapping[str, Any] = FOUNDING_PATCH) -> Row:
+    """Other receivers on the same prompts, whose activations the founding experiment has left in the cache."""
     settings = replace(SETTINGS, activation_cache=ActivationCache(2**30))
-    run_once(weights, spec_of(FOUNDING_PATCH, ATTENTION, dataset), dataset, settings)
-    times = {}
-    for layer, head in ((10, 6), (10, 0), (9, 6)):
-        senders = [{"hook": "z", "layer": 8, "head": 6}, {"hook": "z", "layer": 7, "head": 9}]
+    run_once(weights, spec_of(dict(founding), ATTENTION, dataset), dataset, settings)
+    times, last = {}, founding["receivers"][0]["layer"]
+    senders = [{"hook": "z", "layer": last - 2, "head": 6}, {"hook": "z", "layer": last - 3, "head": 8}]
+    for layer, head in ((last, 6), (last, 0), (last - 1, 6)):
         receivers = [{"hook": "q", "layer": layer, "head": head}]
         spec = spec_of({"senders": senders, "receivers": receivers}, ATTENTION, dataset)
         times[f"{layer}.{head}"] = seconds_of(lambda spec=spec: run_once(weights, spec, dataset, settings))
@@ -305,7 +305,7 @@ def next_question(weights: Weights, dataset: ResolvedDataset) -> Row:
 def _measure_memory(weights: Weights, budget: int, n_examples: int, threads: int, answers: Any) -> None:
     """In a process of its own, whose peak is this sweep's."""
     torch.set_num_threads(threads)
-    dataset, warm = random_prompts(n_examples), random_prompts(2)
+    dataset, warm = (random_prompts(n, weights.architecture.d_vocab) for n in (n_examples, 2))
     sweep = next(experiment for experiment in EXPERIMENTS if experiment.key == "sweep_query_skip")
     settings = ShardSettings(memory_bytes=budget, device="cpu")
     assert weights.QKV
@@ -318,7 +318,7 @@ def _measure_memory(weights: Weights, budget: int, n_examples: int, threads: int
 
 
 def memory(weights: Weights, budget: int = 2**30, n_examples: int = 1000) -> Row:
-    """Peak resident memory above the weights of a 144-head sweep over many examples."""
+    """Peak resident memory above the weights of a sweep of all heads over many examples."""
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()
     arguments = (weights, budget, n_examples, torch.get_num_threads(), answers)

@@ -4,8 +4,9 @@ Run: ``python -m benchmarks.engine --family llama [--only KEY,KEY] [--json FILE]
 SmolLM2-135M's size with random weights.
 """
 
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +71,23 @@ EXPERIMENTS = experiments_on(LLAMA)
 
 def measure_family(family: str, only: Sequence[str] = ()) -> dict[str, Any]:
     """The keys asked for, or all, as ``benchmarks.engine`` measures them."""
-    from benchmarks.engine import measure
+    from benchmarks.engine import measure, memory, next_question
 
     model = random_model_of(family)
     weights, oracle = weights_of(model, family), HookedOracle(model)
     dataset = random_prompts(N_EXAMPLES, CONFIGS[family]["vocab_size"])
-    chosen = [one for one in EXPERIMENTS if not only or one.key in only]
-    return {one.key: measure(one, weights, oracle, dataset) for one in chosen}
+    founding = {"senders": FOUNDING, "receivers": QUERY}
+    work: dict[str, Callable[[], Any]] = {
+        one.key: lambda one=one: measure(one, weights, oracle, dataset)  # type: ignore[misc]
+        for one in EXPERIMENTS
+    }
+    work |= {"next_question": lambda: next_question(weights, dataset, founding), "memory": lambda: memory(weights)}
+    found = {}
+    for key, measured in work.items():
+        if not only or key in only:
+            found[key] = measured()
+            print(f"{key}: {found[key]['seconds']:.3f} s", file=sys.stderr, flush=True)
+    return found
 
 
 def random_model_of(family: str) -> Any:
