@@ -11,6 +11,7 @@ from benchmarks.engine import KEYS, Times, bar_of, ratios, table
 from benchmarks.experiments import N_POS, Experiment, random_prompts
 from tests.random_families import ARCHITECTURES, random_weights
 
+NOT_ON_LLAMA = ("seed_job_mixed", "shared_header", "cold_start")
 FIGURES = Path(__file__).parents[2] / "benchmarks" / "engine.json"
 
 
@@ -54,7 +55,9 @@ def test_the_page_shows_the_figures_that_are_kept_beside_the_script(
     assert page.read_text() == f"before\n{engine.BEGIN}\n{table(found)}\n{engine.END}\nafter\n"
     assert [key for key in KEYS if f"`{key}`" in table(found)] == KEYS
     committed = (Path(__file__).parents[2] / "docs" / "performance.md").read_text()
-    assert table(found) in committed
+    of_llama = json.loads(FIGURES.with_name("engine_llama.json").read_text())
+    assert table(found) in committed and table(of_llama) in committed
+    assert [key for key in KEYS if key in of_llama] == [key for key in KEYS if key not in NOT_ON_LLAMA]
 
 
 def test_the_floor_of_a_gated_model_has_its_third_product() -> None:
