@@ -10,6 +10,7 @@ from torch import Tensor
 
 from planning.circuit import CircuitGraph
 from worker.engine.edge_run import Base, EdgeRun
+from worker.engine.edge_sums import EdgeSums, TracedSums
 from worker.engine.reads import LogitReads
 from worker.engine.rows import on_device
 
@@ -24,20 +25,19 @@ def circuit_estimates(
             source's and orig's, as EAP-IG does.
     """
     orig, source = base.runs.orig("embed", None), base.runs.source_value("embed", None)
-    run = EdgeRun(base, edges[None])
-    run.to_end()
-    graph, n_examples = run.graph, len(orig)
-    changes = run.changes[:, 0].flatten(2)  # (batch, live writer, numbers)
+    sums, graph, n_examples = EdgeSums(edges[None], orig), CircuitGraph(base.weights.architecture), len(orig)
+    EdgeRun(base, sums).to_end()
+    changes = sums.changes[:, 0].transpose(0, 1).flatten(2)  # (batch, live writer, numbers)
     found = changes.new_zeros(n_examples, len(graph.readers), len(graph.writers))
     embeddings = [source + (orig - source) * (step / steps) for step in range(steps)] if steps else [orig]
     for embedded in embeddings:
         for readers, gradient in _gradients(base, edges, logits, embedded):
             product = gradient.flatten(2) @ changes.transpose(1, 2) / len(embeddings)
             index = on_device(readers, found.device)
-            columns = on_device(run.live, found.device)
+            columns = on_device(sums.live, found.device)
             found[:, index[:, None], columns[None]] -= product
     found = found * edges
-    writers, all_readers = (on_device(ends, found.device) for ends in CircuitGraph(graph.architecture).ends)
+    writers, all_readers = (on_device(ends, found.device) for ends in graph.ends)
     return found[:, all_readers, writers]
 
 
@@ -46,12 +46,12 @@ def _gradients(
 ) -> list[tuple[list[int], Float[Tensor, "batch own_reader pos d_model"]]]:
     """The gradient of the metric at the inputs of the circuit's nodes."""
     with torch.enable_grad():
-        run = EdgeRun(base, edges[None], embedded, is_traced=True)
-        at_rows = logits.rows.take(run.to_end().transpose(1, 2)).transpose(1, 2)
+        sums = TracedSums(edges[None], embedded)
+        at_rows = logits.rows.take(EdgeRun(base, sums, embedded).to_end().transpose(1, 2)).transpose(1, 2)
         total = torch.stack([value.sum() for value in logits.values(base.weights, at_rows).values()]).sum()
-        found = torch.autograd.grad(total, [addend for _, addend in run.addends], allow_unused=True)
+        found = torch.autograd.grad(total, [addend for _, addend in sums.addends], allow_unused=True)
     return [
-        (readers, gradient[:, 0])
-        for (readers, _), gradient in zip(run.addends, found, strict=True)
+        (readers, gradient[0].transpose(0, 1))
+        for (readers, _), gradient in zip(sums.addends, found, strict=True)
         if gradient is not None
     ]

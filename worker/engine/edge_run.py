@@ -13,14 +13,12 @@ from jaxtyping import Float, Shaped
 from numpy.typing import NDArray
 from torch import Tensor
 
-from planning.circuit import CircuitGraph
+from planning.circuit import INPUTS, CircuitGraph
 from worker.engine import attention, transformer
+from worker.engine.edge_sums import EdgeSums, Read
 from worker.engine.model import Weights
-from worker.engine.rows import Rows
+from worker.engine.rows import Rows, chosen
 from worker.engine.runs import Runs
-
-Changes = Float[Tensor, "batch cell writer pos d_model"]
-"""What writers write, live minus base."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,13 +69,13 @@ class Base:
 
 def circuit_run(
     base: Base, sets: Shaped[Tensor, "cell reader writer"], rows: Rows | None = None
-) -> Float[Tensor, "batch cell pos d_model"]:
+) -> Float[Tensor, "batch cell row d_model"]:
     """The last residual stream of a run for each edge set.
 
     Args:
-        rows: Those that will be read of it; others may then be wrong. By default all.
+        rows: Those that will be read of it; by default all positions.
     """
-    return EdgeRun(base, sets, rows=rows).to_end()
+    return EdgeRun(base, EdgeSums(sets, base.runs.orig("embed", None)), rows=rows).to_end()
 
 
 def moved_by_attention(graph: CircuitGraph, edges: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -95,113 +93,122 @@ def moved_by_attention(graph: CircuitGraph, edges: NDArray[np.bool_]) -> NDArray
 def floats_per_cell(graph: CircuitGraph, n_live_writers: int, n_examples: int, n_pos: int) -> int:
     """Memory of one edge set in work, in numbers: its writers' changes, and one layer's inputs."""
     architecture = graph.architecture
-    per_row = (n_live_writers + 2 * graph.readers_per_layer) * architecture.d_model + 2 * architecture.d_mlp
+    per_row = (1 + n_live_writers + 2 * graph.readers_per_layer) * architecture.d_model + 2 * architecture.d_mlp
     return n_examples * n_pos * per_row
 
 
 class EdgeRun:
-    """One run: what the live writers have written so far."""
+    """One run: each layer reads what the live writers have written so far, and writes."""
 
     def __init__(
         self,
         base: Base,
-        sets: Shaped[Tensor, "cell reader writer"],
+        sums: EdgeSums,
         embedded: Float[Tensor, "batch pos d_model"] | None = None,
-        is_traced: bool = False,
         rows: Rows | None = None,
     ) -> None:
         """
         Args:
             embedded: What the input writes; orig's token embeddings by default.
-            is_traced: Whether every input gets an addend of 0 of its own, for gradients.
+            rows: Those that will be read of the last stream; by default all positions.
         """
-        self.base, self.weights = base, base.weights
+        self.base, self.weights, self.sums = base, base.weights, sums
         self.graph = CircuitGraph(base.weights.architecture)
-        self.addends: list[tuple[list[int], Tensor]] = []
-        """Readers, and what was added to their inputs."""
-        self._is_traced = is_traced
         self._rows = rows
-        self._is_moved = moved_by_attention(self.graph, sets.any(dim=0).cpu().numpy())
-        self.live = sets.any(dim=0).any(dim=0).nonzero()[:, 0].tolist()
-        self._column = {writer: column for column, writer in enumerate(self.live)}
-        self._reads = sets.any(dim=2).any(dim=0).tolist()
-        self._sets = sets[:, :, self.live].to(self.weights.dtype)
-        orig = base.runs.orig("embed", None) if embedded is None else embedded
-        shape = (len(orig), len(sets), len(self.live), *orig.shape[1:])
-        self.changes = torch.zeros(shape, dtype=self.weights.dtype, device=self.weights.device)
-        if 0 in self._column:
-            self.changes[:, :, self._column[0]] = (orig - base.written("embed", None))[:, None]
+        self._is_moved = moved_by_attention(self.graph, sums.edges)
+        if 0 in sums.column:
+            orig = base.runs.orig("embed", None) if embedded is None else embedded
+            sums.put(0, (orig - base.written("embed", None))[None].expand(sums.n_cells, -1, -1, -1))
 
-    def to_end(self) -> Float[Tensor, "batch cell pos d_model"]:
+    def to_end(self) -> Float[Tensor, "batch cell row d_model"]:
         """Run all layers, and read the last residual stream."""
         for layer in range(self.weights.architecture.n_layers):
             self.layer(layer)
         stream = self.base.stream("resid_pre", self.weights.architecture.n_layers)
-        return self.read([len(self.graph.readers) - 1], stream)[:, :, 0]
-
-    def read(
-        self, readers: list[int], stream: Float[Tensor, "batch pos d_model"]
-    ) -> Float[Tensor, "batch cell own_reader pos d_model"]:
-        """What some readers of one point of the stream read."""
-        before = sum(writer < self.graph.writers_before(readers[0]) for writer in self.live)
-        edges = self._sets[:, readers, :before]
-        change = (edges @ self.changes[:, :, :before].flatten(3)).view(*self.changes.shape[:2], -1, *stream.shape[1:])
-        if self._is_traced:
-            addend = torch.zeros_like(change).requires_grad_()
-            self.addends.append((readers, addend))
-            change = change + addend
-        return stream[:, None, None] + change
+        return self._read([len(self.graph.readers) - 1], stream, self._rows)[:, 0].transpose(0, 1)
 
     def layer(self, layer: int) -> None:
         """Let the layer's live heads and its MLP write."""
-        per_layer = self.weights.architecture.n_heads + 1
-        first, start = 1 + layer * per_layer, layer * self.graph.readers_per_layer
-        heads = [head for head in range(self.weights.architecture.n_heads) if first + head in self._column]
-        resid_pre = self.base.stream("resid_pre", layer)
+        first = 1 + layer * (self.weights.architecture.n_heads + 1)
+        heads = [head for head in range(self.weights.architecture.n_heads) if first + head in self.sums.column]
         if heads:
-            columns = [self._column[first + head] for head in heads]
-            self.changes[:, :, columns] = self._heads(layer, heads, resid_pre)
-        if (column := self._column.get(first + per_layer - 1)) is not None:
-            is_parallel = self.weights.architecture.is_parallel
-            stream = resid_pre if is_parallel else self.base.stream("resid_mid", layer)
-            resid = self.read([start + self.graph.readers_per_layer - 1], stream)[:, :, 0]
-            source = self.base.written("mlp_out", layer)
-            if self._rows is None or self._is_moved[first + per_layer - 1]:
-                self.changes[:, :, column] = transformer.mlp(self.weights, layer, resid) - source[:, None]
-                return
-            written = transformer.mlp(self.weights, layer, self._rows.take(resid.transpose(1, 2)))
-            batch = torch.arange(len(resid), device=resid.device)[:, None]
-            at_rows = self.changes[:, :, column].transpose(1, 2)
-            at_rows[batch, self._rows.index] = written - self._rows.take(source)[:, :, None]
+            self._let_heads_write(layer, heads)
+        if first + self.weights.architecture.n_heads in self.sums.column:
+            self._let_mlp_write(layer)
 
-    def _heads(self, layer: int, heads: list[int], resid_pre: Float[Tensor, "batch pos d_model"]) -> Changes:
-        """What some heads write, live minus base."""
-        q, k, v = (self._projected(hook, layer, heads, resid_pre) for hook in "qkv")
-        z = attention.attend(self.weights, layer, q, k, v)
+    def _read(self, readers: list[int], stream: Float[Tensor, "batch pos d_model"], rows: Rows | None) -> Read:
+        return self.sums.read(readers, self.graph.writers_before(readers[0]), stream, rows)
+
+    def _rows_of(self, writer: int) -> Rows | None:
+        """The rows of a writer that matter; None for all."""
+        return None if self._is_moved[writer] else self._rows
+
+    def _let_mlp_write(self, layer: int) -> None:
+        writer = (layer + 1) * (self.weights.architecture.n_heads + 1)
+        rows = self._rows_of(writer)
+        point = "resid_pre" if self.weights.architecture.is_parallel else "resid_mid"
+        reader = (layer + 1) * self.graph.readers_per_layer - 1
+        resid = self._read([reader], self.base.stream(point, layer), rows)[:, 0]
+        source = self.base.written("mlp_out", layer)
+        written = transformer.mlp(self.weights, layer, resid)
+        self.sums.put(writer, written - (source if rows is None else rows.take(source)), rows)
+
+    def _let_heads_write(self, layer: int, heads: list[int]) -> None:
+        q, k, v = self._projected(layer, heads)
+        z, first = attention.attend(self.weights, layer, q, k, v), 1 + layer * (self.weights.architecture.n_heads + 1)
         source = self.base.written("z", layer)
         if self.weights.ln1_post_w is None:
-            dz = z - source[:, None, :, heads]
-            return torch.einsum("bcphk,hkd->bchpd", dz, self.weights.W_O[layer, heads])
-        live = source[:, None].expand(-1, z.shape[1], -1, -1, -1).clone()
-        live[:, :, :, heads] = z
-        written, base = (heads_writes(self.weights, layer, values) for values in (live, source[:, None]))
-        return (written - base)[:, :, :, heads].transpose(2, 3)
+            dz = z - source[:, :, chosen(heads, z.device)]
+            for place, head in enumerate(heads):
+                self.sums.put_product(
+                    first + head, dz[..., place, :], self.weights.W_O[layer, head], self._rows_of(first + head)
+                )
+            return
+        live = source.expand(len(z), *source.shape).clone()
+        live[:, :, :, chosen(heads, z.device)] = z
+        written, base = (heads_writes(self.weights, layer, values) for values in (live, source))
+        for head in heads:
+            self.sums.put(first + head, written[:, :, :, head] - base[:, :, head])
 
-    def _projected(
-        self, hook: str, layer: int, heads: list[int], resid_pre: Float[Tensor, "batch pos d_model"]
-    ) -> Float[Tensor, "batch cell pos heads d_head"]:
-        """Queries, keys or values of some heads; the base's where no edge into a head's is live."""
-        first = layer * self.graph.readers_per_layer + "qkv".index(hook)
-        own = [head for head in heads if self._reads[first + 3 * head]]
-        known = self.base.projected(hook, layer)[:, None, :, heads].expand(-1, len(self._sets), -1, -1, -1)
-        if not own:
-            return known
-        read = self.read([first + 3 * head for head in own], resid_pre)
-        computed = head_projection(self.weights, hook, layer, own, read)
-        if len(own) == len(heads):
-            return computed
-        found = known.clone()
-        found[:, :, :, [heads.index(head) for head in own]] = computed
+    def _projected(self, layer: int, heads: list[int]) -> list[Float[Tensor, "cell batch pos heads d_head"]]:
+        """Queries, keys and values of some heads; the base's where no edge into them is live."""
+        first, n_readers = 1 + layer * (self.weights.architecture.n_heads + 1), self.graph.readers_per_layer
+        is_read = np.any(self.sums.edges[layer * n_readers :][:n_readers], axis=1).tolist()
+        inputs = [(head, part) for head in heads for part in range(3) if is_read[3 * head + part]]
+        few = [(head, part) for head, part in inputs if part == 0 and self._rows_of(first + head) is not None]
+        found = self._computed(layer, [one for one in inputs if one not in few], None)
+        for one, values in self._computed(layer, few, self._rows).items():
+            found[one] = self._at_rows(self.base.projected("q", layer)[:, :, one[0]], values)
+        known = [self.base.projected(hook, layer).expand(self.sums.n_cells, -1, -1, -1, -1) for hook in INPUTS]
+        return [
+            torch.stack([found.get((head, part), known[part][..., head, :]) for head in heads], dim=3)
+            for part in range(3)
+        ]
+
+    def _computed(
+        self, layer: int, inputs: list[tuple[int, int]], rows: Rows | None
+    ) -> dict[tuple[int, int], Float[Tensor, "cell batch row d_head"]]:
+        """Queries (0), keys (1) or values (2) of heads, each from an input of its own."""
+        if not inputs:
+            return {}
+        start = layer * self.graph.readers_per_layer
+        readers = [start + 3 * head + part for head, part in inputs]
+        read = self._read(readers, self.base.stream("resid_pre", layer), rows)
+        in_memory = sorted(range(4), key=read.stride, reverse=True)  # a norm would copy any other order
+        there = transformer.norm(self.weights, "ln1", layer, read.permute(*in_memory, 4))
+        normed = there.permute(*(in_memory.index(axis) for axis in range(4)), 4)
+        return {
+            (head, part): head_projection(self.weights, INPUTS[part], layer, head, normed[:, place])
+            for place, (head, part) in enumerate(inputs)
+        }
+
+    def _at_rows(
+        self, base: Float[Tensor, "batch pos d_head"], values: Float[Tensor, "cell batch row d_head"]
+    ) -> Float[Tensor, "cell batch pos d_head"]:
+        """The base's values, but at the rows that matter."""
+        assert self._rows is not None
+        found = base.expand(len(values), *base.shape).clone()
+        found[:, torch.arange(len(base), device=base.device)[:, None], self._rows.index] = values
         return found
 
 
@@ -222,15 +229,10 @@ def heads_writes(
 
 
 def head_projection(
-    weights: Weights, hook: str, layer: int, heads: list[int], resid: Float[Tensor, "batch cell heads pos d_model"]
-) -> Float[Tensor, "batch cell pos heads d_head"]:
-    """Queries, keys or values of query heads, each from an input of its own."""
-    group = 1 if hook == "q" else weights.architecture.group_size
-    own = [head // group for head in heads]
+    weights: Weights, hook: str, layer: int, head: int, normed: Float[Tensor, "*rows d_model"]
+) -> Float[Tensor, "*rows d_head"]:
+    """Queries, keys or values that one query head reads, from normalised rows."""
+    own = head if hook == "q" else head // weights.architecture.group_size
     weight = {"q": weights.W_Q, "k": weights.W_K, "v": weights.W_V}[hook][layer, own]
     bias = {"q": weights.b_Q, "k": weights.b_K, "v": weights.b_V}[hook][layer, own]
-    normed = transformer.norm(weights, "ln1", layer, resid)
-    rows = normed.permute(2, 0, 1, 3, 4).flatten(1, 3)  # (heads, rows, d_model)
-    out = torch.baddbmm(bias[:, None], rows, weight)
-    n_examples, n_cells, n_heads, n_pos = resid.shape[:4]
-    return out.view(n_heads, n_examples, n_cells, n_pos, -1).permute(1, 2, 3, 0, 4)
+    return torch.addmm(bias, normed.reshape(-1, len(weight)), weight).view(*normed.shape[:-1], -1)

@@ -192,9 +192,7 @@ def run_values(batch: Batch, graph: CircuitGraph, runs: list[Members], budget: i
     found = np.zeros((len(runs), n_examples))
     for chosen in _chunks(graph, runs, budget, n_examples * n_pos):
         matrices = torch.from_numpy(graph.matrix(np.stack([runs[index] for index in chosen]))).to(batch.runs.device)
-        resid = circuit_run(base, matrices, logits.rows)
-        at_rows = logits.rows.take(resid.transpose(1, 2)).transpose(1, 2)
-        (values,) = logits.values(weights, at_rows).values()
+        (values,) = logits.values(weights, circuit_run(base, matrices, logits.rows)).values()
         found[chosen] = values.double().T.cpu().numpy()
     return found
 
