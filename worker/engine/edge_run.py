@@ -84,7 +84,7 @@ def moved_by_attention(graph: CircuitGraph, edges: NDArray[np.bool_]) -> NDArray
     inputs = np.arange(len(graph.readers)) % graph.readers_per_layer
     is_key_or_value = (inputs < graph.readers_per_layer - 1) & (inputs % 3 > 0)
     is_key_or_value[-1] = False
-    for writer in range(len(graph.writers) - 1, -1, -1):
+    for writer in np.flatnonzero(edges.any(axis=0))[::-1]:
         into = np.flatnonzero(edges[:, writer])
         found[writer] = is_key_or_value[into].any() or found[graph.node_of_reader[into]].any()
     return found
