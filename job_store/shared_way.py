@@ -4,7 +4,6 @@ import asyncio
 from dataclasses import dataclass
 
 import redis.asyncio
-from redis.exceptions import RedisError
 
 Command = tuple[str | bytes | float, ...]
 
@@ -49,5 +48,5 @@ class SharedWay:
                 for asked in together:
                     pipeline.execute_command(*asked.command)
                 return await pipeline.execute(raise_on_error=False)
-        except (RedisError, OSError) as error:
+        except Exception as error:  # whatever it is: nobody may wait for ever
             return [error] * len(together)

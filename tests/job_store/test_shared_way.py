@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
+import redis.asyncio
 
 from api_schemas.errors import StoreUnavailable
 from job_store.durability import on_disk
 from job_store.script import Step
+from job_store.shared_way import SharedWay
 from job_store.store import AsyncJobStore, JobStore
 from job_store.submission import create
 from tests.embedded_valkey import EmbeddedValkey, embedded_valkey
@@ -80,3 +83,18 @@ def test_a_store_that_was_away_is_asked_again(tmp_path: Path) -> None:
             assert await connection.run(on_disk()) in ("yes", "wait")
 
         _with_store(valkey.url, act)
+
+
+def test_whatever_goes_wrong_reaches_all_that_wait() -> None:
+    """Also what no client is known to raise: who waited for ever would hold a request and its slot."""
+
+    class Broken:
+        def pipeline(self, transaction: bool) -> object:
+            raise RuntimeError("no pipeline")
+
+    async def act() -> list[object]:
+        way = SharedWay(cast("redis.asyncio.Redis", Broken()), answer_s=5)
+        answers = asyncio.gather(way.answer("PING"), way.answer("PING"), return_exceptions=True)
+        return list(await asyncio.wait_for(answers, 5))
+
+    assert [str(answer) for answer in asyncio.run(act())] == ["no pipeline"] * 2
