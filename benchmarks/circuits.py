@@ -30,6 +30,7 @@ from api_schemas.models import ModelOrigin
 from api_schemas.spec import JobSpec, ModelSpec
 from benchmarks.engine import BridgeOracle, Oracle, Row, Times, machine, measured_on
 from benchmarks.experiments import LOGITS, SCALE, SHAPE, peak_resident_bytes, random_prompts, reset_peak, spec_of
+from benchmarks.page import write_table
 from planning.architecture import Architecture
 from planning.circuit import CircuitGraph
 from planning.circuit_choice import greedy_edges
@@ -54,8 +55,6 @@ BARS = {"attribution": 6.0, "integrated": 20.0, "circuit_run_100": 0.3, "circuit
 """At most so many forwards."""
 AT_LEAST = {"ratio": 15.0, "floor_share": 0.8, "efficiency": 0.9}
 TOLERANCE = 1e-4
-PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
-BEGIN, END = "<!-- begin benchmarks/{}.json -->", "<!-- end -->"
 SMALL = Architecture(n_layers=3, n_heads=4, d_model=64, d_mlp=128, n_ctx=1024, d_vocab=211)
 
 
@@ -384,15 +383,6 @@ def table(found: dict[str, Row]) -> str:
     return "\n".join([*lines, "", measured_on(found["machine"])])
 
 
-def write_page(content: str, family: str | None = None) -> None:
-    """Replace a table of the page between its marks."""
-    begin = BEGIN.format("circuits" if family is None else f"circuits_{family}")
-    before, _, rest = PAGE.read_text().partition(begin)
-    _, end, after = rest.partition(END)
-    assert end, f"{PAGE.name} has no {begin}"
-    PAGE.write_text(f"{before}{begin}\n{content}\n{end}{after}")
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the figures here")
@@ -419,7 +409,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 options.json.write_text(json.dumps(found, indent=2) + "\n")
     print(table(found))
     if options.page:
-        write_page(table(found), options.family)
+        write_table("circuits" if options.family is None else f"circuits_{options.family}", table(found))
 
 
 if __name__ == "__main__":

@@ -53,6 +53,7 @@ from benchmarks.experiments import (
     spec_of,
     with_header,
 )
+from benchmarks.page import write_table
 from planning.architecture import Architecture
 from planning.graph import Graph
 from planning.grid import Grid, grid_of
@@ -72,9 +73,6 @@ REPEATED_CELLS = 10
 ALL_ROWS_SHARE = 0.25
 FOUNDING_PATCH = {"senders": FOUNDING, "receivers": QUERY}
 KEYS = [*(experiment.key for experiment in EXPERIMENTS), "shared_header", "next_question", "memory", "cold_start"]
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
-BEGIN, END = "<!-- begin benchmarks/engine.json -->", "<!-- end -->"
-BEGIN_OF_FAMILY = "<!-- begin benchmarks/engine_{}.json -->"
 Row = dict[str, Any]
 
 
@@ -402,14 +400,6 @@ def measured_on(machine: Row) -> str:
     return f"{cores}; {versions}; {machine['date']}."
 
 
-def write_page(content: str, family: str | None = None) -> None:
-    """Put the table between its markers."""
-    begin = BEGIN if family is None else BEGIN_OF_FAMILY.format(family)
-    before, _, rest = PAGE.read_text().partition(begin)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{begin}\n{content}\n{END}{after}")
-
-
 def cells_of_row(key: str, row: Row) -> list[str]:
     """The numbers of a line of the table."""
     if key == "shared_header":
@@ -467,7 +457,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.json.write_text(json.dumps(found, indent=2) + "\n")
     print(table(found))
     if options.page:
-        write_page(table(found), options.family)
+        write_table("engine" if options.family is None else f"engine_{options.family}", table(found))
 
 
 def measure_all(only: Sequence[str], folder: Path) -> dict[str, Row]:
@@ -488,6 +478,11 @@ def measure_all(only: Sequence[str], folder: Path) -> dict[str, Row]:
     work["next_question"] = lambda: next_question(weights, random_prompts(N_EXAMPLES))
     work["memory"] = lambda: memory(weights)
     work["cold_start"] = lambda: cold_start(model, folder)
+    return measured_keys(work, only)
+
+
+def measured_keys(work: Mapping[str, Callable[[], Row]], only: Sequence[str]) -> dict[str, Row]:
+    """The keys asked for, or all, one after the other."""
     found = {}
     for key, measured in work.items():
         if not only or key in only:

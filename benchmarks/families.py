@@ -4,7 +4,6 @@ Run: ``python -m benchmarks.engine --family llama [--only KEY,KEY] [--json FILE]
 SmolLM2-135M's size with random weights.
 """
 
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -71,7 +70,7 @@ EXPERIMENTS = experiments_on(LLAMA)
 
 def measure_family(family: str, only: Sequence[str] = ()) -> dict[str, Any]:
     """The keys asked for, or all, as ``benchmarks.engine`` measures them."""
-    from benchmarks.engine import measure, memory, next_question
+    from benchmarks.engine import measure, measured_keys, memory, next_question
 
     model = random_model_of(family)
     weights, oracle = weights_of(model, family), HookedOracle(model)
@@ -82,12 +81,7 @@ def measure_family(family: str, only: Sequence[str] = ()) -> dict[str, Any]:
         for one in EXPERIMENTS
     }
     work |= {"next_question": lambda: next_question(weights, dataset, founding), "memory": lambda: memory(weights)}
-    found = {}
-    for key, measured in work.items():
-        if not only or key in only:
-            found[key] = measured()
-            print(f"{key}: {found[key]['seconds']:.3f} s", file=sys.stderr, flush=True)
-    return found
+    return measured_keys(work, only)
 
 
 def random_model_of(family: str) -> Any:

@@ -44,6 +44,7 @@ from benchmarks.experiments import (
     spec_of,
 )
 from benchmarks.families import experiments_on
+from benchmarks.page import write_table
 from planning.architecture import Architecture
 from tests.shards import run_job
 from worker.engine.model import Weights
@@ -62,8 +63,6 @@ CIRCUITS: dict[str, dict[str, Any]] = {
     "exact_all_edges": {"score": {"method": "exact"}},
 }
 CIRCUIT_SIZES = [100, 1000]
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
-BEGIN, END = "<!-- begin benchmarks/gpu.json -->", "<!-- end -->"
 Row = dict[str, Any]
 
 
@@ -323,13 +322,6 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def write_page(content: str) -> None:
-    """Put the table between its markers."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{content}\n{END}{after}")
-
-
 def cells_of(dtype: str, row: Row) -> str:
     """The figures of one line."""
     deviation = "" if row["max_abs_deviation"] is None else f"{row['max_abs_deviation']:.1e}"
@@ -381,7 +373,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found = measure_all(options)
     print(table(found))
     if options.page:
-        write_page(table(found))
+        write_table("gpu", table(found))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
-BEGIN, END = "<!-- begin benchmarks/scaling.json -->", "<!-- end -->"
+from benchmarks.page import write_table
 
 
 def rows(header: list[str], lines: list[list[Any]]) -> str:
@@ -136,10 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path, help="what benchmarks.scaling wrote with --json")
     found = json.loads(parser.parse_args().file.read_text())
-    text = PAGE.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}{page(found)}{END}{after}")
+    write_table("scaling", page(found).strip())
 
 
 if __name__ == "__main__":

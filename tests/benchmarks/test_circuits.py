@@ -9,7 +9,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import circuits
-from benchmarks.circuits import BEGIN, END, SMALL, forward_flops, prompts, run_flops, table, verdict, write_page
+from benchmarks import page as page_marks
+from benchmarks.circuits import SMALL, forward_flops, prompts, run_flops, table, verdict
+from benchmarks.page import END, begin_of, write_table
 from planning.circuit import CircuitGraph
 from tests.random_families import random_weights
 from worker.engine.edge_run import Base, circuit_run
@@ -38,16 +40,16 @@ def test_the_page_shows_the_figures_that_are_kept_beside_the_script(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The committed table is the committed figures'; what has not been measured has no table."""
-    figures, committed = FOLDER / f"{name}.json", circuits.PAGE.read_text()
+    figures, committed = FOLDER / f"{name}.json", page_marks.PAGE.read_text()
     if not figures.exists():
-        assert BEGIN.format(name) not in committed
+        assert begin_of(name) not in committed
         return
     content, page = table(json.loads(figures.read_text())), tmp_path / "page.md"
-    assert f"{BEGIN.format(name)}\n{content}\n{END}" in committed
-    page.write_text(f"before\n{BEGIN.format(name)}\nold\n{END}\nafter\n")
-    monkeypatch.setattr(circuits, "PAGE", page)
-    write_page(content, name.partition("_")[2] or None)
-    assert page.read_text() == f"before\n{BEGIN.format(name)}\n{content}\n{END}\nafter\n"
+    assert f"{begin_of(name)}\n{content}\n{END}" in committed
+    page.write_text(f"before\n{begin_of(name)}\nold\n{END}\nafter\n")
+    monkeypatch.setattr(page_marks, "PAGE", page)
+    write_table(name, content)
+    assert page.read_text() == f"before\n{begin_of(name)}\n{content}\n{END}\nafter\n"
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3])

@@ -7,6 +7,7 @@ import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import engine
+from benchmarks import page as page_marks
 from benchmarks.engine import KEYS, Times, bar_of, ratios, table
 from benchmarks.experiments import N_POS, Experiment, random_prompts
 from tests.random_families import ARCHITECTURES, random_weights
@@ -48,11 +49,11 @@ def test_the_page_shows_the_figures_that_are_kept_beside_the_script(
 ) -> None:
     """The committed table is the committed figures'."""
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{engine.BEGIN}\nold\n{engine.END}\nafter\n")
-    monkeypatch.setattr(engine, "PAGE", page)
+    page.write_text(f"before\n{page_marks.begin_of('engine')}\nold\n{page_marks.END}\nafter\n")
+    monkeypatch.setattr(page_marks, "PAGE", page)
     found = json.loads(FIGURES.read_text())
-    engine.write_page(table(found))
-    assert page.read_text() == f"before\n{engine.BEGIN}\n{table(found)}\n{engine.END}\nafter\n"
+    page_marks.write_table("engine", table(found))
+    assert page.read_text() == f"before\n{page_marks.begin_of('engine')}\n{table(found)}\n{page_marks.END}\nafter\n"
     assert [key for key in KEYS if f"`{key}`" in table(found)] == KEYS
     committed = (Path(__file__).parents[2] / "docs" / "performance.md").read_text()
     of_llama = json.loads(FIGURES.with_name("engine_llama.json").read_text())

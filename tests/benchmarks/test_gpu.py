@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.experiments import EXPERIMENTS, N_POS, random_prompts, random_weights, spec_of
-from benchmarks.gpu import BEGIN, END, PAGE, TINY, TINY_CIRCUITS, check_against_cpu, measure_circuits, table
+from benchmarks.gpu import TINY, TINY_CIRCUITS, check_against_cpu, measure_circuits, table
+from benchmarks.page import PAGE, marked
 from tests.shards import PLENTY
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +41,7 @@ def test_it_runs_without_jaxtyping_and_without_anything_of_a_worker(tmp_path: Pa
 def test_the_page_shows_the_figures_of_the_file() -> None:
     """They are measured on a machine that is lent, and committed."""
     found = json.loads((ROOT / "benchmarks" / "gpu.json").read_text())
-    assert f"{BEGIN}\n{table(found)}\n{END}" in PAGE.read_text()
+    assert marked("gpu", table(found)) in PAGE.read_text()
 
 
 def test_circuits_are_measured_too() -> None:
