@@ -1,4 +1,8 @@
-"""The processes of the bare application: its own broker, uvicorn as it comes, one Celery worker."""
+"""The processes of the bare application: its own broker, uvicorn and Celery as they come, one worker process.
+
+Uvicorn then logs a line per request, as our service does, and Celery nothing but warnings, where our workers log a line
+per shard.
+"""
 
 import os
 import subprocess
@@ -13,8 +17,8 @@ import httpx
 from tests.embedded_valkey import embedded_valkey, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
-UVICORN = ("uvicorn", "benchmarks.bare_application:api", "--log-level", "warning", "--port")
-CELERY = ("celery", "-A", "benchmarks.bare_application", "worker", "--concurrency", "1", "--loglevel", "warning")
+UVICORN = ("uvicorn", "benchmarks.bare_application:api", "--port")
+CELERY = ("celery", "-A", "benchmarks.bare_application", "worker", "--concurrency", "1")
 START_S = 60.0
 
 

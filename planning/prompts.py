@@ -40,15 +40,18 @@ def real_tokens(dataset: ResolvedDataset) -> Mask:
     return np.arange(dataset.longest)[None, :] < lengths[:, None]
 
 
-def after_first_difference(dataset: ResolvedDataset) -> Mask:
+def after_first_difference(dataset: ResolvedDataset, real: Mask | None = None) -> Mask:
     """True from the first token on in which an example's new prompt differs from orig: before it, both runs are one.
 
     Attention is causal, so this is exact; two forward passes agree there to float error only.
+
+    Args:
+        real: ``real_tokens``, where it is known.
     """
     mask = np.zeros((len(dataset), dataset.longest), dtype=bool)
     for row, (orig, new) in enumerate(zip(dataset.orig, dataset.new, strict=True)):
         mask[row, : len(orig)] = np.array(orig) != np.array(new)
-    return real_tokens(dataset) & np.logical_or.accumulate(mask, axis=1)
+    return (real_tokens(dataset) if real is None else real) & np.logical_or.accumulate(mask, axis=1)
 
 
 def positions_of(reference: PromptPosition, dataset: ResolvedDataset) -> NDArray[np.int64]:
@@ -59,12 +62,15 @@ def positions_of(reference: PromptPosition, dataset: ResolvedDataset) -> NDArray
     return np.full(len(dataset), reference) if reference >= 0 else lengths + reference
 
 
-def mask_of(positions: Positions | None, dataset: ResolvedDataset) -> Mask:
+def mask_of(positions: Positions | None, dataset: ResolvedDataset, real: Mask | None = None) -> Mask:
     """True at the positions meant; absent means every token of the prompt.
 
     A list per example is indexed by the whole dataset, of which ``dataset`` may be a slice.
+
+    Args:
+        real: ``real_tokens``, where it is known.
     """
-    real = real_tokens(dataset)
+    real = real_tokens(dataset) if real is None else real
     if positions is None:
         return real
     mask = np.zeros_like(real)
@@ -106,9 +112,9 @@ class Places:
         self.dataset, self.graph = dataset, graph
         self.real = real_tokens(dataset)
         """True where a prompt has a token."""
-        self.changeable = after_first_difference(dataset) if source == "new" else self.real
+        self.changeable = after_first_difference(dataset, self.real) if source == "new" else self.real
         """Where anything can differ from orig."""
-        self._patch = self.changeable & mask_of(positions, dataset)
+        self._patch = self.changeable & mask_of(positions, dataset, self.real)
         self._masks: dict[str, Mask] = {}
         self._examples: dict[tuple[str, str], frozenset[int]] = {}
 
@@ -116,7 +122,7 @@ class Places:
         """Where a node with these positions takes part; the same array for equal positions."""
         key = key_of(positions)
         if key not in self._masks:
-            self._masks[key] = self._patch & mask_of(positions, self.dataset)
+            self._masks[key] = self._patch & mask_of(positions, self.dataset, self.real)
         return self._masks[key]
 
     def examples_shared(self, first: Node, second: Node) -> frozenset[int]:

@@ -19,6 +19,7 @@ from job_store.sweeper import Sweeper
 from service.accounts.keys import Keyring
 from service.accounts.shares import ByteBudget, Rounds, Slots
 from service.checkers.pool import Checkers
+from service.jobs.known import KnownSpecs
 from service.jobs.sent import SentLately
 from service.jobs.speeds import Speeds
 from service.models.catalog import ModelCatalog
@@ -57,6 +58,7 @@ class Parts:
     limits: SpecLimits
     retention: Retention
     keyring: Keyring
+    known: KnownSpecs
     sent: SentLately
     reaper: Reaper
     sweeper: Sweeper
@@ -83,14 +85,16 @@ class Parts:
         store = AsyncJobStore.connect(settings.redis_url, blobs=blobs)
         metrics = RequestMetrics()
         limits = SpecLimits.from_environment(settings.environment)
+        catalog = ModelCatalog(read_registry(settings.models, Path(settings.model_dir)))
         return cls(
             settings=settings,
             store=store,
             feed=ChangeFeed(store),
-            catalog=ModelCatalog(read_registry(settings.models, Path(settings.model_dir))),
+            catalog=catalog,
             limits=limits,
             retention=Retention(result_s=settings.retention_s, record_s=2 * settings.retention_s),
             keyring=Keyring(settings, store),
+            known=KnownSpecs(catalog.peek),
             sent=SentLately(),
             reaper=Reaper(store, settings.reaper_interval_s, settings.retention_bytes),
             sweeper=Sweeper(store, blobs),

@@ -18,11 +18,14 @@ from tokenizers import Tokenizer
 
 from api_schemas.errors import InvalidSpec
 from api_schemas.wording.values import wrong
+from service.datasets.ioi_tokens import template_tokens
 from service.datasets.ioi_words import NAMES, OBJECTS, PLACES, TEMPLATES
 from service.datasets.words import token_ids
 
 PromptType = Literal["mixed", "ABBA", "BABA"]
 NewKind = Literal["abc", "swapped"]
+Written = tuple[str, dict[str, str]]
+"""A template, and the word in each of its slots."""
 
 FEWEST_NAMES, FEWEST_OTHERS = 10, 5
 """Below this, few pairs of names, or places and objects, are left, and examples are hardly independent."""
@@ -65,15 +68,10 @@ class _Draw(NamedTuple):
     orig_names: tuple[str, str, str]
     new_names: tuple[str, str, str]
 
-    def orig_text(self) -> str:
-        return self._text(self.orig_names)
-
-    def new_text(self) -> str:
-        return self._text(self.new_names)
-
-    def _text(self, names: tuple[str, str, str]) -> str:
+    def fillers(self, names: tuple[str, str, str]) -> dict[str, str]:
+        """What stands in each slot."""
         first, second, third = names
-        return self.template.format(first=first, second=second, third=third, place=self.place, object=self.object)
+        return {"first": first, "second": second, "third": third, "place": self.place, "object": self.object}
 
 
 def draw_ioi(
@@ -104,18 +102,18 @@ def draw_ioi(
     draws = [
         _draw_example(f"{seed}:{example}", words, _order(prompt_type, example), new) for example in range(examples)
     ]
-    orig_texts = [draw.orig_text() for draw in draws]
-    new_texts = [draw.new_text() for draw in draws]
-    orig = _encode(tokenizer, orig_texts, prepend_bos_id)
+    written = [(draw.template, draw.fillers(draw.orig_names)) for draw in draws]
+    new_written = [(draw.template, draw.fillers(draw.new_names)) for draw in draws]
+    orig = _encode(tokenizer, written, prepend_bos_id)
     answers = {
         "IO": [name_tokens[draw.io] for draw in draws],
         "S": [name_tokens[draw.s] for draw in draws],
     }
     return IoiPrompts(
-        orig_texts=orig_texts,
-        new_texts=new_texts,
+        orig_texts=_texts(written),
+        new_texts=_texts(new_written),
         orig=orig,
-        new=_encode(tokenizer, new_texts, prepend_bos_id),
+        new=_encode(tokenizer, new_written, prepend_bos_id),
         roles=_roles(orig, answers),
         answers=answers,
     )
@@ -125,6 +123,8 @@ def draw_ioi(
 class Words:
     """Our words that are one token each of a tokenizer, in fixed order, and those that are not."""
 
+    tokens: Mapping[str, int]
+    """Of each of them."""
     names: Mapping[str, int]
     """With their token."""
     places: tuple[str, ...]
@@ -146,6 +146,7 @@ def single_token_words(tokenizer: Tokenizer) -> Words:
         if len(ids) == 1 and tokenizer.decode(ids).strip() == word and within[:1] == ids:
             tokens[word] = ids[0]
     return Words(
+        tokens=tokens,
         names={name: tokens[name] for name in NAMES if name in tokens},
         places=tuple(place for place in PLACES if place in tokens),
         objects=tuple(thing for thing in OBJECTS if thing in tokens),
@@ -186,9 +187,16 @@ def _distinct(random: Random, names: list[str], count: int) -> list[str]:
     return [left.pop(random.randrange(len(left))) for _ in range(count)]
 
 
-def _encode(tokenizer: Tokenizer, texts: list[str], prepend_bos_id: int | None) -> list[list[int]]:
-    bos = [] if prepend_bos_id is None else [prepend_bos_id]
-    return [bos + tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
+def _texts(written: Sequence[Written]) -> list[str]:
+    return [template.format_map(fillers) for template, fillers in written]
+
+
+def _encode(tokenizer: Tokenizer, written: Sequence[Written], prepend_bos_id: int | None) -> list[list[int]]:
+    begin = [] if prepend_bos_id is None else [prepend_bos_id]
+    known, tokens = template_tokens(tokenizer), single_token_words(tokenizer).tokens
+    if known is None:
+        return [begin + tokenizer.encode(text, add_special_tokens=False).ids for text in _texts(written)]
+    return [begin + known[template].filled(fillers, tokens) for template, fillers in written]
 
 
 def _roles(orig: list[list[int]], answers: dict[str, list[int]]) -> dict[str, list[int]]:

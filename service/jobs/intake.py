@@ -18,6 +18,7 @@ from service.datasets.example_prompts import first_prompt
 from service.http.bodies import SMALL_BODY_BYTES
 from service.http.clients import while_connected
 from service.http.strict_json import parse_json
+from service.jobs.known import KnownSpec
 from service.jobs.speeds import Speed
 from service.models.catalog import PATIENCE_S, CatalogModel, ModelCatalog
 from service.parts import Parts, in_thread
@@ -47,6 +48,8 @@ class Intake:
         self._specs: list[JobSpec] | None = None
         """Of a small body."""
         self._work = 0
+        self._known: KnownSpec | None = None
+        """Where this key has sent the same body before."""
 
     async def outlines(self) -> list[Outline]:
         """What must be known of each spec before it is resolved; small bodies wait for nothing but their models.
@@ -55,6 +58,8 @@ class Intake:
             MalformedJson, InvalidSpec: The body does not state specs.
             ClientDisconnect: Nobody waits for the answer any more.
         """
+        if (known := self._remembered()) is not None:
+            return [known.outline]
         if len(self._text) <= SMALL_BODY_BYTES:
             self._specs = await self._small()
         names = await self._elsewhere("names", Given()) if self._specs is None else _names(self._specs)
@@ -68,6 +73,16 @@ class Intake:
         self._work = sum(outline.work for outline in found)
         return found
 
+    def _remembered(self) -> KnownSpec | None:
+        if self._is_rememberable and (known := self._parts.known.find(self._key, self._text.body)) is not None:
+            self._known, self._specs, self._work = known, [known.spec], known.outline.work
+            self._models = KnownModels({known.outline.model: known.model})
+        return self._known
+
+    @property
+    def _is_rememberable(self) -> bool:
+        return not (self._text.is_batch or self._text.base) and len(self._text) <= QUICK_BYTES
+
     async def report(self, given: Given) -> str:
         """The look ahead at a spec, as JSON; as for ``new_jobs``, ``outlines`` comes first.
 
@@ -80,8 +95,19 @@ class Intake:
 
     async def new_jobs(self, given: Given) -> list[NewJob]:
         """The jobs to create; raises what ``report`` raises."""
+        if self._known is not None and (job := self._known.job(given)) is not None:
+            return [job]
         found: list[NewJob] = await self._wherever("new_jobs", given)
+        if self._is_rememberable and self._specs is not None:
+            self._keep(given, self._specs[0], found[0])
         return found
+
+    def _keep(self, given: Given, spec: JobSpec, job: NewJob) -> None:
+        """Nothing is wrong with the spec: the same bytes need not be checked again."""
+        outline = given.outlines[0]
+        known = self._known or KnownSpec(spec, outline, self._models.get(outline.model))
+        known.keep(given, job)
+        self._parts.known.remember(self._key, self._text.body, known)
 
     async def _small(self) -> list[JobSpec] | None:
         """The specs; None where saying what is wrong with them may take long."""

@@ -89,12 +89,13 @@ def test_whatever_goes_wrong_reaches_all_that_wait() -> None:
     """Also what no client is known to raise: who waited for ever would hold a request and its slot."""
 
     class Broken:
-        def pipeline(self, transaction: bool) -> object:
-            raise RuntimeError("no pipeline")
+        @property
+        def connection_pool(self) -> object:
+            raise RuntimeError("no connection")
 
     async def act() -> list[object]:
         way = SharedWay(cast("redis.asyncio.Redis", Broken()), answer_s=5)
         answers = asyncio.gather(way.answer("PING"), way.answer("PING"), return_exceptions=True)
         return list(await asyncio.wait_for(answers, 5))
 
-    assert [str(answer) for answer in asyncio.run(act())] == ["no pipeline"] * 2
+    assert [str(answer) for answer in asyncio.run(act())] == ["no connection"] * 2

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.models import BPE, WordLevel
+from tokenizers.normalizers import Lowercase
+from tokenizers.pre_tokenizers import ByteLevel, WhitespaceSplit
 
 from api_schemas.errors import InvalidSpec
 from service.datasets.ioi import IoiPrompts, NewKind, PromptType, draw_ioi, single_token_words
+from service.datasets.ioi_tokens import template_tokens
 from service.datasets.ioi_words import NAMES, OBJECTS, PLACES, TEMPLATES
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -48,6 +50,35 @@ def test_no_word_appears_twice_in_a_list_or_in_two_lists() -> None:
     words = [*NAMES, *PLACES, *OBJECTS]
     assert len(set(words)) == len(words)
     assert template_words.isdisjoint(words)
+
+
+@pytest.mark.parametrize("prepend_bos_id", [None, 0])
+def test_tokens_are_those_of_the_whole_text(tokenizer: Tokenizer, prepend_bos_id: int | None) -> None:
+    """Templates are tokenised once, and words put into them: no other tokens may come of that."""
+    assert template_tokens(tokenizer) is not None
+    prompts = draw_ioi(tokenizer, 400, seed=11, prepend_bos_id=prepend_bos_id)
+    begin = [] if prepend_bos_id is None else [prepend_bos_id]
+    for text, ids in zip(prompts.orig_texts + prompts.new_texts, prompts.orig + prompts.new, strict=True):
+        assert ids == begin + tokenizer.encode(text, add_special_tokens=False).ids
+    assert {text.split()[0] for text in prompts.orig_texts} == {template.split()[0] for template in TEMPLATES}
+
+
+def test_a_tokenizer_that_looks_beyond_a_word_reads_whole_texts() -> None:
+    """A token of two words, a normaliser or another pattern may join what stands side by side."""
+
+    def demo() -> Tokenizer:
+        return Tokenizer.from_file(str(DEMO_TOKENIZER))
+
+    joined, begun, normalised, sampled, other = (demo() for _ in range(5))
+    joined.add_tokens(["closed the"])
+    begun.pre_tokenizer = ByteLevel(add_prefix_space=True)
+    normalised.normalizer = Lowercase()
+    sampled.model = BPE(dropout=0.5)
+    other.pre_tokenizer = WhitespaceSplit()
+    for tokenizer in (joined, begun, normalised, sampled, other):
+        assert template_tokens(tokenizer) is None
+    prompts = draw_ioi(joined, 200, seed=0)
+    assert prompts.orig == [joined.encode(text).ids for text in prompts.orig_texts]
 
 
 @pytest.mark.parametrize("prompt_type", ["mixed", "ABBA", "BABA"])
