@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 from hypothesis import settings
 
@@ -18,7 +21,7 @@ from tests.no_models import NO_MODELS
 from tests.tiny_models import tiny_shape, write_gpt2_folder
 
 if TYPE_CHECKING:
-    from pathpatch.local import Stack
+    from pathpatch.local import Stack, StackSettings
     from worker.engine.model import Weights
 
 os.environ["PATHPATCH_MODEL_DIR"] = NO_MODELS
@@ -84,7 +87,7 @@ def impostor(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, processed_weights_dir: Path, impostor: Path) -> Iterator[Stack]:
     """Broker, one worker and the service, as `pathpatch up` starts them; for all tests of what a user types."""
-    from pathpatch.local import Stack, StackSettings
+    from pathpatch.local import StackSettings
 
     data_dir = tmp_path_factory.mktemp("stack")
     families = Path(__file__).parent / "golden" / "families"
@@ -93,8 +96,17 @@ def stack(tmp_path_factory: pytest.TempPathFactory, processed_weights_dir: Path,
     settings = StackSettings(
         data_dir, port=0, redis_url=None, cache_dir=processed_weights_dir, device="cpu", environment=models
     )
+    with told_stack(settings) as running:
+        yield running
+
+
+@contextmanager
+def told_stack(settings: StackSettings) -> Iterator[Stack]:
+    """A running stack, whose processes' output is kept for whoever reads of a failure."""
+    from pathpatch.local import Stack
+
     with (
-        (data_dir / SAID).open("a", buffering=1) as said,
+        (settings.data_dir / SAID).open("a", buffering=1) as said,
         Stack(settings, lambda *line: print(*line, file=said)) as running,
     ):
         yield running
@@ -108,4 +120,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     data_dir = getattr(getattr(running, "settings", None), "data_dir", None)
     if report.failed and data_dir and (data_dir / SAID).exists():
         report.sections.append(("what the stack said last", (data_dir / SAID).read_text()[-8000:]))
+        report.sections.append(("how it answers now", _answer(running.url)))
     return report
+
+
+def _answer(url: str) -> str:
+    began = time.monotonic()
+    try:
+        said = repr(httpx.get(url, timeout=10))
+    except httpx.HTTPError as error:
+        said = repr(error)
+    return f"GET {url}: {said} after {time.monotonic() - began:.1f} s"

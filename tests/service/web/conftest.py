@@ -11,6 +11,9 @@ from pathpatch.local import Stack
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+FLAGS += ["--disable-dev-shm-usage"]  # a container's /dev/shm is often too small for a browser, which then hangs
+TIMEOUT_MS = 60_000
+"""A busy machine takes seconds for what is a matter of milliseconds."""
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +29,7 @@ def browser():
     playwright = pytest.importorskip("playwright.sync_api")
     if not CHROMIUM.exists():
         pytest.skip(f"no browser at {CHROMIUM}: apt-get install chromium, or set CHROMIUM")
-    playwright.expect.set_options(timeout=20_000)  # a busy machine validates in seconds
+    playwright.expect.set_options(timeout=TIMEOUT_MS)
     with playwright.sync_playwright() as running:
         chromium = running.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
         yield chromium
@@ -38,7 +41,7 @@ def page(browser, stack: Stack):
     """A fresh tab. Fails the test when the page logs an error or asks another host for anything."""
     context = browser.new_context(viewport={"width": 1200, "height": 900})
     tab = context.new_page()
-    tab.set_default_timeout(20_000)
+    tab.set_default_timeout(TIMEOUT_MS)
     errors, strangers = [], []
     tab.on("pageerror", lambda error: errors.append(str(error)))
     tab.on("console", lambda message: errors.append(message.text) if _is_ours(message) else None)

@@ -3,7 +3,8 @@
 import pytest
 
 import pathpatch as pp
-from pathpatch.local import Stack, StackSettings
+from pathpatch.local import StackSettings
+from tests.conftest import told_stack
 
 expect = pytest.importorskip("playwright.sync_api").expect
 pytestmark = pytest.mark.integration
@@ -21,7 +22,7 @@ def stack(tmp_path_factory, processed_weights_dir):
         cache_dir=processed_weights_dir,
         environment={"PATHPATCH_ADMIN_KEY": KEY},
     )
-    with Stack(settings) as running:
+    with told_stack(settings) as running:
         yield running
 
 
