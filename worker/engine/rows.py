@@ -3,8 +3,9 @@
 Masks over positions are planned on the host, as numpy arrays, so that no shard waits for a device.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from planning.prompts import Mask, Prefixes
+
+LEAST_PADDING = 0.05
+"""A smaller share of invalid rows is computed with the others: to leave them out costs as much."""
 
 
 def on_device(values: NDArray[Any] | Sequence[Any], device: torch.device) -> Tensor:
@@ -47,6 +51,8 @@ class Rows:
     valid: Bool[Tensor, "batch row"]
     window: slice | None
     """The same run of positions in every example, where there is one: rows are then views."""
+    _side_by_side: dict[int, "SideBySide"] = field(default_factory=dict)
+    """By number of cells."""
 
     def take(self, values: Shaped[Tensor, "batch pos *rest"]) -> Shaped[Tensor, "batch row *rest"]:
         """The rows of values at all positions."""
@@ -59,6 +65,45 @@ class Rows:
         """A mask over positions, read at these rows; False at invalid rows."""
         found = np.take_along_axis(mask, self.positions, axis=1) & self.real
         return on_device(found, self.index.device)
+
+    def side_by_side(self, n_cells: int) -> "SideBySide":
+        """The way to the valid rows alone, of so many cells."""
+        if n_cells not in self._side_by_side:
+            shape, index = (len(self.real), n_cells, self.n_rows), None
+            if self.real.mean() <= 1 - LEAST_PADDING:
+                valid = np.broadcast_to(self.real[:, None], shape)
+                index = on_device(np.flatnonzero(valid), self.index.device)
+            self._side_by_side[n_cells] = SideBySide(shape, index)
+        return self._side_by_side[n_cells]
+
+    def each(
+        self, work: Callable[[Tensor], Tensor], values: Shaped[Tensor, "batch cell row *rest"]
+    ) -> Shaped[Tensor, "batch cell row *other_rest"]:
+        """What ``work`` makes of each row; padding is not computed, and zero."""
+        beside = self.side_by_side(values.shape[1])
+        return beside.unpack(work(beside.pack(values)))
+
+
+@dataclass(frozen=True, eq=False)
+class SideBySide:
+    """Valid rows of all examples and cells side by side, as one example's one cell, and back."""
+
+    shape: tuple[int, int, int]
+    """Examples, cells, rows."""
+    index: Int[Tensor, " packed"] | None
+    """Where each is found among all; None where there is so little padding that all are taken as they are."""
+
+    def pack(self, values: Shaped[Tensor, "batch cell row *rest"]) -> Shaped[Tensor, "examples cells packed *rest"]:
+        """The valid rows."""
+        return values if self.index is None else values.flatten(0, 2)[self.index][None, None]
+
+    def unpack(self, packed: Shaped[Tensor, "examples cells packed *rest"]) -> Shaped[Tensor, "batch cell row *rest"]:
+        """The rows where they belong; zero in the padding."""
+        if self.index is None:
+            return packed
+        rest = packed.shape[3:]
+        padded = packed.new_zeros((math.prod(self.shape), *rest))
+        return padded.index_copy_(0, self.index, packed[0, 0]).view(*self.shape, *rest)
 
 
 def rows_of(mask: Mask, device: torch.device) -> Rows:

@@ -1,6 +1,7 @@
 """One layer of a final run: the whole block where its stream has changed, else only what a patch names."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float
@@ -10,7 +11,7 @@ from planning.architecture import Architecture
 from planning.graph import Graph, Site, is_in_attention, is_in_mlp
 from worker.engine import attention, transformer
 from worker.engine.receivers import Patch, PatchedLayer
-from worker.engine.rows import RowMap, Rows, Sight, chosen, row_map, rows_of, sight, split_pattern
+from worker.engine.rows import RowMap, Rows, SideBySide, Sight, chosen, row_map, rows_of, sight, split_pattern
 from worker.engine.runs import Runs
 
 Patches = list[Patch]
@@ -71,18 +72,22 @@ class Sights:
 
 
 def changed_layer(runs: Runs, state: State, layer: int, patches: Patches, sights: Sights) -> State:
-    """A layer whose stream has changed: the whole block."""
+    """A layer whose stream has changed: the whole block, without padding but for attention and patches."""
     assert state.resid is not None
     patched = PatchedLayer(runs, layer, patches, state.rows, state.touched, state.resid)
+    whole = SideBySide((runs.n_examples, state.n_cells, state.rows.n_rows), None)
+    before = whole if patches else state.rows.side_by_side(state.n_cells)
+    after = before if sights.to is None else whole
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return _attend(patched, q, k, v, sights, keys_change=True)
+        q, k, v = (before.unpack(part) for part in (q, k, v))
+        return after.pack(_attend(patched, q, k, v, sights, keys_change=True))
 
     def narrow(resid: Tensor) -> Tensor:
-        return resid if sights.to is None else sights.to.move(resid)
+        return resid if sights.to is None else sights.to.move(before.unpack(resid))
 
-    resid = transformer.block(runs.weights, layer, state.resid, attend, patched, narrow)
-    return State(resid, patched.touched, sights.queries)
+    resid = transformer.block(runs.weights, layer, before.pack(state.resid), attend, patched, narrow)
+    return State(after.unpack(resid), patched.touched, sights.queries)
 
 
 def _attend(
@@ -148,7 +153,9 @@ def entered_layer(runs: Runs, state: State, layer: int, patches: Patches, sights
     else:
         resid_mid = patched.orig("resid_mid") if written is None else patched.orig("resid_mid") + written
         resid_mid = patched("resid_mid", resid_mid)
-        if mlp_reads_change or (in_mlp and neurons is None):
+        if mlp_reads_change and not in_mlp and "mlp_out" not in hooks:
+            resid = resid_mid + patched.rows.each(partial(transformer.mlp, runs.weights, layer), resid_mid)
+        elif mlp_reads_change or (in_mlp and neurons is None):
             resid = resid_mid + transformer.mlp(runs.weights, layer, resid_mid, patched)
         else:
             resid = _changed_end(patched, None, resid_mid, hooks, neurons)

@@ -45,7 +45,7 @@ class Batch:
 
     def cells_at_once(self, rows: Rows) -> int:
         """How many cells with these rows may be in work together."""
-        return max(1, self.rows_at_once // (self.runs.n_examples * rows.n_rows))
+        return max(1, self.rows_at_once // max(1, int(rows.real.sum())))
 
 
 @dataclass(frozen=True, eq=False)

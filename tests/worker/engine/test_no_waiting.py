@@ -48,7 +48,8 @@ class Waiting(TorchDispatchMode):
         self.seen: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        masks = [index for index in args[1] if index is not None] if "aten.index" in str(func) else []
+        indices = args[1] if "aten.index" in str(func) and isinstance(args[1], list) else []
+        masks = [index for index in indices if index is not None]
         if func in WAITING or any(index.dtype == torch.bool for index in masks):
             self.seen.append(str(func))
         return func(*args, **(kwargs or {}))

@@ -1,14 +1,23 @@
 """Rows that prompts share are computed once, and nobody can tell: a batch equals its examples one by one."""
 
 from itertools import product
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
-from tests.tiny_weights import tiny_weights
+from tests.shards import PLENTY
+from tests.tiny_weights import ALL_HEADS, LOGIT_DIFF, job, node, prompts, tiny_weights
+from worker.engine.rows import rows_of
 from worker.engine.runs import Activations, clean_runs
+from worker.jobs.records import Means
+from worker.jobs.shard import Job, Shard, ShardInput, arithmetic
 
 HOOKS = ["resid_pre", "q", "k", "v", "z", "pattern", "attn_out", "resid_mid", "post", "mlp_out"]
 Prompts = list[list[int]]
@@ -61,3 +70,56 @@ def test_rows_before_the_first_difference_are_the_same_bits() -> None:
     assert torch.equal(last[0, :2], last[2, :2])
     assert not torch.equal(last[0, 2:], last[2, 2:])
     assert torch.equal(last[1], last[3])
+
+
+def test_rows_of_unequal_examples_are_computed_without_padding() -> None:
+    """In every product of a final run and of the chain through MLPs."""
+    mask = np.arange(6) < np.array([[2], [6], [1]])
+    rows, values = rows_of(mask, torch.device("cpu")), torch.randn(3, 4, 6, 5)
+    seen = []
+
+    def work(packed: Tensor) -> Tensor:
+        seen.append(packed.flatten(0, -2))
+        return packed[..., :2] + 1
+
+    found = rows.each(work, values)
+    torch.testing.assert_close(
+        seen[0], torch.cat([values[own, :, :length].flatten(0, 1) for own, length in ((0, 2), (1, 6), (2, 1))])
+    )
+    for own, length in enumerate((2, 6, 1)):
+        assert torch.equal(found[own, :, :length], values[own, :, :length, :2] + 1)
+        assert not found[own, :, length:].any()
+
+
+class Counting(TorchFunctionMode):
+    """Rows of which the neurons' function is computed."""
+
+    rows = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is functional.gelu:
+            self.rows += args[0].shape[:-1].numel()
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("through_mlps", [False, True])
+def test_a_sweep_of_unequal_prompts_computes_their_rows_alone(through_mlps: bool) -> None:
+    """In the chain through MLPs, in the layer that a patch enters, and in those after it."""
+    patch = {"senders": ALL_HEADS, "receivers": [node("v", 1, head=0)], "direct_includes_mlps": through_mlps}
+
+    def rows_computed(lengths: list[int]) -> int:
+        dataset, weights = prompts(lengths), tiny_weights()
+        dataset = dataset.model_copy(update={"new": [[0, *prompt[1:]] for prompt in dataset.new]})
+        dataset = dataset.model_copy(update={"orig": [[1, *prompt[1:]] for prompt in dataset.orig]})
+        spec = job(dataset, patch, LOGIT_DIFF)
+        shard = Shard.of(
+            weights, Job(spec, weights.architecture, dataset.longest), ShardInput(dataset), Means(), PLENTY
+        )
+        with arithmetic("float32"):
+            examples = shard.examples(0, len(lengths), 10_000)
+            shard.sweep(examples)
+            with Counting() as counting:
+                shard.sweep(examples)
+        return counting.rows
+
+    assert rows_computed([3, 9, 4]) == sum(rows_computed([length]) for length in (3, 9, 4)) > 0
