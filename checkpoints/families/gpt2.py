@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from checkpoints.families.record import Config, Family, Part, Rule
+from checkpoints.families.sizes import layers
 from planning.architecture import Architecture
 
 
@@ -12,7 +13,7 @@ def _architecture(config: Config) -> Architecture:
         raise ValueError(f"n_embd {config['n_embd']} is not a multiple of n_head {config['n_head']}")
     width = config["n_embd"]
     return Architecture(
-        n_layers=config["n_layer"],
+        n_layers=layers(config, "n_layer"),
         n_heads=config["n_head"],
         d_model=width,
         d_mlp=config.get("n_inner") or 4 * width,

@@ -133,7 +133,8 @@ def test_a_tied_unembedding_that_is_another_tensor_is_refused(folder: Path) -> N
         ({"num_attention_heads": 4}, "n_head 2 and num_attention_heads 4"),
         ({"n_head": 3}, "n_embd 8 is not a multiple of n_head 3"),
         ({"layer_norm_epsilon": float("nan")}, "layer_norm_epsilon nan"),
-        ({"n_layer": 10**9}, "weights are missing, among them h.2.ln_1.weight"),
+        ({"n_layer": 10**9}, "n_layer is 1000000000, and must be an integer from 1 to 4096"),
+        ({"n_layer": 4}, "weights are missing, among them h.2.ln_1.weight"),
         ({"n_layer": 0}, "config.json is damaged"),
     ],
 )
