@@ -27,6 +27,8 @@ from worker.engine.run_layer import Patches
 from worker.engine.runs import Runs
 from worker.engine.senders import Changes, input_changes
 
+PADDING = 0.25
+"""Memory of an invalid row, in valid ones: it has a place in the stream and in attention, and none in the products."""
 Values = Float[Tensor, "batch sender_cell receiver_cell"]
 Touched = Bool[Tensor, "batch sender_cell receiver_cell"]
 """Where a value may differ from orig."""
@@ -45,7 +47,8 @@ class Batch:
 
     def cells_at_once(self, rows: Rows) -> int:
         """How many cells with these rows may be in work together."""
-        return max(1, self.rows_at_once // max(1, int(rows.real.sum())))
+        of_one_cell = (1 - PADDING) * rows.real.sum() + PADDING * rows.real.size
+        return max(1, int(self.rows_at_once / of_one_cell))
 
 
 @dataclass(frozen=True, eq=False)

@@ -102,19 +102,22 @@ class Counting(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+def shard_of(lengths: list[int], through_mlps: bool = False) -> Shard:
+    """Prompts whose two runs differ from the first token on, heads patched into a value."""
+    drawn, weights = prompts(lengths), tiny_weights()
+    orig, new = [[1, *prompt[1:]] for prompt in drawn.orig], [[0, *prompt[1:]] for prompt in drawn.new]
+    dataset = drawn.model_copy(update={"orig": orig, "new": new})
+    patch = {"senders": ALL_HEADS, "receivers": [node("v", 1, head=0)], "direct_includes_mlps": through_mlps}
+    of_spec = Job(job(dataset, patch, LOGIT_DIFF), weights.architecture, dataset.longest)
+    return Shard.of(weights, of_spec, ShardInput(dataset), Means(), PLENTY)
+
+
 @pytest.mark.parametrize("through_mlps", [False, True])
 def test_a_sweep_of_unequal_prompts_computes_their_rows_alone(through_mlps: bool) -> None:
     """In the chain through MLPs, in the layer that a patch enters, and in those after it."""
-    patch = {"senders": ALL_HEADS, "receivers": [node("v", 1, head=0)], "direct_includes_mlps": through_mlps}
 
     def rows_computed(lengths: list[int]) -> int:
-        dataset, weights = prompts(lengths), tiny_weights()
-        dataset = dataset.model_copy(update={"new": [[0, *prompt[1:]] for prompt in dataset.new]})
-        dataset = dataset.model_copy(update={"orig": [[1, *prompt[1:]] for prompt in dataset.orig]})
-        spec = job(dataset, patch, LOGIT_DIFF)
-        shard = Shard.of(
-            weights, Job(spec, weights.architecture, dataset.longest), ShardInput(dataset), Means(), PLENTY
-        )
+        shard = shard_of(lengths, through_mlps)
         with arithmetic("float32"):
             examples = shard.examples(0, len(lengths), 10_000)
             shard.sweep(examples)
@@ -123,3 +126,12 @@ def test_a_sweep_of_unequal_prompts_computes_their_rows_alone(through_mlps: bool
         return counting.rows
 
     assert rows_computed([3, 9, 4]) == sum(rows_computed([length]) for length in (3, 9, 4)) > 0
+
+
+def test_padding_counts_in_the_memory_of_cells_in_work() -> None:
+    """It has no place in products; one long prompt among short ones must not fill the memory with it."""
+    batch = shard_of([3, 4]).examples(0, 2, rows_at_once=300).batch
+    of_lengths = [
+        rows_of(np.arange(20) < np.array(lengths)[:, None], batch.runs.device) for lengths in ([5, 5], [20, 4])
+    ]
+    assert [batch.cells_at_once(rows) for rows in of_lengths] == [300 // 10, 300 // (24 + 16 // 4)]
