@@ -50,5 +50,5 @@ def test_a_stage_holds_what_its_first_function_enters() -> None:
 @pytest.mark.parametrize("name", BARRED)
 def test_the_way_to_a_number_stays_short(name: str) -> None:
     """What a reader must look up to follow one cell."""
-    _, count = size(stages_of_experiment(name)[NUMBER])
-    assert count <= MAX_FUNCTIONS
+    files, count = size(stages_of_experiment(name)[NUMBER])
+    assert files <= MAX_FILES and count <= MAX_FUNCTIONS

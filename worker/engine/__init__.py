@@ -1,9 +1,9 @@
 """Path patching as plain functions on tensors.
 
 Read in this order, with the paper (Wang et al. 2022, appendix B) beside it: ``path_patch`` (the algorithm for one
-patch), ``transformer`` (the equations), ``rows`` and ``runs`` (which positions, and the two unpatched runs),
-``senders`` and ``receivers``, ``final_run``, ``attention_row`` and ``reads`` (what metrics read), and ``sweep`` (the
-same for many cells).
+patch), ``model`` and ``transformer`` (the weights, and the equations), ``rows`` and ``runs`` (which positions, and the
+two unpatched runs), ``metrics``, ``senders`` and ``receivers``, ``final_run`` with ``run_layer`` and ``changed_rows``,
+``attention_row`` (the one query that a metric reads), and ``sweep`` (the same for many cells).
 
 Words: a *cell* is one patch of a grid, a sender cell with a receiver cell. A *row* is a position of the residual
 stream that is computed. A *unit* is a head or a neuron. *Time* is a place in the order of a forward pass

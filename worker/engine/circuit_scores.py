@@ -11,7 +11,7 @@ from torch import Tensor
 from planning.circuit import CircuitGraph
 from worker.engine.edge_run import Base, EdgeRun
 from worker.engine.edge_sums import EdgeSums, TracedSums
-from worker.engine.reads import LogitReads
+from worker.engine.metrics import LogitReads
 from worker.engine.rows import on_device
 
 

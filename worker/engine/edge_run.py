@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from planning.circuit import INPUTS, CircuitGraph
-from worker.engine import attention, transformer
+from worker.engine import model, transformer
 from worker.engine.edge_sums import EdgeSums, Read
 from worker.engine.model import Weights
 from worker.engine.rows import Rows, chosen
@@ -46,11 +46,13 @@ class Base:
     def projected(self, hook: str, layer: int) -> Float[Tensor, "batch pos n_heads d_head"]:
         """Queries, keys or values that every query head reads without any live edge."""
         if self.runs.source == "new":
-            return attention.per_query_head(self.runs.new(hook, layer), self.weights.architecture.n_heads)
+            return transformer.per_query_head(self.runs.new(hook, layer), self.weights.architecture.n_heads)
         if layer not in self._projections:
             stream = self.stream("resid_pre", layer)
-            self._projections[layer] = transformer.queries_keys_values(self.weights, layer, stream)
-        return attention.per_query_head(self._projections[layer]["qkv".index(hook)], self.weights.architecture.n_heads)
+            normed = transformer.norm(self.weights, "ln1", layer, stream)
+            self._projections[layer] = model.queries_keys_values(self.weights, layer, normed)
+        own = self._projections[layer]["qkv".index(hook)]
+        return transformer.per_query_head(own, self.weights.architecture.n_heads)
 
     @cached_property
     def _summed(self) -> dict[tuple[str, int], Tensor]:
@@ -155,7 +157,8 @@ class EdgeRun:
 
     def _let_heads_write(self, layer: int, heads: list[int]) -> None:
         q, k, v = self._projected(layer, heads)
-        z, first = attention.attend(self.weights, layer, q, k, v), 1 + layer * (self.weights.architecture.n_heads + 1)
+        z = transformer.attend_prompts(self.weights, layer, q, k, v)
+        first = 1 + layer * (self.weights.architecture.n_heads + 1)
         source = self.base.written("z", layer)
         if self.weights.ln1_post_w is None:
             dz = z - source[:, :, chosen(heads, z.device)]
@@ -223,7 +226,7 @@ def heads_writes(
     if weights.ln1_post_w is None:
         return written
     assert weights.architecture.norm == "rms_norm"
-    total = transformer.written(weights, "z", layer, z)
+    total = model.written(weights, "z", layer, z)
     factor = (total.square().mean(dim=-1, keepdim=True) + weights.architecture.eps).rsqrt() * weights.ln1_post_w[layer]
     return (written + weights.b_O[layer] / weights.architecture.n_heads) * factor[..., None, :]
 

@@ -11,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from planning.circuit import CircuitGraph
-from worker.engine import attention, transformer
+from worker.engine import model, transformer
 from worker.engine.edge_run import heads_writes
+from worker.engine.metrics import LogitReads
 from worker.engine.model import Weights
-from worker.engine.reads import LogitReads
 from worker.engine.rows import on_device
 from worker.engine.runs import Runs
 
@@ -88,9 +88,9 @@ def _traced_layer(
     weights: Weights, layer: int, resid: Float[Tensor, "batch pos d_model"]
 ) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor, Tensor]:
     """Queries, keys and values of every query head; what the MLP alone reads; the stream after the layer."""
-    q, *shared = transformer.queries_keys_values(weights, layer, resid)
-    k, v = (attention.per_query_head(part, weights.architecture.n_heads) for part in shared)
-    attn_out = transformer.output(weights, "z", layer, attention.attend(weights, layer, q, k, v))
+    q, *shared = model.queries_keys_values(weights, layer, transformer.norm(weights, "ln1", layer, resid))
+    k, v = (transformer.per_query_head(part, weights.architecture.n_heads) for part in shared)
+    attn_out = transformer.output(weights, "z", layer, transformer.attend_prompts(weights, layer, q, k, v))
     read = resid if weights.architecture.is_parallel else resid + attn_out
     mlp_in = read.view_as(read)
     return (q, k, v), mlp_in, resid + attn_out + transformer.mlp(weights, layer, mlp_in)

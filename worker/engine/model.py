@@ -1,14 +1,18 @@
-"""A model's weights as a typed record, under TransformerLens' names, stacked over layers."""
+"""A model's weights as a typed record, under TransformerLens' names, stacked over layers; and each linear map of them.
+
+The maps follow in the order of a forward pass: embeddings, what heads and neurons read of the stream, what they write.
+"""
 # ruff: noqa: N802, N815
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from planning.architecture import Architecture, Rotary
+from worker.engine.rows import chosen
 
 FUSED = ("W_Q", "W_K", "W_V", "b_Q", "b_K", "b_V")
 """Tensors that are held twice while a model runs: by themselves, and side by side in ``QKV``."""
@@ -116,3 +120,85 @@ class Weights:
         parts = (weight.permute(0, 2, 1, 3).flatten(2) for weight in (self.W_Q, self.W_K, self.W_V))
         biases = torch.cat([self.b_Q.flatten(1), self.b_K.flatten(1), self.b_V.flatten(1)], dim=1)
         return torch.cat(list(parts), dim=2).contiguous(), biases
+
+
+def embed(weights: Weights, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
+    """The first residual stream: token embeddings, and those of positions where they are learned."""
+    embedded = weights.W_E[tokens]
+    return embedded if weights.W_pos is None else embedded + weights.W_pos[: tokens.shape[1]]
+
+
+def position_embeddings(weights: Weights, n_pos: int) -> Float[Tensor, "pos d_model"]:
+    """Learned ones; zero where positions rotate queries and keys instead."""
+    if weights.W_pos is None:
+        return weights.W_E.new_zeros(n_pos, weights.architecture.d_model)
+    return weights.W_pos[:n_pos]
+
+
+def queries_keys_values(
+    weights: Weights, layer: int, normed: Float[Tensor, "*rows d_model"]
+) -> tuple[
+    Float[Tensor, "*rows n_heads d_head"],
+    Float[Tensor, "*rows n_kv_heads d_head"],
+    Float[Tensor, "*rows n_kv_heads d_head"],
+]:
+    """Queries, keys and values of all heads, from normalised rows, by one product."""
+    weight, bias = weights.QKV
+    heads = affine(normed, weight[layer], bias[layer])
+    heads = heads.unflatten(-1, (-1, weights.architecture.d_head))
+    n_heads, n_kv_heads = weights.architecture.n_heads, weights.architecture.n_kv_heads
+    q, k, v = heads.split([n_heads, n_kv_heads, n_kv_heads], dim=-2)
+    return q, k, v
+
+
+def project(
+    weights: Weights, hook: str, layer: int, heads: list[int], normed: Float[Tensor, "*rows d_model"]
+) -> Float[Tensor, "*rows heads d_head"]:
+    """Queries (``q``), keys (``k``) or values (``v``) of some heads, from normalised rows.
+
+    ``query_k`` and ``query_v`` are what query heads read of their group's keys and values.
+    """
+    if hook in ("query_k", "query_v"):
+        groups = [head // weights.architecture.group_size for head in heads]
+        distinct = sorted(set(groups))
+        projected = project(weights, hook.removeprefix("query_"), layer, distinct, normed)
+        return projected[..., chosen([distinct.index(group) for group in groups], normed.device), :]
+    own = chosen(heads, normed.device)
+    weight = {"q": weights.W_Q, "k": weights.W_K, "v": weights.W_V}[hook][layer][own]
+    bias = {"q": weights.b_Q, "k": weights.b_K, "v": weights.b_V}[hook][layer][own]
+    flat = weight.permute(1, 0, 2).flatten(1)  # (d_model, heads * d_head)
+    rows = affine(normed, flat, bias.flatten())
+    return rows.view(*normed.shape[:-1], len(heads), weights.architecture.d_head)
+
+
+def read_by_neurons(
+    weights: Weights,
+    hook: str,
+    layer: int,
+    normed: Float[Tensor, "*rows d_model"],
+    units: list[int] | None,
+) -> Float[Tensor, "*rows neurons"]:
+    """``pre`` (in a gated MLP the gate's) or ``pre_linear`` of all neurons, or of some, from normalised rows."""
+    weight, bias = weights.W_in[layer], weights.b_in[layer]
+    if hook == "pre" and weights.W_gate is not None and weights.b_gate is not None:
+        weight, bias = weights.W_gate[layer], weights.b_gate[layer]
+    if units is None:
+        return affine(normed, weight, bias)
+    own = chosen(units, normed.device)
+    return normed @ weight[:, own] + bias[own]
+
+
+def written(
+    weights: Weights, hook: str, layer: int, value: Float[Tensor, "*rows_and_units"]
+) -> Float[Tensor, "*rows d_model"]:
+    """What all heads (from their ``z``) or all neurons (from ``post``) write with the bias, before a norm after it."""
+    if hook == "z":
+        return affine(value.flatten(-2), weights.W_O[layer].flatten(end_dim=1), weights.b_O[layer])
+    return affine(value, weights.W_out[layer], weights.b_out[layer])
+
+
+def affine(
+    x: Float[Tensor, "*rows read"], weight: Float[Tensor, "read written"], bias: Float[Tensor, " written"]
+) -> Float[Tensor, "*rows written"]:
+    """``x @ weight + bias``, as one product of all rows."""
+    return torch.addmm(bias, x.flatten(end_dim=-2), weight).view(*x.shape[:-1], len(bias))

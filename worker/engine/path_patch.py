@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from planning.graph import Graph, Site, layer_of
-from worker.engine import attention, transformer
+from worker.engine import model, transformer
 from worker.engine.model import Weights
 
 Point = tuple[str, int | None]
@@ -98,16 +98,16 @@ def forward(weights: Weights, tokens: Int[Tensor, "batch pos"], edit: Edit = lam
 
     def at(layer: int | None, hook: str, value: Tensor) -> Tensor:
         if hook in ("query_k", "query_v"):
-            value = attention.per_query_head(value, weights.architecture.n_heads)
+            value = transformer.per_query_head(value, weights.architecture.n_heads)
         run[hook, layer] = edit((hook, layer), value, run)
         return run[hook, layer]
 
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        pattern = at(layer, "pattern", attention.attention_pattern(weights, layer, q, k).transpose(1, 2))
+        pattern = at(layer, "pattern", transformer.attention_pattern(weights, layer, q, k).transpose(1, 2))
         return torch.einsum("bqhk,bkhd->bqhd", pattern, v)
 
     embed = weights.W_E[tokens]
-    pos_embed = transformer.position_embeddings(weights, tokens.shape[1]).expand(*tokens.shape, -1)
+    pos_embed = model.position_embeddings(weights, tokens.shape[1]).expand(*tokens.shape, -1)
     resid = at(None, "embed", embed) + at(None, "pos_embed", pos_embed)
     for layer in range(weights.architecture.n_layers):
         resid = at(layer, "resid_pre", resid)

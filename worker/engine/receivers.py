@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from planning.graph import Site
-from worker.engine import attention, transformer
+from worker.engine import transformer
 from worker.engine.rows import RowMap, Rows, chosen
 from worker.engine.runs import Runs
 from worker.engine.senders import Changes
@@ -185,7 +185,7 @@ class PatchedLayer:
             slots = [groups.index(head // self.runs.weights.architecture.group_size) for head in heads]
             return live[:, :, :, chosen(slots, live.device)]
         if any(patch.acts_at(hook) for patch in self.patches):
-            return attention.per_query_head(live, self.runs.weights.architecture.n_heads)
+            return transformer.per_query_head(live, self.runs.weights.architecture.n_heads)
         return live
 
     def read_by_heads(

@@ -1,4 +1,4 @@
-"""Rows of the residual stream: which are computed, what each attends to, and the way from and to all positions.
+"""Rows of the residual stream: which are computed, and the way from and to all positions.
 
 Masks over positions are planned on the host, as numpy arrays, so that no shard waits for a device.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Int, Shaped
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -181,63 +181,3 @@ class Packing:
     def unpack(self, rows: Shaped[Tensor, " row *rest"]) -> Shaped[Tensor, "prompt pos *rest"]:
         """The row that stands at each position."""
         return rows.unflatten(0, self.prefixes.place.shape) if self.prefixes.are_all else rows[self.place]
-
-
-@dataclass(frozen=True, eq=False)
-class Sight:
-    """Which keys each query row sees: orig's cached ones, and in their place those of the computed rows."""
-
-    queries: Rows
-    keys: Rows
-    n_cached: int
-    """Cached keys lie in positions 0 to ``n_cached - 1``; zero where every visible position is a changed row."""
-    cached: Bool[Tensor, "batch query_row key_pos"]
-    computed: Bool[Tensor, "batch query_row key_row"]
-    whole_prompts: bool
-    """Whether the changed rows are all positions, so that plain causal attention does."""
-
-
-def split_pattern(
-    seen: Sight, pattern: Float[Tensor, "batch query_row heads pos"]
-) -> Float[Tensor, "batch query_row heads split_key"]:
-    """A pattern over positions as one over cached positions, then changed rows."""
-    cached = pattern[..., : seen.n_cached] * seen.cached[:, :, None]
-    index = seen.keys.index[:, None, None, :].expand(*pattern.shape[:3], -1)
-    changed = pattern.gather(-1, index) * seen.computed[:, :, None]
-    return torch.cat([cached, changed], dim=-1)
-
-
-def _sees(query_pos: NDArray[np.int64], key_pos: NDArray[np.int64], window: int | None) -> NDArray[np.bool_]:
-    seen = key_pos <= query_pos
-    return seen if window is None else seen & (key_pos > query_pos - window)
-
-
-def sight(queries: Rows, keys: Rows, window: int | None = None) -> Sight:
-    """Plan the masks on the host.
-
-    Args:
-        window: Keys that a query sees, itself included; None: all before it.
-    """
-    device = queries.index.device
-    n_pos = keys.mask.shape[1]
-    position = np.arange(n_pos)
-    before = _sees(queries.positions[:, :, None], position[None, None, :], window)
-    cached = before & ~keys.mask[:, None, :] & queries.real[:, :, None]
-    n_cached = int(position[cached.any(axis=(0, 1))].max(initial=-1)) + 1
-    changed = _sees(queries.positions[:, :, None], keys.positions[:, None, :], window) & keys.real[:, None, :]
-    blind = ~(cached.any(axis=2) | changed.any(axis=2))
-    changed[..., 0] |= blind  # an invalid row sees something, so that no softmax is empty
-    starts_at_0 = keys.window is not None and keys.window.start == 0 and n_cached == 0
-    whole = (
-        starts_at_0
-        and queries.positions.shape == keys.positions.shape
-        and bool((queries.positions == keys.positions).all())
-    )
-    return Sight(
-        queries,
-        keys,
-        n_cached,
-        on_device(cached[..., :n_cached], device),
-        on_device(changed, device),
-        whole,
-    )

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from planning.architecture import Architecture
 from planning.graph import Graph, Site, is_in_attention, is_in_mlp
-from worker.engine import attention, transformer
+from worker.engine import model, transformer
+from worker.engine.changed_rows import Sight, attend_rows, sight, split_pattern
 from worker.engine.receivers import Patch, PatchedLayer
-from worker.engine.rows import RowMap, Rows, SideBySide, Sight, chosen, row_map, rows_of, sight, split_pattern
+from worker.engine.rows import RowMap, Rows, SideBySide, chosen, row_map, rows_of
 from worker.engine.runs import Runs
 
 Patches = list[Patch]
@@ -120,7 +121,7 @@ def _attend(
         return pattern.permute(0, 3, 1, 2, 4)
 
     is_set = any(patch.acts_at("pattern") for patch in patched.patches)
-    return attention.attend_rows(weights, layer, seen, q, k, v, cached_k, cached_v, set_patterns if is_set else None)
+    return attend_rows(weights, layer, seen, q, k, v, cached_k, cached_v, set_patterns if is_set else None)
 
 
 def _reads_nothing(stream: Tensor, units: list[int] | None) -> Tensor:
@@ -209,7 +210,7 @@ def _entered_heads(
     change = dz.flatten(3) @ weights.W_O[layer][chosen(heads, weights.device)].flatten(end_dim=1)
     if not weights.architecture.has_post_norms:
         return change
-    total = transformer.written(weights, "z", layer, patched.orig("z"))
+    total = model.written(weights, "z", layer, patched.orig("z"))
     return transformer.norm(weights, "ln1_post", layer, total + change) - patched.orig("attn_out")
 
 
@@ -218,15 +219,15 @@ def heads_change_within(
 ) -> tuple[list[int], Float[Tensor, "batch any_cell end_row heads d_head"]]:
     """The computed heads, and how their ``z`` differs from orig."""
     weights, layer, heads = patched.runs.weights, patched.layer, patched.units_of(Site("z", patched.layer))
+    normed = transformer.norm(weights, "ln1", layer, orig_pre)
     if heads is None:
         heads = list(range(weights.architecture.n_heads))
-        q, k, v = transformer.queries_keys_values(weights, layer, orig_pre)
+        q, k, v = model.queries_keys_values(weights, layer, normed)
     else:
-        normed = transformer.norm(weights, "ln1", layer, orig_pre)
         kv_heads = patched.units_of(Site("k", layer))
         assert kv_heads is not None
-        q = transformer.project(weights, "q", layer, heads, normed)
-        k, v = (transformer.project(weights, hook, layer, kv_heads, normed) for hook in ("k", "v"))
+        q = model.project(weights, "q", layer, heads, normed)
+        k, v = (model.project(weights, hook, layer, kv_heads, normed) for hook in ("k", "v"))
     keys_change = any(patch.acts_at(hook) for patch in patched.patches for hook in ("k", "v", "query_k", "query_v"))
     q, k, v = patched("q", q), patched("query_k", patched("k", k)), patched("query_v", patched("v", v))
     z = patched("z", _attend(patched, q, k, v, sights, keys_change))
@@ -243,5 +244,5 @@ def _entered_neurons(
     change = (post - live) @ weights.W_out[layer][chosen(neurons, weights.device)]
     if not weights.architecture.has_post_norms:
         return change
-    total = transformer.written(weights, "post", layer, transformer.neurons(weights, layer, mlp_input))
+    total = model.written(weights, "post", layer, transformer.neurons(weights, layer, mlp_input))
     return transformer.norm(weights, "ln2_post", layer, total + change) - patched.orig("mlp_out")

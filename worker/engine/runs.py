@@ -15,7 +15,7 @@ from torch import Tensor
 
 from planning.graph import Graph, Site
 from planning.prompts import Prefixes, prefixes_of
-from worker.engine import attention, transformer
+from worker.engine import model, transformer
 from worker.engine.model import Weights
 from worker.engine.rows import Packing, chosen, on_device
 
@@ -59,7 +59,7 @@ class Activations:
             return self.weights.W_E[self.tokens]
         if hook == "pos_embed":
             n_rows, n_pos = self.tokens.shape
-            return transformer.position_embeddings(self.weights, n_pos).expand(n_rows, n_pos, -1)
+            return model.position_embeddings(self.weights, n_pos).expand(n_rows, n_pos, -1)
         assert layer is not None
         if hook == "resid_post":
             return self.get("resid_pre", layer + 1)
@@ -79,8 +79,8 @@ class Activations:
         if point in self.packed:
             return self.packing.unpack(self.packed[point][:, chosen(groups, self.tokens.device)])
         normed = transformer.norm(weights, "ln1", layer, self._rows("resid_pre", layer))
-        k = transformer.project(weights, "query_k", layer, heads, normed)
-        return self.packing.unpack(attention.positioned(weights, "k", layer, k, self.packing.positions))
+        k = model.project(weights, "query_k", layer, heads, normed)
+        return self.packing.unpack(transformer.positioned(weights, "k", layer, k, self.packing.positions))
 
     @property
     def n_bytes(self) -> int:
@@ -106,10 +106,7 @@ class Activations:
         """Run layers up to the entrance of ``layer``, from the last one that is known."""
         known = [at for hook, at in (*self.kept, *self.packed) if hook == "resid_pre" and at < layer]
         start = max(known, default=0)
-        if known:
-            resid = self._rows("resid_pre", start)
-        else:
-            resid = self.packing.pack(transformer.embed(self.weights, self.tokens))
+        resid = self._rows("resid_pre", start) if known else self.packing.pack(model.embed(self.weights, self.tokens))
         for current in range(start, layer):
             keep, attend = partial(self._keep, current), partial(self._attended, current)
             resid = transformer.block(self.weights, current, keep("resid_pre", resid), attend, keep)
@@ -127,35 +124,36 @@ class Activations:
     def _attended(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Float[Tensor, "row n_heads d_head"]:
         """Each head's ``z``. A row attends where it is found first."""
         weights, packing = self.weights, self.packing
-        q = attention.positioned(weights, "q", layer, q, packing.positions)
-        k = self._keep(layer, "rot_k", attention.positioned(weights, "k", layer, k, packing.positions))
+        q = transformer.positioned(weights, "q", layer, q, packing.positions)
+        k = self._keep(layer, "rot_k", transformer.positioned(weights, "k", layer, k, packing.positions))
         if len(packing.groups) == 1:
-            return packing.pack(attention.attend_from(weights, layer, 0, *map(packing.unpack, (q, k, v))))
+            return packing.pack(transformer.attend_from(weights, layer, 0, *map(packing.unpack, (q, k, v))))
         found = []
         for start, rows in packing.groups:
-            found.append(attention.attend_from(weights, layer, start, q[rows[:, start:]], k[rows], v[rows]))
+            found.append(transformer.attend_from(weights, layer, start, q[rows[:, start:]], k[rows], v[rows]))
         return torch.cat([z.flatten(0, 1) for z in found])[packing.gathered]
 
     def _pattern(self, layer: int) -> Float[Tensor, "both pos n_heads pos"]:
         """Query position first, so that rows are its second axis like everything's."""
         q, k = self.get("q", layer), self.get("k", layer)
-        return attention.attention_pattern(self.weights, layer, q, k).transpose(1, 2)
+        return transformer.attention_pattern(self.weights, layer, q, k).transpose(1, 2)
 
     def _compute(self, hook: str, layer: int) -> Float[Tensor, "row ..."]:
         """An activation inside a layer, from the others of that layer."""
         weights, input_of, rows = self.weights, Graph(self.weights.architecture).input_of, self._rows
         if hook in ("q", "k", "v"):
-            parts = transformer.queries_keys_values(weights, layer, rows("resid_pre", layer))
+            normed = transformer.norm(weights, "ln1", layer, rows("resid_pre", layer))
+            parts = model.queries_keys_values(weights, layer, normed)
             for name, part in zip("qkv", parts, strict=True):
                 if (name, layer) not in self.kept:
                     self.packed.setdefault((name, layer), part)
             return self.packed[hook, layer]
         match hook:
             case "rot_k":
-                return attention.positioned(weights, "k", layer, rows("k", layer), self.packing.positions)
+                return transformer.positioned(weights, "k", layer, rows("k", layer), self.packing.positions)
             case "query_k" | "query_v":
                 known = rows(hook.removeprefix("query_"), layer)
-                return attention.per_query_head(known, weights.architecture.n_heads)
+                return transformer.per_query_head(known, weights.architecture.n_heads)
             case "z":
                 return self._attended(layer, *(rows(part, layer) for part in ("q", "k", "v")))
             case "attn_out":
@@ -220,7 +218,7 @@ class Runs:
         name = mean_name(hook.removeprefix("query_"), layer)  # the same for every query head of a group
         mean = self.means[name][: orig.shape[1]]
         if hook in ("query_k", "query_v"):
-            mean = attention.per_query_head(mean, self.weights.architecture.n_heads)
+            mean = transformer.per_query_head(mean, self.weights.architecture.n_heads)
         if hook == "pattern":
             mean = mean[..., : orig.shape[1]]
         return mean.to(orig).expand(orig.shape)

@@ -12,7 +12,7 @@ from torch import Tensor
 from planning.graph import EMBEDDING_TIME, N_STAGES, Site, Stage, mlp_at
 from planning.plan import CellGroup
 from planning.prompts import Mask
-from worker.engine import transformer
+from worker.engine import model, transformer
 from worker.engine.rows import Rows, chosen
 from worker.engine.runs import Runs
 
@@ -159,7 +159,7 @@ def _normed(
     """A change before the norm of what a layer writes as one after it: ``N(orig + change) - N(orig)``."""
     assert write.layer is not None
     weights, name = runs.weights, transformer.NORM_AFTER[write.hook]
-    orig = transformer.written(weights, write.hook, write.layer, rows.take(runs.orig(write.hook, write.layer)))[:, None]
+    orig = model.written(weights, write.hook, write.layer, rows.take(runs.orig(write.hook, write.layer)))[:, None]
     return transformer.norm(weights, name, write.layer, orig + change) - transformer.norm(
         weights, name, write.layer, orig
     )

@@ -17,10 +17,10 @@ from torch.nn import functional
 from planning.graph import Graph, Site
 from planning.plan import Pass, ReceiverGroup
 from planning.prompts import Mask, attended_head
-from worker.engine import attention, transformer
-from worker.engine.attention_row import patched_row
+from worker.engine import model, transformer
+from worker.engine.attention_row import patched_row, put_scores, query_scores_of_rows
 from worker.engine.final_run import Arrival, final_run
-from worker.engine.reads import Reads, attention_metric
+from worker.engine.metrics import Reads, attention_metric
 from worker.engine.receivers import ChangedInput, Patch, SetValue
 from worker.engine.rows import Rows, chosen, on_device, row_map, rows_of
 from worker.engine.run_layer import Patches
@@ -160,24 +160,24 @@ def own_attention(
     weights, hook, change = runs.weights, patch.site.hook, patch.change
     orig, to = runs.orig("resid_pre", layer), row_map(rows, query)
     stream = query.take(orig)[:, None]
-    q = transformer.project(weights, "q", layer, heads, transformer.norm(weights, "ln1", layer, stream))
+    q = model.project(weights, "q", layer, heads, transformer.norm(weights, "ln1", layer, stream))
     touched = torch.zeros_like(change.touched[:, :, 0])
     if hook in ("q", "pattern"):
         normed = transformer.norm(weights, "ln1", layer, stream + to.move(change.value))
-        changed = transformer.project(weights, "q", layer, heads, normed)
+        changed = model.project(weights, "q", layer, heads, normed)
         q = torch.where(to.move(patch.mask[:, None])[..., None, None], changed, q)
         touched = to.move(change.touched)[:, :, 0]
-    q = attention.positioned(weights, "q", layer, q, query.index[:, None])[:, :, 0]
-    scores = attention.query_scores(weights, q, runs.activations.keys(layer, heads)[: runs.n_examples])
+    q = transformer.positioned(weights, "q", layer, q, query.index[:, None])[:, :, 0]
+    scores = transformer.query_scores(weights, q, runs.activations.keys(layer, heads)[: runs.n_examples])
     if hook in ("k", "query_k", "pattern"):
         of_orig = rows.take(scores.permute(0, 3, 1, 2)).transpose(1, 2)
         changed = rows.take(orig)[:, None] + change.value
-        changed = attention.query_scores_of_rows(weights, layer, heads, q, changed, rows.index)
+        changed = query_scores_of_rows(weights, layer, heads, q, changed, rows.index)
         changed = torch.where(patch.mask[:, None, :, None], changed, of_orig)
-        scores = attention.put_scores(scores, changed, rows)
+        scores = put_scores(scores, changed, rows)
         before_query = rows.index <= query.index
         touched = touched | (change.touched & before_query[:, None]).any(dim=-1)
-    return attention.pattern_of_row(weights, layer, query, scores), touched
+    return transformer.pattern_of_row(weights, layer, query, scores), touched
 
 
 def _read_changed_end(

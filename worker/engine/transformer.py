@@ -1,8 +1,12 @@
 """The transformer's equations, on rows of the residual stream: any leading axes, then ``d_model``.
 
 The block stands here once, for every family. Clean runs, final runs, the chain through MLPs and attribution all call
-it: they differ in the rows that they have, in what a query may attend to (``attention``), and in what they do at the
-block's activations.
+it: they differ in the rows that they have, in what a query may attend to (``attend``), and in what they do at the
+block's activations. Its linear maps are in ``model``.
+
+Attention gets queries and keys as their hooks have them: ``positioned`` normalises and rotates them, where the family
+does so. Under grouped heads keys and values may come per key-value head, or per query head once a patch has told these
+apart.
 """
 
 from collections.abc import Callable
@@ -10,12 +14,13 @@ from functools import partial
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torch.nn import functional
 
-from worker.engine.model import Weights
-from worker.engine.rows import chosen
+from planning.architecture import Rotary
+from worker.engine.model import Weights, affine, project, queries_keys_values, read_by_neurons, written
+from worker.engine.rows import Rows
 
 NormName = Literal["ln1", "ln2", "ln1_post", "ln2_post", "q_norm", "k_norm", "ln_final"]
 """Before attention, before the MLP, after each of them, of each head's queries and keys, and before the unembedding."""
@@ -30,8 +35,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 """The families' functions of a neuron."""
 At = Callable[[str, Tensor], Tensor]
 """Sees each activation of a block, under TransformerLens' short name, and gives the one to go on with."""
-
-
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """From queries, keys and values to each head's ``z``."""
 
@@ -50,7 +53,7 @@ def block(
         attend: What each query attends to. It may give fewer rows than it gets, if ``narrow`` leaves the same ones.
         narrow: The stream at the rows that are needed after the attention.
     """
-    q, k, v = queries_keys_values(weights, layer, resid)
+    q, k, v = queries_keys_values(weights, layer, norm(weights, "ln1", layer, resid))
     q, k, v = at("q", q), at("query_k", at("k", k)), at("query_v", at("v", v))
     z = at("z", attend(q, k, v))
     attn_out = at("attn_out", output(weights, "z", layer, z))
@@ -59,6 +62,135 @@ def block(
         return resid + attn_out + mlp(weights, layer, resid, at)
     resid_mid = at("resid_mid", resid + attn_out)
     return resid_mid + mlp(weights, layer, resid_mid, at)
+
+
+def attend_prompts(
+    weights: Weights,
+    layer: int,
+    q: Float[Tensor, "*batch pos n_heads d_head"],
+    k: Float[Tensor, "*batch pos any_heads d_head"],
+    v: Float[Tensor, "*batch pos any_value_heads d_head"],
+    at: At = lambda hook, value: value,
+) -> Float[Tensor, "*batch pos n_heads d_head"]:
+    """Each head's ``z`` over whole prompts; right-padding needs no mask, because attention is causal."""
+    shape, pos = q.shape, torch.arange(q.shape[-3], device=q.device)
+    q, k = positioned(weights, "q", layer, q, pos), at("rot_k", positioned(weights, "k", layer, k, pos))
+    q, k, v = (part.flatten(end_dim=-4) for part in (q, k, v))
+    return attend_from(weights, layer, 0, q, k, v).reshape(shape)
+
+
+def attend_from(
+    weights: Weights,
+    layer: int,
+    first: int,
+    q: Float[Tensor, "batch query_pos n_heads d_head"],
+    k: Float[Tensor, "batch pos any_heads d_head"],
+    v: Float[Tensor, "batch pos any_value_heads d_head"],
+) -> Float[Tensor, "batch query_pos n_heads d_head"]:
+    """Each head's ``z`` at the positions from ``first`` on; queries and keys are positioned."""
+    n_pos, window = k.shape[1], weights.architecture.window_of[layer]
+    if weights.architecture.attention_cap is not None:
+        pattern = _pattern(weights, layer, first, q, k)
+        z: Tensor = torch.einsum("bhqk,bkhd->bqhd", pattern, per_query_head(v, q.shape[-2]))
+        return z
+    is_plain = first == 0 and (window is None or window >= n_pos)
+    q, k, v = (per_query_head(part, q.shape[-2]).transpose(1, 2) for part in (q, k, v))
+    z = functional.scaled_dot_product_attention(
+        q,
+        k,
+        v,
+        attn_mask=None if is_plain else seen_by(torch.arange(first, n_pos, device=q.device), n_pos, window),
+        is_causal=is_plain,
+        scale=1 / weights.architecture.attention_divisor,
+    )
+    return z.transpose(1, 2)
+
+
+def attention_pattern(
+    weights: Weights,
+    layer: int,
+    q: Float[Tensor, "batch pos n_heads d_head"],
+    k: Float[Tensor, "batch pos any_heads d_head"],
+) -> Float[Tensor, "batch n_heads pos pos"]:
+    """Attention probabilities over whole prompts; every query sees itself and what is before it."""
+    pos = torch.arange(q.shape[1], device=q.device)
+    return _pattern(weights, layer, 0, positioned(weights, "q", layer, q, pos), positioned(weights, "k", layer, k, pos))
+
+
+def _pattern(
+    weights: Weights,
+    layer: int,
+    first: int,
+    q: Float[Tensor, "batch query_pos n_heads d_head"],
+    k: Float[Tensor, "batch pos any_heads d_head"],
+) -> Float[Tensor, "batch n_heads query_pos pos"]:
+    scores: Tensor = torch.einsum(
+        "bqhd,bkhd->bhqk", q / weights.architecture.attention_divisor, per_query_head(k, q.shape[-2])
+    )
+    scores = capped(scores, weights.architecture.attention_cap)
+    query_pos = torch.arange(first, k.shape[1], device=q.device)
+    is_seen = seen_by(query_pos, k.shape[1], weights.architecture.window_of[layer])
+    return scores.masked_fill(~is_seen, -torch.inf).softmax(dim=-1)
+
+
+def seen_by(query_pos: Int[Tensor, "*rows"], n_pos: int, window: int | None) -> Bool[Tensor, "*rows key_pos"]:
+    """The keys that queries see: their own position and those before it, as many as the window holds."""
+    key_pos, query_pos = torch.arange(n_pos, device=query_pos.device), query_pos[..., None]
+    seen = key_pos <= query_pos
+    return seen if window is None else seen & (key_pos > query_pos - window)
+
+
+def positioned(
+    weights: Weights,
+    hook: str,
+    layer: int,
+    x: Float[Tensor, "*rows heads d_head"],
+    pos: Int[Tensor, "*rows_or_fewer"],
+) -> Float[Tensor, "*rows heads d_head"]:
+    """Queries (``q``) or keys (``k``) as scores read them: normalised, then rotated by their positions."""
+    x = norm(weights, "q_norm" if hook == "q" else "k_norm", layer, x)
+    rotary = weights.architecture.rotary_of[layer]
+    if rotary is None:
+        return x
+    angles = pos[..., None].float() * weights.frequencies(rotary)
+    return rotated(x, rotary, angles[..., None, :])
+
+
+def rotated(
+    x: Float[Tensor, "*rows d_head"], rotary: Rotary, angles: Float[Tensor, "*rows_or_fewer pairs"]
+) -> Float[Tensor, "*rows d_head"]:
+    """Each pair of dimensions turned by its angle; dimensions beyond the pairs stay."""
+    cos, sin = (rotary.factor * angles.cos()).to(x.dtype), (rotary.factor * angles.sin()).to(x.dtype)
+    turned, rest = x[..., : rotary.n_dims], x[..., rotary.n_dims :]
+    if rotary.is_interleaved:
+        first, second = turned[..., 0::2], turned[..., 1::2]
+        pairs = torch.stack([first * cos - second * sin, second * cos + first * sin], dim=-1).flatten(-2)
+    else:
+        first, second = turned.chunk(2, dim=-1)
+        pairs = torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    return torch.cat([pairs, rest], dim=-1) if rest.shape[-1] else pairs
+
+
+def per_query_head(x: Float[Tensor, "*rows any_heads d_head"], n_heads: int) -> Float[Tensor, "*rows heads d_head"]:
+    """Keys or values of key-value heads, once for each query head of their groups."""
+    return x if x.shape[-2] == n_heads else x.repeat_interleave(n_heads // x.shape[-2], dim=-2)
+
+
+def query_scores(
+    weights: Weights, q: Float[Tensor, "batch q_cell heads d_head"], k: Float[Tensor, "batch pos heads d_head"]
+) -> Float[Tensor, "batch q_cell heads pos"]:
+    """Scores of one query per example with keys that are the same in every cell; both positioned."""
+    scores: Tensor = (q / weights.architecture.attention_divisor).transpose(1, 2) @ k.permute(0, 2, 3, 1)
+    return scores.transpose(1, 2)
+
+
+def pattern_of_row(
+    weights: Weights, layer: int, query: Rows, scores: Float[Tensor, "batch cell heads pos"]
+) -> Float[Tensor, "batch cell heads pos"]:
+    """Attention probabilities of one query per example, within the layer's window."""
+    seen = seen_by(query.index[:, 0], scores.shape[-1], weights.architecture.window_of[layer])
+    scores = capped(scores, weights.architecture.attention_cap)
+    return scores.masked_fill(~seen[:, None, None], -torch.inf).float().softmax(dim=-1)
 
 
 def mlp(
@@ -100,17 +232,33 @@ def neuron_of_each_cell(
     return activation(branch(weights.W_gate[layer], weights.b_gate[layer])) * linear
 
 
-def embed(weights: Weights, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
-    """The first residual stream: token embeddings, and those of positions where they are learned."""
-    embedded = weights.W_E[tokens]
-    return embedded if weights.W_pos is None else embedded + weights.W_pos[: tokens.shape[1]]
+def output(
+    weights: Weights, hook: str, layer: int, value: Float[Tensor, "*rows_and_units"]
+) -> Float[Tensor, "*rows d_model"]:
+    """``attn_out`` (from every head's ``z``) or ``mlp_out`` (from ``post``), normalised where the family does so."""
+    return norm(weights, NORM_AFTER[hook], layer, written(weights, hook, layer, value))
 
 
-def position_embeddings(weights: Weights, n_pos: int) -> Float[Tensor, "pos d_model"]:
-    """Learned ones; zero where positions rotate queries and keys instead."""
-    if weights.W_pos is None:
-        return weights.W_E.new_zeros(n_pos, weights.architecture.d_model)
-    return weights.W_pos[:n_pos]
+def norm(
+    weights: Weights, name: NormName, layer: int | None, x: Float[Tensor, "*rows width"]
+) -> Float[Tensor, "*rows width"]:
+    """One of the family's norms, of each row; ``x`` itself where the family has no such norm.
+
+    Where a norm was folded into the weights that read it, its gains are ones and its biases zeros.
+    """
+    gain, bias = getattr(weights, f"{name}_w"), getattr(weights, f"{name}_b", None)
+    if gain is None:
+        return x
+    if layer is not None:
+        gain, bias = gain[layer], None if bias is None else bias[layer]
+    if weights.architecture.norm == "layer_norm":
+        return functional.layer_norm(x, x.shape[-1:], gain, bias, weights.architecture.eps)
+    return functional.rms_norm(x, x.shape[-1:], gain, weights.architecture.eps)
+
+
+def capped(x: Float[Tensor, "*shape"], cap: float | None) -> Float[Tensor, "*shape"]:
+    """``cap * tanh(x / cap)``, where there is a cap."""
+    return x if cap is None else cap * (x / cap).tanh()
 
 
 def read(
@@ -134,104 +282,6 @@ def read(
     return resid
 
 
-def norm(
-    weights: Weights, name: NormName, layer: int | None, x: Float[Tensor, "*rows width"]
-) -> Float[Tensor, "*rows width"]:
-    """One of the family's norms, of each row; ``x`` itself where the family has no such norm.
-
-    Where a norm was folded into the weights that read it, its gains are ones and its biases zeros.
-    """
-    gain, bias = getattr(weights, f"{name}_w"), getattr(weights, f"{name}_b", None)
-    if gain is None:
-        return x
-    if layer is not None:
-        gain, bias = gain[layer], None if bias is None else bias[layer]
-    if weights.architecture.norm == "layer_norm":
-        return functional.layer_norm(x, x.shape[-1:], gain, bias, weights.architecture.eps)
-    return functional.rms_norm(x, x.shape[-1:], gain, weights.architecture.eps)
-
-
-def affine(
-    x: Float[Tensor, "*rows read"], weight: Float[Tensor, "read written"], bias: Float[Tensor, " written"]
-) -> Float[Tensor, "*rows written"]:
-    """``x @ weight + bias``, as one product of all rows."""
-    return torch.addmm(bias, x.flatten(end_dim=-2), weight).view(*x.shape[:-1], len(bias))
-
-
-def queries_keys_values(
-    weights: Weights, layer: int, resid: Float[Tensor, "*rows d_model"]
-) -> tuple[
-    Float[Tensor, "*rows n_heads d_head"],
-    Float[Tensor, "*rows n_kv_heads d_head"],
-    Float[Tensor, "*rows n_kv_heads d_head"],
-]:
-    """Queries, keys and values of all heads, from one product."""
-    weight, bias = weights.QKV
-    heads = affine(norm(weights, "ln1", layer, resid), weight[layer], bias[layer])
-    heads = heads.unflatten(-1, (-1, weights.architecture.d_head))
-    n_heads, n_kv_heads = weights.architecture.n_heads, weights.architecture.n_kv_heads
-    q, k, v = heads.split([n_heads, n_kv_heads, n_kv_heads], dim=-2)
-    return q, k, v
-
-
-def project(
-    weights: Weights, hook: str, layer: int, heads: list[int], normed: Float[Tensor, "*rows d_model"]
-) -> Float[Tensor, "*rows heads d_head"]:
-    """Queries (``q``), keys (``k``) or values (``v``) of some heads, from normalised rows.
-
-    ``query_k`` and ``query_v`` are what query heads read of their group's keys and values.
-    """
-    if hook in ("query_k", "query_v"):
-        groups = [head // weights.architecture.group_size for head in heads]
-        distinct = sorted(set(groups))
-        projected = project(weights, hook.removeprefix("query_"), layer, distinct, normed)
-        return projected[..., chosen([distinct.index(group) for group in groups], normed.device), :]
-    own = chosen(heads, normed.device)
-    weight = {"q": weights.W_Q, "k": weights.W_K, "v": weights.W_V}[hook][layer][own]
-    bias = {"q": weights.b_Q, "k": weights.b_K, "v": weights.b_V}[hook][layer][own]
-    flat = weight.permute(1, 0, 2).flatten(1)  # (d_model, heads * d_head)
-    rows = affine(normed, flat, bias.flatten())
-    return rows.view(*normed.shape[:-1], len(heads), weights.architecture.d_head)
-
-
-def read_by_neurons(
-    weights: Weights,
-    hook: str,
-    layer: int,
-    normed: Float[Tensor, "*rows d_model"],
-    units: list[int] | None,
-) -> Float[Tensor, "*rows neurons"]:
-    """``pre`` (in a gated MLP the gate's) or ``pre_linear`` of all neurons, or of some, from normalised rows."""
-    weight, bias = weights.W_in[layer], weights.b_in[layer]
-    if hook == "pre" and weights.W_gate is not None and weights.b_gate is not None:
-        weight, bias = weights.W_gate[layer], weights.b_gate[layer]
-    if units is None:
-        return affine(normed, weight, bias)
-    own = chosen(units, normed.device)
-    return normed @ weight[:, own] + bias[own]
-
-
-def written(
-    weights: Weights, hook: str, layer: int, value: Float[Tensor, "*rows_and_units"]
-) -> Float[Tensor, "*rows d_model"]:
-    """What all heads (from their ``z``) or all neurons (from ``post``) write with the bias, before a norm after it."""
-    if hook == "z":
-        return affine(value.flatten(-2), weights.W_O[layer].flatten(end_dim=1), weights.b_O[layer])
-    return affine(value, weights.W_out[layer], weights.b_out[layer])
-
-
-def output(
-    weights: Weights, hook: str, layer: int, value: Float[Tensor, "*rows_and_units"]
-) -> Float[Tensor, "*rows d_model"]:
-    """``attn_out`` (from every head's ``z``) or ``mlp_out`` (from ``post``), normalised where the family does so."""
-    return norm(weights, NORM_AFTER[hook], layer, written(weights, hook, layer, value))
-
-
 def unembed(weights: Weights, normed: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_vocab"]:
     """Logits over the whole vocabulary."""
     return capped(affine(normed, weights.W_U, weights.b_U), weights.architecture.logit_cap)
-
-
-def capped(x: Float[Tensor, "*shape"], cap: float | None) -> Float[Tensor, "*shape"]:
-    """``cap * tanh(x / cap)``, where there is a cap."""
-    return x if cap is None else cap * (x / cap).tanh()

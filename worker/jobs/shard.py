@@ -21,8 +21,8 @@ from planning.plan import plan_activation_patch, plan_path_patch, wanted_activat
 from planning.prompts import Places, prefix_count, readings_of
 from worker.engine.hops import patch_hops
 from worker.engine.memory import BYTES_PER_VALUE, Portion, activation_bytes, first_portion, in_portions
+from worker.engine.metrics import prepare_reads
 from worker.engine.model import Weights
-from worker.engine.reads import prepare_reads
 from worker.engine.rows import on_device
 from worker.engine.runs import CHECKPOINTS, ActivationCache, Activations, Runs, clean_runs
 from worker.engine.sweep import Batch, Values, all_cells, patch_activations, patch_paths

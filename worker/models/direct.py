@@ -9,7 +9,7 @@ from torch import Tensor
 
 from api_schemas.spec import ModelSpec
 from checkpoints.folder import Configuration
-from worker.engine import attention, transformer
+from worker.engine import model, transformer
 from worker.engine.model import Weights
 from worker.models.assembly import assemble
 from worker.models.folding import applied_flags, fold
@@ -72,12 +72,12 @@ def layerwise_residual(weights: Weights, tokens: Int[Tensor, "batch pos"]) -> Fl
 
     Layer by layer, so that what the engine derives from weights, such as ``QKV``, is there of one layer at a time.
     """
-    resid = transformer.embed(weights, tokens).float()
+    resid = model.embed(weights, tokens).float()
     for layer in layers_of(weights):
         one = layer.to(dtype=torch.float32)
 
         def attend(q: Tensor, k: Tensor, v: Tensor, one: Weights = one) -> Tensor:
-            return attention.attend(one, 0, q, k, v)
+            return transformer.attend_prompts(one, 0, q, k, v)
 
         resid = transformer.block(one, 0, resid, attend)
     return resid

@@ -14,8 +14,8 @@ from tests import golden_circuits
 from worker.engine.circuit_scores import circuit_estimates
 from worker.engine.edge_run import Base, circuit_run
 from worker.engine.edge_scores import edge_estimates
+from worker.engine.metrics import prepare_reads
 from worker.engine.model import Weights
-from worker.engine.reads import prepare_reads
 from worker.engine.runs import Runs, clean_runs
 from worker.engine.sweep import Batch, all_cells, patch_paths
 

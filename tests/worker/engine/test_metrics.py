@@ -14,7 +14,8 @@ from planning.prompts import NO_TOKEN
 from tests.reference_metrics import jensen_shannon
 from tests.tiny_weights import D_VOCAB, LOGIT_DIFF, node, prompts, result_of, tiny_weights
 from worker.engine import transformer
-from worker.engine.metrics import LogitMetric, divergence, js, kl, rank, read_logits
+from worker.engine.distributions import divergence, js, kl, rank
+from worker.engine.metrics import LogitMetric, read_logits
 from worker.engine.runs import Activations
 
 LENGTHS = [5, 3, 4]
