@@ -102,7 +102,7 @@ def prompts(d_vocab: int, n_examples: int = N_EXAMPLES) -> ResolvedDataset:
 def exact_all_edges(bench: Bench) -> Row:
     """Every edge alone patched, beside the products that this cannot do without and the standard way of one edge."""
     graph, times = bench.graph, Times()
-    settings = ShardSettings(BUDGET, "cpu", ActivationCache(2**31))
+    settings = ShardSettings(BUDGET, ActivationCache(2**31))
     spec = bench.spec(score={"method": "exact"})
     parts = parts_of(graph)
     chosen = [
@@ -204,7 +204,7 @@ def matmul_rate(bench: Bench) -> float:
 
 def estimated(bench: Bench, **score: Any) -> Row:
     """Scores by gradients: both clean runs and everything else that the phase does."""
-    settings, spec, times = ShardSettings(BUDGET, "cpu"), bench.spec(score=score), Times()
+    settings, spec, times = ShardSettings(BUDGET), bench.spec(score=score), Times()
     for turn in range(4):
         times.run("forward", bench.forward)
         times.run("scores" if turn else "warm-up", lambda: bench.scores(spec, settings))
@@ -216,7 +216,7 @@ def of_circuit(bench: Bench, size: int | None) -> Row:
     graph, times = bench.graph, Times()
     n_edges = len(graph) if size is None else min(size, len(graph))
     spec = bench.spec(score={"method": "attribution"})
-    key = np.abs(bench.scores(spec, ShardSettings(BUDGET, "cpu")).moments.mean)
+    key = np.abs(bench.scores(spec, ShardSettings(BUDGET)).moments.mean)
     members = graph.pruned(graph.members(greedy_edges(graph, key, n_edges)))
     with torch.no_grad():
         base = Base(Runs(clean_runs(bench.weights, bench.dataset.orig, bench.dataset.new)))
@@ -264,7 +264,7 @@ def in_forwards(times: Times, name: str) -> Row:
 def _measure_memory(weights: Weights, threads: int, answers: Any) -> None:
     """In a process of its own, whose peak is these shards'."""
     torch.set_num_threads(threads)
-    settings, graph = ShardSettings(BUDGET, "cpu"), CircuitGraph(weights.architecture)
+    settings, graph = ShardSettings(BUDGET), CircuitGraph(weights.architecture)
     bench = Bench(weights, prompts(weights.architecture.d_vocab, 2), lambda: None, True, 1.0)  # type: ignore[arg-type,return-value]
     bench.scores(bench.spec(score={"method": "attribution"}), settings)
     many = replace(bench, dataset=prompts(weights.architecture.d_vocab, 100))

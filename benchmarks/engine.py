@@ -67,7 +67,7 @@ from worker.models.loading import load_model
 
 TOLERANCE = 1e-4
 NEXT_QUESTION_S = 0.020
-SETTINGS = ShardSettings(memory_bytes=2**31, device="cpu")
+SETTINGS = ShardSettings(memory_bytes=2**31)
 REPEATED_CELLS = 10
 """More cells of the reference than these are run once each, spread over the rounds."""
 ALL_ROWS_SHARE = 0.25
@@ -305,7 +305,7 @@ def _measure_memory(weights: Weights, budget: int, n_examples: int, threads: int
     torch.set_num_threads(threads)
     dataset, warm = (random_prompts(n, weights.architecture.d_vocab) for n in (n_examples, 2))
     sweep = next(experiment for experiment in EXPERIMENTS if experiment.key == "sweep_query_skip")
-    settings = ShardSettings(memory_bytes=budget, device="cpu")
+    settings = ShardSettings(memory_bytes=budget)
     assert weights.QKV
     run_once(weights, spec_of(sweep.patch, sweep.metric, warm), warm, settings)
     spec = spec_of(sweep.patch, sweep.metric, dataset)

@@ -124,8 +124,8 @@ def check_against_cpu(experiments: Sequence[Experiment], weights: Weights, devic
         dataset = prompts_for(experiment, COMPARED_EXAMPLES, weights.architecture)
         spec = spec_of(experiment.patch, experiment.metric, dataset)
         wanted, found = (
-            run_once(own, spec, dataset, ShardSettings(memory_bytes=2**30, device=where)).arrays["0/patched"]
-            for own, where in ((weights, "cpu"), (on_device, device))
+            run_once(own, spec, dataset, ShardSettings(memory_bytes=2**30)).arrays["0/patched"]
+            for own in (weights, on_device)
         )
         differences[experiment.key] = difference = float(np.abs(wanted - found).max())
         if not difference < TOLERANCE * max(1.0, float(np.abs(wanted).max())):
@@ -171,17 +171,17 @@ def measure(
     experiment: Experiment, weights: Weights, settings: ShardSettings, n_examples: int, dtype: str, rate: float
 ) -> Row:
     """Seconds from tokens to the result, checks included, and what they were spent on."""
-    dataset = prompts_for(experiment, n_examples, weights.architecture)
+    dataset, device = prompts_for(experiment, n_examples, weights.architecture), str(weights.device)
     spec = spec_of(experiment.patch, experiment.metric, dataset, dtype, per_example=False)
 
     def work() -> Any:
         found = run_once(weights, spec, dataset, settings)
-        wait_for(settings.device)
+        wait_for(device)
         return found
 
     with FlopCounterMode(display=False) as counter:  # also the warm-up
         result = work()
-    peak = peak_of(settings.device, work)
+    peak = peak_of(device, work)
     seconds = min(seconds_of(work) for _ in range(2))
     flops = counter.get_total_flops()
     return {
@@ -191,13 +191,13 @@ def measure(
         "share_of_matmul_rate": flops / seconds / rate,
         "peak_bytes": peak,
         "max_abs_deviation": result.checks["dtype_max_abs"],
-        "waits": waits_of(settings.device, work),
+        "waits": waits_of(device, work),
     }
 
 
 def measure_model(model: Model, options: argparse.Namespace, settings: ShardSettings, rates: dict[str, float]) -> Row:
     """The comparison, and every experiment in every precision."""
-    device, shape = settings.device, model.tiny if options.tiny else model.shape
+    device, shape = options.device, model.tiny if options.tiny else model.shape
     experiments = [one for one in model.experiments if not options.only or one.key in options.only]
     compared: dict[str, float] = {}
     if model.is_rounded:
@@ -216,18 +216,18 @@ def measure_model(model: Model, options: argparse.Namespace, settings: ShardSett
     return {"max_abs_difference_to_cpu": compared, "experiments": rows}
 
 
-def measure_circuits(shape: Architecture, settings: ShardSettings, examples: int = 10) -> dict[str, Row]:
+def measure_circuits(shape: Architecture, settings: ShardSettings, device: str, examples: int = 10) -> dict[str, Row]:
     """Whole circuit jobs on all edges: scores, a greedy choice of two sizes, and the chosen circuits' runs.
 
     Raises:
         AssertionError: A small model's scores or faithfulness differ from the CPU's.
     """
-    weights, found = random_weights(shape).to(settings.device), {}
+    weights, found = random_weights(shape).to(device), {}
     small = random_weights(TINY_CIRCUITS)
     for key, score in CIRCUITS.items():
         spec, dataset = circuit_job(score, small.architecture, examples)
-        wanted = run_job(small, spec, dataset, settings=replace(settings, device="cpu")).arrays
-        got = run_job(small.to(settings.device), spec, dataset, settings=settings).arrays
+        wanted = run_job(small, spec, dataset, settings=settings).arrays
+        got = run_job(small.to(device), spec, dataset, settings=settings).arrays
         worst = max(
             float(np.abs(np.asarray(wanted[name]) - np.asarray(got[name])).max()) for name in numbers_in(wanted)
         )
@@ -256,14 +256,14 @@ def numbers_in(arrays: dict[str, Any]) -> list[str]:
     return [name for name, values in arrays.items() if np.asarray(values).dtype.kind == "f"]
 
 
-def measure_hooks(settings: ShardSettings) -> dict[str, Row]:
+def measure_hooks(settings: ShardSettings, device: str) -> dict[str, Row]:
     """The Llama's experiments beside hooks on transformers' own model: ratios, and the largest differences."""
     from benchmarks.engine import measure as beside_hooks
     from benchmarks.families import HookedOracle, random_model_of, weights_of
 
     model, found = random_model_of("llama"), {}
-    weights = weights_of(model, "llama").to(settings.device)
-    oracle, dataset = HookedOracle(model, settings.device), random_prompts(HOOKED_EXAMPLES, LLAMA.d_vocab)
+    weights = weights_of(model, "llama").to(device)
+    oracle, dataset = HookedOracle(model, device), random_prompts(HOOKED_EXAMPLES, LLAMA.d_vocab)
     for experiment in experiments_on(LLAMA):
         found[experiment.key] = beside_hooks(experiment, weights, oracle, dataset, settings)
         print(f"  {experiment.key}: {found[experiment.key]['ratio']:.0f}x", file=sys.stderr, flush=True)
@@ -274,7 +274,7 @@ def measure_all(options: argparse.Namespace) -> dict[str, Any]:
     """The rates, every model, and what else was asked for; written down after each."""
     device = options.device
     memory_bytes = int(torch.cuda.mem_get_info(device)[0] * 0.6) if is_gpu(device) else 2**31
-    settings = ShardSettings(memory_bytes=memory_bytes, device=device)
+    settings = ShardSettings(memory_bytes=memory_bytes)
     size = 8192 if is_gpu(device) else 256 if options.tiny else 1024
     rates = {dtype: matmul_rate(device, dtype, size) for dtype in DTYPES}
     found: dict[str, Any] = {
@@ -295,9 +295,9 @@ def measure_all(options: argparse.Namespace) -> dict[str, Any]:
         for name in options.models
     ]
     if options.hooks:
-        steps.append(("hooks", lambda: measure_hooks(settings)))
+        steps.append(("hooks", lambda: measure_hooks(settings, device)))
     if options.circuits:
-        steps.append(("circuits", lambda: measure_circuits(TINY_CIRCUITS if options.tiny else SHAPE, settings)))
+        steps.append(("circuits", lambda: measure_circuits(TINY_CIRCUITS if options.tiny else SHAPE, settings, device)))
     for name, step in steps:
         print(name, file=sys.stderr, flush=True)
         where = found["models"] if name in MODELS else found

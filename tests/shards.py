@@ -5,7 +5,6 @@ With ``PATHPATCH_TEST_DEVICE=cuda:0`` on that device, so that the tests of the e
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 
@@ -18,7 +17,7 @@ from worker.jobs.kind import AssembledResult
 from worker.jobs.run import kind_of, opened, sealed
 from worker.jobs.shard import Job, ShardInput, ShardSettings
 
-PLENTY = ShardSettings(memory_bytes=2**30, device="cpu", activation_cache=None)
+PLENTY = ShardSettings(memory_bytes=2**30, activation_cache=None)
 TEST_DEVICE = os.environ.get("PATHPATCH_TEST_DEVICE")
 
 
@@ -40,7 +39,7 @@ def run_shard(
 ) -> bytes:
     """One phase on some of a job's examples and cells."""
     if TEST_DEVICE:
-        weights, settings = on_test_device(weights), replace(settings, device=TEST_DEVICE)
+        weights = on_test_device(weights)
     job = Job(spec, weights.architecture, longest)
     return kind_of(spec).run_shard(weights, job, ShardInput(dataset, cells), phase, carry, settings)
 

@@ -46,7 +46,7 @@ def test_the_page_shows_the_figures_of_the_file() -> None:
 
 def test_circuits_are_measured_too() -> None:
     """Scores by gradients and exact ones, choice and runs: equal to the CPU's, as this is one."""
-    found = measure_circuits(TINY_CIRCUITS, PLENTY, examples=2)
+    found = measure_circuits(TINY_CIRCUITS, PLENTY, "cpu", examples=2)
     assert list(found) == ["attribution", "integrated", "exact_all_edges"]
     assert all(row["max_abs_difference_to_cpu"] == 0 and row["seconds"] > 0 for row in found.values())
 

@@ -194,22 +194,18 @@ def _next_tokens(runs: Runs, rows: Rows, run: str) -> Int[Tensor, "batch row"]:
 def read_logits(
     weights: Weights, metric: LogitMetric, normed: Float[Tensor, "batch cell d_model"]
 ) -> Float[Tensor, "batch cell"]:
-    """One metric of the logits at one position."""
-    if metric.kind in ANSWER_LOGITS:
-        return answer_logit(weights, normed, metric)
-    answers = metric.answer, metric.minus_answer
-    return read_distribution(weights, metric.kind, normed, *answers, metric.orig_log_probs)
+    """One metric of the logits at one position: of one answer's, or its difference to another's, or of all.
 
-
-def answer_logit(
-    weights: Weights, normed: Float[Tensor, "batch cell d_model"], metric: LogitMetric
-) -> Float[Tensor, "batch cell"]:
-    """Logit of one answer, or its difference to another's; of a set the mean. Unit: nats."""
+    Of a set of answers it is the mean logit. Unit: nats; of what ``distributions`` reads as there.
+    """
+    answer, minus_answer = metric.answer, metric.minus_answer
     if metric.direction is not None and metric.bias is not None:
         return (normed @ metric.direction[:, :, None])[..., 0].float() + metric.bias[:, None].float()
-    assert metric.answer is not None
-    value = _mean_capped_logit(weights, normed, metric.answer)
-    return value if metric.minus_answer is None else value - _mean_capped_logit(weights, normed, metric.minus_answer)
+    if metric.kind not in ANSWER_LOGITS:
+        return read_distribution(weights, metric.kind, normed, answer, minus_answer, metric.orig_log_probs)
+    assert answer is not None
+    value = _mean_capped_logit(weights, normed, answer)
+    return value if minus_answer is None else value - _mean_capped_logit(weights, normed, minus_answer)
 
 
 def _mean_column(

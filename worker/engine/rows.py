@@ -4,7 +4,7 @@ Masks over positions are planned on the host, as numpy arrays, so that no shard 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,13 +75,6 @@ class Rows:
                 index = on_device(np.flatnonzero(valid), self.index.device)
             self._side_by_side[n_cells] = SideBySide(shape, index)
         return self._side_by_side[n_cells]
-
-    def each(
-        self, work: Callable[[Tensor], Tensor], values: Shaped[Tensor, "batch cell row *rest"]
-    ) -> Shaped[Tensor, "batch cell row *other_rest"]:
-        """What ``work`` makes of each row; padding is not computed, and zero."""
-        beside = self.side_by_side(values.shape[1])
-        return beside.unpack(work(beside.pack(values)))
 
 
 @dataclass(frozen=True, eq=False)

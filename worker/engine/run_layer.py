@@ -1,7 +1,6 @@
 """One layer of a final run: the whole block where its stream has changed, else only what a patch names."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from jaxtyping import Bool, Float
@@ -155,7 +154,8 @@ def entered_layer(runs: Runs, state: State, layer: int, patches: Patches, sights
         resid_mid = patched.orig("resid_mid") if written is None else patched.orig("resid_mid") + written
         resid_mid = patched("resid_mid", resid_mid)
         if mlp_reads_change and not in_mlp and "mlp_out" not in hooks:
-            resid = resid_mid + patched.rows.each(partial(transformer.mlp, runs.weights, layer), resid_mid)
+            beside = patched.rows.side_by_side(resid_mid.shape[1])
+            resid = resid_mid + beside.unpack(transformer.mlp(runs.weights, layer, beside.pack(resid_mid)))
         elif mlp_reads_change or (in_mlp and neurons is None):
             resid = resid_mid + transformer.mlp(runs.weights, layer, resid_mid, patched)
         else:

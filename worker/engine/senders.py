@@ -3,7 +3,6 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -231,7 +230,8 @@ class _MlpChain:
         before = [(self.change[:, own].clone(), self.mlp_change[:, own].clone()) for own in cells]
         if n_cells:
             live = mlp_input + self.mlp_change[:, :n_cells]
-            written = self.rows.each(partial(transformer.mlp, weights, self.layer), live)
+            beside = self.rows.side_by_side(n_cells)
+            written = beside.unpack(transformer.mlp(weights, self.layer, beside.pack(live)))
             if weights.architecture.is_parallel:
                 self.change[:, :n_cells] += written - take(orig("mlp_out", self.layer))[:, None]
             else:

@@ -37,7 +37,6 @@ class ShardSettings:
 
     memory_bytes: int
     """Memory for activations and work, above the weights."""
-    device: str
     activation_cache: ActivationCache | None = None
 
 
@@ -98,8 +97,7 @@ class Shard:
 
     @classmethod
     def of(cls, weights: Weights, job: Job, shard: ShardInput, means: Means, settings: ShardSettings) -> "Shard":
-        """The shard in the arithmetic of its job."""
-        weights = weights.to(settings.device)
+        """The shard in the arithmetic of its job, on the device of the weights."""
         if job.spec.dtype == "bfloat16":
             weights = weights.bfloat16
         tensors = {name: on_device(value, weights.device) for name, value in means.values.items()}

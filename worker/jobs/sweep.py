@@ -65,6 +65,6 @@ def cells_of_shard(
 
     output = merged_outputs(shard.in_portions(work))
     if job.spec.dtype != "float32" and not weights.is_rounded:
-        deviation = deviation_of(weights.to(settings.device), shard)
+        deviation = deviation_of(weights, shard)
         output = replace(output, checks=replace(output.checks, dtype=deviation))
     return output

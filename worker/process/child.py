@@ -49,9 +49,7 @@ class Child:
         name = child_name(settings, index)
         memory = device.working_memory(settings, self._device)
         cache = ActivationCache(int(memory * CACHE_SHARE))
-        shard_settings = ShardSettings(
-            memory_bytes=memory - cache.max_bytes, device=self._device, activation_cache=cache
-        )
+        shard_settings = ShardSettings(memory_bytes=memory - cache.max_bytes, activation_cache=cache)
         self._bench = Workbench(settings, self._store, self._models, shard_settings, name, device.label(self._device))
         self._pulse = Pulse(settings, self._store, name, self._describe)
 

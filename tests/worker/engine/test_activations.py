@@ -72,7 +72,7 @@ def hashes(cache: ActivationCache) -> dict[object, str]:
 def test_kept_tensors_are_the_same_before_and_after_every_job(through_mlps: bool) -> None:
     """Jobs on the same prompts share them: one that wrote into them would spoil the next."""
     weights, dataset, cache = tiny_weights(), prompts([5, 4]), ActivationCache(2**24)
-    settings = ShardSettings(memory_bytes=2**28, device="cpu", activation_cache=cache)
+    settings = ShardSettings(memory_bytes=2**28, activation_cache=cache)
     receivers = [[node("q", 2)], [node("v", 1), node("k", 2, head=0)], [node("resid_post", 2)], [node("pre", 1)]]
     patches = [{"senders": ALL_HEADS, "receivers": nodes, "direct_includes_mlps": through_mlps} for nodes in receivers]
     patches += [{**patches[1], "source": source} for source in ("zero", "mean")]
@@ -99,7 +99,7 @@ def test_kept_tensors_are_the_same_before_and_after_every_job(through_mlps: bool
 def test_kept_activations_are_of_one_arithmetic() -> None:
     """A GPU rounds those of ``tf32``: a job in float32 on the same prompts must not find them."""
     weights, dataset, cache = tiny_weights(), prompts([5, 4]), ActivationCache(2**24)
-    settings = ShardSettings(memory_bytes=2**28, device="cpu", activation_cache=cache)
+    settings = ShardSettings(memory_bytes=2**28, activation_cache=cache)
     patch, kept = {"senders": ALL_HEADS, "receivers": [node("q", 2)]}, []
     for dtype in ("tf32", "float32", "bfloat16", "float32"):
         result_of(weights, dataset, patch, settings=settings, dtype=dtype)

@@ -53,9 +53,9 @@ def oracle_and_engine(name: str) -> tuple[TransformerBridge, Weights]:
 
 SHARD_SETTINGS = st.sampled_from(
     [
-        ShardSettings(memory_bytes=2**30, device="cpu"),
-        ShardSettings(memory_bytes=200_000, device="cpu"),  # forces small portions
-        ShardSettings(memory_bytes=2**30, device="cpu", activation_cache=ActivationCache(2**22)),  # shared by all jobs
+        ShardSettings(memory_bytes=2**30),
+        ShardSettings(memory_bytes=200_000),  # forces small portions
+        ShardSettings(memory_bytes=2**30, activation_cache=ActivationCache(2**22)),  # shared by all jobs
     ]
 )
 

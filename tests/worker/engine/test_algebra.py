@@ -183,7 +183,7 @@ def test_where_shards_and_chunks_are_cut_changes_nothing(
         dataset,
         patch,
         cuts=sorted(cuts),
-        settings=ShardSettings(memory_bytes=memory_bytes, device="cpu"),
+        settings=ShardSettings(memory_bytes=memory_bytes),
     )
     np.testing.assert_allclose(parts, whole, **CLOSE)
 

@@ -12,7 +12,7 @@ from worker.engine.runs import Activations
 from worker.jobs.records import Means, SweepOutput, pack, unpack
 from worker.jobs.shard import ShardSettings
 
-SETTINGS = ShardSettings(memory_bytes=2**28, device="cpu")
+SETTINGS = ShardSettings(memory_bytes=2**28)
 OWN_ATTENTION = {"kind": "attention", "query": "end", "key": "first"}
 EXPERIMENTS = [
     (ALL_HEADS, {"sweep": {"hook": ["q", "k"]}}, OWN_ATTENTION),

@@ -15,7 +15,7 @@ from worker.engine.runs import Runs
 from worker.jobs.records import SweepOutput, pack, unpack
 from worker.jobs.shard import ShardSettings
 
-SETTINGS = ShardSettings(memory_bytes=2**28, device="cpu")
+SETTINGS = ShardSettings(memory_bytes=2**28)
 PATCH = {"senders": ALL_HEADS, "receivers": [node("v", 1)]}
 
 

@@ -90,6 +90,6 @@ def test_many_cells_leave_room_for_fewer_examples(monkeypatch: pytest.MonkeyPatc
     sweep = {"sweep": {"hook": ["q", "k", "v"]}}
     spec = job(dataset, {"senders": ALL_HEADS, "receivers": sweep})
     budget = 2**18
-    run_job(tiny_weights(), spec, dataset, settings=ShardSettings(memory_bytes=budget, device="cpu"))
+    run_job(tiny_weights(), spec, dataset, settings=ShardSettings(memory_bytes=budget))
     assert sum(portions) == 24 * 108 and len(portions) > 1
     assert max(portions) * BYTES_PER_VALUE <= budget / 2

@@ -93,5 +93,5 @@ def test_the_checks_wait_once_for_each_number_they_report() -> None:
     patch, metrics = JOBS["values and logits"]
     dataset = prompts([5, 4])
     with Waiting() as waiting:
-        run_shard(tiny_weights(), job(dataset, patch, metrics), dataset, 5, "patch", b"", ShardSettings(2**30, "cpu"))
+        run_shard(tiny_weights(), job(dataset, patch, metrics), dataset, 5, "patch", b"", ShardSettings(2**30))
     assert waiting.seen == ["aten._local_scalar_dense.default"] * (2 + len(metrics))

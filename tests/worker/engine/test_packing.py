@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -75,17 +74,11 @@ def test_rows_before_the_first_difference_are_the_same_bits() -> None:
 def test_rows_of_unequal_examples_are_computed_without_padding() -> None:
     """In every product of a final run and of the chain through MLPs."""
     mask = np.arange(6) < np.array([[2], [6], [1]])
-    rows, values = rows_of(mask, torch.device("cpu")), torch.randn(3, 4, 6, 5)
-    seen = []
-
-    def work(packed: Tensor) -> Tensor:
-        seen.append(packed.flatten(0, -2))
-        return packed[..., :2] + 1
-
-    found = rows.each(work, values)
-    torch.testing.assert_close(
-        seen[0], torch.cat([values[own, :, :length].flatten(0, 1) for own, length in ((0, 2), (1, 6), (2, 1))])
-    )
+    beside, values = rows_of(mask, torch.device("cpu")).side_by_side(4), torch.randn(3, 4, 6, 5)
+    packed = beside.pack(values)
+    expected = torch.cat([values[own, :, :length].flatten(0, 1) for own, length in ((0, 2), (1, 6), (2, 1))])
+    assert torch.equal(packed.flatten(0, -2), expected)
+    found = beside.unpack(packed[..., :2] + 1)
     for own, length in enumerate((2, 6, 1)):
         assert torch.equal(found[own, :, :length], values[own, :, :length, :2] + 1)
         assert not found[own, :, length:].any()

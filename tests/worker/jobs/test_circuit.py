@@ -108,7 +108,7 @@ def test_cuts_and_memory_change_nothing(score: dict[str, Any], source: str) -> N
     spec = spec_of(LOGIT_DIFF, score=score, source=source, **CUT)
     n_readers = len(CircuitGraph(weights.architecture).readers)
     whole = run_job(weights, spec, dataset)
-    few = ShardSettings(memory_bytes=200_000, device="cpu")
+    few = ShardSettings(memory_bytes=200_000)
     bounds = [0, 4, 5, n_readers]
     cells = [CellSlice((0, 1), (first, last)) for first, last in itertools.pairwise(bounds)]
     for other in (
