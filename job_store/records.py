@@ -1,8 +1,7 @@
 """Records that go into the store and come out of it. Times ``*_ms`` are Unix milliseconds of the store's clock."""
 
 import json
-from dataclasses import asdict, dataclass, field
-from dataclasses import fields as dataclass_fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
@@ -55,12 +54,12 @@ class JobFacts:
 
     def to_json(self) -> str:
         """As the store keeps them."""
-        return json.dumps(asdict(self))
+        return json.dumps(vars(self))
 
     @classmethod
     def from_json(cls, content: bytes) -> "JobFacts":
         """From what the store kept: fields that it lacks have their defaults, those of a newer version are left out."""
-        known = {field.name for field in dataclass_fields(cls)}
+        known = cls.__dataclass_fields__
         fields = {name: value for name, value in json.loads(content).items() if name in known}
         tuples = {name: tuple(fields.get(name, ())) for name in ("warnings", "phase_shares")}
         return cls(**{**fields, **tuples})
@@ -99,7 +98,7 @@ class Limits:
 
     def to_dict(self) -> dict[str, Any]:
         """The limits that are set."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True)

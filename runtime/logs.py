@@ -19,6 +19,7 @@ job_id: ContextVar[str | None] = ContextVar("job_id", default=None)
 REPEAT_S = 60.0
 MOST_REMEMBERED = 200
 """Warnings that are compared with the next one."""
+_JSON = json.JSONEncoder(default=str, ensure_ascii=False)
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 
 
@@ -71,7 +72,7 @@ class JsonFormatter(logging.Formatter):
         entry |= {"message": record.getMessage()} | _fields(record)
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
-        return plain(json.dumps(entry, default=str, ensure_ascii=False))
+        return plain(_JSON.encode(entry))
 
 
 class TextFormatter(logging.Formatter):

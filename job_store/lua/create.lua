@@ -4,6 +4,7 @@
 local owner, settings = ARGV[1], cjson.decode(ARGV[2])
 local limits = settings.limits
 local MOST_NAMES = 100000
+is_watched = false
 
 local function answer(kind, ids, batch, cached)
   local job = #ids == 1 and read_job(ids[1])

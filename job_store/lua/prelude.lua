@@ -7,6 +7,7 @@ local PRIORITIES = {'high', 'normal', 'low'}
 local TERMINAL = {succeeded = true, failed = true, cancelled = true, expired = true}
 local GOES_ON = '+'  -- after the id of a job that changed and has not ended
 local call = redis.call
+local is_watched = true  -- false while jobs are made, which nobody can wait for yet
 
 local function now_ms()
   local time = call('TIME')
@@ -73,7 +74,7 @@ end
 local function event(id, kind, data)
   call('HINCRBY', job_key(id), 'version', 1)
   call('XADD', job_key(id) .. ':events', '*', 'type', kind, 'at', NOW, 'data', cjson.encode(data))
-  call('PUBLISH', 'pp:changes', TERMINAL[data.status] and id or id .. GOES_ON)
+  if is_watched then call('PUBLISH', 'pp:changes', TERMINAL[data.status] and id or id .. GOES_ON) end
 end
 
 local function index_kinds(id)

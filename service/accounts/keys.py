@@ -62,6 +62,10 @@ class Keyring:
         self._known: dict[str, tuple[float, ApiKey | None]] = {}
         self._followed: Counter[str] = Counter()
         self._admin_sha256 = stored_keys.sha256_of(settings.admin_key) if settings.admin_key else ""
+        limits = self._with_defaults(Limits())
+        self._admin = Caller("admin", "admin", SCOPES, limits)
+        self._anyone = None if settings.keys_required else Caller(LOCAL, LOCAL, SCOPES, limits)
+        """Whoever calls where no keys are required."""
 
     async def caller(self, headers: Mapping[str, str]) -> Caller:
         """Who has the secret in these headers of a request.
@@ -69,11 +73,11 @@ class Keyring:
         Raises:
             Unauthenticated: There is none, or it is unknown, revoked or out of date.
         """
-        if not self._settings.keys_required:
-            return Caller(LOCAL, LOCAL, SCOPES, self._with_defaults(Limits()))
+        if self._anyone is not None:
+            return self._anyone
         digest = stored_keys.sha256_of(_secret_in(headers))
         if self._admin_sha256 and hmac.compare_digest(digest, self._admin_sha256):
-            return Caller("admin", "admin", SCOPES, self._with_defaults(Limits()))
+            return self._admin
         return await self._caller_of(digest)
 
     async def _caller_of(self, digest: str) -> Caller:

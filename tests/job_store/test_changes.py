@@ -40,7 +40,7 @@ def test_two_hundred_clients_wait_over_one_connection(store: JobStore, valkey: E
 
 
 def test_a_wait_without_a_change_times_out(store: JobStore, valkey: EmbeddedValkey) -> None:
-    """Another job's changes wake nobody."""
+    """Another job's changes wake nobody, nor does that a job is made: nobody knows it yet."""
 
     async def scenario() -> tuple[bool, bool]:
         connection = AsyncJobStore.connect(valkey.url)
@@ -49,9 +49,10 @@ def test_a_wait_without_a_change_times_out(store: JobStore, valkey: EmbeddedValk
         mine, other = new_job(), new_job()
         await asyncio.sleep(0.2)
         async with feed.watch(mine.id) as watch:
-            submit(store, other)
+            submit(store, mine, other)
+            await connection.run(jobs.cancel(other.id))
             silent = await watch.changed(0.2)
-            submit(store, mine)
+            await connection.run(jobs.cancel(mine.id))
             heard = await watch.changed(5)
         listening.cancel()
         await connection.close()
