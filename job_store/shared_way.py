@@ -2,14 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
-import redis.asyncio
-from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import ResponseError
-
-Command = tuple[str | bytes | float, ...]
+from job_store.kept_connections import Command, KeptConnections
 
 
 @dataclass(frozen=True)
@@ -19,17 +14,13 @@ class _Asked:
 
 
 class SharedWay:
-    """What is asked while an answer is on its way waits for it, and then goes together.
+    """What is asked while an answer is on its way waits for it, and then goes together."""
 
-    It keeps one of the client's connections: to take one for each message costs more than the message.
-    """
-
-    def __init__(self, client: "redis.asyncio.Redis", answer_s: float) -> None:
-        self._client = client
+    def __init__(self, connections: KeptConnections, answer_s: float) -> None:
+        self._connections = connections
         self._answer_s = answer_s
         self._waiting: list[_Asked] = []
         self._asking: asyncio.Task[None] | None = None
-        self._kept: AbstractConnection | None = None
 
     async def answer(self, *command: str | bytes | float) -> object:
         """The store's answer to one command; raises what the client raises."""
@@ -53,31 +44,6 @@ class SharedWay:
     async def _replies(self, together: Sequence[_Asked]) -> list[object]:
         try:
             async with asyncio.timeout(self._answer_s):
-                connection = await self._connection()
-                await connection.send_packed_command(connection.pack_commands([asked.command for asked in together]))
-                return [await _reply(connection) for _ in together]
+                return await self._connections.answers([asked.command for asked in together])
         except Exception as error:  # whatever it is: nobody may wait for ever
-            await self._give_back()
             return [error] * len(together)
-
-    async def _connection(self) -> AbstractConnection:
-        if self._kept is None:
-            self._kept = await self._client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
-        return self._kept
-
-    async def _give_back(self) -> None:
-        """The next message gets another connection: on this one an answer may still be on its way."""
-        kept, self._kept = self._kept, None
-        if kept is not None:
-            with suppress(Exception):
-                await kept.disconnect(nowait=True)
-            with suppress(Exception):
-                await self._client.connection_pool.release(kept)
-
-
-async def _reply(connection: AbstractConnection) -> object:
-    try:
-        found: object = await connection.read_response()
-    except ResponseError as refused:  # of one command; the others have their own answers
-        return refused
-    return found

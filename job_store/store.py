@@ -25,6 +25,7 @@ from blob_store.place import BlobStore
 from job_store import connections
 from job_store.address import Sentinels
 from job_store.contents import Contents, has_references
+from job_store.kept_connections import KeptConnections
 from job_store.script import Script, Step
 from job_store.shared_way import SharedWay
 
@@ -141,7 +142,8 @@ class AsyncJobStore:
         """So many must have a write before it is answered."""
         self._blob_threads = ThreadPoolExecutor(BLOB_THREADS, thread_name_prefix="blobs")
         self._room_until = 0.0
-        self._shared_way = SharedWay(client, ANSWER_S)
+        self._kept = KeptConnections(client)
+        self._shared_way = SharedWay(self._kept, ANSWER_S)
 
     @classmethod
     def connect(cls, url: str, max_connections: int = 64, blobs: BlobStore | None = None) -> "AsyncJobStore":
@@ -171,12 +173,24 @@ class AsyncJobStore:
         attempts = 2 if step.repeatable else 1
         for attempt in range(attempts):
             try:
-                answer = self._shared_way.answer if step.shares_way else self._answer
-                return await self._sent(answer, step.script, arguments)
+                return await self._sent(self._way_of(step), step.script, arguments)
             except (RedisError, OSError) as error:
                 if attempt == attempts - 1 or not isinstance(error, ConnectionError):
                     raise translated(error) from error
         raise AssertionError("a step is sent at least once")
+
+    def _way_of(self, step: Step[T]) -> Callable[..., Awaitable[object]]:
+        if step.shares_way:
+            return self._shared_way.answer
+        return self._kept_answer if step.repeatable else self._answer
+
+    async def _kept_answer(self, *command: str | bytes | float) -> object:
+        """Over a connection that may have broken since, so that the command must be repeatable."""
+        async with asyncio.timeout(ANSWER_S):
+            (found,) = await self._kept.answers([command])
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     async def _put(self, step: Step[T]) -> list[Any]:
         if not any(map(self.contents.is_for_blobs, step.contents)):

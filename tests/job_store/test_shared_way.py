@@ -10,6 +10,9 @@ import redis.asyncio
 
 from api_schemas.errors import StoreUnavailable
 from job_store.durability import on_disk
+from job_store.jobs import get
+from job_store.kept_connections import KeptConnections
+from job_store.records import JobRecord
 from job_store.script import Step
 from job_store.shared_way import SharedWay
 from job_store.store import AsyncJobStore, JobStore
@@ -85,6 +88,26 @@ def test_a_store_that_was_away_is_asked_again(tmp_path: Path) -> None:
         _with_store(valkey.url, act)
 
 
+def test_connections_that_broke_meanwhile_are_noticed(tmp_path: Path) -> None:
+    """After the store was started again, the first requests find it, however many connections were kept."""
+    with embedded_valkey(tmp_path) as valkey:
+
+        async def act(connection: AsyncJobStore) -> None:
+            job = new_job()
+            await connection.run(create("local", [job], limits=UNLIMITED, retention=RETENTION))
+            left = [asyncio.create_task(connection.run(get(job.id))) for _ in range(20)]
+            await asyncio.sleep(0)
+            left[0].cancel()
+            found = await asyncio.gather(*left, return_exceptions=True)
+            assert [isinstance(one, JobRecord) for one in found] == [False] + [True] * 19
+            await asyncio.to_thread(valkey.kill)
+            await asyncio.to_thread(valkey.restart)
+            assert [(await connection.run(get(job.id))).id for _ in range(3)] == [job.id] * 3
+            assert [one.id for one in await asyncio.gather(*(connection.run(get(job.id)) for _ in range(20)))]
+
+        _with_store(valkey.url, act)
+
+
 def test_whatever_goes_wrong_reaches_all_that_wait() -> None:
     """Also what no client is known to raise: who waited for ever would hold a request and its slot."""
 
@@ -94,7 +117,7 @@ def test_whatever_goes_wrong_reaches_all_that_wait() -> None:
             raise RuntimeError("no connection")
 
     async def act() -> list[object]:
-        way = SharedWay(cast("redis.asyncio.Redis", Broken()), answer_s=5)
+        way = SharedWay(KeptConnections(cast("redis.asyncio.Redis", Broken())), answer_s=5)
         answers = asyncio.gather(way.answer("PING"), way.answer("PING"), return_exceptions=True)
         return list(await asyncio.wait_for(answers, 5))
 
