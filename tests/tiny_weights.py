@@ -114,8 +114,14 @@ def result_of(
 def patched(
     weights: Weights, dataset: ResolvedDataset, patch: dict[str, Any], metrics: Any = LOGIT_DIFF, **more: Any
 ) -> np.ndarray:
-    """The metric of the patched runs: per example for one cell, [*cells, example] for a sweep."""
-    return result_of(weights, dataset, patch, metrics, output={"per_example": True}, **more).arrays["0/patched"]
+    """The metric of the patched runs: per example for one cell, [*cells, example] for a sweep.
+
+    Of several metrics, [*cells, example, metric].
+    """
+    arrays = result_of(weights, dataset, patch, metrics, output={"per_example": True}, **more).arrays
+    if not isinstance(metrics, list):
+        return arrays["0/patched"]
+    return np.stack([arrays[f"{index}/patched"] for index in range(len(metrics))], axis=-1)
 
 
 def node(hook: str, layer: int | None = None, **more: Any) -> dict[str, Any]:

@@ -83,9 +83,10 @@ def test_a_sweep_of_activations_equals_its_cells_one_by_one(sweep: dict[str, Any
     """The pictures by layer and position."""
     weights, dataset = tiny_weights(), prompts([5, 4, 5])
     patch = {"kind": "activation", "nodes": {"sweep": sweep}, "source": source}
-    for metric in (LOGIT_DIFF, A_HEAD):
-        swept = patched(weights, dataset, patch, metric)
-        np.testing.assert_allclose(swept, single_cells(weights, dataset, patch, metric), atol=1e-5, rtol=1e-5)
+    metrics = [LOGIT_DIFF, A_HEAD]
+    swept = patched(weights, dataset, patch, metrics)
+    singles = single_cells(weights, dataset, patch, metrics).reshape(swept.shape)
+    np.testing.assert_allclose(swept, singles, atol=1e-5, rtol=1e-5)
 
 
 def test_an_unreachable_cell_equals_orig_and_is_marked() -> None:
