@@ -97,6 +97,11 @@ def mlp_at(time: int) -> int | None:
     return layer if time >= 0 and stage == Stage.MLP else None
 
 
+def is_mlp_read(time: int) -> bool:
+    """Whether the MLP of a parallel block reads the stream at this time: before the heads of its layer write."""
+    return time >= 0 and time % N_STAGES == Stage.ATTENTION_INPUT
+
+
 def is_in_attention(hook: str) -> bool:
     """Whether an activation lies within an attention layer: after the stream that it reads, before its output."""
     return _STAGE_OF.get(hook) in (Stage.ATTENTION_INPUT, Stage.HEADS) and hook != "attn_out"
@@ -223,6 +228,8 @@ class Graph:
         return [(edge, node.layer) for edge in _EDGES.get(node.hook, (node.hook,))]
 
 
+RECEIVER_PARTS = {"pattern": ("q", "query_k"), "mlp_in": ("pre", "pre_linear")}
+"""Receivers that stand for two activations: a pattern's query and keys, and what both branches of a gated MLP read."""
 _EDGES = {
     "z": ("attn_out",),
     "post": ("mlp_out",),

@@ -13,14 +13,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from planning.graph import Site, mlp_at
+from planning.graph import Site, is_mlp_read, mlp_at
 from planning.plan import CellGroup, Ends, ReceiverGroup
 from planning.prompts import AttentionReading, Reading, deepest_layer
 from worker.engine import transformer
 from worker.engine.rows import Rows, on_device, rows_of
 from worker.engine.run_layer import Patches
 from worker.engine.runs import Runs
-from worker.engine.senders import Changes, StreamChange, Write, is_mlp_read, stream_changes, writes_of
+from worker.engine.senders import Changes, StreamChange, Write, stream_changes, writes_of
 from worker.engine.sweep import Batch, Values, changed_input, run_and_read
 
 Gradient = Float[Tensor, "batch row d_model"]

@@ -48,8 +48,8 @@ def final_run(
         if first < runs.weights.architecture.n_layers:
             yield Arrival(first, state, patches, slice(cell, cell + 1))
         entered.append(layers.run(state, first, patches) if first < last_layer else state)
-    if first >= last_layer < runs.weights.architecture.n_layers:
-        return
+    if last_layer <= first and last_layer < runs.weights.architecture.n_layers:
+        return  # every metric has been read where its cell entered
     state = entered[0] if len(entered) == 1 else _side_by_side(entered)
     later = patches_by_cell[0] if len(patches_by_cell) == 1 else []
     everyone = slice(0, len(patches_by_cell))
@@ -58,7 +58,7 @@ def final_run(
         yield Arrival(layer, state, later, everyone)
         if layer < last_layer:
             state = layers.run(state, layer, later)
-    if first == last_layer:
+    if first == last_layer:  # the last stream itself was patched
         yield Arrival(last_layer, layers.narrowed(state), [], everyone)
 
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from planning.graph import Graph, Site, layer_of
+from planning.graph import RECEIVER_PARTS, Graph, Site, layer_of
 from worker.engine import model, transformer
 from worker.engine.model import Weights
 
@@ -158,6 +158,5 @@ def _point(site: Site) -> Point:
 
 
 def _points_read(receiver: Site) -> list[Point]:
-    """A head's pattern is made of its query and its keys, and a gated MLP reads its input twice."""
-    parts = {"pattern": ("q", "query_k"), "mlp_in": ("pre", "pre_linear")}
-    return [(part, receiver.layer) for part in parts.get(receiver.hook, ())] or [_point(receiver)]
+    """The activations that read the receiver's input."""
+    return [(part, receiver.layer) for part in RECEIVER_PARTS.get(receiver.hook, ())] or [_point(receiver)]

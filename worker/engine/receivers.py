@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from planning.graph import Site
+from planning.graph import RECEIVER_PARTS, Site
 from worker.engine import transformer
 from worker.engine.rows import RowMap, Rows, chosen
 from worker.engine.runs import Runs
@@ -54,9 +54,6 @@ class Patch(Protocol):
         """What the activation becomes at the patched rows, and the rows at which it may then differ from orig."""
 
 
-_READ = {"pattern": ("q", "query_k"), "mlp_in": ("pre", "pre_linear")}
-
-
 @dataclass(frozen=True, eq=False)
 class ChangedInput:
     """A receiver of a path patch: the residual stream that it reads changes."""
@@ -68,8 +65,8 @@ class ChangedInput:
     """Whether orig plus the change takes the place of the live input; else the change is added to it."""
 
     def acts_at(self, hook: str) -> bool:
-        """A head's pattern is made of its query and its keys, and a gated MLP reads its input twice."""
-        return hook in _READ.get(self.site.hook, (self.site.hook,))
+        """At what the receiver reads, or both where it stands for two activations."""
+        return hook in RECEIVER_PARTS.get(self.site.hook, (self.site.hook,))
 
     def at(self, site: Site) -> "ChangedInput":
         """The same at another site."""

@@ -3,12 +3,13 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from planning.graph import EMBEDDING_TIME, N_STAGES, Site, Stage, mlp_at
+from planning.graph import EMBEDDING_TIME, Site, is_mlp_read, mlp_at
 from planning.plan import CellGroup
 from planning.prompts import Mask
 from worker.engine import model, transformer
@@ -157,11 +158,10 @@ def _normed(
 ) -> Float[Tensor, "batch cell row d_model"]:
     """A change before the norm of what a layer writes as one after it: ``N(orig + change) - N(orig)``."""
     assert write.layer is not None
-    weights, name = runs.weights, transformer.NORM_AFTER[write.hook]
-    orig = model.written(weights, write.hook, write.layer, rows.take(runs.orig(write.hook, write.layer)))[:, None]
-    return transformer.norm(weights, name, write.layer, orig + change) - transformer.norm(
-        weights, name, write.layer, orig
-    )
+    norm = partial(transformer.norm, runs.weights, transformer.NORM_AFTER[write.hook], write.layer)
+    value = rows.take(runs.orig(write.hook, write.layer))
+    orig = model.written(runs.weights, write.hook, write.layer, value)[:, None]
+    return norm(orig + change) - norm(orig)
 
 
 def input_changes(
@@ -180,7 +180,7 @@ def input_changes(
     shape = (runs.n_examples, len(senders.cells), rows.n_rows, weights.architecture.d_model)
     change = weights.W_E.new_zeros(shape)
     touched = torch.zeros(shape[:3], dtype=torch.bool, device=runs.device)
-    mlp_change, read_by_mlp = change, 0
+    mlp_change, mlp_begun = change, 0  # what the next MLP reads, and in how many cells that has begun to differ
     for time in range(EMBEDDING_TIME, times[-1] + 1):
         begun = sum(first < time for first in senders.first_times)
         if time in times:
@@ -188,21 +188,16 @@ def input_changes(
         if time == times[-1]:
             return
         if through_mlps and weights.architecture.is_parallel and is_mlp_read(time):
-            mlp_change, read_by_mlp = change.clone(), begun
+            mlp_change, mlp_begun = change.clone(), begun  # before the heads of its layer write
         elif through_mlps and not weights.architecture.is_parallel:
-            read_by_mlp = begun
-        if through_mlps and (layer := mlp_at(time)) is not None and (read_by_mlp or time in writes):
+            mlp_begun = begun
+        if through_mlps and (layer := mlp_at(time)) is not None and (mlp_begun or time in writes):
             chain = _MlpChain(runs, layer, rows, change, mlp_change, touched)
-            chain.carry(writes[time], read_by_mlp)
+            chain.carry(writes[time], mlp_begun)
             continue
         for written in stream_changes(runs, writes[time], rows):
             change[:, written.at] += written.value
             touched[:, written.at] |= written.differs
-
-
-def is_mlp_read(time: int) -> bool:
-    """Whether an MLP of a parallel block reads the stream at this time: before the heads of its layer write."""
-    return time >= 0 and time % N_STAGES == Stage.ATTENTION_INPUT
 
 
 @dataclass(frozen=True, eq=False)

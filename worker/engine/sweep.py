@@ -78,36 +78,36 @@ def all_cells(batch: Batch, n_senders: int, found: Iterable[Found]) -> list[Valu
     return values
 
 
-def patch_paths(batch: Batch, one: Pass, through_mlps: bool, overwrite: bool) -> Iterator[Found]:
+def patch_paths(batch: Batch, together: Pass, through_mlps: bool, overwrite: bool) -> Iterator[Found]:
     """Carry the senders' changes along the stream, and run each group of receivers once its last input is known.
 
     Cells are in the order in which they begin to differ from orig: those that have begun are always the first ones.
 
     Args:
+        together: Senders at the same positions, and the receivers that they meet.
         through_mlps: Changes pass the MLPs between senders and receivers; else skip connections only.
         overwrite: A receiver's input becomes orig plus its change; else the change is added to the live input.
     """
-    rows = rows_of(one.rows, batch.runs.device)
-    several_times = any(len(group.times) > 1 for group in one.receivers)
+    rows = rows_of(together.rows, batch.runs.device)
+    several_times = any(len(group.times) > 1 for group in together.receivers)
+    last_stream = Site("resid_pre", batch.runs.weights.architecture.n_layers)
     size = batch.cells_at_once(rows)
-    for start in range(0, len(one.senders.cells), size):
-        senders = one.senders.part(start, start + size)
+    for start in range(0, len(together.senders.cells), size):
+        senders = together.senders.part(start, start + size)
         earlier: dict[int, Changes] = {}
-        for time, changes in input_changes(batch.runs, senders, rows, one.times, through_mlps):
+        for time, changes in input_changes(batch.runs, senders, rows, together.times, through_mlps):
             n_begun = changes.touched.shape[1]
-            if several_times:
+            if several_times:  # what is yielded is overwritten by what follows
                 earlier[time] = Changes(changes.value.clone(), changes.touched.clone())
-            if n_begun == 0:
-                continue
-            for group in one.receivers:
-                if group.times[-1] == time:
-                    inputs = {known: _widened(earlier[known], n_begun) for known in group.times[:-1]} | {time: changes}
-                    run = _change_and_run
-                    if group.own_heads is not None:
-                        run = _read_own_attention
-                    elif group.sites[0] == [Site("resid_pre", batch.runs.weights.architecture.n_layers)]:
-                        run = _read_changed_end
-                    yield from run(batch, senders.cells[:n_begun], group, inputs, rows, overwrite)
+            complete = [group for group in together.receivers if group.times[-1] == time]
+            for group in complete if n_begun else []:
+                inputs = {known: _widened(earlier[known], n_begun) for known in group.times[:-1]} | {time: changes}
+                read = _change_and_run
+                if group.own_heads is not None:
+                    read = _read_own_attention
+                elif group.sites[0] == [last_stream]:
+                    read = _read_changed_end
+                yield from read(batch, senders.cells[:n_begun], group, inputs, rows, overwrite)
 
 
 def _widened(changes: Changes, n_cells: int) -> Changes:

@@ -50,7 +50,9 @@ def block(
     """One layer: ``resid_pre`` to ``resid_post``.
 
     Args:
-        attend: What each query attends to. It may give fewer rows than it gets, if ``narrow`` leaves the same ones.
+        attend: From queries, keys and values to ``z``: over whole prompts, or from changed rows to cached keys too. It
+            may give fewer rows than it gets, if ``narrow`` leaves the same ones.
+        at: Sees every activation in turn; what it gives is gone on with.
         narrow: The stream at the rows that are needed after the attention.
     """
     q, k, v = queries_keys_values(weights, layer, norm(weights, "ln1", layer, resid))
