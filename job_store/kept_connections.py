@@ -1,5 +1,6 @@
 """Connections kept between commands: to have the client's pool look at one each time costs more than to ask."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 import redis.asyncio
@@ -17,7 +18,7 @@ class KeptConnections:
         self._client = client
         self._idle: list[AbstractConnection] = []
 
-    async def answers(self, commands: list[Command]) -> list[object]:
+    async def answers(self, commands: Sequence[Command]) -> list[object]:
         """The answer to each command, in one message each way; an error of one command is its answer.
 
         Raises:

@@ -20,30 +20,45 @@ class SharedWay:
         self._connections = connections
         self._answer_s = answer_s
         self._waiting: list[_Asked] = []
+        self._is_taken = False
         self._asking: asyncio.Task[None] | None = None
 
     async def answer(self, *command: str | bytes | float) -> object:
         """The store's answer to one command; raises what the client raises."""
-        asked = _Asked(command, asyncio.get_running_loop().create_future())
-        self._waiting.append(asked)
-        if self._asking is None or self._asking.done():
+        if self._is_taken:
+            asked = _Asked(command, asyncio.get_running_loop().create_future())
+            self._waiting.append(asked)
+            return await asked.answer
+        self._is_taken = True
+        try:
+            (reply,) = await self._replies([command])
+        finally:  # whoever asked may have left
+            self._let_others_go()
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def _let_others_go(self) -> None:
+        self._is_taken = bool(self._waiting)
+        if self._waiting:
             self._asking = asyncio.create_task(self._ask_all())
-        return await asked.answer
 
     async def _ask_all(self) -> None:
         while self._waiting:
             together, self._waiting = self._waiting, []
-            for asked, reply in zip(together, await self._replies(together), strict=True):
+            replies = await self._replies([asked.command for asked in together])
+            for asked, reply in zip(together, replies, strict=True):
                 if asked.answer.done():
                     continue  # nobody waits for it any more
                 if isinstance(reply, Exception):
                     asked.answer.set_exception(reply)
                 else:
                     asked.answer.set_result(reply)
+        self._is_taken = False
 
-    async def _replies(self, together: Sequence[_Asked]) -> list[object]:
+    async def _replies(self, together: Sequence[Command]) -> list[object]:
         try:
             async with asyncio.timeout(self._answer_s):
-                return await self._connections.answers([asked.command for asked in together])
+                return await self._connections.answers(together)
         except Exception as error:  # whatever it is: nobody may wait for ever
             return [error] * len(together)

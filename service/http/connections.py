@@ -13,8 +13,39 @@ from api_schemas.errors import MalformedRequest, PathPatchingError, RequestTimeo
 from service.errors import PROBLEM_TYPE, RETRY_AFTER_S, problem_of
 from service.http.requests import ALWAYS, new_request_id
 
+STATUS_LINE = b"HTTP/1.1 "
 MOST_HEAD_BYTES = 65_536
 """Of a request's line and headers."""
+
+
+class WholeAnswers:
+    """A transport that sends an answer's head together with what follows it: uvicorn writes twice, and both wake."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send it; a head at the latest in the next round of the loop."""
+        if not self._head and data.startswith(STATUS_LINE):
+            self._head = data
+            self._loop.call_soon(self._flush)
+            return
+        head, self._head = self._head, b""
+        self._transport.write(head + data)
+
+    def close(self) -> None:
+        """Close once all is sent."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._head:
+            self.write(b"")
 
 
 class TimedConnection(HttpToolsProtocol):
@@ -33,6 +64,7 @@ class TimedConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the deadline of the first request's headers."""
         super().connection_made(transport)
+        self.transport = WholeAnswers(transport, self.loop)  # type: ignore[assignment]
         self._set_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
