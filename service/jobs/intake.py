@@ -103,8 +103,10 @@ class Intake:
         return found
 
     def _keep(self, given: Given, spec: JobSpec, job: NewJob) -> None:
-        """Nothing is wrong with the spec: the same bytes need not be checked again."""
+        """Nothing is wrong with the spec: if it is not the first time, the same bytes need not be checked again."""
         outline = given.outlines[0]
+        if not self._parts.sent.has(self._key, outline):
+            return  # most specs come once: to keep them all would push everything else out of the processor's caches
         known = self._known or KnownSpec(spec, outline, self._models.get(outline.model))
         known.keep(given, job)
         self._parts.known.remember(self._key, self._text.body, known)
