@@ -46,10 +46,12 @@ class Choice(Frozen):
 
     by: Annotated[Literal["top", "greedy", "iterated", "acdc"], Field(examples=["top"])] = "top"
     """`top`: the edges of largest score. `greedy`: from the logits back, always the largest edge into a node that has
-    been reached. `iterated`: in rounds, every edge left is scored in the circuit so far, and the least go. `acdc`: from
-    the logits back, an edge goes for good if the metric changes by less than `threshold`."""
+    been reached. `iterated`: in rounds, every edge left is scored in the circuit so far; the least go in several ways,
+    and the best of the circuits that are left is kept. `acdc`: from the logits back, an edge goes for good if the
+    metric changes by less than `threshold`."""
     rank: Annotated[Literal["signed", "absolute"], Field(examples=["absolute"])] = "absolute"
-    """Rank by how much an edge helps, or by the size of its score whatever its sign."""
+    """Rank by how much an edge helps, or by the size of its score whatever its sign. With `iterated` also what is best:
+    the largest metric, or the one nearest the model's."""
     edges: Annotated[
         list[Annotated[int, Field(ge=0)]] | None, Field(min_length=1, max_length=100, examples=[[30, 100, 300]])
     ] = None

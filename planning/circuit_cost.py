@@ -6,7 +6,7 @@ from api_schemas.circuits import CircuitPatch
 from planning.acdc import PARTS
 from planning.architecture import Architecture
 from planning.circuit import CircuitGraph
-from planning.circuit_rounds import n_rounds, targets
+from planning.circuit_rounds import MOST_CANDIDATES, n_rounds, targets
 from planning.circuit_sets import most_runs
 
 BACKWARD = 2.5
@@ -39,7 +39,9 @@ def circuit_phases(
         product = 2.0 * len(graph) * positions * architecture.d_model
         yield clean + max(patch.steps, 1) * (1 + BACKWARD) * run + product
     if patch.edges is None and patch.choice.by == "iterated":
+        trial = clean + MOST_CANDIDATES * EDGE_RUN * run
+        yield trial
         for size in [*targets(patch, len(graph)), *[1] * n_rounds(patch)][: n_rounds(patch) - 1]:
             whole = size if patch.method == "exact" else max(patch.steps, 1) * (1 + BACKWARD) + 1
-            yield clean + EDGE_RUN * whole * run
+            yield from (clean + EDGE_RUN * whole * run, trial)
     yield clean + most_runs(patch, architecture) * EDGE_RUN * run

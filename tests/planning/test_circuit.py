@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from api_schemas.circuits import CircuitPatch
 from planning.architecture import Architecture
 from planning.circuit import CircuitGraph, UnfitEdge
 from planning.circuit_choice import (
@@ -17,6 +18,7 @@ from planning.circuit_choice import (
     mean_jaccard,
     sizes_of,
 )
+from planning.circuit_rounds import at_start
 from tests import golden_circuits
 
 ARCHITECTURE = Architecture(4, 4, 64, 256, n_ctx=16, d_vocab=211)
@@ -118,3 +120,39 @@ def test_jaccard_of_circuits() -> None:
     one, other = GRAPH.members([0, 1]), GRAPH.members([1, 2])
     assert mean_jaccard([one, one]) == 1
     assert mean_jaccard([one, other]) == pytest.approx(1 / 3)
+
+
+ROUNDS = {"by": "iterated", "edges": [1, 479], "rounds": 1}
+
+
+@pytest.mark.parametrize(
+    ("rank", "values", "kept"),
+    [
+        ("signed", [2.0, 5.0], "input->m0"),
+        ("absolute", [2.0, 5.0], "input->logits"),
+        ("absolute", [2.0, 4.0], "input->logits"),
+        ("signed", [4.99999, 5.0], "input->logits"),
+    ],
+)
+def test_of_the_candidates_of_a_round_the_best_is_kept(rank: str, values: list[float], kept: str) -> None:
+    """By the largest metric, or the one nearest the model's, which is 3; what float error may decide is a tie."""
+    patch = CircuitPatch.model_validate({"kind": "circuit", "choose": {**ROUNDS, "rank": rank}})
+    candidates = np.stack([GRAPH.members([GRAPH.edge(name)]) for name in ("input->logits", "input->m0")])
+    state = replace(at_start(GRAPH), candidates=candidates).settled(patch, np.array(values), 3.0)
+    assert [GRAPH.names[edge] for edge in np.flatnonzero(state.members)] == [kept]
+    assert state.is_done(patch, GRAPH)
+    alone, everything = state.circuits(patch, GRAPH)
+    assert (alone == state.members).all()
+    assert everything.all()
+
+
+def test_the_least_go_in_several_ways() -> None:
+    """An edge that hinders more than any helps goes first or stays longest: both are tried, without dead ends."""
+    patch = CircuitPatch.model_validate({"kind": "circuit", "choose": {**ROUNDS, "edges": [2], "rank": "signed"}})
+    scores = np.zeros(len(GRAPH))
+    hinders, helps = GRAPH.edge("input->logits"), GRAPH.edge("a0.h0->logits")
+    scores[[hinders, helps, GRAPH.edge("input->a0.h0<v>")]] = 3.0, -2.0, -1.0
+    state = at_start(GRAPH).scored(patch, GRAPH, scores, scores)
+    found = [{GRAPH.names[edge] for edge in np.flatnonzero(one)} for one in state.candidates]
+    assert found == [{"a0.h0->logits", "input->a0.h0<v>"}, {"input->logits"}]
+    assert len(state.chosen) == 0

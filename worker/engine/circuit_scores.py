@@ -4,6 +4,7 @@
 of the circuit of all edges these are the scores of EAP.
 """
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -34,7 +35,7 @@ def circuit_estimates(
         for readers, gradient in _gradients(base, edges, logits, embedded):
             product = gradient.flatten(2) @ changes.transpose(1, 2) / len(embeddings)
             index = on_device(readers, found.device)
-            columns = on_device(sums.live, found.device)
+            columns = on_device(np.array(sums.live, dtype=np.int64), found.device)
             found[:, index[:, None], columns[None]] -= product
     found = found * edges
     writers, all_readers = (on_device(ends, found.device) for ends in graph.ends)

@@ -1,4 +1,7 @@
-"""Circuits: edges scored, circuits chosen, run and tested. Phases: (means,) (scores, rounds, or acdc,) circuits."""
+"""Circuits: edges scored, circuits chosen, run and tested. Phases: (means,) (scores, or acdc,) circuits.
+
+A choice in rounds has a trial after the scores, and then a round and a trial by turns.
+"""
 
 from dataclasses import replace
 
@@ -6,7 +9,7 @@ from api_schemas.circuits import CircuitPatch
 from api_schemas.spec import JobSpec
 from planning.acdc import PARTS
 from planning.circuit import CircuitGraph
-from planning.circuit_rounds import at_start, n_rounds
+from planning.circuit_rounds import Rounds, at_start, n_rounds
 from worker.engine.model import Weights
 from worker.jobs.circuit_acdc import acdc_of_shard
 from worker.jobs.circuit_records import CircuitInput, EdgeScores, Found, RunValues, merged_runs, merged_scores, sets_of
@@ -30,7 +33,16 @@ def choosing_phases(patch: CircuitPatch) -> tuple[str, ...]:
         return ()
     if patch.choice.by == "acdc":
         return ("acdc",) * PARTS
-    return ("scores", *["round"] * (n_rounds(patch) - 1 if patch.choice.by == "iterated" else 0))
+    if patch.choice.by == "iterated":
+        return ("scores", "trial", *["round", "trial"] * (n_rounds(patch) - 1))
+    return ("scores",)
+
+
+def phase_after(rounds: Rounds, patch: CircuitPatch, graph: CircuitGraph) -> str:
+    """What a choice in rounds needs next."""
+    if len(rounds.candidates):
+        return "trial"
+    return "circuits" if rounds.is_done(patch, graph) else "round"
 
 
 class CircuitKind:
@@ -45,7 +57,7 @@ class CircuitKind:
     def run_shard(
         self, weights: Weights, job: Job, shard: ShardInput, phase: str, carry: bytes, settings: ShardSettings
     ) -> bytes:
-        """Sums for the means, scores of the shard's edges, or the metric of the shard's edge sets."""
+        """Sums for the means, scores of the shard's edges, or the metric of its edge sets: a trial's, or all."""
         if phase == "means":
             return pack(sums_of_shard(weights, job, shard, settings))
         given = unpack(CircuitInput, carry)
@@ -68,13 +80,18 @@ class CircuitKind:
             return Merged(pack(given), "acdc" if given.parts < PARTS else "circuits")
         if phase == "circuits":
             return None
+        if phase == "trial":
+            assert given.rounds is not None
+            found = merged_runs([unpack(RunValues, output) for output in outputs], len(given.rounds.candidates))
+            rounds = given.rounds.settled(patch, found.values.mean(axis=1), float(found.orig.mean()))
+            return Merged(pack(replace(given, rounds=rounds)), phase_after(rounds, patch, graph))
         scores = merged_scores(graph, [unpack(EdgeScores, output) for output in outputs])
-        if phase == "scores":
-            given = replace(given, scores=scores)
+        first = scores if given.scores is None else given.scores
         if patch.choice.by != "iterated":
-            return Merged(pack(given), "circuits")
-        rounds = (given.rounds or at_start(graph)).after(patch, graph, scores.moments.mean)
-        return Merged(pack(replace(given, rounds=rounds)), "circuits" if rounds.is_done(patch, graph) else "round")
+            return Merged(pack(replace(given, scores=first)), "circuits")
+        before = at_start(graph) if given.rounds is None else given.rounds
+        rounds = before.scored(patch, graph, scores.moments.mean, first.moments.mean)
+        return Merged(pack(replace(given, scores=first, rounds=rounds)), phase_after(rounds, patch, graph))
 
     def result(self, job: Job, carry: bytes, outputs: list[bytes]) -> AssembledResult:
         """Edges, circuits and tests."""

@@ -7,7 +7,7 @@ from itertools import groupby
 import numpy as np
 
 from api_schemas.circuits import CircuitPatch
-from planning.circuit import CircuitGraph
+from planning.circuit import CircuitGraph, Members
 from planning.circuit_rounds import Rounds
 from planning.circuit_sets import EdgeSets, edge_sets
 from worker.jobs.moments import Moments, merged
@@ -42,6 +42,11 @@ class CircuitInput:
     """(edge): what ACDC has kept so far."""
     parts: int = 0
     """Parts of ACDC's tests that have been made."""
+
+    @property
+    def candidates(self) -> list[Members]:
+        """Circuits of a choice in rounds that are to be run before it goes on."""
+        return [] if self.rounds is None else list(self.rounds.candidates)
 
 
 @dataclass(frozen=True, eq=False)

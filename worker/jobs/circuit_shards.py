@@ -160,10 +160,14 @@ def runs_of_shard(
     given: CircuitInput,
     settings: ShardSettings,
 ) -> RunValues:
-    """The metric of the shard's edge sets: a slice of readers stands for as large a part of these."""
+    """The metric of the shard's edge sets: a slice of readers stands for as large a part of these.
+
+    Those are what the job runs in the end, or the candidates of a choice in rounds.
+    """
     graph = CircuitGraph(job.architecture)
-    sets = sets_of(patch, graph, given)
-    first, last = (len(sets.runs) * reader // len(graph.readers) for reader in readers_of(graph, shard_input.cells))
+    sets = None if given.candidates else sets_of(patch, graph, given)
+    runs = given.candidates if sets is None else sets.runs
+    first, last = (len(runs) * reader // len(graph.readers) for reader in readers_of(graph, shard_input.cells))
     everything = all_writers(graph, (0, len(graph.readers)))
     shard = Shard.of(weights, job, replace(shard_input, cells=everything), given.means, settings)
 
@@ -173,14 +177,14 @@ def runs_of_shard(
         orig, new = (
             values[0][:, 0, 0].double().cpu().numpy() for values in (batch.reads.orig_values, batch.reads.new_values)
         )
-        values = run_values(batch, graph, sets.runs[first:last], budget_of(graph, portion))
+        values = run_values(batch, graph, runs[first:last], budget_of(graph, portion))
         is_first = shard.dataset.start + start == 0 and first == 0
-        checked = _one_edge(shard, examples, sets) if is_first else None
+        checked = _one_edge(shard, examples, sets) if is_first and sets is not None else None
         return RunValues(shard.dataset.start + start, (first, last), values, orig, new, checked)
 
     floats = floats_per_cell(graph, len(graph.writers), 1, shard.dataset.longest)
     return replace(
-        merged_runs(all_in_portions(shard, work, floats), len(sets.runs)), start=shard.dataset.start, sets=(first, last)
+        merged_runs(all_in_portions(shard, work, floats), len(runs)), start=shard.dataset.start, sets=(first, last)
     )
 
 

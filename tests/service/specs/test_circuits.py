@@ -128,4 +128,4 @@ def test_choices_that_run_edge_by_edge_are_limited_too() -> None:
     rounds = check(
         patch={"kind": "circuit", "choose": {"by": "iterated", "edges": [9, 3], "rounds": 3}}, metric=LOGIT_DIFF
     )
-    assert len(rounds.phase_flops) == 1 + 5 + 1
+    assert len(rounds.phase_flops) == 2 * 6 + 1
