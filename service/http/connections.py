@@ -44,8 +44,9 @@ class WholeAnswers:
         self._transport.close()
 
     def _flush(self) -> None:
-        if self._head:
-            self.write(b"")
+        head, self._head = self._head, b""
+        if head and not self._transport.is_closing():  # else nobody is there any more
+            self._transport.write(head)
 
 
 class TimedConnection(HttpToolsProtocol):

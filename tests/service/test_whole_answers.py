@@ -4,6 +4,7 @@ import asyncio
 import socket
 
 import pytest
+import uvloop
 
 from service.http.connections import WholeAnswers
 from tests.live_service import LiveService
@@ -42,3 +43,25 @@ def test_a_head_without_a_body_is_sent_in_the_next_round() -> None:
         return found
 
     assert asyncio.run(scenario()) == [b"HTTP/1.1 200 OK\r\n\r\n", b"data", b"HTTP/1.1 204 No Content\r\n\r\n", b""]
+
+
+@pytest.mark.parametrize("how", ["close", "abort"])
+def test_a_head_for_whoever_has_left_is_dropped(how: str) -> None:
+    """uvloop raises where a closed connection is written to, and nobody would catch that."""
+
+    async def scenario() -> list[object]:
+        loop, faults = asyncio.get_running_loop(), []
+        loop.set_exception_handler(lambda _, context: faults.append(context))
+        here, there = socket.socketpair()
+        transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, here)
+        answers = WholeAnswers(transport, loop)
+        answers.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        getattr(transport, how)()
+        await asyncio.sleep(0.05)
+        answers.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        answers.close()
+        await asyncio.sleep(0.05)
+        there.close()
+        return faults
+
+    assert uvloop.run(scenario()) == []
