@@ -394,7 +394,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--small", action="store_true", help="a tiny model, to try the script")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    only = options.only.split(",") if options.only else list(KEYS)
+    own = [key for key in KEYS if options.family is None or key != "two_workers"]  # that is of the demo model
+    only = options.only.split(",") if options.only else own
     found: dict[str, Row] = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         shape = SMALL if options.small else SHAPE
