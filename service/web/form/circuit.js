@@ -1,35 +1,43 @@
 // How circuits are asked for: how edges are scored, and which circuits are chosen by the scores.
 import { choice, el, field } from "../dom.js";
-import { Unreadable, readSizes, writtenSizes } from "./lists.js";
+import { Unreadable, readSizes, words, writtenSizes } from "./lists.js";
 
 const SCORES = [["exact", "exact: each edge alone"], ["attribution", "EAP: one gradient"], ["integrated", "EAP-IG: gradients between the runs"]];
-const CHOICES = [["top", "largest scores"], ["greedy", "greedily, back from the logits"], ["iterated", "in rounds, the least dropped"], ["acdc", "ACDC: by a threshold"]];
+const CHOICES = [["top", "largest scores"], ["greedy", "greedily, back from the logits"], ["iterated", "in rounds, the least dropped"], ["acdc", "ACDC: by a threshold"], ["own", "edges of your own"]];
+const OWN = "mine";
 
-/** Whether these fields can say the patch: circuits of one's own are written as JSON. */
-export const isFound = (patch) => patch?.kind === "circuit" && !patch.edges;
+/** Whether these fields can say the patch: several circuits of one's own, and graphs, are written as JSON. */
+export const isSaid = (patch) => patch?.kind === "circuit" && (!patch.edges || Object.values(patch.edges).length === 1 && Array.isArray(Object.values(patch.edges)[0]));
 
 export function makeCircuit() {
   const controls = {
     score: choice(SCORES, "exact"), by: choice(CHOICES, "top"),
     sizes: el("input", { type: "text", spellcheck: "false", autocomplete: "off", placeholder: "0.001 to 1" }),
+    edges: el("textarea", { rows: "6", spellcheck: "false", autocapitalize: "off", placeholder: "a9.h9->logits\ninput->a9.h9<v>" }),
     threshold: el("input", { type: "number", min: "0", step: "any", inputmode: "decimal", placeholder: "0.01" }),
   };
   const fields = {
     by: field("Circuits chosen", controls.by, null, { class: "field wide" }),
     score: field("Edges scored", controls.score, null, { class: "field wide" }),
     sizes: field("Sizes", controls.sizes, "edges such as 30, 100, 300, or fractions such as 0.01, 0.1; empty: MIB's grid", { class: "field wide" }),
+    edges: field("Edges", controls.edges, "one on each line, such as a5.h1->a9.h9<q>, m3->logits", { class: "field wide" }),
     threshold: field("Threshold", controls.threshold, "the change of the metric that keeps an edge"),
   };
 
+  let name = OWN;
+
   function arrange(isUsed) {
-    const isAcdc = controls.by.value === "acdc";
-    const hidden = { by: !isUsed, score: !isUsed || isAcdc, sizes: !isUsed || isAcdc, threshold: !isUsed || !isAcdc };
-    for (const [name, control] of Object.entries(controls)) fields[name].hidden = control.disabled = hidden[name];
+    const isAcdc = controls.by.value === "acdc", isOwn = controls.by.value === "own";
+    const isScored = isUsed && !isAcdc && !isOwn;
+    const hidden = { by: !isUsed, score: !isScored, sizes: !isScored, edges: !isUsed || !isOwn, threshold: !isUsed || !isAcdc };
+    for (const [part, control] of Object.entries(controls)) fields[part].hidden = control.disabled = hidden[part];
   }
 
-  function fill({ score, choose }) {
+  function fill({ score, choose, edges }) {
+    name = Object.keys(edges ?? {})[0] ?? OWN;
+    controls.edges.value = (edges?.[name] ?? []).join("\n");
     controls.score.value = score?.method ?? "exact";
-    controls.by.value = choose?.by ?? "top";
+    controls.by.value = edges ? "own" : choose?.by ?? "top";
     controls.sizes.value = writtenSizes(choose);
     controls.threshold.value = choose?.threshold ?? "";
   }
@@ -37,6 +45,12 @@ export function makeCircuit() {
   /** What the fields say goes into the patch; what they do not show stays, if it still fits. */
   function write(patch) {
     const by = controls.by.value;
+    if (by === "own") {
+      for (const other of ["score", "choose", "resamples", "verify"]) delete patch[other];
+      patch.edges = { [name]: words(controls.edges.value) };
+      return [];
+    }
+    delete patch.edges;
     const { edges, fractions, threshold, rounds, ...others } = patch.choose ?? {};
     const isAcdc = by === "acdc";
     if (isAcdc) delete patch.score;
@@ -58,7 +72,7 @@ export function makeCircuit() {
   return {
     controls, arrange, fill, write, elements: Object.values(fields),
     places: () => ({
-      "/patch/choose/by": controls.by, "/patch/choose/threshold": controls.threshold, "/patch/choose": controls.sizes, "/patch/score": controls.score,
+      "/patch/choose/by": controls.by, "/patch/choose/threshold": controls.threshold, "/patch/choose": controls.sizes, "/patch/edges": controls.edges, "/patch/score": controls.score,
     }),
   };
 }

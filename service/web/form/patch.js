@@ -1,6 +1,6 @@
 // What is patched: paths from senders to receivers, whole activations, or the edges outside circuits.
 import { choice, el, field } from "../dom.js";
-import { isFound, makeCircuit } from "./circuit.js";
+import { isSaid, makeCircuit } from "./circuit.js";
 import { makeEnd } from "./ends.js";
 import { Unreadable, readPositions, writtenPositions } from "./lists.js";
 
@@ -27,7 +27,7 @@ export function makePatch(kinds, hooks) {
   let hasPositions = true;
 
   const isOneHop = (patch) => !patch.paths;
-  const kindOf = (patch) => (isFound(patch) ? "circuit" : patch && patch.kind !== "circuit" && ENDS_OF[patch.kind ?? "path"] && isOneHop(patch) ? patch.kind ?? "path" : "custom");
+  const kindOf = (patch) => (isSaid(patch) ? "circuit" : patch && patch.kind !== "circuit" && ENDS_OF[patch.kind ?? "path"] && isOneHop(patch) ? patch.kind ?? "path" : "custom");
 
   function arrange() {
     const kind = controls.kind.value;

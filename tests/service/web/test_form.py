@@ -273,6 +273,27 @@ def test_circuits_are_asked_for_in_the_form(page, stack, client):
     expect(page.get_by_label("Threshold")).to_be_hidden()
 
 
+def test_edges_of_a_circuit_of_ones_own_are_typed_in_the_form(page, stack, client):
+    """One on each line; what is wrong with one is told beside them, and a spec with some fills the field."""
+    opened(page, stack, "heads-to-logits")
+    page.get_by_label("Kind of patch").select_option("circuit")
+    page.get_by_label("Circuits chosen").select_option("own")
+    expect(page.get_by_label("Edges scored")).to_be_hidden()
+    edges = page.get_by_label("Edges", exact=True)
+    edges.fill("input->a0.h0<v>\nm3->a0.h0<v>")
+    expect(fault_of(page, "Edges")).to_contain_text("leads backwards")
+    edges.fill("input->a0.h0<v>\na0.h0->logits\n")
+    expect(page.locator(".verdict .tiles")).to_be_visible()
+    spec = said(page)
+    assert spec["patch"] == {"kind": "circuit", "edges": {"mine": ["input->a0.h0<v>", "a0.h0->logits"]}}
+    page.locator("summary", has_text="The whole spec as JSON").click()
+    spec["patch"]["edges"] = {"movers": ["a0.h0->logits"]}
+    page.get_by_label("Spec", exact=True).fill(json.dumps(spec))
+    expect(edges).to_have_value("a0.h0->logits")
+    edges.press_sequentially("\nm1->logits")
+    assert started(page, client).patch.edges == {"movers": ["a0.h0->logits", "m1->logits"]}
+
+
 def test_a_metric_of_a_head_and_a_position_is_chosen_in_the_form(page, stack, client):
     """Activation patching has no receiver to take the head from."""
     opened(page, stack)
