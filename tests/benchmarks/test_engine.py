@@ -71,3 +71,11 @@ def test_the_floor_of_a_gated_model_has_its_third_product() -> None:
     read = one.d_model * one.d_head * (one.n_heads + 2 * one.n_kv_heads)
     per_row = read + one.n_heads * one.d_head * one.d_model + 3 * one.d_model * one.d_mlp
     assert counted.get_total_flops() == 2 * 3 * N_POS * 2 * per_row
+
+
+@pytest.mark.parametrize("name", ["engine", "engine_llama"])
+def test_the_readme_tells_the_figures_that_are_kept_beside_the_script(name: str) -> None:
+    """Those of all heads into one query: ours, and hook by hook."""
+    row = json.loads(FIGURES.with_name(f"{name}.json").read_text())["sweep_query_skip"]
+    told = (FIGURES.parents[1] / "README.md").read_text()
+    assert f" {row['seconds']:.1f} s" in told and f" {row['reference_seconds']:.0f} s" in told
