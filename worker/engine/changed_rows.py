@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from numpy.typing import NDArray
 from torch import Tensor
 
 from worker.engine import transformer
@@ -40,10 +39,12 @@ def sight(queries: Rows, keys: Rows, window: int | None = None) -> Sight:
     device = queries.index.device
     n_pos = keys.mask.shape[1]
     position = np.arange(n_pos)
-    before = _sees(queries.positions[:, :, None], position[None, None, :], window)
+    before = transformer.seen_by(queries.positions[:, :, None], position[None, None, :], window)
     cached = before & ~keys.mask[:, None, :] & queries.real[:, :, None]
     n_cached = int(position[cached.any(axis=(0, 1))].max(initial=-1)) + 1
-    changed = _sees(queries.positions[:, :, None], keys.positions[:, None, :], window) & keys.real[:, None, :]
+    changed = (
+        transformer.seen_by(queries.positions[:, :, None], keys.positions[:, None, :], window) & keys.real[:, None, :]
+    )
     blind = ~(cached.any(axis=2) | changed.any(axis=2))
     changed[..., 0] |= blind  # an invalid row sees something, so that no softmax is empty
     starts_at_0 = keys.window is not None and keys.window.start == 0 and n_cached == 0
@@ -60,11 +61,6 @@ def sight(queries: Rows, keys: Rows, window: int | None = None) -> Sight:
         on_device(changed, device),
         whole,
     )
-
-
-def _sees(query_pos: NDArray[np.int64], key_pos: NDArray[np.int64], window: int | None) -> NDArray[np.bool_]:
-    seen = key_pos <= query_pos
-    return seen if window is None else seen & (key_pos > query_pos - window)
 
 
 def split_pattern(

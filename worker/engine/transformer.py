@@ -11,10 +11,11 @@ apart.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Float, Int, Shaped
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -33,6 +34,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": functional.silu,
 }
 """The families' functions of a neuron."""
+Positions = TypeVar("Positions", Tensor, NDArray[Any])
+"""On a device, or on the host."""
 At = Callable[[str, Tensor], Tensor]
 """Sees each activation of a block, under TransformerLens' short name, and gives the one to go on with."""
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -95,13 +98,13 @@ def attend_from(
         pattern = _pattern(weights, layer, first, q, k)
         z: Tensor = torch.einsum("bhqk,bkhd->bqhd", pattern, per_query_head(v, q.shape[-2]))
         return z
-    is_plain = first == 0 and (window is None or window >= n_pos)
+    is_plain, pos = first == 0 and (window is None or window >= n_pos), torch.arange(n_pos, device=q.device)
     q, k, v = (per_query_head(part, q.shape[-2]).transpose(1, 2) for part in (q, k, v))
     z = functional.scaled_dot_product_attention(
         q,
         k,
         v,
-        attn_mask=None if is_plain else seen_by(torch.arange(first, n_pos, device=q.device), n_pos, window),
+        attn_mask=None if is_plain else seen_by(pos[first:, None], pos, window),
         is_causal=is_plain,
         scale=1 / weights.architecture.attention_divisor,
     )
@@ -130,14 +133,13 @@ def _pattern(
         "bqhd,bkhd->bhqk", q / weights.architecture.attention_divisor, per_query_head(k, q.shape[-2])
     )
     scores = capped(scores, weights.architecture.attention_cap)
-    query_pos = torch.arange(first, k.shape[1], device=q.device)
-    is_seen = seen_by(query_pos, k.shape[1], weights.architecture.window_of[layer])
+    pos = torch.arange(k.shape[1], device=q.device)
+    is_seen = seen_by(pos[first:, None], pos, weights.architecture.window_of[layer])
     return scores.masked_fill(~is_seen, -torch.inf).softmax(dim=-1)
 
 
-def seen_by(query_pos: Int[Tensor, "*rows"], n_pos: int, window: int | None) -> Bool[Tensor, "*rows key_pos"]:
-    """The keys that queries see: their own position and those before it, as many as the window holds."""
-    key_pos, query_pos = torch.arange(n_pos, device=query_pos.device), query_pos[..., None]
+def seen_by(query_pos: Positions, key_pos: Positions, window: int | None) -> Positions:
+    """Whether a query sees a key: its own position and those before it, as many as the window holds."""
     seen = key_pos <= query_pos
     return seen if window is None else seen & (key_pos > query_pos - window)
 
@@ -190,7 +192,8 @@ def pattern_of_row(
     weights: Weights, layer: int, query: Rows, scores: Float[Tensor, "batch cell heads pos"]
 ) -> Float[Tensor, "batch cell heads pos"]:
     """Attention probabilities of one query per example, within the layer's window."""
-    seen = seen_by(query.index[:, 0], scores.shape[-1], weights.architecture.window_of[layer])
+    key_pos = torch.arange(scores.shape[-1], device=scores.device)
+    seen = seen_by(query.index, key_pos, weights.architecture.window_of[layer])
     scores = capped(scores, weights.architecture.attention_cap)
     return scores.masked_fill(~seen[:, None, None], -torch.inf).float().softmax(dim=-1)
 
