@@ -15,6 +15,7 @@ from api_schemas.nodes import EMBEDDING_HOOKS, RESIDUAL_HOOKS
 from api_schemas.spec import ActivationPatch, JobSpec, PathPatch
 from planning.architecture import Architecture
 from planning.circuit_cost import circuit_phases
+from planning.forms import Counted, KnownForms
 from planning.graph import Graph, Site, is_in_attention, layer_of, mlps_between
 from planning.grid import Grid, grid_of
 from planning.paths import PathsPlan, plan_paths
@@ -60,12 +61,23 @@ def layer_flops(architecture: Architecture, length: float) -> float:
     return attention_flops(architecture, length) + mlp_flops(architecture)
 
 
-def phase_flops(spec: JobSpec, architecture: Architecture, dataset: ResolvedDataset) -> tuple[float, ...]:
-    """Of the whole job, by phase: the means if these are patched, then the cells, then those that are verified."""
+def phase_flops(
+    spec: JobSpec, architecture: Architecture, dataset: ResolvedDataset, known: KnownForms | None = None
+) -> tuple[float, ...]:
+    """Of the whole job, by phase: the means if these are patched, then the cells, then those that are verified.
+
+    Args:
+        known: Forms of this spec's examples, which save counting again; the numbers are the same.
+    """
     sample = dataset if len(dataset) <= EXAMPLES_PLANNED else dataset.slice(0, EXAMPLES_PLANNED)
-    return tuple(
-        flops * dataset.tokens / sample.tokens for flops in _Price(spec, architecture, sample, dataset.longest).phases()
-    )
+    price = _Price(spec, architecture, sample, dataset.longest, known)
+    return tuple(flops * dataset.tokens / sample.tokens for flops in price.phases())
+
+
+def forms_for(spec: JobSpec, architecture: Architecture, dataset: ResolvedDataset) -> KnownForms:
+    """Those of a spec, on any dataset of this one's names; no sweep may be over ``each`` position."""
+    price = _Price(spec, architecture, dataset, dataset.longest)
+    return KnownForms(price.grid, price.deepest)
 
 
 @dataclass(frozen=True)
@@ -77,12 +89,12 @@ class _Price:
     dataset: ResolvedDataset
     longest: int
     """Tokens of the longest prompt of the whole dataset: the length of an ``each`` positions axis."""
+    known: KnownForms | None = None
 
     def phases(self) -> Iterator[float]:
         """The clean runs go no deeper than the last metric reads."""
         grid = self.grid
-        deepest = deepest_layer(self.readings, (grid.receivers or grid.senders).cells, self.architecture.n_layers)
-        one_row = min(deepest + 0.5, self.architecture.n_layers) * self.layer
+        one_row = min(self.deepest + 0.5, self.architecture.n_layers) * self.layer
         run = self.tokens * one_row
         both_runs = prefix_count([*self.dataset.orig, *self.dataset.new]) * one_row
         clean = both_runs + 2 * len(self.dataset) * self.readout
@@ -103,7 +115,15 @@ class _Price:
 
     @cached_property
     def grid(self) -> Grid:
-        return grid_of(self.spec.patch, self.architecture, self.longest)
+        return grid_of(self.spec.patch, self.architecture, self.longest) if self.known is None else self.known.grid
+
+    @cached_property
+    def deepest(self) -> int:
+        """The layer at whose beginning the last metric is read."""
+        if self.known is not None:
+            return self.known.deepest
+        cells = (self.grid.receivers or self.grid.senders).cells
+        return deepest_layer(self.readings, cells, self.architecture.n_layers)
 
     @cached_property
     def readings(self) -> list[Reading]:
@@ -130,41 +150,47 @@ class _Price:
     def cells(self) -> Iterator[float]:
         """Of every part of the plan."""
         patch = self.spec.patch
-        places = Places(patch.positions, self.dataset, self.graph, patch.source)
-        if isinstance(patch, ActivationPatch):
-            for group in plan_activation_patch(self.grid, places, self.readings):
-                yield len(group.cells) * self.final_run(group)
-            return
         if isinstance(patch, PathPatch) and patch.paths is not None:
+            places = Places(patch.positions, self.dataset, self.graph, patch.source)
             yield self.hops(plan_paths(patch.paths, self.grid.senders.cells, places, self.readings))
             return
-        for one in plan_path_patch(self.grid, places, self.readings):
-            yield self.carried(one, patch.direct_includes_mlps)
-            for group in one.receivers:
-                met = sum(first < group.times[-1] for first in one.senders.first_times)
-                yield met * len(group.cells) * self.final_run(group)
+        counted = self.count(self.dataset) if self.known is None else self.known.counted(self.dataset, self.count)
+        for (one, group), rows, reads in zip(*counted, strict=True):
+            if group is None:
+                assert one is not None
+                yield self.carried(one, rows)
+            else:
+                met = 1 if one is None else sum(first < group.times[-1] for first in one.senders.first_times)
+                yield met * len(group.cells) * self.final_run(group, rows, reads)
+
+    def count(self, dataset: ResolvedDataset) -> Counted:
+        """The plan on some examples, in rows."""
+        patch, readings = self.spec.patch, readings_of(self.spec.all_metrics, dataset)
+        places = Places(patch.positions, dataset, self.graph, patch.source)
+        if isinstance(patch, ActivationPatch):
+            return Counted.of([(None, group) for group in plan_activation_patch(self.grid, places, readings)])
+        return Counted.of_passes(plan_path_patch(self.grid, places, readings))
 
     def hops(self, plan: PathsPlan) -> float:
         """Of every cell: what is written into each input, each component on the way, and the run from the last on."""
         rows, readers = float(plan.rows.sum()), plan.hops.readers
         each = rows * len(readers) * VISIT * self.architecture.d_model
         each += rows * len({reader.site.layer for reader in readers if not reader.is_last}) * self.layer
-        last = 0.0 if plan.last is None else self.final_run(plan.last)
+        last = 0.0 if plan.last is None else self.final_run(plan.last, *Counted.of([(None, plan.last)]).only)
         return len(self.grid.senders.cells) * (each + last)
 
-    def carried(self, one: Pass, through_mlps: bool) -> float:
+    def carried(self, one: Pass, rows: int) -> float:
         """What the senders of a pass write, and the MLPs on its way to the last receiver."""
         architecture, senders = self.architecture, one.senders
+        through_mlps = not isinstance(self.spec.patch, ActivationPatch) and self.spec.patch.direct_includes_mlps
         is_head = any(site.hook == "z" for site in senders.sites[0])
         write = 2.0 * self.width(senders.sites[0][0]) * architecture.d_model * is_head + VISIT * architecture.d_model
         mlps = sum(mlps_between(first, one.times[-1]) for first in senders.first_times) if through_mlps else 0
-        return float(one.rows.sum()) * (len(senders.cells) * write + mlps * self.mlp)
+        return float(rows) * (len(senders.cells) * write + mlps * self.mlp)
 
-    def final_run(self, group: ReceiverGroup) -> float:
+    def final_run(self, group: ReceiverGroup, rows: float, reads: float) -> float:
         """Of one cell: from the receivers on to the last metric, at the rows that can change."""
         architecture, hooks = self.architecture, {site.hook for site in group.sites[0]}
-        reads = float(group.needed.any(axis=1).sum())
-        rows = float((group.computed if group.own_heads is None else group.needed).sum())
         cost = rows * (VISIT * architecture.d_model + self.entering(group)) + reads * self.readout
         first, last = min(map(layer_of, group.sites[0])), group.last_layer
         if group.own_heads is not None or first >= last:

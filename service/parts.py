@@ -19,7 +19,7 @@ from job_store.sweeper import Sweeper
 from service.accounts.keys import Keyring
 from service.accounts.shares import ByteBudget, Rounds, Slots
 from service.checkers.pool import Checkers
-from service.jobs.known import KnownSpecs
+from service.jobs.known import KnownFrames, KnownSpecs
 from service.jobs.sent import SentLately
 from service.jobs.speeds import Speeds
 from service.models.catalog import ModelCatalog
@@ -59,6 +59,7 @@ class Parts:
     retention: Retention
     keyring: Keyring
     known: KnownSpecs
+    frames: KnownFrames
     sent: SentLately
     reaper: Reaper
     sweeper: Sweeper
@@ -95,6 +96,7 @@ class Parts:
             retention=Retention(result_s=settings.retention_s, record_s=2 * settings.retention_s),
             keyring=Keyring(settings, store),
             known=KnownSpecs(catalog.peek),
+            frames=KnownFrames(catalog.peek),
             sent=SentLately(),
             reaper=Reaper(store, settings.reaper_interval_s, settings.retention_bytes),
             sweeper=Sweeper(store, blobs),

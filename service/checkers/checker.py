@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from api_schemas.datasets import IoiDataset, ResolvedDataset
+from api_schemas.datasets import IoiDataset
 from api_schemas.errors import FieldError, InvalidSpec
 from api_schemas.jobs import ValidationReport
 from api_schemas.spec import JobSpec
@@ -20,9 +20,10 @@ from service.checkers.models import KnownModels
 from service.datasets.example_prompts import example_prompts, first_prompt
 from service.http.strict_json import parse_json
 from service.jobs.reruns import changed_spec
-from service.jobs.sharding import cut, slices
+from service.jobs.sharding import slices, texts
 from service.jobs.speeds import Speed
 from service.settings import Settings
+from service.specs.frames import Framed, check_framed
 from service.specs.implied import normalised
 from service.specs.limits import SpecLimits, knob
 from service.specs.parsing import bare_spec, each, entries_of, parse_batch, parse_spec
@@ -92,6 +93,8 @@ class Checker:
     limits: SpecLimits
     models: KnownModels
     """Those that the specs name."""
+    framed: Framed | None = None
+    """The only spec, where its frame is known."""
 
     def specs(self, text: SpecText) -> list[JobSpec]:
         """The specs that the text states.
@@ -144,6 +147,8 @@ class Checker:
 
     def _digest(self, spec: JobSpec) -> str | None:
         """What equal specs share; None for a model that is not there, which is told when the spec is checked."""
+        if self.framed is not None:
+            return self.framed.digest
         try:
             model = self.models.get(spec.model.name)
             return _equal_specs(normalised(spec, model), model.revision)
@@ -158,7 +163,10 @@ class Checker:
         """
         errors = self._webhook_errors(spec)
         try:
-            checked = check_job(spec, self.models, self.limits)
+            if self.framed is None:
+                checked = check_job(spec, self.models, self.limits)
+            else:
+                checked = check_framed(self.framed, self.limits)
         except InvalidSpec as exc:
             raise InvalidSpec([*exc.errors, *errors]) from exc
         if errors:
@@ -229,13 +237,17 @@ class Checker:
         """An earlier result answers: no worker will need the rest."""
         assert digest is not None
         model = self.models.get(spec.model.name)
-        return _new_job(normalised(spec, model), JobFacts(0, 0, 0.0, "", digest, model.revision), (), trace)
+        whole = normalised(spec, model)
+        return _new_job(whole, whole.model_dump_json(), JobFacts(0, 0, 0.0, "", digest, model.revision), (), trace)
 
     def _checked_job(self, checked: CheckedSpec, digest: str | None, speed: Speed, trace: dict[str, str]) -> NewJob:
         digest = digest or _equal_specs(checked.spec, checked.revision)
-        shards = tuple(shard.model_dump_json() for shard in cut(checked, speed.nominal))
+        dataset = checked.dataset.model_dump_json()
+        shards = texts(checked, dataset, speed.nominal)
         result_bytes = checked.estimated_result_bytes // TEXT_BYTES_PER_STORED
-        return _new_job(checked.spec, _facts(checked, digest, len(shards)), shards, trace, result_bytes)
+        facts = _facts(checked, hashlib.sha256(dataset.encode()).hexdigest(), digest, len(shards))
+        spec_json = checked.spec.model_dump_json() if self.framed is None else self.framed.json
+        return _new_job(checked.spec, spec_json, facts, shards, trace, result_bytes)
 
 
 def _equal_specs(spec: JobSpec, revision: str) -> str:
@@ -248,26 +260,22 @@ class _TooManyTokens(Exception):
 
 
 def _new_job(
-    spec: JobSpec, facts: JobFacts, shards: tuple[str, ...], trace: dict[str, str], result_bytes: int = 0
+    spec: JobSpec, text: str, facts: JobFacts, shards: tuple[str, ...], trace: dict[str, str], result_bytes: int = 0
 ) -> NewJob:
     url = None if spec.webhook is None else spec.webhook.url
     without_prompts = spec.model_copy(update={"dataset": NO_PROMPTS})  # they can be megabytes, and are in the JSON
-    return NewJob(new_job_id(), without_prompts, facts, shards, trace, url, result_bytes, spec.model_dump_json())
+    return NewJob(new_job_id(), without_prompts, facts, shards, trace, url, result_bytes, text)
 
 
-def _facts(checked: CheckedSpec, digest: str, shards: int) -> JobFacts:
+def _facts(checked: CheckedSpec, dataset_sha256: str, digest: str, shards: int) -> JobFacts:
+    flops = checked.estimated_flops
     return JobFacts(
         longest=checked.dataset.longest,
         examples=len(checked.dataset),
-        flops_per_shard=checked.estimated_flops / shards,
-        dataset_sha256=dataset_sha256(checked.dataset),
+        flops_per_shard=flops / shards,
+        dataset_sha256=dataset_sha256,
         spec_sha256=digest,
         revision=checked.revision,
         warnings=tuple(checked.warnings),
-        phase_shares=tuple(flops / checked.estimated_flops for flops in checked.phase_flops),
+        phase_shares=tuple(own / flops for own in checked.phase_flops),
     )
-
-
-def dataset_sha256(dataset: ResolvedDataset) -> str:
-    """Digest of the token ids, roles and answers, whatever they were drawn from."""
-    return hashlib.sha256(dataset.model_dump_json().encode()).hexdigest()

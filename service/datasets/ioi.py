@@ -44,17 +44,23 @@ class TooFewWords(InvalidSpec):
 
 
 @dataclass(frozen=True)
-class IoiPrompts:
+class IoiTokens:
     """IOI examples, one list entry each. Token ids are unpadded; an example's orig and new have equal length."""
 
-    orig_texts: list[str]
-    new_texts: list[str]
     orig: list[list[int]]
     new: list[list[int]]
     roles: dict[str, list[int]]
     """``IO S1 S1+1 S2 end``: positions in the orig prompt, a prepended BOS token counted."""
     answers: dict[str, list[int]]
     """``IO S``: the names' token ids in the orig prompt, for ``abc`` and ``swapped`` alike."""
+
+
+@dataclass(frozen=True)
+class IoiPrompts(IoiTokens):
+    """The same examples, with their texts."""
+
+    orig_texts: list[str]
+    new_texts: list[str]
 
 
 class _Draw(NamedTuple):
@@ -96,27 +102,17 @@ def draw_ioi(
     Raises:
         TooFewWords: Fewer than ten of our names, or five of our places or objects, are single tokens.
     """
-    words = single_token_words(tokenizer)
-    name_tokens = words.names
-    _check(words)
-    draws = [
-        _draw_example(f"{seed}:{example}", words, _order(prompt_type, example), new) for example in range(examples)
-    ]
-    written = [(draw.template, draw.fillers(draw.orig_names)) for draw in draws]
-    new_written = [(draw.template, draw.fillers(draw.new_names)) for draw in draws]
-    orig = _encode(tokenizer, written, prepend_bos_id)
-    answers = {
-        "IO": [name_tokens[draw.io] for draw in draws],
-        "S": [name_tokens[draw.s] for draw in draws],
-    }
-    return IoiPrompts(
-        orig_texts=_texts(written),
-        new_texts=_texts(new_written),
-        orig=orig,
-        new=_encode(tokenizer, new_written, prepend_bos_id),
-        roles=_roles(orig, answers),
-        answers=answers,
-    )
+    draws = _draws(single_token_words(tokenizer), examples, seed, prompt_type, new)
+    tokens = _tokens_of(tokenizer, draws, prepend_bos_id)
+    return IoiPrompts(**vars(tokens), orig_texts=_texts(_written(draws)), new_texts=_texts(_written(draws, new=True)))
+
+
+def draw_tokens(
+    tokenizer: Tokenizer, examples: int, seed: int, prompt_type: PromptType, new: NewKind, prepend_bos_id: int | None
+) -> IoiTokens:
+    """The tokens of ``draw_ioi``, which are all that workers receive; raises what it raises."""
+    draws = _draws(single_token_words(tokenizer), examples, seed, prompt_type, new)
+    return _tokens_of(tokenizer, draws, prepend_bos_id)
 
 
 @dataclass(frozen=True)
@@ -164,19 +160,23 @@ def _check(words: Words) -> None:
             raise TooFewWords(kind, needed, found, len(ours))
 
 
-def _order(prompt_type: PromptType, example: int) -> Literal["ABBA", "BABA"]:
-    if prompt_type == "mixed":
-        return "ABBA" if example % 2 == 0 else "BABA"
-    return prompt_type
+def _draws(words: Words, examples: int, seed: int, prompt_type: PromptType, new: NewKind) -> list[_Draw]:
+    _check(words)
+    random, names = Random(0), list(words.names)
+    found = []
+    for example in range(examples):
+        random.seed(f"{seed}:{example}")  # text goes through SHA-512: the same on every machine and hash seed
+        is_abba = example % 2 == 0 if prompt_type == "mixed" else prompt_type == "ABBA"
+        found.append(_draw_example(random, words, names, is_abba, new))
+    return found
 
 
-def _draw_example(random_seed: str, words: Words, order: Literal["ABBA", "BABA"], new: NewKind) -> _Draw:
+def _draw_example(random: Random, words: Words, names: list[str], is_abba: bool, new: NewKind) -> _Draw:
     """Draw one example. Everything is drawn whatever the order and counterpart, so that they change nothing else."""
-    random = Random(random_seed)  # a string seed goes through SHA-512: the same on every machine and hash seed
     lists = (TEMPLATES, words.places, words.objects)
-    template, place, thing = (some[random.randrange(len(some))] for some in lists)
-    io, s, *others = _distinct(random, list(words.names), 5)
-    orig_names = (io, s, s) if order == "ABBA" else (s, io, s)
+    template, place, thing = (some[_below(len(some), random)] for some in lists)
+    io, s, *others = _distinct(random, names, 5)
+    orig_names = (io, s, s) if is_abba else (s, io, s)
     new_names = (orig_names[0], orig_names[1], io) if new == "swapped" else (others[0], others[1], others[2])
     return _Draw(template, place, thing, io, s, orig_names, new_names)
 
@@ -184,7 +184,26 @@ def _draw_example(random_seed: str, words: Words, order: Literal["ABBA", "BABA"]
 def _distinct(random: Random, names: list[str], count: int) -> list[str]:
     """``count`` different names. Not ``random.sample``, whose draws Python does not promise to keep."""
     left = list(names)
-    return [left.pop(random.randrange(len(left))) for _ in range(count)]
+    return [left.pop(_below(len(left), random)) for _ in range(count)]
+
+
+def _below(most: int, random: Random) -> int:
+    """What ``random.randrange(most)`` gives, in a third of its time."""
+    bits = most.bit_length()
+    while (drawn := random.getrandbits(bits)) >= most:
+        pass
+    return drawn
+
+
+def _written(draws: Sequence[_Draw], new: bool = False) -> list[Written]:
+    return [(draw.template, draw.fillers(draw.new_names if new else draw.orig_names)) for draw in draws]
+
+
+def _tokens_of(tokenizer: Tokenizer, draws: Sequence[_Draw], prepend_bos_id: int | None) -> IoiTokens:
+    name_tokens = single_token_words(tokenizer).names
+    orig, new = (_encode(tokenizer, _written(draws, is_new), prepend_bos_id) for is_new in (False, True))
+    answers = {"IO": [name_tokens[draw.io] for draw in draws], "S": [name_tokens[draw.s] for draw in draws]}
+    return IoiTokens(orig, new, _roles(orig, answers), answers)
 
 
 def _texts(written: Sequence[Written]) -> list[str]:

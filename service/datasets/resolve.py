@@ -22,7 +22,7 @@ from api_schemas.wording.values import counted, first_errors, wrong
 from service.datasets.draft import Draft, Path, check_prompts, each_once, too_many_tokens
 from service.datasets.greater_than import draft_greater_than
 from service.datasets.induction import draft_induction, ordinary_tokens
-from service.datasets.ioi import IoiPrompts, draw_ioi, single_token_words
+from service.datasets.ioi import IoiTokens, draw_tokens, single_token_words
 from service.datasets.prompts import draft_prompts, draft_tokens
 from service.datasets.suspicions import suspicions
 from service.datasets.template_text import Template
@@ -207,9 +207,9 @@ def _left_out(several: Sequence[str]) -> Iterator[str]:
 
 
 @lru_cache(maxsize=8)
-def _draw_ioi(tokenizer: Tokenizer, dataset: IoiDataset, bos_id: int | None) -> IoiPrompts:
+def _draw_ioi(tokenizer: Tokenizer, dataset: IoiDataset, bos_id: int | None) -> IoiTokens:
     """The last few draws are remembered: many specs differ in the patch alone."""
-    return draw_ioi(tokenizer, dataset.examples, dataset.seed, dataset.prompt_type, dataset.new, bos_id)
+    return draw_tokens(tokenizer, dataset.examples, dataset.seed, dataset.prompt_type, dataset.new, bos_id)
 
 
 def forget_draws() -> None:

@@ -9,7 +9,7 @@ from fastapi import Request
 from pydantic import ValidationError
 
 from api_schemas.datasets import IoiDataset, TokensDataset
-from api_schemas.errors import InvalidSpec
+from api_schemas.errors import InvalidSpec, MalformedJson
 from api_schemas.spec import JobSpec
 from job_store.records import JobRecord, NewJob
 from service.checkers.checker import Checker, Given, Method, Outline, SpecText, base_names
@@ -22,6 +22,7 @@ from service.jobs.known import KnownSpec
 from service.jobs.speeds import Speed
 from service.models.catalog import PATIENCE_S, CatalogModel, ModelCatalog
 from service.parts import Parts, in_thread
+from service.specs.frames import Cut, Frame, Framed
 from service.specs.parsing import bare_spec, entries_of
 
 QUICK_WORK = 50_000
@@ -50,6 +51,8 @@ class Intake:
         self._work = 0
         self._known: KnownSpec | None = None
         """Where this key has sent the same body before."""
+        self._framed: Framed | None = None
+        """Where it has sent the same around another dataset."""
 
     async def outlines(self) -> list[Outline]:
         """What must be known of each spec before it is resolved; small bodies wait for nothing but their models.
@@ -60,6 +63,8 @@ class Intake:
         """
         if (known := self._remembered()) is not None:
             return [known.outline]
+        if (framed := self._in_known_frame()) is not None:
+            return [framed]
         if len(self._text) <= SMALL_BODY_BYTES:
             self._specs = await self._small()
         names = await self._elsewhere("names", Given()) if self._specs is None else _names(self._specs)
@@ -78,6 +83,23 @@ class Intake:
             self._known, self._specs, self._work = known, [known.spec], known.outline.work
             self._models = KnownModels({known.outline.model: known.model})
         return self._known
+
+    def _in_known_frame(self) -> Outline | None:
+        """That of a spec around whose dataset all is known; None also where something is wrong with it."""
+        cut = Cut.of(self._text.body) if self._is_rememberable else None
+        if cut is None or (frame := self._parts.frames.find(self._key, cut.around)) is None:
+            return None
+        try:
+            framed = Framed.of(frame, cut.dataset, self._parts.limits.max_json_depth)
+        except (MalformedJson, ValidationError):
+            return None
+        self._specs, self._models = [framed.spec], KnownModels({frame.spec.model.name: frame.model})
+        self._framed = framed
+        (outline,) = self._checker.outlines(self._specs, Given())
+        self._work = outline.work
+        if not self._is_instant:
+            self._framed = None  # frames are not for several threads
+        return outline
 
     @property
     def _is_rememberable(self) -> bool:
@@ -100,6 +122,7 @@ class Intake:
         found: list[NewJob] = await self._wherever("new_jobs", given)
         if self._is_rememberable and self._specs is not None:
             self._keep(given, self._specs[0], found[0])
+            self._keep_frame(self._specs[0])
         return found
 
     def _keep(self, given: Given, spec: JobSpec, job: NewJob) -> None:
@@ -110,6 +133,16 @@ class Intake:
         known = self._known or KnownSpec(spec, outline, self._models.get(outline.model))
         known.keep(given, job)
         self._parts.known.remember(self._key, self._text.body, known)
+
+    def _keep_frame(self, spec: JobSpec) -> None:
+        """Nothing is wrong with the spec: the second time, what was found around its dataset is kept."""
+        cut = Cut.of(self._text.body) if self._framed is None and self._is_instant else None
+        if cut is None or not self._parts.frames.is_again(self._key, cut.around):
+            return
+        if cut.is_right(self._parts.limits.max_json_depth):
+            frame = Frame.of(spec, self._models.get(spec.model.name), self._parts.limits)
+            if frame is not None:
+                self._parts.frames.remember(self._key, cut.around, frame)
 
     async def _small(self) -> list[JobSpec] | None:
         """The specs; None where saying what is wrong with them may take long."""
@@ -135,7 +168,7 @@ class Intake:
 
     @property
     def _checker(self) -> Checker:
-        return Checker(self._parts.settings, self._parts.limits, self._models)
+        return Checker(self._parts.settings, self._parts.limits, self._models, self._framed)
 
     async def _wherever(self, method: Method, given: Given) -> Any:
         is_quick = self._specs is not None and self._work <= QUICK_WORK

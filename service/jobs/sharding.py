@@ -4,6 +4,7 @@ A shard is a slice of examples and a slice of cells. Examples are cut first; onl
 than a shard should, the cells of each are cut too.
 """
 
+import json
 from itertools import pairwise
 from math import ceil
 
@@ -30,6 +31,14 @@ def cut(checked: CheckedSpec, nominal_rate: float) -> list[ShardInput]:
     whole = checked.dataset
     parts = [whole] if len(examples) == 1 else [whole.slice(*own) for own in examples]
     return [ShardInput(**dict(part), cells=some) for part in parts for some in cells]
+
+
+def texts(checked: CheckedSpec, dataset: str, nominal_rate: float) -> tuple[str, ...]:
+    """The shards as JSON, of which ``dataset`` is the whole dataset's."""
+    examples, cells = slices(checked, nominal_rate)
+    if len(examples) > 1:
+        return tuple(shard.model_dump_json() for shard in cut(checked, nominal_rate))
+    return tuple(f'{dataset[:-1]},"cells":{json.dumps(some, separators=(",", ":"))}}}' for some in cells)
 
 
 def slices(checked: CheckedSpec, nominal_rate: float) -> tuple[list[Range], list[Cells | None]]:

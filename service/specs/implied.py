@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from api_schemas.circuits import CircuitPatch, ExactScores
-from api_schemas.datasets import TokensDataset
+from api_schemas.datasets import Dataset, TokensDataset
 from api_schemas.errors import FieldError
 from api_schemas.nodes import Node, SweepOf
 from api_schemas.spec import AnyPatch, JobSpec, ModelSpec, PathPatch
@@ -26,9 +26,15 @@ def normalised(spec: JobSpec, model: CatalogModel | None) -> JobSpec:
     }
     if model is not None:
         parts["model"] = with_flags(spec.model, model.architecture)
-        if not isinstance(spec.dataset, TokensDataset) and spec.dataset.prepend_bos is None:
-            parts["dataset"] = spec.dataset.model_copy(update={"prepend_bos": model.adds_bos})
+        parts["dataset"] = with_bos(spec.dataset, model)
     return spec.model_copy(update=parts)
+
+
+def with_bos(dataset: Dataset, model: CatalogModel) -> Dataset:
+    """The dataset, with the beginning that the model's own tokenizer gives each prompt where it does not say."""
+    if isinstance(dataset, TokensDataset) or dataset.prepend_bos is not None:
+        return dataset
+    return dataset.model_copy(update={"prepend_bos": model.adds_bos})
 
 
 def _with_choice(patch: AnyPatch) -> AnyPatch:

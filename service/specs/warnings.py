@@ -79,17 +79,19 @@ def _positions(spec: JobSpec, dataset: ResolvedDataset) -> Iterator[str]:
             named.update(_indices(end.sweep.positions if isinstance(end.sweep.positions, list) else None))
         else:
             named.update(pos for node in end for pos in _indices(node.positions))
-    lengths = [len(prompt) for prompt in dataset.orig]
-    shortest, longest = min(lengths), max(lengths)
-    missing = sorted(pos for pos in named if pos >= shortest)
-    if is_each and shortest < longest:
-        missing = list(range(shortest, longest))
-    if missing:
-        yield _missing(missing, lengths) + (", and n_patched says how many do not" if spec.is_sweep else "")
-    moving = _moving(dataset)
+    if named or is_each:
+        lengths = [len(prompt) for prompt in dataset.orig]
+        shortest, longest = min(lengths), max(lengths)
+        missing = sorted(pos for pos in named if pos >= shortest)
+        if is_each and shortest < longest:
+            missing = list(range(shortest, longest))
+        if missing:
+            yield _missing(missing, lengths) + (", and n_patched says how many do not" if spec.is_sweep else "")
+    is_mean = spec.patch.source == "mean" and spec.patch.mean_over == "position"
+    moving = _moving(dataset) if is_each or is_mean else ""
     if moving and is_each:
         yield f"positions are counted from a prompt's beginning, and {moving}: sweep roles to compare equal words"
-    if moving and spec.patch.source == "mean" and spec.patch.mean_over == "position":
+    if moving and is_mean:
         yield f"source 'mean' is per position, and {moving}: the mean there is over different words"
 
 
@@ -157,6 +159,8 @@ def _fixed_embeddings(spec: JobSpec) -> Iterator[str]:
 
 def _at(ref: PromptPosition, dataset: ResolvedDataset) -> list[int]:
     """The position of each example."""
+    if isinstance(ref, str):
+        return dataset.roles[ref]
     positions: list[int] = positions_of(ref, dataset).tolist()
     return positions
 

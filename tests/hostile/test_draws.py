@@ -22,12 +22,12 @@ from tests.live_service import ROOT, spec
 COUNTING = """
 import os
 from service.datasets import resolve
-draw = resolve.draw_ioi
+draw = resolve.draw_tokens
 def counted(*arguments):
     with open(os.environ["DRAWN"], "a") as file:
         file.write("drawn\\n")
     return draw(*arguments)
-resolve.draw_ioi = counted
+resolve.draw_tokens = counted
 """
 
 

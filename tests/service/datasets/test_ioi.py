@@ -163,12 +163,12 @@ def test_mixed_alternates_and_a_single_type_keeps_to_itself(tokenizer: Tokenizer
 
 def first_examples(prompts: IoiPrompts, examples: int) -> IoiPrompts:
     return IoiPrompts(
-        prompts.orig_texts[:examples],
-        prompts.new_texts[:examples],
-        prompts.orig[:examples],
-        prompts.new[:examples],
-        {role: pos[:examples] for role, pos in prompts.roles.items()},
-        {answer: tokens[:examples] for answer, tokens in prompts.answers.items()},
+        orig_texts=prompts.orig_texts[:examples],
+        new_texts=prompts.new_texts[:examples],
+        orig=prompts.orig[:examples],
+        new=prompts.new[:examples],
+        roles={role: pos[:examples] for role, pos in prompts.roles.items()},
+        answers={answer: tokens[:examples] for answer, tokens in prompts.answers.items()},
     )
 
 

@@ -87,9 +87,10 @@ def test_bytes_are_bounded_per_key_and_in_all(model: CatalogModel, monkeypatch: 
     assert specs.find("ben", bodies[0]) is not None
     for body in bodies[:3]:
         specs.remember("eve", body, found)
-    assert specs._bytes_in_all == sum(specs._bytes_of.values()) <= 5 * size + 100
+    assert specs._known._bytes_in_all == sum(specs._known._bytes_of.values()) <= 5 * size + 100
     assert specs.find("eve", bodies[2]) is not None
     monkeypatch.setattr(known, "LARGEST_BYTES", size - 1)
+    specs = KnownSpecs({"demo": model}.get)
     specs.remember("eve", bodies[2], found)
     assert specs.find("eve", bodies[2]) is None
 
