@@ -30,13 +30,11 @@ def broker_settings(redis_url: str) -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_transport_options": {
-            "visibility_timeout": 3600,
+            "ack_emulation": False,  # no notes in Redis of messages under way: a lost nudge is replaced by the reaper
             "socket_timeout": 10.0,
             "socket_connect_timeout": 2.0,
             "socket_keepalive": True,
             "health_check_interval": 4,  # a dead connection is replaced within about ten seconds
-            "unacked_restore_interval": 10,
-            "unacked_restore_throttle": 1,
             **({} if sentinels is None else _primary(sentinels)),
         },
     }

@@ -1,6 +1,7 @@
 """One atomic step on the store as a value: a Lua script, its arguments, and the function that reads the reply."""
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +14,10 @@ T = TypeVar("T")
 Argument = bytes | str | int | float | Content
 
 
+WORD = re.compile(r"\w+")
+DEFINITION = re.compile(r"^local .*\n(?:(?!local|--).*\n)*", re.MULTILINE)
+"""A line that begins with ``local``, with those up to the next one or to a comment."""
+NAME = re.compile(r"local (?:function )?(\w+)")
 UNLESS_DISK_IS_FULL = """if redis.call('EXISTS', 'pp:disk_full') == 1 then
   return redis.error_reply('MISCONF the disk is nearly full: only what makes room is done')
 end
@@ -36,8 +41,18 @@ def load_script(name: str) -> Script:
     wanted = flags.removeprefix("-- ").replace("deny-oom", "").strip()
     header = f"#!lua flags={wanted}" if wanted else "#!lua"
     gate = UNLESS_DISK_IS_FULL if "deny-oom" in flags else ""
-    source = f"{header}\n{gate}{(folder / 'prelude.lua').read_text()}\n{body}"
+    source = f"{header}\n{gate}{needed((folder / 'prelude.lua').read_text(), body)}{body}"
     return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+def needed(prelude: str, body: str) -> str:
+    """What of the prelude the body uses, itself or through another definition: every run makes all of it anew."""
+    kept, words = [], set(WORD.findall(body))
+    for definition in reversed(DEFINITION.findall(prelude)):
+        if NAME.findall(definition)[0] in words:
+            kept.append(definition)
+            words.update(WORD.findall(definition))
+    return "".join(reversed(kept))
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ end
 
 local function start(job)
   if job.status ~= 'queued' then return end
-  set_status(job, 'running')
-  call('HSET', job_key(job.id), 'started', NOW)
+  set_status(job, 'running', 'started', NOW)
   event(job.id, 'status', {status = 'running'})
 end
 

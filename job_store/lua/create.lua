@@ -4,10 +4,9 @@
 local owner, settings = ARGV[1], cjson.decode(ARGV[2])
 local limits = settings.limits
 local MOST_NAMES = 100000
-is_watched = false
 
-local function answer(kind, ids, batch, cached)
-  local job = #ids == 1 and read_job(ids[1])
+local function answer(kind, ids, batch, cached, job)
+  job = #ids == 1 and (job or read_job(ids[1]))
   return {kind, ids, batch or '', cached, job and describe(job)}
 end
 
@@ -100,33 +99,52 @@ if limits.submits_per_minute then
   call('EXPIRE', 'pp:submits:' .. owner, 120)
 end
 
-local function write_record(job)
-  local key = job_key(job.id)
-  call('HSET', key, 'id', job.id, 'owner', owner, 'model', job.model, 'priority', job.priority, 'status', 'queued',
-    'version', 0, 'spec', job.spec, 'facts', job.facts, 'tags', job.tags, 'trace', job.trace, 'created', NOW, 'phase', 0,
-    'phases', job.phases, 'next', 0, 'shards', job.shards, 'done', 0, 'attempt', 0, 'cached', 0, 'cache', job.cache,
-    'retention', settings.result_ms, 'record_retention', settings.record_ms, 'schema', job.schema)
-  weigh(job.id, owner, weight_of(job))
-  if settings.batch then call('HSET', key, 'batch', settings.batch) end
-  if job.name then call('HSET', key, 'name', job.name) end
-  if job.webhook_url then call('HSET', key, 'webhook_url', job.webhook_url) end
-  add_to_indexes(job.id)
+local function append(list, ...)
+  for _, value in ipairs({...}) do list[#list + 1] = value end
+end
+
+-- Notes what happens to a job that is being made, which nobody can wait for yet; its version is their number.
+local function tell(job, kind, data)
+  note(job.id, kind, data)
+  job.version = job.version + 1
+end
+
+local function add_to_indexes(job)
+  for _, kind in ipairs(index_kinds(job.model, job.status, job.tags)) do
+    call('ZADD', index_key(owner, kind), 0, job.id)
+    call('ZADD', index_key('*', kind), 0, job.id)
+  end
+end
+
+local function write_record(job, ...)
+  local weight = weight_of(job)
+  local fields = {'id', job.id, 'owner', owner, 'model', job.model, 'priority', job.priority, 'status', job.status,
+    'version', job.version, 'spec', job.spec, 'facts', job.facts, 'tags', job.tags, 'trace', job.trace, 'created', NOW,
+    'phase', 0, 'attempt', 0, 'cache', job.cache, 'retention', settings.result_ms,
+    'record_retention', settings.record_ms, 'schema', job.schema, 'weight', weight, ...}
+  if settings.batch then append(fields, 'batch', settings.batch) end
+  if job.name then append(fields, 'name', job.name) end
+  if job.webhook_url then append(fields, 'webhook_url', job.webhook_url) end
+  call('HSET', job_key(job.id), unpack(fields))
+  occupy(owner, weight)
+  add_to_indexes(job)
   count('jobs_created')
-  event(job.id, 'status', {status = 'queued'})
-  for _, warning in ipairs(job.warnings) do event(job.id, 'warning', {message = warning}) end
 end
 
 local function answer_from_cache(job)
   local result = 'pp:result:' .. job.result
   if job.shards > 0 and is_blob(ARGV[job.first]) then discard('work/' .. job.id) end
   call('SADD', result .. ':jobs', job.id)
-  call('HSET', job_key(job.id), 'cached', 1, 'result', job.result, 'result_bytes', call('HGET', result, 'bytes'),
-    'started', NOW, 'shards', 1, 'phases', 1, 'done', 1, 'next', 1)
   count('jobs_cached')
-  end_job(read_job(job.id), 'succeeded')
+  job.status = 'succeeded'
+  tell(job, 'status', {status = job.status})
+  write_record(job, 'cached', 1, 'result', job.result, 'result_bytes', call('HGET', result, 'bytes'),
+    'started', NOW, 'finished', NOW, 'shards', 1, 'phases', 1, 'done', 1, 'next', 1)
+  note_end(job.id, owner, job.status, settings.result_ms, job.webhook_url)
 end
 
 local function queue(job)
+  write_record(job, 'cached', 0, 'shards', job.shards, 'phases', job.phases, 'done', 0, 'next', 0)
   for shard = 0, job.shards - 1 do
     call('HSET', job_key(job.id) .. ':inputs', shard, ARGV[job.first + shard])
     note_blob(job.id, ARGV[job.first + shard])
@@ -138,12 +156,16 @@ local function queue(job)
     call('HSET', job_key(job.id), 'deadline', NOW + job.expires_after_ms)
     call('ZADD', 'pp:deadlines', NOW + job.expires_after_ms, job.id)
   end
-  enter_ready(read_job(job.id))
+  enter_ready(job)
 end
 
-for _, job in ipairs(jobs) do
-  write_record(job)
+local cached = {}
+for i, job in ipairs(jobs) do
+  job.owner, job.status, job.version, job.lane = owner, 'queued', 0, lane_of(job.model, job.schema)
+  tell(job, 'status', {status = 'queued'})
+  for _, warning in ipairs(job.warnings) do tell(job, 'warning', {message = warning}) end
   if job.result then answer_from_cache(job) else queue(job) end
+  cached[i] = job.result and 1 or 0
 end
 for model, message in pairs(settings.messages) do nudge(model, message) end
 if limits.running_shards then call('HSET', 'pp:limits', owner, limits.running_shards) else call('HDEL', 'pp:limits', owner) end
@@ -157,4 +179,4 @@ if idempotency then
   call('PEXPIRE', idempotency, settings.idempotency.ms)
   remember(settings.idempotency.key, settings.idempotency.ms)
 end
-return answer('created', ids, settings.batch, cached_flags(ids))
+return answer('created', ids, settings.batch, cached, jobs[1])

@@ -7,7 +7,7 @@ local PRIORITIES = {'high', 'normal', 'low'}
 local TERMINAL = {succeeded = true, failed = true, cancelled = true, expired = true}
 local GOES_ON = '+'  -- after the id of a job that changed and has not ended
 local call = redis.call
-local is_watched = true  -- false while jobs are made, which nobody can wait for yet
+local is_watched = true
 
 local function now_ms()
   local time = call('TIME')
@@ -71,42 +71,37 @@ end
 
 -- Events, versions, indexes
 
+local function note(id, kind, data)
+  call('XADD', job_key(id) .. ':events', '*', 'type', kind, 'at', NOW, 'data', cjson.encode(data))
+end
+
 local function event(id, kind, data)
   call('HINCRBY', job_key(id), 'version', 1)
-  call('XADD', job_key(id) .. ':events', '*', 'type', kind, 'at', NOW, 'data', cjson.encode(data))
+  note(id, kind, data)
   if is_watched then call('PUBLISH', 'pp:changes', TERMINAL[data.status] and id or id .. GOES_ON) end
 end
 
-local function index_kinds(id)
-  local values = call('HMGET', job_key(id), 'owner', 'model', 'status', 'tags')
-  local kinds = {'all', 'model:' .. values[2], 'status:' .. values[3]}
-  for name, value in pairs(cjson.decode(values[4])) do kinds[#kinds + 1] = 'tag:' .. name .. '=' .. value end
-  return values[1], kinds
-end
-
-local function add_to_indexes(id)
-  local owner, kinds = index_kinds(id)
-  for _, kind in ipairs(kinds) do
-    call('ZADD', index_key(owner, kind), 0, id)
-    call('ZADD', index_key('*', kind), 0, id)
-  end
+local function index_kinds(model, status, tags)
+  local kinds = {'all', 'model:' .. model, 'status:' .. status}
+  for name, value in pairs(cjson.decode(tags)) do kinds[#kinds + 1] = 'tag:' .. name .. '=' .. value end
+  return kinds
 end
 
 local function drop_from_indexes(id)
-  local owner, kinds = index_kinds(id)
-  for _, kind in ipairs(kinds) do
+  local owner, model, status, tags = unpack(call('HMGET', job_key(id), 'owner', 'model', 'status', 'tags'))
+  for _, kind in ipairs(index_kinds(model, status, tags)) do
     call('ZREM', index_key(owner, kind), id)
     call('ZREM', index_key('*', kind), id)
   end
 end
 
-local function set_status(job, status)
+local function set_status(job, status, ...)  -- with more fields of the record
   for _, scope in ipairs({job.owner, '*'}) do
     call('ZREM', index_key(scope, 'status:' .. job.status), job.id)
     call('ZADD', index_key(scope, 'status:' .. status), 0, job.id)
   end
   if job.status == 'queued' then call('ZREM', 'pp:waiting:' .. job.model, job.id) end
-  call('HSET', job_key(job.id), 'status', status)
+  call('HSET', job_key(job.id), 'status', status, ...)
   job.status = status
 end
 
@@ -129,6 +124,7 @@ local function leave_ready(job)
 end
 
 local function withdraw(job)
+  if claimable(job) == 0 then return end
   call('HINCRBY', 'pp:claimable', job.model, 0 - claimable(job))
   call('DEL', job_key(job.id) .. ':retry')
   call('HSET', job_key(job.id), 'next', job.shards)
@@ -232,31 +228,35 @@ local function drop_work(job)
   local key = job_key(job.id)
   if call('HGET', key, 'blobs') then discard('work/' .. job.id) end
   for _, slot in ipairs(call('SMEMBERS', key .. ':running')) do free(job, slot) end
-  for phase = 0, tonumber(job.phase) do call('UNLINK', key .. ':out:' .. phase) end
-  call('UNLINK', key .. ':inputs', key .. ':retry', key .. ':shards', key .. ':running', key .. ':carry', key .. ':devices')
+  local outputs = {}
+  for phase = 0, tonumber(job.phase) do outputs[phase + 1] = key .. ':out:' .. phase end
+  call('UNLINK', key .. ':inputs', key .. ':retry', key .. ':shards', key .. ':running', key .. ':carry', key .. ':devices',
+    unpack(outputs))
+end
+
+local function note_end(id, owner, status, retention, webhook_url)
+  call('ZADD', 'pp:retention', age() + retention, id)
+  if webhook_url then
+    call('HSET', 'pp:hook:' .. id, 'url', webhook_url, 'attempt', 0, 'created', NOW, 'owner', owner)
+    schedule_hook(id, owner, NOW)
+  end
+  count('jobs_' .. status)
 end
 
 local function end_job(job, status, code, detail)
   local key = job_key(job.id)
   withdraw(job)
   drop_work(job)
-  set_status(job, status)
+  set_status(job, status, 'finished', NOW)
   call('ZREM', 'pp:deadlines', job.id)
-  call('HSET', key, 'finished', NOW)
   local data = {status = status}
   if code then
     call('HSET', key, 'error_code', code, 'error_detail', detail)
     data.error = {code = code, detail = detail}
   end
   event(job.id, 'status', data)
-  local kept = call('HMGET', key, 'retention', 'webhook_url')
-  call('ZADD', 'pp:retention', age() + kept[1], job.id)
   weigh(job.id, job.owner, RECORD_BYTES + call('HSTRLEN', key, 'spec') + call('HSTRLEN', key, 'facts'))
-  if kept[2] then
-    call('HSET', 'pp:hook:' .. job.id, 'url', kept[2], 'attempt', 0, 'created', NOW, 'owner', job.owner)
-    schedule_hook(job.id, job.owner, NOW)
-  end
-  count('jobs_' .. status)
+  note_end(job.id, job.owner, status, unpack(call('HMGET', key, 'retention', 'webhook_url')))
 end
 
 local function succeed(job, head, arrays)

@@ -20,6 +20,8 @@ from service.parts import Parts
 
 SOON_S = 1
 LATER_S = 10
+LOOK_S = 0.05
+"""A job that was just made is looked at this soon, whether its end was told or not."""
 CHUNK_BYTES = 2**18
 
 
@@ -80,13 +82,16 @@ async def after_wait(
     else:
         async with parts.waits.taken(caller.owner):
             with parts.keyring.following(caller):
-                end = _ended(parts, caller, job_id, time.monotonic() + wait_s)
+                end = _ended(parts, caller, job_id, time.monotonic() + wait_s, is_known=known is not None)
                 record = await while_connected(request, end)
     return record, {"Preference-Applied": f"wait={wait_s:g}"} if is_granted else {}
 
 
-async def _ended(parts: Parts, caller: Caller, job_id: str, deadline: float) -> JobRecord:
+async def _ended(parts: Parts, caller: Caller, job_id: str, deadline: float, is_known: bool) -> JobRecord:
+    """A job known a moment ago is looked at when its end is told, or soon, lest that was told before the watch."""
     async with parts.feed.watch(job_id, end_only=True) as watch:
+        if is_known and await watch.changed(min(LOOK_S, deadline - time.monotonic())):
+            await parts.keyring.confirm(caller)
         record = await parts.store.run(jobs.get(job_id, caller.sees))
         while not (record.is_done or parts.feed.is_ending) and (left_s := deadline - time.monotonic()) > 0:
             if await watch.changed(left_s):

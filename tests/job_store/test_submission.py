@@ -111,6 +111,30 @@ def test_an_equal_spec_is_answered_from_the_earlier_result(store: JobStore) -> N
     assert submit(store, NewJob(new_job_id(), first.spec, first.facts, ())).cached == (True,)
 
 
+def test_an_answer_from_an_earlier_result_is_recorded_like_a_job_that_ran(store: JobStore) -> None:
+    """It is written in one go, and found, told, counted and erased as if it had been queued and run."""
+    about = {"digest": "same", "webhook_url": "https://example.org", "tags": {"kind": "x"}, "name": "Twice"}
+    ran, answered = new_job(**about), new_job(**about)
+    submit(store, ran, batch_id=new_batch_id())
+    work_off(store)
+    assert submit(store, answered, batch_id=new_batch_id()).cached == (True,)
+    records = [store.client.hgetall(f"pp:job:{job.id}") for job in (ran, answered)]
+    assert records[0].keys() - {b"computing", b"progressed"} == records[1].keys()
+    same = records[0].keys() - {b"computing", b"progressed", b"id", b"batch", b"version", b"attempt", b"cached"}
+    times = {b"created", b"started", b"finished"}
+    assert {name: records[0][name] for name in same - times} == {name: records[1][name] for name in same - times}
+    indexes = [key for key in store.client.keys("pp:index:*") if store.client.zcard(key)]
+    assert all(store.client.zscore(key, answered.id) == 0 for key in indexes) and len(indexes) == 8
+    told = store.run(jobs.events(answered.id)).events
+    assert [event.data for event in told] == [{"status": "queued"}, {"status": "succeeded"}]
+    assert store.run(jobs.get(answered.id)).version == len(told)
+    for due in ("pp:retention", "pp:hooks", "pp:hooks:of:local"):
+        assert store.client.zcard(due) == 2
+    for job in (ran, answered):
+        store.run(jobs.delete(job.id))
+    assert not store.client.hgetall("pp:bytes") and not store.client.keys("pp:job:*")
+
+
 def test_the_last_job_takes_its_result_along(store: JobStore) -> None:
     """Erasing every job of a result erases the result, and the cache does not point into nothing."""
     first = new_job(digest="same")

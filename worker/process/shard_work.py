@@ -69,7 +69,8 @@ def _run(bench: Workbench, held: Claim, model: LoadedModel) -> Step[HandedIn]:
     _simulate(bench.settings, held)
     phase, carry = opened(held.spec, held.carry)
     kind, job = kind_of(held.spec), Job(held.spec, model.weights.architecture, held.facts.longest)
-    shard = ShardInput(held.input, None if held.input.cells is None else CellSlice(*held.input.cells))
+    given = held.input
+    shard = ShardInput(given, None if given.cells is None else CellSlice(*given.cells))
     output = kind.run_shard(model.weights, job, shard, phase, carry, bench.shard_settings)
     foreseen = kind.phases(held.spec)
     about = _Computed(bench.device, len(foreseen), time.monotonic() - started)
