@@ -4,6 +4,7 @@ A reader reads ``base + sum over its live edges of (live - base)``: edges of the
 this very run, all others what it writes in the base. Writers without a live edge out of them are not computed.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from planning.circuit import INPUTS, CircuitGraph
 from worker.engine import model, transformer
-from worker.engine.edge_sums import EdgeSums, Read
+from worker.engine.edge_sums import EdgeSums, Memory, Read
 from worker.engine.model import Weights
 from worker.engine.rows import Rows, chosen
 from worker.engine.runs import Runs
@@ -26,6 +27,8 @@ class Base:
     """What edges outside a set carry: every writer's source value, and the stream that these add up to."""
 
     runs: Runs
+    memory: Memory = field(default_factory=Memory)
+    """What the changes of one run after another are kept in."""
     _projections: dict[int, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
 
     @property
@@ -77,18 +80,20 @@ def circuit_run(
     Args:
         rows: Those that will be read of it; by default all positions.
     """
-    return EdgeRun(base, EdgeSums(sets, base.runs.orig("embed", None)), rows=rows).to_end()
+    return EdgeRun(base, EdgeSums(sets, base.runs.orig("embed", None), base.memory), rows=rows).to_end()
 
 
 def moved_by_attention(graph: CircuitGraph, edges: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which writers some later key or value sees, at any remove: of all others only the rows that are read matter."""
     found = np.zeros(len(graph.nodes), dtype=bool)
     inputs = np.arange(len(graph.readers)) % graph.readers_per_layer
-    is_key_or_value = (inputs < graph.readers_per_layer - 1) & (inputs % 3 > 0)
-    is_key_or_value[-1] = False
-    for writer in np.flatnonzero(edges.any(axis=0))[::-1]:
-        into = np.flatnonzero(edges[:, writer])
-        found[writer] = is_key_or_value[into].any() or found[graph.node_of_reader[into]].any()
+    is_moved = (inputs < graph.readers_per_layer - 1) & (inputs % 3 > 0)  # keys and values
+    is_moved[-1] = False
+    of_writers = np.ascontiguousarray(edges.T)
+    for writer in np.flatnonzero(of_writers.any(axis=1))[::-1]:
+        found[writer] = (of_writers[writer] & is_moved).any()
+        if found[writer]:
+            is_moved[graph.node_of_reader == writer] = True
     return found
 
 
@@ -120,7 +125,7 @@ class EdgeRun:
         self._is_moved = moved_by_attention(self.graph, sums.edges)
         if 0 in sums.column:
             orig = base.runs.orig("embed", None) if embedded is None else embedded
-            sums.put(0, (orig - base.written("embed", None))[None].expand(sums.n_cells, -1, -1, -1))
+            sums.put(0, orig.expand(sums.n_cells, *orig.shape), base.written("embed", None))
 
     def to_end(self) -> Float[Tensor, "batch cell row d_model"]:
         """Run all layers, and read the last residual stream."""
@@ -153,7 +158,7 @@ class EdgeRun:
         resid = self._read([reader], self.base.stream(point, layer), rows)[:, 0]
         source = self.base.written("mlp_out", layer)
         written = transformer.mlp(self.weights, layer, resid)
-        self.sums.put(writer, written - (source if rows is None else rows.take(source)), rows)
+        self.sums.put(writer, written, source if rows is None else rows.take(source), rows)
 
     def _let_heads_write(self, layer: int, heads: list[int]) -> None:
         q, k, v = self._projected(layer, heads)
@@ -161,49 +166,61 @@ class EdgeRun:
         first = 1 + layer * (self.weights.architecture.n_heads + 1)
         source = self.base.written("z", layer)
         if self.weights.ln1_post_w is None:
-            dz = z - source[:, :, chosen(heads, z.device)]
-            for place, head in enumerate(heads):
-                self.sums.put_product(
-                    first + head, dz[..., place, :], self.weights.W_O[layer, head], self._rows_of(first + head)
-                )
+            change = z - source[:, :, chosen(heads, z.device)]
+            dz = change.movedim(3, 0).contiguous()  # each head in one piece
+            for place, n_heads in in_runs([(head,) for head in heads], self._is_moved[first:][heads].tolist()):
+                head, own = heads[place], slice(place, place + n_heads)
+                weight = self.weights.W_O[layer, head : head + n_heads]
+                self.sums.put_products(first + head, dz[own], weight, self._rows_of(first + head))
             return
         live = source.expand(len(z), *source.shape).clone()
         live[:, :, :, chosen(heads, z.device)] = z
         written, base = (heads_writes(self.weights, layer, values) for values in (live, source))
         for head in heads:
-            self.sums.put(first + head, written[:, :, :, head] - base[:, :, head])
+            self.sums.put(first + head, written[:, :, :, head], base[:, :, head])
 
     def _projected(self, layer: int, heads: list[int]) -> list[Float[Tensor, "cell batch pos heads d_head"]]:
         """Queries, keys and values of some heads; the base's where no edge into them is live."""
         first, n_readers = 1 + layer * (self.weights.architecture.n_heads + 1), self.graph.readers_per_layer
         is_read = np.any(self.sums.edges[layer * n_readers :][:n_readers], axis=1).tolist()
-        inputs = [(head, part) for head in heads for part in range(3) if is_read[3 * head + part]]
-        few = [(head, part) for head, part in inputs if part == 0 and self._rows_of(first + head) is not None]
+        inputs = [(part, head) for part in range(3) for head in heads if is_read[3 * head + part]]
+        few = [(part, head) for part, head in inputs if part == 0 and self._rows_of(first + head) is not None]
         found = self._computed(layer, [one for one in inputs if one not in few], None)
         for one, values in self._computed(layer, few, self._rows).items():
-            found[one] = self._at_rows(self.base.projected("q", layer)[:, :, one[0]], values)
-        known = [self.base.projected(hook, layer).expand(self.sums.n_cells, -1, -1, -1, -1) for hook in INPUTS]
-        return [
-            torch.stack([found.get((head, part), known[part][..., head, :]) for head in heads], dim=3)
-            for part in range(3)
-        ]
+            found[one] = self._at_rows(self.base.projected("q", layer)[:, :, one[1]], values)
+        projected = []
+        for part, hook in enumerate(INPUTS):
+            base = self.base.projected(hook, layer).expand(self.sums.n_cells, -1, -1, -1, -1)
+            own = [found[part, head] if (part, head) in found else base[..., head, :] for head in heads]
+            projected.append(torch.stack(own, dim=3))
+        return projected
 
     def _computed(
         self, layer: int, inputs: list[tuple[int, int]], rows: Rows | None
     ) -> dict[tuple[int, int], Float[Tensor, "cell batch row d_head"]]:
-        """Queries (0), keys (1) or values (2) of heads, each from an input of its own."""
+        """Queries (0), keys (1) or values (2), in this order, of heads, each from an input of its own."""
         if not inputs:
             return {}
         start = layer * self.graph.readers_per_layer
-        readers = [start + 3 * head + part for head, part in inputs]
+        readers, places = self.sums.distinct([start + 3 * head + part for part, head in inputs])
+        normed = self._normed(layer, readers, rows)
+        found: dict[tuple[int, int], Tensor] = {}
+        size = self.weights.architecture.group_size
+        owners = [head // (size if part else 1) for part, head in inputs]
+        for one, n_heads in in_runs(list(zip(owners, places, strict=True)), [part for part, _ in inputs]):
+            own = normed[places[one] :][:n_heads]
+            values = head_projections(self.weights, INPUTS[inputs[one][0]], layer, owners[one], own)
+            found |= zip(inputs[one:], values, strict=False)
+        return found
+
+    def _normed(
+        self, layer: int, readers: list[int], rows: Rows | None
+    ) -> Float[Tensor, "own_reader cell batch row d_model"]:
+        """What readers of a layer's first norm read, normalised."""
         read = self._read(readers, self.base.stream("resid_pre", layer), rows)
         in_memory = sorted(range(4), key=read.stride, reverse=True)  # a norm would copy any other order
         there = transformer.norm(self.weights, "ln1", layer, read.permute(*in_memory, 4))
-        normed = there.permute(*(in_memory.index(axis) for axis in range(4)), 4)
-        return {
-            (head, part): head_projection(self.weights, INPUTS[part], layer, head, normed[:, place])
-            for place, (head, part) in enumerate(inputs)
-        }
+        return there.permute(*(in_memory.index(axis) for axis in range(4)), 4).transpose(0, 1)
 
     def _at_rows(
         self, base: Float[Tensor, "batch pos d_head"], values: Float[Tensor, "cell batch row d_head"]
@@ -231,11 +248,21 @@ def heads_writes(
     return (written + weights.b_O[layer] / weights.architecture.n_heads) * factor[..., None, :]
 
 
-def head_projection(
-    weights: Weights, hook: str, layer: int, head: int, normed: Float[Tensor, "*rows d_model"]
-) -> Float[Tensor, "*rows d_head"]:
-    """Queries, keys or values that one query head reads, from normalised rows."""
-    own = head if hook == "q" else head // weights.architecture.group_size
-    weight = {"q": weights.W_Q, "k": weights.W_K, "v": weights.W_V}[hook][layer, own]
-    bias = {"q": weights.b_Q, "k": weights.b_K, "v": weights.b_V}[hook][layer, own]
-    return torch.addmm(bias, normed.reshape(-1, len(weight)), weight).view(*normed.shape[:-1], -1)
+def head_projections(
+    weights: Weights, hook: str, layer: int, first: int, normed: Float[Tensor, "head *rows d_model"]
+) -> Float[Tensor, "head *rows d_head"]:
+    """Queries, keys or values of neighbouring heads, each from its own normalised rows."""
+    heads = slice(first, first + len(normed))
+    weight = {"q": weights.W_Q, "k": weights.W_K, "v": weights.W_V}[hook][layer, heads]
+    bias = {"q": weights.b_Q, "k": weights.b_K, "v": weights.b_V}[hook][layer, heads]
+    return torch.baddbmm(bias[:, None], normed.flatten(1, -2), weight).view(*normed.shape[:-1], -1)
+
+
+def in_runs(numbers: Sequence[tuple[int, ...]], kinds: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Where a run of one kind begins in which all numbers count up by one, and how long it is."""
+    begin = 0
+    for place in range(1, len(numbers) + 1):
+        before = [number + 1 for number in numbers[place - 1]]
+        if place == len(numbers) or [*numbers[place]] != before or kinds[place] != kinds[place - 1]:
+            yield begin, place - begin
+            begin = place

@@ -1,5 +1,7 @@
 """What readers read in a run put together edge by edge: a stream, plus what the live edges into them carry."""
 
+import math
+
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped
@@ -10,18 +12,40 @@ from torch.nn import functional
 from worker.engine.rows import Rows, chosen, on_device
 
 Read = Float[Tensor, "cell own_reader batch row d_model"]
-DENSE = 0.4
-"""From this share of live edges on, a product with the matrix of edges is faster than a sum over the live ones."""
+DENSE, FEW = 0.65, 8
+"""From this share of live edges into at least so many readers on, a product with the matrix of edges is faster than
+sums over the live ones."""
+
+
+class Memory:
+    """Memory that one run after another uses: the pages of a large new tensor cost more than what is written there."""
+
+    def __init__(self) -> None:
+        self._numbers = torch.empty(0)
+
+    def take(self, shape: tuple[int, ...], like: Shaped[Tensor, "*any"]) -> Shaped[Tensor, "..."]:
+        """A tensor of any content, valid until the next is taken."""
+        size = math.prod(shape)
+        if len(self._numbers) < size or self._numbers.dtype != like.dtype:
+            self._numbers = torch.empty(0)  # both at once might not fit
+            self._numbers = like.new_empty(size)
+        return self._numbers[:size].view(shape)
 
 
 class EdgeSums:
     """Every live writer's change in one table, behind a slot for the stream that is read."""
 
-    def __init__(self, sets: Shaped[Tensor, "cell reader writer"], like: Float[Tensor, "batch pos d_model"]) -> None:
+    def __init__(
+        self,
+        sets: Shaped[Tensor, "cell reader writer"],
+        like: Float[Tensor, "batch pos d_model"],
+        memory: Memory | None = None,
+    ) -> None:
         """
         Args:
             sets: The edges of each cell; as numbers, the share that each carries.
             like: A stream: its shape, type and device.
+            memory: Where the changes are kept, until another run takes it; fresh memory by default.
         """
         self.edges: NDArray[np.bool_] = sets.any(dim=0).cpu().numpy()
         """(reader, writer): of any cell."""
@@ -29,10 +53,11 @@ class EdgeSums:
         """Writers with an edge out of them; others are not computed."""
         self.column = {writer: column for column, writer in enumerate(self.live)}
         self._matrix = functional.pad(sets[:, :, chosen(self.live, sets.device)].to(like), (1, 0), value=1.0)
-        self._members = self._matrix.cpu().numpy() > 0
+        self._shares = self._matrix.cpu().numpy()
+        self._members = self._shares > 0
         self._are_whole = sets.dtype == torch.bool
         self.n_cells = len(sets)
-        self._table = like.new_empty(self._table_slots, len(sets), *like.shape)
+        self._table = (memory or Memory()).take((self._table_slots, len(sets), *like.shape), like)
 
     @property
     def _table_slots(self) -> int:
@@ -43,31 +68,44 @@ class EdgeSums:
         """What live writers have written, live minus base."""
         return self._table[1:]
 
-    def put(self, writer: int, change: Float[Tensor, "cell batch row d_model"], rows: Rows | None = None) -> None:
+    def put(
+        self,
+        writer: int,
+        live: Float[Tensor, "cell batch row d_model"],
+        base: Float[Tensor, "batch row d_model"],
+        rows: Rows | None = None,
+    ) -> None:
         """Note what a live writer changes, at all positions or at some rows; 0 elsewhere."""
         own = self.changes[self.column[writer]]
         if rows is None:
-            own.copy_(change)
+            torch.sub(live, base, out=own)
         else:
-            own.zero_()[:, _examples(rows), rows.index] = change
+            own.zero_()[:, _examples(rows), rows.index] = live - base
 
-    def put_product(
+    def put_products(
         self,
-        writer: int,
-        change: Float[Tensor, "cell batch pos d_head"],
-        weight: Float[Tensor, "d_head d_model"],
+        first: int,
+        change: Float[Tensor, "writer cell batch pos d_head"],
+        weight: Float[Tensor, "writer d_head d_model"],
         rows: Rows | None = None,
     ) -> None:
-        """Note a product, at all positions or at some rows."""
+        """Note products of neighbouring writers, all of them live, at all positions or at some rows; 0 elsewhere."""
+        own = self.changes[self.column[first] :][: len(change)]
         if rows is None:
-            torch.mm(change.flatten(end_dim=-2), weight, out=self.changes[self.column[writer]].flatten(end_dim=-2))
+            torch.bmm(change.flatten(1, 3), weight, out=own.flatten(1, 3))
             return
-        taken = change[:, _examples(rows), rows.index]
-        self.put(writer, (taken.flatten(end_dim=-2) @ weight).view(*taken.shape[:-1], -1), rows)
+        there = slice(None), slice(None), _examples(rows), rows.index
+        own.zero_()[there] = torch.bmm(change[there].flatten(1, 3), weight).view(*own.shape[:3], -1, own.shape[-1])
 
     def before(self, writers: int) -> int:
         """How many of the first writers are live."""
         return int(np.searchsorted(self.live, writers))
+
+    def distinct(self, readers: list[int]) -> tuple[list[int], list[int]]:
+        """Readers without those that read the same as one before them, and at which of these places each one reads."""
+        found: dict[bytes, int] = {}
+        places = [found.setdefault(self._shares[:, reader].tobytes(), len(found)) for reader in readers]
+        return [readers[places.index(place)] for place in range(len(found))], places
 
     def read(
         self, readers: list[int], writers: int, stream: Float[Tensor, "batch pos d_model"], rows: Rows | None = None
@@ -80,7 +118,7 @@ class EdgeSums:
         n_slots = 1 + self.before(writers)
         self._table[0] = stream
         members = self._members[:, readers, :n_slots]
-        if self._are_whole and members.mean() < DENSE:
+        if self._are_whole and (rows is not None or len(readers) < FEW or members.mean() < DENSE):
             return self._summed(members, rows)
         table = self._table[:n_slots]
         if rows is not None:
@@ -120,20 +158,32 @@ class TracedSums(EdgeSums):
     def _table_slots(self) -> int:
         return 0
 
-    def put(self, writer: int, change: Float[Tensor, "cell batch row d_model"], rows: Rows | None = None) -> None:
-        """Note what a live writer changes, at all positions."""
-        assert rows is None
-        self._latest.append((self.column[writer], change))
-
-    def put_product(
+    def put(
         self,
         writer: int,
-        change: Float[Tensor, "cell batch pos d_head"],
-        weight: Float[Tensor, "d_head d_model"],
+        live: Float[Tensor, "cell batch row d_model"],
+        base: Float[Tensor, "batch row d_model"],
         rows: Rows | None = None,
     ) -> None:
-        """Note a product."""
-        self.put(writer, change @ weight, rows)
+        """Note what a live writer changes, at all positions."""
+        assert rows is None
+        self._latest.append((self.column[writer], live - base))
+
+    def put_products(
+        self,
+        first: int,
+        change: Float[Tensor, "writer cell batch pos d_head"],
+        weight: Float[Tensor, "writer d_head d_model"],
+        rows: Rows | None = None,
+    ) -> None:
+        """Note products of neighbouring writers."""
+        assert rows is None
+        written = torch.bmm(change.flatten(1, 3), weight).view(*change.shape[:-1], -1)
+        self._latest += enumerate(written, start=self.column[first])
+
+    def distinct(self, readers: list[int]) -> tuple[list[int], list[int]]:
+        """All of them: each has an addend of its own."""
+        return readers, list(range(len(readers)))
 
     def read(
         self, readers: list[int], writers: int, stream: Float[Tensor, "batch pos d_model"], rows: Rows | None = None

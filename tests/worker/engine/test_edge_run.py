@@ -7,6 +7,7 @@ from api_schemas.datasets import ResolvedDataset
 from planning.circuit import CircuitGraph
 from tests import golden_circuits
 from worker.engine.edge_run import Base, circuit_run
+from worker.engine.edge_sums import EdgeSums, TracedSums
 from worker.engine.model import Weights
 from worker.engine.runs import Runs, clean_runs
 
@@ -64,3 +65,23 @@ def test_one_edge_removed_is_the_path_patch_of_that_edge(golden_weights: Weights
     chosen = list(range(0, n_edges, 7))
     values = golden_values(golden_weights, [[e for e in range(n_edges) if e != edge] for edge in chosen])
     np.testing.assert_allclose(values, golden_circuits.scores()["exact_patched"][chosen], atol=TOLERANCE)
+
+
+def test_a_run_leaves_nothing_behind_for_the_next_on_its_base(golden_weights: Weights) -> None:
+    """Runs use the same memory one after another, whether they need more or less of it."""
+    graph, dataset = CircuitGraph(golden_weights.architecture), golden_circuits.dataset()
+    draws = np.random.default_rng(0)
+    shared = base_of(golden_weights, dataset)
+    for n_cells, share in ((1, 0.1), (3, 0.9), (2, 0.1), (1, 0.0)):
+        sets = torch.from_numpy(graph.matrix(draws.random((n_cells, len(graph))) < share))
+        with torch.no_grad():
+            found, alone = circuit_run(shared, sets), circuit_run(base_of(golden_weights, dataset), sets)
+        assert torch.equal(found, alone)
+
+
+def test_readers_of_the_same_edges_are_read_once(golden_weights: Weights) -> None:
+    """In every cell the same, so that one of them stands for all; with gradients each keeps an addend of its own."""
+    like = torch.zeros(1, 2, golden_weights.architecture.d_model)
+    sets = torch.tensor([[[1, 0], [1, 1], [1, 0], [1, 1]], [[0, 1], [1, 1], [0, 1], [1, 0]]], dtype=torch.bool)
+    assert EdgeSums(sets, like).distinct([0, 1, 2, 3]) == ([0, 1, 3], [0, 1, 0, 2])
+    assert TracedSums(sets, like).distinct([0, 2]) == ([0, 2], [0, 1])
