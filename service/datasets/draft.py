@@ -51,6 +51,8 @@ def written(tokenizer: Tokenizer | None, ids: Sequence[int]) -> str:
 
 def check_prompts(draft: Draft, architecture: Architecture, limits: SpecLimits, tokenizer: Tokenizer | None) -> None:
     """Add what is wrong with the prompts: how many, how long, unequal pairs, ids beyond the vocabulary."""
+    if _are_right(draft, architecture, limits):
+        return  # as nearly all are: to look for what is wrong takes longer
     if len(draft.orig) != len(draft.new):
         message = f"new has {counted(len(draft.new), 'prompt')} and orig {len(draft.orig):,}: each orig has one new"
         draft.problems.append(wrong(("dataset", "new"), message))
@@ -58,6 +60,17 @@ def check_prompts(draft: Draft, architecture: Architecture, limits: SpecLimits, 
     draft.problems += islice(_too_long(draft, architecture), MOST_PER_KIND)
     draft.problems += islice(_unequal(draft, architecture, tokenizer), MOST_PER_KIND)
     draft.problems += islice(_beyond_vocabulary(draft, architecture), MOST_PER_KIND)
+
+
+def _are_right(draft: Draft, architecture: Architecture, limits: SpecLimits) -> bool:
+    lengths = list(map(len, draft.orig))
+    if lengths != list(map(len, draft.new)) or not 0 < min(lengths) <= max(lengths) <= architecture.n_ctx:
+        return False
+    largest = max(max(map(max, draft.orig)), max(map(max, draft.new)))
+    for answer in draft.answers.values():
+        for own in answer:
+            largest = max(largest, max(own, default=0) if isinstance(own, list) else own)
+    return largest < architecture.d_vocab and 2 * sum(lengths) <= limits.max_tokens
 
 
 def check_counts(draft: Draft, examples: int) -> None:

@@ -5,12 +5,14 @@ nothing that was found can depend on the prompts, but for what is named in ``che
 """
 
 import hashlib
-import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from api_schemas.datasets import IoiDataset, ResolvedDataset
+import orjson
+
+from api_schemas.datasets import Dataset, IoiDataset, ResolvedDataset
 from api_schemas.errors import InvalidSpec
 from api_schemas.nodes import SweepOf
 from api_schemas.spec import ActivationPatch, AnyPatch, JobSpec, PathPatch
@@ -34,6 +36,7 @@ MOST_SIZES = 64
 BYTES_PER_CELL = 2000
 BYTES_EACH = 2**15
 """Of one frame, beside its texts and cells."""
+_LONG_INTEGER = re.compile(rb"[0-9]{19}")
 _FLAT_DATASET = re.compile(rb'"dataset"\s*:\s*(\{(?:[^{}\[\]"\\]|"[^"\\]*")*+\})')
 
 Sizes = tuple[int, int, int]
@@ -85,7 +88,7 @@ class Frame:
             return None
         checked = check_spec(spec, model, limits)
         normal, dataset = checked.spec, checked.spec.dataset
-        hashed = _around(json.dumps(dataset.model_dump(mode="json"), **_SORTED), digest_text(normal, *_versions(model)))
+        hashed = _around(_sorted(dataset), digest_text(normal, model.revision, software_sha256()))
         text = _around(dataset.model_dump_json(), normal.model_dump_json())
         forms = forms_for(normal, model.architecture, checked.dataset)
         return cls(spec, normal, model, forms, text, hashed)
@@ -95,11 +98,19 @@ class Frame:
         return BYTES_EACH + 8 * len(around) + BYTES_PER_CELL * sum(self.forms.grid.sizes)
 
 
-_SORTED: dict[str, Any] = {"sort_keys": True, "separators": (",", ":")}
+def _flat(dataset: bytes, max_depth: int) -> Any:
+    """What ``parse_json`` gives of an object without others: no key can be twice if there are as many as colons."""
+    if _LONG_INTEGER.search(dataset) is None:
+        with suppress(orjson.JSONDecodeError):
+            found = orjson.loads(dataset)
+            if len(found) == dataset.count(b":"):
+                return found
+    return parse_json(dataset, max_depth)
 
 
-def _versions(model: CatalogModel) -> tuple[str, str]:
-    return model.revision, software_sha256()
+def _sorted(dataset: Dataset) -> str:
+    """As a part of ``digest_text``."""
+    return orjson.dumps(dataset.model_dump(), option=orjson.OPT_SORT_KEYS).decode()
 
 
 def _around(part: str, whole: str) -> tuple[str, str]:
@@ -145,7 +156,7 @@ class Framed:
         Raises:
             MalformedJson, ValidationError: It is none of the kind.
         """
-        given = IoiDataset.model_validate(parse_json(dataset, max_depth))
+        given = IoiDataset.model_validate(_flat(dataset, max_depth))
         spec = frame.spec.model_copy(update={"dataset": given})
         return cls(frame, spec, frame.normal.model_copy(update={"dataset": with_bos(given, frame.model)}))
 
@@ -159,8 +170,7 @@ class Framed:
     def digest(self) -> str:
         """What ``spec_sha256`` gives of the normal spec."""
         before, after = self.frame.hashed
-        dataset = json.dumps(self.normal.dataset.model_dump(mode="json"), **_SORTED)
-        return hashlib.sha256(f"{before}{dataset}{after}".encode()).hexdigest()
+        return hashlib.sha256(f"{before}{_sorted(self.normal.dataset)}{after}".encode()).hexdigest()
 
 
 def check_framed(framed: Framed, limits: SpecLimits) -> CheckedSpec:
