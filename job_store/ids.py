@@ -5,6 +5,7 @@ import threading
 import time
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+PAIRS = [first + second for first in ALPHABET for second in ALPHABET]
 RANDOM_BITS = 80
 _last = 0
 _lock = threading.Lock()
@@ -18,7 +19,7 @@ def _ulid() -> str:
         if fresh >> RANDOM_BITS <= _last >> RANDOM_BITS:
             fresh = _last + 1 + secrets.randbits(40)
         _last = fresh
-    return "".join(ALPHABET[fresh >> shift & 31] for shift in range(125, -1, -5))
+    return "".join([PAIRS[fresh >> shift & 1023] for shift in range(120, -1, -10)])
 
 
 def new_job_id() -> str:

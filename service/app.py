@@ -17,10 +17,11 @@ from service import errors
 from service.accounts.keys import identified
 from service.http import openapi
 from service.http.cors import cors
-from service.http.direct import direct
+from service.http.direct import DirectRoute, direct
 from service.http.parameters import only_known_parameters
 from service.http.prefix import PathPrefix
 from service.http.requests import RequestFrame
+from service.http.short_way import ShortWay
 from service.parts import Parts
 from service.routes import (
     account,
@@ -73,9 +74,10 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.parts = parts
     parameters = Depends(only_known_parameters)
+    short: list[DirectRoute] = []
     for resource in RESOURCES:
-        first = [] if resource in WITHOUT_A_KEY else [identified]
-        app.router.routes += direct(resource.router.routes, first)
+        short += direct(resource.router.routes, [] if resource in WITHOUT_A_KEY else [identified])
+    app.router.routes += short
     for resource in RESOURCES:
         key = [] if resource in WITHOUT_A_KEY else [Depends(identified)]
         app.include_router(resource.router, dependencies=[*key, parameters])
@@ -83,6 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.routes = [route for resource in (*RESOURCES, pages) for route in resource.router.routes]
     pages.serve_files(app)
     openapi.publish(app)
+    app.add_middleware(ShortWay, routes=short, handlers=errors.HANDLERS)
     app.add_middleware(RequestFrame, metrics=parts.metrics, names=settings.names, origins=settings.origins)
     if settings.origins:
         app.add_middleware(CORSMiddleware, **cors(settings.origins))

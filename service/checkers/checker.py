@@ -138,6 +138,9 @@ class Checker:
         return [self._outline(spec) for spec in specs]
 
     def _outline(self, spec: JobSpec) -> Outline:
+        if self.framed is not None:
+            digest = self.framed.digest if spec.use_cache else None
+            return Outline(spec.model.name, spec.priority, digest, self.framed.work)
         digest = self._digest(spec) if spec.use_cache else None
         is_there = spec.model.name in self.models.models
         work = (
@@ -147,8 +150,6 @@ class Checker:
 
     def _digest(self, spec: JobSpec) -> str | None:
         """What equal specs share; None for a model that is not there, which is told when the spec is checked."""
-        if self.framed is not None:
-            return self.framed.digest
         try:
             model = self.models.get(spec.model.name)
             return _equal_specs(normalised(spec, model), model.revision)
@@ -237,8 +238,8 @@ class Checker:
         """An earlier result answers: no worker will need the rest."""
         assert digest is not None
         model = self.models.get(spec.model.name)
-        whole = normalised(spec, model)
-        return _new_job(whole, whole.model_dump_json(), JobFacts(0, 0, 0.0, "", digest, model.revision), (), trace)
+        whole = normalised(spec, model) if self.framed is None else self.framed.normal
+        return _new_job(whole, self._json(whole), JobFacts(0, 0, 0.0, "", digest, model.revision), (), trace)
 
     def _checked_job(self, checked: CheckedSpec, digest: str | None, speed: Speed, trace: dict[str, str]) -> NewJob:
         digest = digest or _equal_specs(checked.spec, checked.revision)
@@ -246,8 +247,11 @@ class Checker:
         shards = texts(checked, dataset, speed.nominal)
         result_bytes = checked.estimated_result_bytes // TEXT_BYTES_PER_STORED
         facts = _facts(checked, hashlib.sha256(dataset.encode()).hexdigest(), digest, len(shards))
-        spec_json = checked.spec.model_dump_json() if self.framed is None else self.framed.json
-        return _new_job(checked.spec, spec_json, facts, shards, trace, result_bytes)
+        return _new_job(checked.spec, self._json(checked.spec), facts, shards, trace, result_bytes)
+
+    def _json(self, whole: JobSpec) -> str:
+        """A normal spec."""
+        return whole.model_dump_json() if self.framed is None else self.framed.json
 
 
 def _equal_specs(spec: JobSpec, revision: str) -> str:

@@ -107,6 +107,8 @@ def too_many_tokens(how_many: str, limits: SpecLimits) -> FieldError:
 def each_once(draft: Draft) -> None:
     """Count a token once in a set that names it more often, and say so."""
     for name, answer in draft.answers.items():
+        if all(isinstance(own, int) for own in answer):
+            continue
         sets = [list(dict.fromkeys(own)) if isinstance(own, list) else [own] for own in answer]
         again = [
             example for example, own in enumerate(answer) if isinstance(own, list) and len(own) > len(sets[example])

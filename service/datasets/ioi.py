@@ -18,14 +18,12 @@ from tokenizers import Tokenizer
 
 from api_schemas.errors import InvalidSpec
 from api_schemas.wording.values import wrong
-from service.datasets.ioi_tokens import template_tokens
+from service.datasets.ioi_tokens import SLOTS, template_tokens
 from service.datasets.ioi_words import NAMES, OBJECTS, PLACES, TEMPLATES
 from service.datasets.words import token_ids
 
 PromptType = Literal["mixed", "ABBA", "BABA"]
 NewKind = Literal["abc", "swapped"]
-Written = tuple[str, dict[str, str]]
-"""A template, and the word in each of its slots."""
 
 FEWEST_NAMES, FEWEST_OTHERS = 10, 5
 """Below this, few pairs of names, or places and objects, are left, and examples are hardly independent."""
@@ -74,10 +72,9 @@ class _Draw(NamedTuple):
     orig_names: tuple[str, str, str]
     new_names: tuple[str, str, str]
 
-    def fillers(self, names: tuple[str, str, str]) -> dict[str, str]:
-        """What stands in each slot."""
-        first, second, third = names
-        return {"first": first, "second": second, "third": third, "place": self.place, "object": self.object}
+    def words(self, is_new: bool) -> tuple[str, ...]:
+        """What stands in each of ``SLOTS``."""
+        return (*(self.new_names if is_new else self.orig_names), self.place, self.object)
 
 
 def draw_ioi(
@@ -104,7 +101,7 @@ def draw_ioi(
     """
     draws = _draws(single_token_words(tokenizer), examples, seed, prompt_type, new)
     tokens = _tokens_of(tokenizer, draws, prepend_bos_id)
-    return IoiPrompts(**vars(tokens), orig_texts=_texts(_written(draws)), new_texts=_texts(_written(draws, new=True)))
+    return IoiPrompts(**vars(tokens), orig_texts=_texts(draws, is_new=False), new_texts=_texts(draws, is_new=True))
 
 
 def draw_tokens(
@@ -195,27 +192,23 @@ def _below(most: int, random: Random) -> int:
     return drawn
 
 
-def _written(draws: Sequence[_Draw], new: bool = False) -> list[Written]:
-    return [(draw.template, draw.fillers(draw.new_names if new else draw.orig_names)) for draw in draws]
-
-
 def _tokens_of(tokenizer: Tokenizer, draws: Sequence[_Draw], prepend_bos_id: int | None) -> IoiTokens:
     name_tokens = single_token_words(tokenizer).names
-    orig, new = (_encode(tokenizer, _written(draws, is_new), prepend_bos_id) for is_new in (False, True))
+    begin = [] if prepend_bos_id is None else [prepend_bos_id]
+    orig, new = (_encode(tokenizer, draws, is_new, begin) for is_new in (False, True))
     answers = {"IO": [name_tokens[draw.io] for draw in draws], "S": [name_tokens[draw.s] for draw in draws]}
     return IoiTokens(orig, new, _roles(orig, answers), answers)
 
 
-def _texts(written: Sequence[Written]) -> list[str]:
-    return [template.format_map(fillers) for template, fillers in written]
+def _texts(draws: Sequence[_Draw], is_new: bool) -> list[str]:
+    return [draw.template.format_map(dict(zip(SLOTS, draw.words(is_new), strict=True))) for draw in draws]
 
 
-def _encode(tokenizer: Tokenizer, written: Sequence[Written], prepend_bos_id: int | None) -> list[list[int]]:
-    begin = [] if prepend_bos_id is None else [prepend_bos_id]
+def _encode(tokenizer: Tokenizer, draws: Sequence[_Draw], is_new: bool, begin: list[int]) -> list[list[int]]:
     known, tokens = template_tokens(tokenizer), single_token_words(tokenizer).tokens
     if known is None:
-        return [begin + tokenizer.encode(text, add_special_tokens=False).ids for text in _texts(written)]
-    return [begin + known[template].filled(fillers, tokens) for template, fillers in written]
+        return [begin + tokenizer.encode(text, add_special_tokens=False).ids for text in _texts(draws, is_new)]
+    return [known[draw.template].filled(begin, [tokens[word] for word in draw.words(is_new)]) for draw in draws]
 
 
 def _roles(orig: list[list[int]], answers: dict[str, list[int]]) -> dict[str, list[int]]:

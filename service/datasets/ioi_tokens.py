@@ -1,6 +1,6 @@
 """Tokens of the ``ioi`` templates, each looked up once per tokenizer, where that gives what the whole text would."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from string import Formatter, ascii_letters
@@ -9,23 +9,27 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from service.datasets.ioi_words import TEMPLATES
 
+SLOTS = ("first", "second", "third", "place", "object")
+"""Of every template."""
 OUR_LETTERS = frozenset(ascii_letters + " ,")
 """All that our texts are written in."""
 
 
 @dataclass(frozen=True)
 class TemplateTokens:
-    """The tokens between a template's slots, and which slot follows them; the last has none."""
+    """A template's tokens, and the position of each slot's word, which is one token."""
 
-    parts: tuple[tuple[list[int], str], ...]
+    ids: list[int]
+    """With 0 in the slots."""
+    places: tuple[int, int, int, int, int]
+    """Of ``SLOTS``."""
 
-    def filled(self, fillers: Mapping[str, str], tokens: Mapping[str, int]) -> list[int]:
-        """The prompt's tokens, with a word's token in each slot."""
-        ids: list[int] = []
-        for literal, slot in self.parts:
-            ids += literal
-            if slot:
-                ids.append(tokens[fillers[slot]])
+    def filled(self, begin: list[int], words: Sequence[int]) -> list[int]:
+        """The prompt's tokens after those that it begins with, given the token of each of ``SLOTS``."""
+        ids = begin + self.ids
+        first = len(begin)
+        for place, word in zip(self.places, words, strict=True):
+            ids[first + place] = word
         return ids
 
 
@@ -56,10 +60,14 @@ def _looks_up_words(tokenizer: Tokenizer) -> bool:
 
 def _tokens_of(tokenizer: Tokenizer, template: str) -> TemplateTokens:
     """The space before a slot belongs to its word."""
-    parts = []
+    ids: list[int] = []
+    places: dict[str | None, int] = {}
     for literal, slot, _, _ in Formatter().parse(template):
         assert OUR_LETTERS.issuperset(literal)
         assert not slot or literal.endswith(" ")
-        text = literal.removesuffix(" ") if slot else literal
-        parts.append((tokenizer.encode(text, add_special_tokens=False).ids, slot or ""))
-    return TemplateTokens(tuple(parts))
+        ids += tokenizer.encode(literal.removesuffix(" ") if slot else literal, add_special_tokens=False).ids
+        if slot:
+            places[slot] = len(ids)
+            ids.append(0)
+    first, second, third, place, thing = (places[slot] for slot in SLOTS)
+    return TemplateTokens(ids, (first, second, third, place, thing))

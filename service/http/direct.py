@@ -24,21 +24,22 @@ class DirectRoute(Route):
 
     def __init__(self, documented: APIRoute, first: Sequence[Dependency]) -> None:
         """``first`` are the dependencies of all routes, in their order."""
-        self._documented = documented
+        self.documented = documented
+        self._first = first
+        super().__init__(documented.path, self.answer, methods=documented.methods)
 
-        async def endpoint(request: Request) -> Response:
-            found = {dependency: await dependency(request) for dependency in first}
-            answer: Response = await _called(documented.dependant, request, found)
-            return answer
-
-        super().__init__(documented.path, endpoint, methods=documented.methods)
+    async def answer(self, request: Request) -> Response:
+        """What the documented function returns."""
+        found = {dependency: await dependency(request) for dependency in self._first}
+        answer: Response = await _called(self.documented.dependant, request, found)
+        return answer
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """As any route, without a query alone."""
         if scope["type"] != "http" or scope["query_string"]:
             return Match.NONE, {}
         match, found = super().matches(scope)
-        return match, {**found, "route": self._documented}
+        return match, {**found, "route": self.documented}
 
 
 def direct(routes: Sequence[BaseRoute], first: Sequence[Dependency]) -> Iterator[DirectRoute]:

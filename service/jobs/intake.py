@@ -93,12 +93,12 @@ class Intake:
             framed = Framed.of(frame, cut.dataset, self._parts.limits.max_json_depth)
         except (MalformedJson, ValidationError):
             return None
-        self._specs, self._models = [framed.spec], KnownModels({frame.spec.model.name: frame.model})
+        self._specs, self._models = [framed.normal], KnownModels({frame.spec.model.name: frame.model})
         self._framed = framed
         (outline,) = self._checker.outlines(self._specs, Given())
         self._work = outline.work
         if not self._is_instant:
-            self._framed = None  # frames are not for several threads
+            self._framed, self._specs = None, [framed.spec]  # frames are not for several threads
         return outline
 
     @property
@@ -121,25 +121,32 @@ class Intake:
             return [job]
         found: list[NewJob] = await self._wherever("new_jobs", given)
         if self._is_rememberable and self._specs is not None:
-            self._keep(given, self._specs[0], found[0])
-            self._keep_frame(self._specs[0])
+            self._keep(given, found[0])
+            self._keep_frame()
         return found
 
-    def _keep(self, given: Given, spec: JobSpec, job: NewJob) -> None:
+    @property
+    def _only_spec(self) -> JobSpec:
+        """As it was sent."""
+        assert self._specs is not None
+        return self._specs[0] if self._framed is None else self._framed.spec
+
+    def _keep(self, given: Given, job: NewJob) -> None:
         """Nothing is wrong with the spec: if it is not the first time, the same bytes need not be checked again."""
         outline = given.outlines[0]
         if not self._parts.sent.has(self._key, outline):
             return  # most specs come once: to keep them all would push everything else out of the processor's caches
-        known = self._known or KnownSpec(spec, outline, self._models.get(outline.model))
+        known = self._known or KnownSpec(self._only_spec, outline, self._models.get(outline.model))
         known.keep(given, job)
         self._parts.known.remember(self._key, self._text.body, known)
 
-    def _keep_frame(self, spec: JobSpec) -> None:
+    def _keep_frame(self) -> None:
         """Nothing is wrong with the spec: the second time, what was found around its dataset is kept."""
         cut = Cut.of(self._text.body) if self._framed is None and self._is_instant else None
         if cut is None or not self._parts.frames.is_again(self._key, cut.around):
             return
         if cut.is_right(self._parts.limits.max_json_depth):
+            spec = self._only_spec
             frame = Frame.of(spec, self._models.get(spec.model.name), self._parts.limits)
             if frame is not None:
                 self._parts.frames.remember(self._key, cut.around, frame)

@@ -38,7 +38,11 @@ def texts(checked: CheckedSpec, dataset: str, nominal_rate: float) -> tuple[str,
     examples, cells = slices(checked, nominal_rate)
     if len(examples) > 1:
         return tuple(shard.model_dump_json() for shard in cut(checked, nominal_rate))
-    return tuple(f'{dataset[:-1]},"cells":{json.dumps(some, separators=(",", ":"))}}}' for some in cells)
+    return tuple(f'{dataset[:-1]},"cells":{_json(some)}}}' for some in cells)
+
+
+def _json(cells: Cells | None) -> str:
+    return "null" if cells is None else json.dumps(cells, separators=(",", ":"))
 
 
 def slices(checked: CheckedSpec, nominal_rate: float) -> tuple[list[Range], list[Cells | None]]:

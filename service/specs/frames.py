@@ -8,6 +8,7 @@ import hashlib
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import orjson
@@ -28,6 +29,7 @@ from service.specs.implied import with_bos
 from service.specs.limits import SpecLimits
 from service.specs.validation import CheckedSpec, check_spec
 from service.specs.warnings import warnings_of
+from service.specs.work import work_of
 from service.version import software_sha256
 
 PLACE = b"\0"
@@ -78,6 +80,8 @@ class Frame:
     """Of the normal spec as JSON, before and after its dataset."""
     hashed: tuple[str, str]
     """The same of what its digest is made of."""
+    work: dict[int, int] = field(default_factory=dict)
+    """By how many examples there are."""
     checked: dict[Sizes, CheckedSpec] = field(default_factory=dict)
     """One that passed, of each of the latest sizes."""
 
@@ -144,10 +148,10 @@ class Framed:
     """A spec in a known frame."""
 
     frame: Frame
-    spec: JobSpec
+    dataset: IoiDataset
     """As it was sent."""
     normal: JobSpec
-    """With implied defaults."""
+    """The spec with implied defaults."""
 
     @classmethod
     def of(cls, frame: Frame, dataset: bytes, max_depth: int) -> "Framed":
@@ -157,8 +161,22 @@ class Framed:
             MalformedJson, ValidationError: It is none of the kind.
         """
         given = IoiDataset.model_validate(_flat(dataset, max_depth))
-        spec = frame.spec.model_copy(update={"dataset": given})
-        return cls(frame, spec, frame.normal.model_copy(update={"dataset": with_bos(given, frame.model)}))
+        return cls(frame, given, frame.normal.model_copy(update={"dataset": with_bos(given, frame.model)}))
+
+    @cached_property
+    def spec(self) -> JobSpec:
+        """The spec as it was sent."""
+        return self.frame.spec.model_copy(update={"dataset": self.dataset})
+
+    @property
+    def work(self) -> int:
+        """As ``work_of`` counts it: it does not look at the seed."""
+        known, examples = self.frame.work, self.dataset.examples
+        if examples not in known:
+            if len(known) >= MOST_SIZES:
+                known.clear()
+            known[examples] = work_of(self.spec, self.frame.model.architecture)
+        return known[examples]
 
     @property
     def json(self) -> str:
@@ -184,7 +202,7 @@ def check_framed(framed: Framed, limits: SpecLimits) -> CheckedSpec:
     """
     frame, normal = framed.frame, framed.normal
     try:
-        resolution = resolve(framed.spec.dataset, frame.model, limits)
+        resolution = resolve(framed.dataset, frame.model, limits)
     except InvalidSpec:
         return check_spec(framed.spec, frame.model, limits)
     dataset = resolution.dataset

@@ -57,6 +57,8 @@ def warnings_of(
 
 def _repeated(spec: JobSpec) -> Iterator[str]:
     """What is computed twice."""
+    if spec.metrics is None and not spec.is_sweep:
+        return
     titles = [title_of(metric) for metric in spec.resolved_metrics] if len(spec.all_metrics) > 1 else []
     for title in [title for title, count in Counter(titles).items() if count > 1]:
         yield f"metrics {listed(index for index, other in enumerate(titles) if other == title)} are the same: {title}"

@@ -8,10 +8,10 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from api_schemas.errors import InvalidSpec, MalformedJson
+from api_schemas.errors import FieldError, InvalidSpec, MalformedJson
 from job_store.records import NewJob
 from job_store.store import JobStore
-from service.checkers.checker import Checker, Given, SpecText
+from service.checkers.checker import Checker, Given, Outline, SpecText
 from service.checkers.models import KnownModels
 from service.jobs.known import KnownFrames
 from service.jobs.speeds import Speed
@@ -69,15 +69,16 @@ def _body(changes: dict[str, Any], dataset: dict[str, Any]) -> bytes:
     return json.dumps(document(**changes, dataset=dataset), ensure_ascii=False).encode()
 
 
-def _checked(checker: Checker, text: SpecText) -> tuple[object, object]:
-    """The outline, and the job but for its id; or what is wrong."""
-    specs = checker.specs(text) if checker.framed is None else [checker.framed.spec]
-    outlines = checker.outlines(specs, Given())
+def _checked(checker: Checker, text: SpecText) -> tuple[list[Outline], list[NewJob] | list[FieldError]]:
+    """The outline, and the jobs but for their ids, as they are and as an earlier result answers; or what is wrong."""
+    specs = checker.specs(text) if checker.framed is None else [checker.framed.normal]
+    outlines, jobs = checker.outlines(specs, Given()), []
     try:
-        (job,) = checker.new_jobs(specs, Given({"demo": SPEED}, outlines, [False]))
+        for is_answered in (False, True):
+            jobs += checker.new_jobs(specs, Given({"demo": SPEED}, outlines, [is_answered]))
     except InvalidSpec as exc:
         return outlines, exc.errors
-    return outlines, replace(job, id="")
+    return outlines, [replace(job, id="") for job in jobs]
 
 
 def _frame_of(body: bytes) -> Frame | None:
@@ -100,7 +101,7 @@ def test_in_a_known_frame_all_is_as_in_a_fresh_check(changes: dict[str, Any]) ->
         assert _checked(replace(fresh, framed=framed), SpecText(body)) == expected
         assert framed.spec == fresh.specs(SpecText(body))[0]
         assert framed.spec.dataset.model_fields_set == dataset.keys()
-        refused += not isinstance(expected[1], NewJob)
+        refused += not isinstance(expected[1][0], NewJob)
     assert refused
 
 
