@@ -42,7 +42,8 @@ from worker.engine import transformer
 from worker.engine.edge_run import Base, circuit_run, moved_by_attention
 from worker.engine.model import Weights
 from worker.engine.rows import rows_of
-from worker.engine.runs import ActivationCache, Activations, Runs, clean_runs
+from worker.engine.runs import Activations, Runs, clean_runs
+from worker.jobs.activation_cache import ActivationCache
 from worker.jobs.circuit_records import EdgeScores
 from worker.jobs.records import unpack
 from worker.jobs.shard import ShardSettings

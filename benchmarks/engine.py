@@ -60,7 +60,8 @@ from planning.grid import Grid, grid_of
 from planning.prompts import prefixes_of
 from tests.shards import run_shard
 from worker.engine.model import Weights
-from worker.engine.runs import ActivationCache, clean_runs
+from worker.engine.runs import clean_runs
+from worker.jobs.activation_cache import ActivationCache
 from worker.jobs.kind import AssembledResult
 from worker.jobs.shard import ShardSettings
 from worker.models.loading import load_model

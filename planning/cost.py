@@ -159,9 +159,12 @@ class _Price:
             if group is None:
                 assert one is not None
                 yield self.carried(one, rows)
+            elif one is None:
+                yield len(group.cells) * self.final_run(group, rows, reads)
             else:
-                met = 1 if one is None else sum(first < group.times[-1] for first in one.senders.first_times)
-                yield met * len(group.cells) * self.final_run(group, rows, reads)
+                n_begun = [sum(first < time for first in one.senders.first_times) for time in group.times]
+                for senders, met in group.met_by(n_begun):
+                    yield (senders.stop - senders.start) * len(met.cells) * self.final_run(met, rows, reads)
 
     def count(self, dataset: ResolvedDataset) -> Counted:
         """The plan on some examples, in rows."""

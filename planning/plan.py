@@ -5,8 +5,9 @@ it. Workers execute a plan, and ``planning.cost`` prices the same plan.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -68,6 +69,22 @@ class ReceiverGroup(CellGroup):
     own_heads: list[dict[int, int]] | None
     """Where each receiver is an input of the head that a metric reads, or cannot change it, there is no final run: for
     each metric, the cells whose receiver is such an input, each with that head. None otherwise."""
+
+    def met_by(self, n_begun: Sequence[int]) -> Iterator[tuple[slice, Self]]:
+        """Sender cells, with the receivers that come after they have begun to differ from orig.
+
+        Args:
+            n_begun: At each of ``times``, how many have begun; these are always the first ones.
+        """
+        for place, (before, after) in enumerate(pairwise([0, *n_begun])):
+            if before < after:
+                yield slice(before, after), self if place == 0 else self._from(self.times[place:])
+
+    def _from(self, times: list[int]) -> Self:
+        """The later receivers alone."""
+        slots = [slot for slot, site in enumerate(self.sites[0]) if self.graph.time_of(site) in times]
+        sites = [[own[slot] for slot in slots] for own in self.sites]
+        return replace(self, sites=sites, masks=[self.masks[slot] for slot in slots], times=times)
 
 
 @dataclass(frozen=True, eq=False)

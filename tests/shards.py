@@ -4,7 +4,7 @@ With ``PATHPATCH_TEST_DEVICE=cuda:0`` on that device, so that the tests of the e
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
@@ -36,11 +36,12 @@ def run_shard(
     carry: bytes = b"",
     settings: ShardSettings = PLENTY,
     cells: CellSlice | None = None,
+    job_id: Hashable = None,
 ) -> bytes:
     """One phase on some of a job's examples and cells."""
     if TEST_DEVICE:
         weights = on_test_device(weights)
-    job = Job(spec, weights.architecture, longest)
+    job = Job(spec, weights.architecture, longest, job_id or object())
     return kind_of(spec).run_shard(weights, job, ShardInput(dataset, cells), phase, carry, settings)
 
 
@@ -70,7 +71,7 @@ def run_job(
     while True:
         phase, carry = opened(spec, stored)
         outputs = [
-            run_shard(weights, spec, part, dataset.longest, phase, carry, settings, own)
+            run_shard(weights, spec, part, dataset.longest, phase, carry, settings, own, job.id)
             for part in examples
             for own in cells
         ]

@@ -136,18 +136,33 @@ def position_embeddings(weights: Weights, n_pos: int) -> Float[Tensor, "pos d_mo
 
 
 def queries_keys_values(
-    weights: Weights, layer: int, normed: Float[Tensor, "*rows d_model"]
+    weights: Weights,
+    layer: int,
+    normed: Float[Tensor, "*rows d_model"],
+    querying: Float[Tensor, "*query_rows d_model"] | None = None,
 ) -> tuple[
-    Float[Tensor, "*rows n_heads d_head"],
+    Float[Tensor, "*query_rows n_heads d_head"],
     Float[Tensor, "*rows n_kv_heads d_head"],
     Float[Tensor, "*rows n_kv_heads d_head"],
 ]:
-    """Queries, keys and values of all heads, from normalised rows, by one product."""
-    weight, bias = weights.QKV
-    heads = affine(normed, weight[layer], bias[layer])
-    heads = heads.unflatten(-1, (-1, weights.architecture.d_head))
-    n_heads, n_kv_heads = weights.architecture.n_heads, weights.architecture.n_kv_heads
-    q, k, v = heads.split([n_heads, n_kv_heads, n_kv_heads], dim=-2)
+    """Queries, keys and values of all heads, from normalised rows, by one product.
+
+    Args:
+        querying: The rows that have queries, where not all have; then by two products.
+    """
+    weight, bias = (both[layer] for both in weights.QKV)
+    n_heads, n_kv_heads, d_head = (
+        weights.architecture.n_heads,
+        weights.architecture.n_kv_heads,
+        weights.architecture.d_head,
+    )
+    if querying is None:
+        heads = affine(normed, weight, bias).unflatten(-1, (-1, d_head))
+        q, k, v = heads.split([n_heads, n_kv_heads, n_kv_heads], dim=-2)
+        return q, k, v
+    of_queries = n_heads * d_head
+    q = affine(querying, weight[:, :of_queries], bias[:of_queries]).unflatten(-1, (-1, d_head))
+    k, v = affine(normed, weight[:, of_queries:], bias[of_queries:]).unflatten(-1, (-1, d_head)).chunk(2, dim=-2)
     return q, k, v
 
 

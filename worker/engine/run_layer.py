@@ -79,20 +79,24 @@ def changed_layer(runs: Runs, state: State, layer: int, patches: Patches, sights
     before = whole if patches else state.rows.side_by_side(state.n_cells)
     after = before if sights.to is None else whole
 
+    def narrow(rows: Tensor) -> Tensor:
+        return before.unpack(rows) if sights.to is None else sights.to.move(before.unpack(rows))
+
+    is_narrow = sights.to is not None and not any(patch.acts_at("q") for patch in patches)
+
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        q, k, v = (before.unpack(part) for part in (q, k, v))
-        return after.pack(_attend(patched, q, k, v, sights, keys_change=True))
+        q = q if is_narrow else narrow(q)
+        return after.pack(_attend(patched, q, before.unpack(k), before.unpack(v), sights, keys_change=True))
 
-    def narrow(resid: Tensor) -> Tensor:
-        return resid if sights.to is None else sights.to.move(before.unpack(resid))
-
-    resid = transformer.block(runs.weights, layer, before.pack(state.resid), attend, patched, narrow)
+    resid = before.pack(state.resid)
+    narrowed = None if sights.to is None else narrow
+    resid = transformer.block(runs.weights, layer, resid, attend, patched, narrowed, is_narrow)
     return State(after.unpack(resid), patched.touched, sights.queries)
 
 
 def _attend(
     patched: PatchedLayer,
-    q: Float[Tensor, "batch q_cell row heads d_head"],
+    q: Float[Tensor, "batch q_cell end_row heads d_head"],
     k: Float[Tensor, "batch k_cell row any_heads d_head"],
     v: Float[Tensor, "batch v_cell row any_value_heads d_head"],
     sights: Sights,
@@ -103,7 +107,7 @@ def _attend(
     q, k, v = (part.expand(-1, patched.n_cells, -1, -1, -1) for part in (q, k, v))
     touched_q, touched_kv = patched.touched_at("q"), patched.touched_at("k") | patched.touched_at("v")
     if sights.to is not None:
-        q, touched_q = sights.to.move(q), sights.to.move(touched_q)
+        touched_q = sights.to.move(touched_q)
         patched.narrow(sights.to, sights.queries)
     if not keys_change:  # dummy row, masked for every real query
         k, v, touched_kv = k[:, :, :1], v[:, :, :1], torch.zeros_like(touched_kv[:, :, :1])
@@ -230,6 +234,7 @@ def heads_change_within(
         k, v = (model.project(weights, hook, layer, kv_heads, normed) for hook in ("k", "v"))
     keys_change = any(patch.acts_at(hook) for patch in patched.patches for hook in ("k", "v", "query_k", "query_v"))
     q, k, v = patched("q", q), patched("query_k", patched("k", k)), patched("query_v", patched("v", v))
+    q = q if sights.to is None else sights.to.move(q)
     z = patched("z", _attend(patched, q, k, v, sights, keys_change))
     return heads, z - patched.orig("z")[:, :, :, chosen(heads, weights.device)]
 

@@ -3,8 +3,6 @@
 An activation is computed when first asked for, and kept where it will be asked for again.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Literal
@@ -247,39 +245,3 @@ def mean_name(hook: str, layer: int | None) -> str:
         assert layer is not None
         return f"resid_pre.{layer + 1}"
     return hook if layer is None else f"{hook}.{layer}"
-
-
-class ActivationCache:
-    """Activations of recent prompts, least recently used first out, bounded in bytes.
-
-    A researcher's next question on the same prompts then costs only the patch.
-    """
-
-    def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
-        self.n_bytes = 0
-        """Memory held at the last ``get``."""
-        self._entries: OrderedDict[Hashable, Activations] = OrderedDict()
-        self._sizes: dict[Hashable, int] = {}
-
-    def get(self, key: Hashable, make: Callable[[], Activations]) -> Activations:
-        """The activations under ``key``, made if they are not known; they count as used now.
-
-        Only what was got last may grow, so that a call takes as long however many others are kept.
-        """
-        if self._entries:
-            self._measure(next(reversed(self._entries)))
-        if key not in self._entries:
-            self._entries[key] = make()
-        self._entries.move_to_end(key)
-        self._measure(key)
-        found = self._entries[key]
-        while self.n_bytes > self.max_bytes:
-            forgotten, _ = self._entries.popitem(last=False)
-            self.n_bytes -= self._sizes.pop(forgotten)
-        return found
-
-    def _measure(self, key: Hashable) -> None:
-        size = self._entries[key].n_bytes
-        self.n_bytes += size - self._sizes.get(key, 0)
-        self._sizes[key] = size

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
-from torch.nn import functional
 
 from planning.graph import Graph, Site
 from planning.plan import Pass, ReceiverGroup
@@ -94,29 +93,21 @@ def patch_paths(batch: Batch, together: Pass, through_mlps: bool, overwrite: boo
     size = batch.cells_at_once(rows)
     for start in range(0, len(together.senders.cells), size):
         senders = together.senders.part(start, start + size)
-        earlier: dict[int, Changes] = {}
+        known: dict[int, Changes] = {}
         for time, changes in input_changes(batch.runs, senders, rows, together.times, through_mlps):
             n_begun = changes.touched.shape[1]
             if several_times:  # what is yielded is overwritten by what follows
-                earlier[time] = Changes(changes.value.clone(), changes.touched.clone())
+                changes = Changes(changes.value.clone(), changes.touched.clone())
+            known[time] = changes
             complete = [group for group in together.receivers if group.times[-1] == time]
             for group in complete if n_begun else []:
-                inputs = {known: _widened(earlier[known], n_begun) for known in group.times[:-1]} | {time: changes}
+                inputs = {own: known[own] for own in group.times}
                 read = _change_and_run
                 if group.own_heads is not None:
                     read = _read_own_attention
                 elif group.sites[0] == [last_stream]:
                     read = _read_changed_end
                 yield from read(batch, senders.cells[:n_begun], group, inputs, rows, overwrite)
-
-
-def _widened(changes: Changes, n_cells: int) -> Changes:
-    """The change of a receiver's earlier input, for cells that have begun only since: theirs is zero."""
-    missing = n_cells - changes.touched.shape[1]
-    if missing == 0:
-        return changes
-    value = functional.pad(changes.value, (0, 0, 0, 0, 0, missing))
-    return Changes(value, functional.pad(changes.touched, (0, 0, 0, missing)))
 
 
 def changed_input(site: Site, mask: Mask, changes: Changes, rows: Rows, overwrite: bool) -> ChangedInput:
@@ -202,16 +193,20 @@ def _change_and_run(
     """The final run of path patching, for cells = senders x receivers."""
     run_rows = rows_of(group.computed, batch.runs.device)
     to = row_map(rows, run_rows)
-    moved = {time: Changes(to.move(known.value), to.move(known.touched)) for time, known in inputs.items()}
-    for part in _parts(batch, group, run_rows, len(sender_cells)):
-        patches: list[Patches] = [
-            [
-                changed_input(site, mask, moved[group.graph.time_of(site)], run_rows, overwrite)
-                for site, mask in zip(sites, part.masks, strict=True)
+    for own, met in group.met_by([known.touched.shape[1] for known in inputs.values()]):
+        moved = {
+            time: Changes(to.move(inputs[time].value[:, own]), to.move(inputs[time].touched[:, own]))
+            for time in met.times
+        }
+        for part in _parts(batch, met, run_rows, own.stop - own.start):
+            patches: list[Patches] = [
+                [
+                    changed_input(site, mask, moved[met.graph.time_of(site)], run_rows, overwrite)
+                    for site, mask in zip(sites, part.masks, strict=True)
+                ]
+                for sites in part.sites
             ]
-            for sites in part.sites
-        ]
-        yield from run_and_read(batch, part, patches, run_rows, sender_cells)
+            yield from run_and_read(batch, part, patches, run_rows, sender_cells[own])
 
 
 def patch_activations(batch: Batch, group: ReceiverGroup) -> Iterator[Found]:

@@ -48,21 +48,24 @@ def block(
     resid: Float[Tensor, "*rows d_model"],
     attend: Attend,
     at: At = lambda hook, value: value,
-    narrow: Callable[[Tensor], Tensor] = lambda resid: resid,
+    narrow: Callable[[Tensor], Tensor] | None = None,
+    narrows_queries: bool = True,
 ) -> Float[Tensor, "*narrow_rows d_model"]:
     """One layer: ``resid_pre`` to ``resid_post``.
 
     Args:
-        attend: From queries, keys and values to ``z``: over whole prompts, or from changed rows to cached keys too. It
-            may give fewer rows than it gets, if ``narrow`` leaves the same ones.
+        attend: From queries, keys and values to ``z``: over whole prompts, or from changed rows to cached keys too.
         at: Sees every activation in turn; what it gives is gone on with.
-        narrow: The stream at the rows that are needed after the attention.
+        narrow: The rows that are needed after the attention, of the stream or of what is as wide.
+        narrows_queries: Whether queries are computed at these rows alone; else ``attend`` leaves them.
     """
-    q, k, v = queries_keys_values(weights, layer, norm(weights, "ln1", layer, resid))
+    normed = norm(weights, "ln1", layer, resid)
+    querying = narrow(normed) if narrow is not None and narrows_queries else None
+    q, k, v = queries_keys_values(weights, layer, normed, querying)
     q, k, v = at("q", q), at("query_k", at("k", k)), at("query_v", at("v", v))
     z = at("z", attend(q, k, v))
     attn_out = at("attn_out", output(weights, "z", layer, z))
-    resid = narrow(resid)
+    resid = resid if narrow is None else narrow(resid)
     if weights.architecture.is_parallel:
         return resid + attn_out + mlp(weights, layer, resid, at)
     resid_mid = at("resid_mid", resid + attn_out)

@@ -1,8 +1,8 @@
 """A shard on a device: its examples in portions that fit into memory, each as a batch that the engine can sweep."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import chain
 from typing import TypeVar
@@ -24,8 +24,9 @@ from worker.engine.memory import BYTES_PER_VALUE, Portion, activation_bytes, fir
 from worker.engine.metrics import prepare_reads
 from worker.engine.model import Weights
 from worker.engine.rows import on_device
-from worker.engine.runs import CHECKPOINTS, ActivationCache, Activations, Runs, clean_runs
+from worker.engine.runs import CHECKPOINTS, Activations, Runs, clean_runs
 from worker.engine.sweep import Batch, Values, all_cells, patch_activations, patch_paths
+from worker.jobs.activation_cache import ActivationCache
 from worker.jobs.records import Means
 
 Found = TypeVar("Found")
@@ -48,6 +49,8 @@ class Job:
     architecture: Architecture
     longest: int
     """Tokens of the longest prompt of the whole dataset."""
+    id: Hashable = field(default_factory=object)
+    """Stands for this job alone."""
 
     @cached_property
     def grid(self) -> Grid:
@@ -93,6 +96,7 @@ class Shard:
     """Whether a receiver's input becomes orig plus its change."""
     paths: list[PathNodes] | None
     """Paths of several hops."""
+    job_id: Hashable
     cache: ActivationCache | None = None
 
     @classmethod
@@ -115,29 +119,31 @@ class Shard:
             through_mlps=not isinstance(patch, ActivationPatch) and patch.direct_includes_mlps,
             overwrite=not isinstance(patch, ActivationPatch) and patch.update == "overwrite",
             paths=None if is_edge else paths,
+            job_id=job.id,
             cache=settings.activation_cache,
         )
 
     @cached_property
     def wanted(self) -> frozenset[tuple[str, int]]:
-        """Activations that this job reads; with a cache, also those that a next question may read."""
-        n_layers, readings = (
-            self.weights.architecture.n_layers,
-            readings_of(self.spec.all_metrics, self.dataset.slice(0, 1)),
-        )
+        """Activations that this job reads."""
+        readings = readings_of(self.spec.all_metrics, self.dataset.slice(0, 1))
         wanted = wanted_activations(self.grid, readings, self.through_mlps, self.graph)
-        if self.paths is not None:
-            wanted |= wanted_by_paths(hops_of(self.paths, self.graph), self.graph)
+        return wanted if self.paths is None else wanted | wanted_by_paths(hops_of(self.paths, self.graph), self.graph)
+
+    @cached_property
+    def kept(self) -> frozenset[tuple[str, int]]:
+        """Those, and with a cache also what a next question may read."""
         if self.cache is None:
-            return wanted
-        deepest = max(layer for _, layer in wanted)
-        return wanted | {(hook, layer) for hook in CHECKPOINTS for layer in range(min(deepest, n_layers))}
+            return self.wanted
+        deepest = max(layer for _, layer in self.wanted)
+        layers = range(min(deepest, self.weights.architecture.n_layers))
+        return self.wanted | {(hook, layer) for hook in CHECKPOINTS for layer in layers}
 
     @property
     def example_bytes(self) -> int:
         """Memory of one example: its activations, and every metric in every cell."""
         values = len(self.grid) * len(self.spec.all_metrics) * BYTES_PER_VALUE
-        return values + activation_bytes(self.weights, self.dataset.longest, self.wanted)
+        return values + activation_bytes(self.weights, self.dataset.longest, self.kept)
 
     @property
     def first_portion(self) -> Portion:
@@ -154,13 +160,15 @@ class Shard:
 
     def activations(self, dataset: ResolvedDataset) -> Activations:
         """Activations of both runs, from the cache if it holds these prompts in this arithmetic."""
-        make = partial(clean_runs, self.weights, dataset.orig, dataset.new, self.wanted)
-        if self.cache is None:
-            return make()
-        key = (self.weights.key, self.spec.dtype == "tf32", str(dataset.orig), str(dataset.new))
-        known = self.cache.get(key, make)
-        known.wanted = self.wanted
-        return known
+        make = partial(clean_runs, self.weights, dataset.orig, dataset.new)
+        if self.cache is not None:
+            key = (self.weights.key, self.spec.dtype == "tf32", str(dataset.orig), str(dataset.new))
+            n_bytes = len(dataset) * activation_bytes(self.weights, dataset.longest, self.kept)
+            known = self.cache.get(key, make, self.job_id, n_bytes)
+            if known is not None:
+                known.wanted = self.kept
+                return known
+        return make(self.wanted)
 
     def first_example(self, examples: Examples) -> Examples:
         """The first of some examples alone, with the activations that are known of it."""

@@ -15,7 +15,7 @@ from job_store.script import Step
 from job_store.shards import Claim, HandedIn, claim, fail, release
 from job_store.store import JobStore
 from runtime import logs, tracing
-from worker.engine.runs import ActivationCache
+from worker.jobs.activation_cache import ActivationCache
 from worker.jobs.shard import ShardSettings
 from worker.models.cache import ModelCache
 from worker.process import device, host

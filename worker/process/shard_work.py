@@ -68,7 +68,7 @@ def _run(bench: Workbench, held: Claim, model: LoadedModel) -> Step[HandedIn]:
     started = time.monotonic()
     _simulate(bench.settings, held)
     phase, carry = opened(held.spec, held.carry)
-    kind, job = kind_of(held.spec), Job(held.spec, model.weights.architecture, held.facts.longest)
+    kind, job = kind_of(held.spec), Job(held.spec, model.weights.architecture, held.facts.longest, held.job_id)
     given = held.input
     shard = ShardInput(given, None if given.cells is None else CellSlice(*given.cells))
     output = kind.run_shard(model.weights, job, shard, phase, carry, bench.shard_settings)
@@ -101,7 +101,7 @@ def _simulate(settings: WorkerSettings, held: Claim) -> None:
 def _assemble(bench: Workbench, held: Claim, model: LoadedModel) -> Step[HandedIn]:
     phase, carry = opened(held.spec, held.carry)
     found = _fetch_outputs(bench.store, held, bench.settings.store_patience_s)
-    kind, job = kind_of(held.spec), Job(held.spec, model.weights.architecture, held.facts.longest)
+    kind, job = kind_of(held.spec), Job(held.spec, model.weights.architecture, held.facts.longest, held.job_id)
     merged = kind.merge(job, phase, carry, found)
     if merged is not None:
         return finish_phase(held, sealed(merged))

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.tiny_weights import ALL_HEADS, LOGIT_DIFF, node, patched, prompts, result_of, tiny_weights
+from api_schemas.datasets import ResolvedDataset
+from tests.shards import run_job
+from tests.tiny_weights import ALL_HEADS, LOGIT_DIFF, job, node, patched, prompts, result_of, tiny_weights
 from worker.engine import transformer
-from worker.engine.runs import ActivationCache, Activations, clean_runs
+from worker.engine.runs import Activations, clean_runs
+from worker.jobs.activation_cache import ActivationCache
 from worker.jobs.shard import ShardSettings
 
 HOOKS = ["resid_pre", "resid_mid", "resid_post", "q", "k", "v", "z", "pattern", "attn_out", "pre", "post", "mlp_out"]
@@ -141,6 +144,28 @@ def test_a_batch_larger_than_the_cache_is_forgotten_at_the_next_look() -> None:
     cache.get("b", lambda: Activations(tiny_weights(), tokens_of([5])))
     assert cache.n_bytes == 0
     assert grown("a", cache) is not first
+
+
+def test_the_last_prompts_of_a_large_job_do_not_displace_its_first_ones() -> None:
+    """The next job on the same prompts finds those that were kept; another job's prompts displace them."""
+    weights, dataset, others = tiny_weights(), prompts([5] * 6), prompts([5] * 6, seed=1)
+    spec = job(dataset, {"senders": ALL_HEADS, "receivers": [node("q", 2)]}, output={"per_example": True})
+    whole = run_job(weights, spec, dataset).arrays["0/patched"]
+
+    def kept_after(asked: ResolvedDataset, cache: ActivationCache) -> list[str]:
+        found = run_job(weights, spec, asked, [1, 2, 3, 4, 5], ShardSettings(2**28, cache)).arrays["0/patched"]
+        if asked is dataset:
+            np.testing.assert_allclose(found, whole, atol=1e-6)
+        return [str(prompt) for _, _, prompt, _ in cache._entries]  # type: ignore[misc]
+
+    roomy = ActivationCache(2**30)
+    assert len(kept_after(dataset, roomy)) == 6
+    cache = ActivationCache(roomy.n_bytes // 2)
+    kept = kept_after(dataset, cache)
+    assert kept == [str([prompt]) for prompt in dataset.orig[: len(kept)]]
+    assert 0 < len(kept) < 6
+    assert kept_after(dataset, cache) == kept
+    assert str([others.orig[0]]) in kept_after(others, cache)
 
 
 def test_looking_into_a_full_cache_measures_two_entries(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from tests.reference_jobs import expected_attribution, expected_result
 from tests.shards import run_job
 from tests.tiny_models import write_gpt2_folder
 from worker.engine.model import Weights
-from worker.engine.runs import ActivationCache
+from worker.jobs.activation_cache import ActivationCache
 from worker.jobs.kind import AssembledResult
 from worker.jobs.shard import ShardSettings
 from worker.models.loading import load_model

@@ -1,5 +1,6 @@
 """Rows that prompts share are computed once, and nobody can tell: a batch equals its examples one by one."""
 
+from collections import Counter
 from itertools import product
 from typing import Any
 
@@ -85,22 +86,41 @@ def test_rows_of_unequal_examples_are_computed_without_padding() -> None:
 
 
 class Counting(TorchFunctionMode):
-    """Rows of which the neurons' function is computed."""
+    """Rows of which the neurons' function is computed, and rows of each width that products write."""
 
     rows = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: Counter[int] = Counter()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is functional.gelu:
             self.rows += args[0].shape[:-1].numel()
+        if func is torch.addmm:
+            self.written[args[2].shape[1]] += len(args[1])
         return func(*args, **(kwargs or {}))
 
 
-def shard_of(lengths: list[int], through_mlps: bool = False) -> Shard:
-    """Prompts whose two runs differ from the first token on, heads patched into a value."""
+def counted(shard: Shard) -> Counting:
+    """A sweep whose clean runs are known."""
+    with arithmetic("float32"):
+        examples = shard.examples(0, len(shard.dataset), 10_000)
+        shard.sweep(examples)
+        with Counting() as counting:
+            shard.sweep(examples)
+    return counting
+
+
+def shard_of(
+    lengths: list[int], through_mlps: bool = False, senders: Any = ALL_HEADS, receivers: Any = (("v", 1),)
+) -> Shard:
+    """Prompts whose two runs differ from the first token on, heads patched into values."""
     drawn, weights = prompts(lengths), tiny_weights()
     orig, new = [[1, *prompt[1:]] for prompt in drawn.orig], [[0, *prompt[1:]] for prompt in drawn.new]
     dataset = drawn.model_copy(update={"orig": orig, "new": new})
-    patch = {"senders": ALL_HEADS, "receivers": [node("v", 1, head=0)], "direct_includes_mlps": through_mlps}
+    into = [node(hook, layer, head=0) for hook, layer in receivers]
+    patch = {"senders": senders, "receivers": into, "direct_includes_mlps": through_mlps}
     of_spec = Job(job(dataset, patch, LOGIT_DIFF), weights.architecture, dataset.longest)
     return Shard.of(weights, of_spec, ShardInput(dataset), Means(), PLENTY)
 
@@ -110,15 +130,26 @@ def test_a_sweep_of_unequal_prompts_computes_their_rows_alone(through_mlps: bool
     """In the chain through MLPs, in the layer that a patch enters, and in those after it."""
 
     def rows_computed(lengths: list[int]) -> int:
-        shard = shard_of(lengths, through_mlps)
-        with arithmetic("float32"):
-            examples = shard.examples(0, len(lengths), 10_000)
-            shard.sweep(examples)
-            with Counting() as counting:
-                shard.sweep(examples)
-        return counting.rows
+        return counted(shard_of(lengths, through_mlps)).rows
 
     assert rows_computed([3, 9, 4]) == sum(rows_computed([length]) for length in (3, 9, 4)) > 0
+
+
+def test_a_sender_after_the_first_receivers_enters_with_the_others() -> None:
+    """Layer 1 is not run for a head of layer 1 that is patched into values of layers 1 and 2."""
+    early, late = ({"sweep": {"hook": "z", "layers": [layer]}} for layer in (0, 1))
+    values = [("v", 1), ("v", 2)]
+    rows = [counted(shard_of([5], senders=senders, receivers=values)).rows for senders in (ALL_HEADS, early, late)]
+    alone = counted(shard_of([5], senders=late, receivers=values[1:])).rows
+    assert rows == [rows[1] + rows[2], rows[1], alone]
+
+
+def test_the_last_layer_has_queries_where_logits_are_read_alone() -> None:
+    """Two heads are patched into a value of layer 1; the last layer has keys and values at all rows, queries at one."""
+    shard = shard_of([5])
+    width = shard.weights.architecture.n_heads * shard.weights.architecture.d_head
+    written = counted(shard).written
+    assert (written[3 * width], written[2 * width]) == (0, 2 * 5)
 
 
 def test_padding_counts_in_the_memory_of_cells_in_work() -> None:
