@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import redis.asyncio
+from hiredis import pack_command
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
@@ -27,7 +28,8 @@ class KeptConnections:
         pool = self._client.connection_pool
         connection = self._idle.pop() if self._idle else await pool.get_connection()  # type: ignore[no-untyped-call]
         try:
-            await connection.send_packed_command(connection.pack_commands(commands))
+            packed = [pack_command(command) for command in commands]  # type: ignore[arg-type]  # stub: one word
+            await connection.send_packed_command(b"".join(packed))
             found = [await _answer(connection) for _ in commands]
         except Exception:
             broken, self._idle = [connection, *self._idle], []

@@ -148,7 +148,7 @@ class JobRecord:
     priority: str
     spec_json: bytes
     tags: dict[str, str]
-    facts: JobFacts
+    facts_json: bytes
     created_ms: int
     done: int
     """Shards done, in all phases."""
@@ -185,6 +185,17 @@ class JobRecord:
         """The spec, parsed."""
         return JobSpec.model_validate_json(self.spec_json)
 
+    @cached_property
+    def spec_fields(self) -> dict[str, Any]:
+        """The spec as JSON says it: for a look at a field or two, in a tenth of the time that parsing it takes."""
+        found: dict[str, Any] = json.loads(self.spec_json)
+        return found
+
+    @cached_property
+    def facts(self) -> JobFacts:
+        """What a worker needs to know besides."""
+        return JobFacts.from_json(self.facts_json)
+
     @property
     def eta_s(self) -> float | None:
         """Estimated seconds left, from the pace so far; None before the first shard is done and after the end.
@@ -219,7 +230,7 @@ def read_record(fields: Pairs, position: int, now_ms: int) -> JobRecord:
         priority=fields["priority"].decode(),
         spec_json=fields["spec"],
         tags=json.loads(fields["tags"]),
-        facts=JobFacts.from_json(fields["facts"]),
+        facts_json=fields["facts"],
         created_ms=int(fields["created"]),
         done=int(fields["done"]),
         total=int(fields["shards"]) * int(fields["phases"]),

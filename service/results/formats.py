@@ -48,7 +48,8 @@ def write(stored: StoredResult, record: JobRecord, media: str, file: IO[bytes], 
         name: np.ascontiguousarray(loaded[name]) if loaded[name].ndim else loaded[name] for name in sorted(loaded)
     }
     document = _head(stored, record)
-    decimals, is_list = record.spec.output.decimals, record.spec.metrics is not None
+    asked = record.spec_fields
+    decimals, is_list = asked["output"].get("decimals"), asked.get("metrics") is not None
     if media == EAP_IG:
         file.write(eap_ig_json(document["blocks"][0], arrays, circuit))
         return None
@@ -95,7 +96,10 @@ def _json(document: dict[str, Any], arrays: Arrays, is_list: bool) -> Iterator[b
         for key, array in arrays.items():
             if key.startswith(prefix):
                 _put(block, key.removeprefix(prefix).split("/"), array if array.ndim else array[()])
-    return _pieces(_flat(document, is_list))
+    whole = _flat(document, is_list)
+    if sum(array.size for array in arrays.values()) <= PIECE:
+        return iter([orjson.dumps(whole, option=orjson.OPT_SERIALIZE_NUMPY)])
+    return _pieces(whole)
 
 
 def _put(block: Any, path: list[str], array: Any) -> None:

@@ -119,9 +119,9 @@ async def get_result(
     media = media_type(request, formats.CIRCUIT_FORMATS)
     most = LARGE_BYTES if if_none_match is None else 0
     record, stored = await _undamaged(parts, job_id, jobs.get_with_result(job_id, caller.sees, most_bytes=most))
-    if not isinstance(record.spec.patch, CircuitPatch):
+    if record.spec_fields["patch"]["kind"] != "circuit":
         media = media_type(request, formats.FORMATS)
-    elif circuit >= (several := n_circuits(record.spec.patch)):
+    elif circuit >= (several := _n_circuits(record)):
         known = "0 is the only one" if several == 1 else f"0 to {several - 1} are"
         raise InvalidParameter(f"{circuit} is not a circuit of this result: {known}", "/query/circuit")
     if unfinished := _unfinished(request, record):
@@ -285,6 +285,11 @@ async def _dropped(parts: Parts, job_id: str, damage: DamagedData) -> ResultExpi
     LOGGER.error("a stored result was damaged, and is dropped", extra={"job_id": job_id, "damage": damage.detail})
     await parts.store.run(jobs.drop_damaged(job_id))
     return ResultExpired(f"{damage.detail} The result was dropped: submit the job again.")
+
+
+def _n_circuits(record: JobRecord) -> int:
+    assert isinstance(record.spec.patch, CircuitPatch)
+    return n_circuits(record.spec.patch)
 
 
 def _etag(record: JobRecord, form: str) -> str:

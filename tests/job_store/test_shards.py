@@ -51,7 +51,7 @@ def test_a_single_shard_is_handed_in_with_its_result(store: JobStore) -> None:
     assert store.run(jobs.result(record.id)) == store.run(jobs.result(usual.id)) == StoredResult(b"head", b"arrays")
     assert events == usual_events
     times = {"created_ms", "started_ms", "computing_ms", "progressed_ms", "finished_ms", "now_ms"}
-    own = {"id", "spec_json", "facts"} | times
+    own = {"id", "spec_json", "facts_json"} | times
     alike = {field.name for field in fields(JobRecord)} - own
     assert all(getattr(record, name) == getattr(usual, name) for name in alike)
     assert all((getattr(record, name) is None) == (getattr(usual, name) is None) for name in times)

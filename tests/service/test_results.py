@@ -13,6 +13,7 @@ from safetensors.numpy import save
 from api_schemas.results import MultiMetricResult, Result
 from api_schemas.spec import JobSpec
 from job_store.records import JobFacts, JobRecord, StoredResult
+from service.results import formats
 from service.results.formats import CSV, JSON, NPZ, encode
 from tests.live_service import HandMade, spec
 
@@ -23,8 +24,8 @@ def _record(**changes: Any) -> JobRecord:
     text = JobSpec.model_validate(spec(**changes)).model_dump_json().encode()
     return JobRecord(
         id="job_1", owner="local", status="succeeded", version=4, model="demo", priority="normal", spec_json=text,
-        tags={}, facts=FACTS, created_ms=1000, started_ms=1500, finished_ms=3500, done=1, total=1, attempt=1,
-        cached=False, now_ms=4000,
+        tags={}, facts_json=FACTS.to_json().encode(), created_ms=1000, started_ms=1500, finished_ms=3500, now_ms=4000,
+        done=1, total=1, attempt=1, cached=False,
     )  # fmt: skip
 
 
@@ -39,6 +40,13 @@ def test_json_is_a_result_of_the_contract_with_nan_as_null() -> None:
     assert result.patched == [0.12345679, 0.25, None, 0.33333334]
     assert (result.timings.queued_s, result.timings.run_s) == (0.5, 2.0)
     assert result.job_id == "job_1"
+
+
+def test_a_small_result_is_written_at_once_as_a_large_one_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways give the same bytes."""
+    at_once = encode(_stored(HandMade()), _record(), JSON)
+    monkeypatch.setattr(formats, "PIECE", 2)
+    assert encode(_stored(HandMade()), _record(), JSON) == at_once
 
 
 def test_decimals_round_json_and_csv() -> None:

@@ -3,8 +3,9 @@
 Bytes are safetensors, with names in a fixed order: equal records are equal bytes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -145,13 +146,16 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
+_hints: Callable[[Any], dict[str, Any]] = cache(get_type_hints)
+
+
 def _built(kind: Any, name: str, arrays: dict[str, Numbers]) -> Any:
     """What ``_flat`` took apart."""
     if get_origin(kind) is UnionType:
         here = any(path == name or path.startswith(f"{name}/") for path in arrays)
         return _built(get_args(kind)[0], name, arrays) if here else None
     if is_dataclass(kind):
-        hints = get_type_hints(kind)
+        hints = _hints(kind)
         parts = {part.name: _built(hints[part.name], f"{name}/{part.name}", arrays) for part in fields(kind)}
         return kind(**{part: value for part, value in parts.items() if value is not None})  # type: ignore[operator]
     if get_origin(kind) is list:
