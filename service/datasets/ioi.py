@@ -8,6 +8,7 @@ Source: Wang et al. 2022, arXiv:2211.00593, sections 2 and 3 (the task, and the 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -75,6 +76,16 @@ class _Draw(NamedTuple):
     def words(self, is_new: bool) -> tuple[str, ...]:
         """What stands in each of ``SLOTS``."""
         return (*(self.new_names if is_new else self.orig_names), self.place, self.object)
+
+
+class _Generators(threading.local):
+    """A thread's generator, which is seeded for every example: to make one takes as long."""
+
+    def __init__(self) -> None:
+        self.one = Random(0)
+
+
+_GENERATORS = _Generators()
 
 
 def draw_ioi(
@@ -159,7 +170,7 @@ def _check(words: Words) -> None:
 
 def _draws(words: Words, examples: int, seed: int, prompt_type: PromptType, new: NewKind) -> list[_Draw]:
     _check(words)
-    random, names = Random(0), list(words.names)
+    random, names = _GENERATORS.one, list(words.names)
     found = []
     for example in range(examples):
         random.seed(f"{seed}:{example}")  # text goes through SHA-512: the same on every machine and hash seed

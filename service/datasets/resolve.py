@@ -131,6 +131,8 @@ def _too_large(dataset: Dataset, limits: SpecLimits) -> Iterator[FieldError]:
         allowed = f"at most {limits.max_examples:,} are allowed ({knob('max_examples')})"
         yield wrong(("dataset", "examples" if is_drawn else "orig"), f"{counted(examples, 'example')}: {allowed}")
         return
+    if isinstance(dataset, IoiDataset):
+        return  # prompts of at most ``LONGEST_DRAWN`` characters
     if isinstance(dataset, InductionDataset) and 4 * dataset.length * examples > 2 * limits.max_tokens:
         yield too_many_tokens(f"about {4 * dataset.length * examples:,} tokens", limits)
         return

@@ -35,6 +35,8 @@ class RequestMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         labels = ("method", "route", "status")
+        self._counters: dict[tuple[str, str, int], Counter] = {}
+        self._latencies: dict[tuple[str, str], Histogram] = {}
         self._requests = Counter("pathpatch_http_requests", "Requests answered", labels, registry=self.registry)
         self._seconds = Histogram(
             "pathpatch_http_request_seconds",
@@ -51,9 +53,14 @@ class RequestMetrics:
 
     def observe(self, method: str, route: str, status: int, seconds: float | None) -> None:
         """Count one request; None for one that took as long as it was asked to wait."""
-        self._requests.labels(method, route, str(status)).inc()
+        counted, timed = (method, route, status), (method, route)
+        if counted not in self._counters:  # to look one up by its labels takes longer than to count
+            self._counters[counted] = self._requests.labels(method, route, str(status))
+        self._counters[counted].inc()
         if seconds is not None:
-            self._seconds.labels(method, route).observe(seconds)
+            if timed not in self._latencies:
+                self._latencies[timed] = self._seconds.labels(method, route)
+            self._latencies[timed].observe(seconds)
 
 
 @dataclass(frozen=True)

@@ -69,16 +69,18 @@ def _body(changes: dict[str, Any], dataset: dict[str, Any]) -> bytes:
     return json.dumps(document(**changes, dataset=dataset), ensure_ascii=False).encode()
 
 
-def _checked(checker: Checker, text: SpecText) -> tuple[list[Outline], list[NewJob] | list[FieldError]]:
-    """The outline, and the jobs but for their ids, as they are and as an earlier result answers; or what is wrong."""
+def _checked(checker: Checker, text: SpecText) -> tuple[list[Outline], list[NewJob | str] | list[FieldError]]:
+    """The outline; the jobs but for their ids, as they are and as an earlier result answers; the look ahead. Or what
+    is wrong.
+    """
     specs = checker.specs(text) if checker.framed is None else [checker.framed.normal]
     outlines, jobs = checker.outlines(specs, Given()), []
     try:
         for is_answered in (False, True):
             jobs += checker.new_jobs(specs, Given({"demo": SPEED}, outlines, [is_answered]))
+        return outlines, [*(replace(job, id="") for job in jobs), checker.report(specs, Given({"demo": SPEED}))]
     except InvalidSpec as exc:
         return outlines, exc.errors
-    return outlines, [replace(job, id="") for job in jobs]
 
 
 def _frame_of(body: bytes) -> Frame | None:
