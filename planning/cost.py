@@ -168,7 +168,8 @@ class _Price:
 
     def count(self, dataset: ResolvedDataset) -> Counted:
         """The plan on some examples, in rows."""
-        patch, readings = self.spec.patch, readings_of(self.spec.all_metrics, dataset)
+        patch = self.spec.patch
+        readings = self.readings if dataset is self.dataset else readings_of(self.spec.all_metrics, dataset)
         places = Places(patch.positions, dataset, self.graph, patch.source)
         if isinstance(patch, ActivationPatch):
             return Counted.of([(None, group) for group in plan_activation_patch(self.grid, places, readings)])

@@ -31,6 +31,8 @@ def parse_json(body: bytes, max_depth: int) -> Any:
 
 
 def _check_depth(body: bytes, max_depth: int) -> None:
+    if body.count(b"[") + body.count(b"{") <= max_depth:
+        return
     depth = 0
     for match in _BRACKETS_OUTSIDE_STRINGS.finditer(body):
         first = match[0][0]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from math import ceil
 from typing import Any
 
@@ -84,9 +85,13 @@ class Intake:
             self._models = KnownModels({known.outline.model: known.model})
         return self._known
 
+    @cached_property
+    def _cut(self) -> Cut | None:
+        return Cut.of(self._text.body) if self._is_rememberable else None
+
     def _in_known_frame(self) -> Outline | None:
         """That of a spec around whose dataset all is known; None also where something is wrong with it."""
-        cut = Cut.of(self._text.body) if self._is_rememberable else None
+        cut = self._cut
         if cut is None or (frame := self._parts.frames.find(self._key, cut.around)) is None:
             return None
         try:
@@ -142,7 +147,7 @@ class Intake:
 
     def _keep_frame(self) -> None:
         """Nothing is wrong with the spec: the second time, what was found around its dataset is kept."""
-        cut = Cut.of(self._text.body) if self._framed is None and self._is_instant else None
+        cut = self._cut if self._framed is None and self._is_instant else None
         if cut is None or not self._parts.frames.is_again(self._key, cut.around):
             return
         if cut.is_right(self._parts.limits.max_json_depth):
