@@ -6,6 +6,8 @@ EAP-IG ("inputs") its mean over runs whose token embeddings lie between the sour
 arXiv:2403.17806).
 """
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,8 +20,19 @@ from worker.engine.model import Weights
 from worker.engine.rows import on_device
 from worker.engine.runs import Runs
 
-Gradients = list[Float[Tensor, "batch _ pos d_model"]]
-"""Per layer, of its readers; of the logits last."""
+
+@dataclass(frozen=True, eq=False)
+class Backward:
+    """Of one run, what the gradient at every reader's input is made of."""
+
+    streams: list[Float[Tensor, "batch pos d_model"]]
+    """That each layer begins with."""
+    heads: list[tuple[Tensor, Tensor, Tensor]]
+    """Gradients at each layer's queries, keys and values, of every query head."""
+    mlps: list[Float[Tensor, "batch pos d_model"]]
+    """At what each layer's MLP reads."""
+    last: Float[Tensor, "batch pos d_model"]
+    """At the last residual stream."""
 
 
 def edge_estimates(runs: Runs, logits: LogitReads, steps: int = 0) -> Float[Tensor, "batch edge"]:
@@ -29,25 +42,26 @@ def edge_estimates(runs: Runs, logits: LogitReads, steps: int = 0) -> Float[Tens
         steps: 0 takes the gradient at orig; m takes the mean over ``source + k/m (orig - source)``, k from 0 to m - 1.
     """
     orig, source = runs.orig("embed", None), runs.source_value("embed", None)
+    embeddings = [source + (orig - source) * (step / steps) for step in range(steps)] if steps else [orig]
     positions = runs.orig("pos_embed", None)
-    mean: Gradients = []
-    for embedded in [orig] if not steps else [source + (orig - source) * (step / steps) for step in range(steps)]:
-        found = [part / max(steps, 1) for part in reader_gradients(runs.weights, embedded + positions, logits)]
-        mean = [one + other for one, other in zip(mean, found, strict=True)] if mean else found
+    passes = [backward(runs.weights, embedded + positions, logits) for embedded in embeddings]
     graph = CircuitGraph(runs.weights.architecture)
     writers, readers = (on_device(ends, orig.device) for ends in graph.ends)
-    return _products(graph, runs, mean)[:, readers, writers]
+    return _products(graph, runs, passes)[:, readers, writers]
 
 
-def _products(graph: CircuitGraph, runs: Runs, gradients: Gradients) -> Float[Tensor, "batch reader writer"]:
-    """Each layer's gradients times the changes of all writers before it; 0 for those after."""
+def _products(graph: CircuitGraph, runs: Runs, passes: list[Backward]) -> Float[Tensor, "batch reader writer"]:
+    """Each layer's mean gradients times the changes of all writers before it; 0 for those after."""
     changes = writer_changes(runs).flatten(2).transpose(1, 2)
     found = changes.new_zeros(len(changes), len(graph.readers), changes.shape[2])
     first = 0
-    for gradient in gradients:
+    for layer in range(graph.architecture.n_layers + 1):
+        gradient = reader_gradients(runs.weights, layer, passes[0])
+        for one in passes[1:]:
+            gradient += reader_gradients(runs.weights, layer, one)
         last = first + gradient.shape[1]
         before = graph.writers_before(last - 1)
-        found[:, first:last, :before] = gradient.flatten(2) @ changes[:, :, :before]
+        found[:, first:last, :before] = gradient.flatten(2) @ changes[:, :, :before] / len(passes)
         first = last
     return found
 
@@ -63,25 +77,31 @@ def writer_changes(runs: Runs) -> Float[Tensor, "batch writer pos d_model"]:
     return torch.cat(changes, dim=1)
 
 
-def reader_gradients(weights: Weights, resid: Float[Tensor, "batch pos d_model"], logits: LogitReads) -> Gradients:
-    """The gradient of the metric at every reader's input, in a run that begins with this stream."""
+def backward(weights: Weights, resid: Float[Tensor, "batch pos d_model"], logits: LogitReads) -> Backward:
+    """The metric's gradients in a run that begins with this stream."""
+    n_layers = weights.architecture.n_layers
     with torch.enable_grad():
         heads, mlps = [], []
         streams = [resid.detach().requires_grad_()]
-        for layer in range(weights.architecture.n_layers):
+        for layer in range(n_layers):
             inputs, mlp_in, after = _traced_layer(weights, layer, streams[-1])
             heads.append(inputs)
             mlps.append(mlp_in)
             streams.append(after)
         at_rows = logits.rows.take(streams[-1])[:, None]
         total = torch.stack([value.sum() for value in logits.values(weights, at_rows).values()]).sum()
-        wanted = [part for inputs in heads for part in inputs] + mlps + [streams[-1]]
-        found = torch.autograd.grad(total, wanted)
-    n_layers, gradients = weights.architecture.n_layers, []
-    for layer in range(n_layers):
-        of_heads = _through_reading(weights, layer, streams[layer].detach(), found[3 * layer : 3 * layer + 3])
-        gradients.append(torch.cat([of_heads, found[3 * n_layers + layer][:, None]], dim=1))
-    return [*gradients, found[-1][:, None]]
+        found = torch.autograd.grad(total, [*(part for inputs in heads for part in inputs), *mlps, streams[-1]])
+    q, k, v = (found[part : 3 * n_layers : 3] for part in range(3))
+    of_mlps = list(found[3 * n_layers : -1])
+    return Backward([stream.detach() for stream in streams[:-1]], list(zip(q, k, v, strict=True)), of_mlps, found[-1])
+
+
+def reader_gradients(weights: Weights, layer: int, found: Backward) -> Float[Tensor, "batch own_reader pos d_model"]:
+    """The gradient at the input of each of a layer's readers; behind the last layer, of the logits."""
+    if layer == weights.architecture.n_layers:
+        return found.last[:, None]
+    of_heads = _through_reading(weights, layer, found.streams[layer], found.heads[layer])
+    return torch.cat([of_heads, found.mlps[layer][:, None]], dim=1)
 
 
 def _traced_layer(

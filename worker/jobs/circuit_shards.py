@@ -71,7 +71,8 @@ def scores_of_shard(
     if patch.method == "exact" and given.rounds is None and not is_run_by_edges:
         parts = shard.in_portions(work)
     else:
-        parts = all_in_portions(shard, work, _gradient_floats(graph) * shard.dataset.longest)
+        floats = _gradient_floats(graph, patch, are_in_circuit=patch.method == "exact" or given.rounds is not None)
+        parts = all_in_portions(shard, work, floats * shard.dataset.longest)
     first = merged_scores(graph, [replace(part, readers=(0, len(graph.readers))) for part in parts])
     return replace(first, start=shard_input.dataset.start, readers=readers)
 
@@ -133,11 +134,19 @@ def _resampled(found: EdgeScores, effects: Tensor, resamples: int, seed: int) ->
     return replace(found, resampled=sums.float().cpu().numpy(), resampled_counts=counts.sum(axis=1))
 
 
-def _gradient_floats(graph: CircuitGraph) -> int:
-    """Memory of one position's gradients, in numbers: every reader's twice, every writer's change, and the graph."""
-    architecture = graph.architecture
-    wide = 3 * len(graph.readers) + len(graph.writers) + 24 * architecture.n_layers
-    return wide * architecture.d_model + 4 * architecture.n_layers * architecture.d_mlp
+def _gradient_floats(graph: CircuitGraph, patch: CircuitPatch, are_in_circuit: bool) -> int:
+    """Memory of one position's gradients, in numbers.
+
+    In a circuit's run those of all readers, twice, writers' changes and the run's graph are there at once. Else the
+    graph is gone before the changes come, with the gradients of one layer at a time; what those of all steps are made
+    of is there throughout.
+    """
+    a = graph.architecture
+    of_graph = 24 * a.n_layers * a.d_model + 4 * a.n_layers * a.d_mlp
+    if are_in_circuit:
+        return of_graph + (3 * len(graph.readers) + len(graph.writers)) * a.d_model
+    of_layer = (2 * len(graph.writers) + 8 * graph.readers_per_layer) * a.d_model
+    return max(of_graph, of_layer) + 5 * a.n_layers * max(patch.steps, 1) * a.d_model
 
 
 def all_in_portions(shard: Shard, work, floats: int) -> list:  # type: ignore[no-untyped-def, type-arg]
