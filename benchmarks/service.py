@@ -27,7 +27,7 @@ import psutil
 
 from api_schemas.spec import JobSpec
 from benchmarks.bare import bare_application
-from benchmarks.http_load import Connection, Row, burst, percentiles, steady
+from benchmarks.http_load import Connection, Row, burst, percentiles, run, steady
 from benchmarks.stack import machine
 from job_store.store import JobStore
 from service.http.documented import EXAMPLE_SPEC
@@ -197,8 +197,8 @@ def without_worker(folder: Path, duration_s: float) -> dict[str, Row]:
         WorkerHand(JobStore.connect(valkey.url)).work_off()
         processes = [process.pid for process in psutil.Process().children(recursive=True)]
         with processors_elsewhere([os.getpid(), *processes]) as others:
-            found = asyncio.run(load(service.port, bare, duration_s))
-            found |= asyncio.run(beside_waiters(service.port, duration_s / 2))
+            found = run(load(service.port, bare, duration_s))
+            found |= run(beside_waiters(service.port, duration_s / 2))
         found["resident"] = {"mb": psutil.Process(service.pid).memory_info().rss / 1e6}
         found["processors busy elsewhere"] = others
     return found
@@ -216,14 +216,14 @@ def with_worker(folder: Path) -> dict[str, Row]:
         live_service(valkey, folder / "service.log") as service,
         bare_application(folder / "worked", has_worker=True) as port,
     ):
-        asyncio.run(small_jobs(service.port))  # warm-up
-        asyncio.run(bare_jobs(port))
+        run(small_jobs(service.port))  # warm-up
+        run(bare_jobs(port))
         engine_alone()
         for _ in range(SMALL_TURNS):
-            whole += asyncio.run(small_jobs(service.port))
-            bare += asyncio.run(bare_jobs(port))
+            whole += run(small_jobs(service.port))
+            bare += run(bare_jobs(port))
             inner += engine_alone()
-        worked = asyncio.run(bare_load(port))
+        worked = run(bare_load(port))
     found = {"small job, submit to result": percentiles(whole), "bare: job, submit to result": percentiles(bare)}
     found["small job in the engine alone"] = percentiles(inner)
     above = found["small job, submit to result"]["p50_ms"] - found["small job in the engine alone"]["p50_ms"]

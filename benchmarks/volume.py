@@ -1,6 +1,5 @@
 """Long queues, jobs of a thousand shards, and results at the limit: parts of ``benchmarks.scaling``."""
 
-import asyncio
 import contextlib
 import json
 import threading
@@ -11,7 +10,7 @@ from typing import Any
 import httpx
 import psutil
 
-from benchmarks.http_load import Connection, steady
+from benchmarks.http_load import Connection, run, steady
 from benchmarks.stack import MIB, Stack, percentiles, resident_mib, stack
 from job_store.store import JobStore
 from tests.live_service import spec
@@ -44,17 +43,17 @@ def long_queue(depths: tuple[int, ...] = (0, 1000, 10_000), rate: float = 50, du
                 status, body = await connection.request("GET", path)
                 assert status == 200, body
 
-            return percentiles(asyncio.run(steady(port, rate, duration_s, get)))
+            return percentiles(run(steady(port, rate, duration_s, get)))
 
         async def one_post() -> dict[str, Any]:
             return dict(json.loads(await post(await Connection.open(port))))
 
-        asyncio.run(steady(port, rate, 1, post))  # warm-up
+        run(steady(port, rate, 1, post))  # warm-up
         for depth in depths:
             _fill(processes.store, depth)
-            last = asyncio.run(one_post())
+            last = run(one_post())
             found[str(depth)] = {
-                "submit": percentiles(asyncio.run(steady(port, rate, duration_s, post))),
+                "submit": percentiles(run(steady(port, rate, duration_s, post))),
                 "poll": steadily(last["links"]["self"]),
                 "list": steadily("/v1/jobs?limit=20"),
             }

@@ -1,12 +1,10 @@
 """Which requests may come: from where, for a browser's, and to which name, where no key is asked for."""
 
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
-
-from starlette.datastructures import Headers
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing."""
@@ -20,7 +18,7 @@ def is_origin(text: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.hostname) and text == f"{parts.scheme}://{parts.netloc}"
 
 
-def is_foreign(method: str, headers: Headers, allowed: Collection[str] = ()) -> bool:
+def is_foreign(method: str, headers: Mapping[str, str], allowed: Collection[str] = ()) -> bool:
     """Whether a page of another site has its visitor's browser change something here.
 
     Browsers say where a request comes from, and no script can make them say otherwise; other clients say nothing.

@@ -2,12 +2,12 @@
 
 import re
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-FORWARDED_PREFIX = "x-forwarded-prefix"
+FORWARDED_PREFIX = b"x-forwarded-prefix"
 LONGEST = 200
 _PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))[\w.~-]+)+", re.ASCII)
 
@@ -15,6 +15,11 @@ _PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))[\w.~-]+)+", re.ASCII)
 def is_prefix(path: str) -> bool:
     """Whether a path may stand before ours: `/pathpatch`, without a slash at its end."""
     return len(path) <= LONGEST and _PREFIX.fullmatch(path) is not None
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """The request's headers by name, the first of each: an ordinary dict, since most that are asked for are absent."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
 
 
 def route_path(scope: Scope) -> str:
@@ -51,7 +56,9 @@ class PathPrefix:
     def _prefix(self, scope: Scope) -> str:
         if self._root_path:
             return self._root_path
-        told = Headers(scope=scope).get(FORWARDED_PREFIX, "").rstrip("/")
+        if not any(name == FORWARDED_PREFIX for name, _ in scope["headers"]):
+            return ""
+        told = headers_of(scope)[FORWARDED_PREFIX.decode()].rstrip("/")
         return told if is_prefix(told) else ""
 
 

@@ -9,7 +9,6 @@ from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,7 +16,7 @@ from api_schemas.errors import Forbidden, InternalError, ServiceEnding
 from runtime import logs, tracing
 from service.errors import problem_response
 from service.http.origins import Names, is_foreign
-from service.http.prefix import route_path
+from service.http.prefix import headers_of, route_path
 from service.telemetry.prometheus import RequestMetrics
 from service.telemetry.spans import request_span
 from service.version import package_version
@@ -39,6 +38,8 @@ ALWAYS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 """Headers of every response; by the version a client can tell that it is older or newer than the service."""
+_RAW = [(name.lower().encode(), value.encode()) for name, value in {**ALWAYS, "Cache-Control": "no-cache"}.items()]
+"""Those, and one that many responses have already."""
 
 
 def new_request_id() -> str:
@@ -79,9 +80,10 @@ class _Exchange:
         self._path = route_path(scope)
         self._is_head = scope["method"] == "HEAD"
         self._scope = {**scope, "method": "GET"} if self._is_head else scope
-        headers = Headers(scope=scope)
-        self._waits = "wait" in headers.get("prefer", "") or "text/event-stream" in headers.get("accept", "")
-        given = headers.get("x-request-id", "")
+        self._headers = headers_of(scope)
+        asked = self._headers.get("prefer", ""), self._headers.get("accept", "")
+        self._waits = "wait" in asked[0] or "text/event-stream" in asked[1]
+        given = self._headers.get("x-request-id", "")
         self.request_id = given if _GOOD_REQUEST_ID.fullmatch(given) else new_request_id()
         self._state: dict[str, Any] = self._scope.setdefault("state", {})
         self._state |= {"request_id": self.request_id, "is_head": self._is_head}
@@ -103,16 +105,16 @@ class _Exchange:
             return request_span(self._scope, lambda: self.status)
         return nullcontext()
 
-    def _refused(self, headers: Headers, names: Names | None) -> Forbidden | None:
-        if names is not None and not names.has(headers.get("host", "")):
+    def _refused(self, names: Names | None) -> Forbidden | None:
+        if names is not None and not names.has(self._headers.get("host", "")):
             return Forbidden(WRONG_NAME)
-        if is_foreign(self._scope["method"], headers, self._origins):
+        if is_foreign(self._scope["method"], self._headers, self._origins):
             return Forbidden("a page of another site may change nothing here: its Origin or Sec-Fetch-Site says so")
         return None
 
     async def _answer(self, app: ASGIApp, receive: Receive, names: Names | None) -> None:
         request = Request(self._scope)
-        if (error := self._refused(request.headers, names)) is not None:
+        if (error := self._refused(names)) is not None:
             await problem_response(error, request)(self._scope, receive, self.send)
             return
         try:
@@ -134,11 +136,9 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers["X-Request-Id"] = self.request_id
-            for name, value in ALWAYS.items():
-                headers.setdefault(name, value)
-            headers.setdefault("Cache-Control", "no-cache")
+            given = {name for name, _ in message["headers"]}
+            ours = [header for header in _RAW if header[0] not in given]
+            message["headers"] = [*message["headers"], (b"x-request-id", self.request_id.encode()), *ours]
         elif self._is_head and message["type"] == "http.response.body":
             message = {**message, "body": b""}
         await self._send(message)

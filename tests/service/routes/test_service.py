@@ -136,7 +136,7 @@ def test_the_traceback_of_a_fault_of_ours_has_no_prompt_either(
     store.client.hset(
         f"pp:job:{job_id}", "spec", json.dumps(stored | {"unknown": private, "dataset": {"orig": [private]}})
     )
-    fault = client.get(f"/v1/jobs/{job_id}/result")
+    fault = client.get(f"/v1/jobs/{job_id}/figure")  # which reads the whole spec
     assert fault.status_code == 500 and private not in fault.text
     client.get("/livez")
     lines = [json.loads(line) for line in service_log.read_text().splitlines()]
