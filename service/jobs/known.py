@@ -23,7 +23,7 @@ BYTES_EACH = 4096
 LARGEST_BYTES = 2**16
 """What takes more is found again."""
 FRAMES_IN_ALL = 2**23
-LARGEST_FRAME = 2**19
+LARGEST_FRAME = 2**20
 MOST_SEEN = 10_000
 """Frames that are recognised at their second time."""
 

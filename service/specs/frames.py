@@ -34,9 +34,10 @@ from service.version import software_sha256
 
 PLACE = b"\0"
 """Stands for the dataset: no JSON text has this byte."""
+EMPTY = ResolvedDataset(orig=[], new=[], roles={}, answers={})
 MOST_SIZES = 64
-BYTES_PER_CELL = 2000
-BYTES_EACH = 2**15
+BYTES_PER_CELL = 5000
+BYTES_EACH = 40_000
 """Of one frame, beside its texts and cells."""
 _LONG_INTEGER = re.compile(rb"[0-9]{19}")
 _FLAT_DATASET = re.compile(rb'"dataset"\s*:\s*(\{(?:[^{}\[\]"\\]|"[^"\\]*")*+\})')
@@ -83,7 +84,7 @@ class Frame:
     work: dict[int, int] = field(default_factory=dict)
     """By how many examples there are."""
     checked: dict[Sizes, CheckedSpec] = field(default_factory=dict)
-    """One that passed, of each of the latest sizes."""
+    """One that passed, of each of the latest sizes, without its prompts."""
 
     @classmethod
     def of(cls, spec: JobSpec, model: CatalogModel, limits: SpecLimits) -> "Frame | None":
@@ -225,5 +226,5 @@ def _first_of_size(framed: Framed, sizes: Sizes, limits: SpecLimits) -> CheckedS
     known = framed.frame.checked
     if len(known) >= MOST_SIZES:
         known.clear()
-    known[sizes] = checked
+    known[sizes] = replace(checked, spec=framed.frame.normal, dataset=EMPTY, warnings=[])
     return checked
