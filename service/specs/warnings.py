@@ -49,10 +49,19 @@ def warnings_of(
         if isinstance(metric, TWO_ANSWERS):
             yield from _equal_answers(metric, dataset)
         yield from _out_of_reach(spec, metric, dataset, architecture)
-        if isinstance(spec.patch, CircuitPatch) and spec.patch.method == "attribution" and metric.is_flat_at_orig:
-            yield f"the gradient of {metric.kind} at orig is 0, so score 'attribution' is 0 for every edge"
+        if isinstance(spec.patch, CircuitPatch) and metric.is_flat_at_orig:
+            yield from _flat_metric(spec.patch, metric)
         if spec.method == "attribution" and metric.is_flat_at_orig:
             yield f"the gradient of {metric.kind} at orig is 0, so method 'attribution' estimates 0 for every cell"
+
+
+def _flat_metric(patch: CircuitPatch, metric: Metric) -> Iterator[str]:
+    """A circuit's distance from orig: 0 at orig, and larger the worse the circuit is."""
+    if patch.method == "attribution":
+        yield f"the gradient of {metric.kind} at orig is 0, so score 'attribution' is 0 for every edge"
+    if patch.edges is None and patch.choice.rank == "signed":
+        grows = f"{metric.kind} grows as a circuit gets worse"
+        yield f"{grows}, so rank 'signed' seeks the circuit with the largest {metric.kind}: take 'absolute'"
 
 
 def _repeated(spec: JobSpec) -> Iterator[str]:

@@ -32,6 +32,34 @@ export const writtenSizes = (choose) => (choose?.edges ?? choose?.fractions ?? [
 
 export const writtenNumbers = (value) => (Array.isArray(value) ? value.join(", ") : value && value !== "all" ? String(value) : "");
 
+/** Edges one on each line as a circuit; a line that ends with a colon names those below it. */
+export function readCircuits(text, unnamed) {
+  const circuits = new Map();
+  let name = unnamed;
+  for (const line of text.split("\n").map((one) => one.trim()).filter(Boolean)) {
+    const heading = line.match(/^(.*?)\s*:$/)?.[1];
+    if (heading === "") throw new Unreadable("A circuit has no name: write one before the colon, such as movers:.");
+    if (circuits.has(heading)) throw new Unreadable(`Two circuits are named “${heading}”: give each a name of its own.`);
+    name = heading ?? name;
+    circuits.set(name, heading ? [] : [...(circuits.get(name) ?? []), ...words(line)]);
+  }
+  return circuits.size ? Object.fromEntries(circuits) : { [unnamed]: [] };
+}
+
+/** Circuits as lines; undefined where lines cannot say them. */
+export function writtenCircuits(edges, unnamed) {
+  const parts = Object.entries(edges).map(([name, own], index) => [...(index || name !== unnamed ? [`${name}:`] : []), ...[own].flat()]);
+  const written = parts.map((lines) => lines.join("\n")).join("\n\n");
+  return JSON.stringify(readIfReadable(written, unnamed)) === JSON.stringify(edges) ? written : undefined;
+}
+
+function readIfReadable(text, unnamed) {
+  try { return readCircuits(text, unnamed); } catch (error) {
+    if (!(error instanceof Unreadable)) throw error;
+    return {};
+  }
+}
+
 /** `end`, `3` or `IO, S1` as the API takes positions; null where nothing is said. */
 export function readPositions(text) {
   const found = words(text).map((part) => (/^-?\d+$/.test(part) ? Number(part) : part));

@@ -289,9 +289,33 @@ def test_edges_of_a_circuit_of_ones_own_are_typed_in_the_form(page, stack, clien
     page.locator("summary", has_text="The whole spec as JSON").click()
     spec["patch"]["edges"] = {"movers": ["a0.h0->logits"]}
     page.get_by_label("Spec", exact=True).fill(json.dumps(spec))
-    expect(edges).to_have_value("a0.h0->logits")
+    expect(edges).to_have_value("movers:\na0.h0->logits")
     edges.press_sequentially("\nm1->logits")
     assert started(page, client).patch.edges == {"movers": ["a0.h0->logits", "m1->logits"]}
+
+
+def test_several_circuits_of_ones_own_are_typed_in_the_form(page, stack, client):
+    """A line with a name and a colon begins each, and a spec with several fills the field."""
+    opened(page, stack, "heads-to-logits")
+    page.get_by_label("Kind of patch").select_option("circuit")
+    page.get_by_label("Circuits chosen").select_option("own")
+    edges = page.get_by_label("Edges", exact=True)
+    edges.fill("a0.h0->logits\nmovers:\nm1->logits\nmovers:\n")
+    expect(fault_of(page, "Edges")).to_contain_text("Two circuits are named “movers”")
+    edges.fill("a0.h0->logits\n:\nm1->logits")
+    expect(fault_of(page, "Edges")).to_contain_text("A circuit has no name")
+    edges.fill("a0.h0->logits\n\nmovers:\ninput->a0.h0<v>, a0.h0->logits\nm3->a0.h0<v>")
+    expect(fault_of(page, "Edges")).to_contain_text("leads backwards")
+    edges.fill("a0.h0->logits\n\nmovers:\ninput->a0.h0<v>, a0.h0->logits")
+    expect(page.locator(".verdict .tiles")).to_be_visible()
+    spec = said(page)
+    assert spec["patch"]["edges"] == {"mine": ["a0.h0->logits"], "movers": ["input->a0.h0<v>", "a0.h0->logits"]}
+    page.locator("summary", has_text="The whole spec as JSON").click()
+    spec["patch"]["edges"] = {"movers": ["a0.h0->logits"], "mine": [], "all": ["m1->logits"]}
+    page.get_by_label("Spec", exact=True).fill(json.dumps(spec))
+    expect(edges).to_have_value("movers:\na0.h0->logits\n\nmine:\n\nall:\nm1->logits")
+    edges.press_sequentially("\nm2->logits")
+    assert started(page, client).patch.edges == {**spec["patch"]["edges"], "all": ["m1->logits", "m2->logits"]}
 
 
 def test_a_metric_of_a_head_and_a_position_is_chosen_in_the_form(page, stack, client):
