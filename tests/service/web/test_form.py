@@ -331,6 +331,29 @@ def test_a_metric_of_a_head_and_a_position_is_chosen_in_the_form(page, stack, cl
     assert (metric.head.layer, metric.head.head) == (2, 1)
 
 
+def test_several_metrics_are_edited_one_at_a_time(page, stack, client):
+    """Added, chosen, changed and dropped; a fault of the one that is shown is told beside its field."""
+    opened(page, stack, "heads-to-logits")
+    one = said(page)["metric"]
+    measured = page.get_by_label("Measured")
+    measured.select_option("add")
+    expect(measured).to_have_value("1")
+    page.get_by_label("Metric").select_option("prob")
+    page.get_by_label("Answer", exact=True).fill("X")
+    expect(fault_of(page, "Answer")).to_contain_text("there is no answer")
+    page.get_by_label("Answer", exact=True).fill("S")
+    expect(page.locator(".verdict .tiles")).to_be_visible()
+    assert said(page)["metrics"] == [one, {"kind": "prob", "answer": "S", "position": "end"}]
+    measured.select_option("0")
+    expect(page.get_by_label("Metric")).to_have_value(one["kind"])
+    measured.select_option("add")
+    page.get_by_label("Metric").select_option("kl")
+    assert [metric["kind"] for metric in said(page)["metrics"]] == [one["kind"], "prob", "kl"]
+    measured.select_option("drop")
+    expect(page.get_by_label("Metric")).to_have_value("prob")
+    assert [metric.kind for metric in started(page, client).metrics] == [one["kind"], "prob"]
+
+
 def test_answers_of_a_file_may_be_token_ids(page, stack):
     """`correct_idx` and `incorrect_idx`, as EAP-IG's tables have them."""
     opened(page, stack)

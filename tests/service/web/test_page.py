@@ -179,9 +179,9 @@ def test_a_draft_of_any_kind_is_shown_and_run_again(page, stack, client):
     page.get_by_role("button", name="Run again with changes").click()
     expect(page.locator(".verdict .tiles")).to_contain_text("Cells")
     expect(page.get_by_label("Sender names")).to_be_disabled()
-    expect(page.get_by_label("Metric")).to_be_disabled()
+    expect(page.get_by_label("Metric")).to_have_value("loss")
     expect(page.get_by_label("Prompts of orig")).to_have_value("When Mary and John left")
-    expect(page.locator("main")).to_contain_text("These 2 metrics are edited in the JSON.")
+    expect(page.get_by_label("Measured").locator("option")).to_contain_text(["1 of 2: loss", "2 of 2: kl"])
     page.get_by_label("Model").select_option("demo")
     again = json.loads(page.get_by_label("Spec", exact=True).input_value())
     assert pp.specs.as_spec(again).patch == job.spec.patch
