@@ -54,6 +54,8 @@ class Experiment:
     metric: dict[str, Any]
     at_least: float | None = None
     """Times the reference's speed."""
+    strict: float | None = None
+    """Likewise, by the strict ratio."""
     floor: float | None = None
     """At most this many times the time of its floor: the founding experiment's products, or two clean runs."""
     reference_cells: int = 4
@@ -71,13 +73,16 @@ def last_stream(shape: Architecture) -> list[dict[str, Any]]:
 
 
 EXPERIMENTS = [
-    Experiment("seed_job", {"senders": FOUNDING, "receivers": QUERY}, ATTENTION, 4, 1.25, reference_cells=1, repeats=9),
+    Experiment(
+        "seed_job", {"senders": FOUNDING, "receivers": QUERY}, ATTENTION, 4, floor=1.25, reference_cells=1, repeats=9
+    ),
     Experiment(
         "seed_job_mixed",
         {"senders": FOUNDING, "receivers": QUERY},
         ATTENTION,
         5.5,
-        1.25,
+        floor=1.25,
+        strict=3.4,
         reference_cells=1,
         repeats=9,
         lengths=IOI_LENGTHS,
@@ -92,8 +97,9 @@ EXPERIMENTS = [
         {"senders": HEADS, "receivers": last_stream(SHAPE), "direct_includes_mlps": True},
         LOGITS,
         100,
+        strict=100,
     ),
-    Experiment("sweep_values_logits", {"senders": HEADS, "receivers": VALUES}, LOGITS, 10),
+    Experiment("sweep_values_logits", {"senders": HEADS, "receivers": VALUES}, LOGITS, 10, strict=8),
     Experiment(
         "edges",
         {"senders": HEADS, "receivers": {"sweep": {"hook": ["q", "k"]}}},

@@ -49,7 +49,7 @@ VALUES = [{"hook": "v", "layer": layer, "head": head} for layer, head in ((20, 0
 def experiments_on(shape: Architecture) -> list[Experiment]:
     """GPT-2's keys on a Llama of 25 layers or more."""
     return [
-        Experiment("seed_job", {"senders": FOUNDING, "receivers": QUERY}, ATTENTION, 4, 1.25, reference_cells=1),
+        Experiment("seed_job", {"senders": FOUNDING, "receivers": QUERY}, ATTENTION, 4, floor=1.25, reference_cells=1),
         Experiment("sweep_query_skip", {"senders": HEADS, "receivers": QUERY}, ATTENTION, 150),
         Experiment(
             "sweep_query_mlps", {"senders": HEADS, "receivers": QUERY, "direct_includes_mlps": True}, ATTENTION, 100

@@ -88,7 +88,7 @@ class SideBySide:
 
     def pack(self, values: Shaped[Tensor, "batch cell row *rest"]) -> Shaped[Tensor, "examples cells packed *rest"]:
         """The valid rows."""
-        return values if self.index is None else values.flatten(0, 2)[self.index][None, None]
+        return values if self.index is None else values.flatten(0, 2).index_select(0, self.index)[None, None]
 
     def unpack(self, packed: Shaped[Tensor, "examples cells packed *rest"]) -> Shaped[Tensor, "batch cell row *rest"]:
         """The rows where they belong; zero in the padding."""
@@ -169,8 +169,9 @@ class Packing:
     def pack(self, values: Shaped[Tensor, "prompt pos *rest"]) -> Shaped[Tensor, " row *rest"]:
         """The rows of values at all positions."""
         flat = values.flatten(0, 1)
-        return flat if self.prefixes.are_all else flat[self.first]
+        return flat if self.prefixes.are_all else flat.index_select(0, self.first)
 
     def unpack(self, rows: Shaped[Tensor, " row *rest"]) -> Shaped[Tensor, "prompt pos *rest"]:
         """The row that stands at each position."""
-        return rows.unflatten(0, self.prefixes.place.shape) if self.prefixes.are_all else rows[self.place]
+        found = rows if self.prefixes.are_all else rows.index_select(0, self.place.flatten())
+        return found.unflatten(0, self.prefixes.place.shape)

@@ -129,7 +129,7 @@ class Activations:
         found = []
         for start, rows in packing.groups:
             found.append(transformer.attend_from(weights, layer, start, q[rows[:, start:]], k[rows], v[rows]))
-        return torch.cat([z.flatten(0, 1) for z in found])[packing.gathered]
+        return torch.cat([z.flatten(0, 1) for z in found]).index_select(0, packing.gathered)
 
     def _pattern(self, layer: int) -> Float[Tensor, "both pos n_heads pos"]:
         """Query position first, so that rows are its second axis like everything's."""
