@@ -174,4 +174,4 @@ class Packing:
     def unpack(self, rows: Shaped[Tensor, " row *rest"]) -> Shaped[Tensor, "prompt pos *rest"]:
         """The row that stands at each position."""
         found = rows if self.prefixes.are_all else rows.index_select(0, self.place.flatten())
-        return found.unflatten(0, self.prefixes.place.shape)
+        return found.view(*self.prefixes.place.shape, *rows.shape[1:])
