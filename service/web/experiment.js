@@ -44,7 +44,8 @@ export async function showExperiment(main, { signal, query }) {
     ?? (kind === "tokens" ? { kind, orig: [[1, 2, 3]], new: [[1, 2, 4]], roles: { end: [-1] } } : { kind, examples: 100, seed: 0 });
   const dataset = makeDataset(can.datasets, start);
   const patch = makePatch(can.patches, can.hooks);
-  const parts = [dataset, patch, makeMeasure(can.metrics), makeRun(can.hasName)];
+  const measure = makeMeasure(can.metrics);
+  const parts = [dataset, patch, measure, makeRun(can.hasName)];
   let spec = draft ? JSON.parse(draft) : structuredClone(first.spec);
   let faults = [];
   let changes = 0;
@@ -129,6 +130,7 @@ export async function showExperiment(main, { signal, query }) {
     spec = structuredClone(spec);
     spec.model = { ...spec.model, name: controls.model.value };
     faults = parts.flatMap((part) => part.write(spec, control));
+    if (control === patch.controls.patchKind) measure.suit(spec);
     return follow();
   }
 

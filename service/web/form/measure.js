@@ -99,8 +99,15 @@ export function makeMeasure(kinds) {
     return faults;
   }
 
+  /** Circuits are judged by logits: a metric of attention gives way. */
+  function suit(spec) {
+    if (spec.patch?.kind !== "circuit" || !controls.metric.value.startsWith("attention")) return;
+    controls.metric.value = "logit_diff";
+    write(spec, controls.metric);
+  }
+
   return {
-    controls, fill, write, title: "Measure",
+    controls, fill, write, suit, title: "Measure",
     elements: [whichField, field("Metric", controls.metric), ...Object.values(fields), normalizeField],
     places: () => Object.fromEntries(FIELDS.flatMap((name) => ["/metric", `/metrics/${shown}`].map((start) => [`${start}/${name}`, controls[name]]))),
   };

@@ -273,6 +273,15 @@ def test_circuits_are_asked_for_in_the_form(page, stack, client):
     expect(page.get_by_label("Threshold")).to_be_hidden()
 
 
+def test_a_metric_of_attention_gives_way_to_one_of_logits_for_circuits(page, stack, client):
+    """Nobody has to find out first that circuits take none."""
+    opened(page, stack, "founding-experiment")
+    assert said(page)["metric"]["kind"] == "attention_diff"
+    page.get_by_label("Kind of patch").select_option("circuit")
+    expect(page.locator(".verdict .tiles")).to_contain_text("1519 edges")
+    assert said(page)["metric"] == {"kind": "logit_diff", "answer": "IO", "minus_answer": "S"}
+
+
 def test_edges_of_a_circuit_of_ones_own_are_typed_in_the_form(page, stack, client):
     """One on each line; what is wrong with one is told beside them, and a spec with some fills the field."""
     opened(page, stack, "heads-to-logits")
