@@ -150,19 +150,14 @@ def queries_keys_values(
     Args:
         querying: The rows that have queries, where not all have; then by two products.
     """
-    weight, bias = (both[layer] for both in weights.QKV)
-    n_heads, n_kv_heads, d_head = (
-        weights.architecture.n_heads,
-        weights.architecture.n_kv_heads,
-        weights.architecture.d_head,
-    )
+    (weight, bias), shape = (both[layer] for both in weights.QKV), weights.architecture
     if querying is None:
-        heads = affine(normed, weight, bias).unflatten(-1, (-1, d_head))
-        q, k, v = heads.split([n_heads, n_kv_heads, n_kv_heads], dim=-2)
+        heads = affine(normed, weight, bias).unflatten(-1, (-1, shape.d_head))
+        q, k, v = heads.split([shape.n_heads, shape.n_kv_heads, shape.n_kv_heads], dim=-2)
         return q, k, v
-    of_queries = n_heads * d_head
-    q = affine(querying, weight[:, :of_queries], bias[:of_queries]).unflatten(-1, (-1, d_head))
-    k, v = affine(normed, weight[:, of_queries:], bias[of_queries:]).unflatten(-1, (-1, d_head)).chunk(2, dim=-2)
+    of_queries = shape.n_heads * shape.d_head
+    q = affine(querying, weight[:, :of_queries], bias[:of_queries]).unflatten(-1, (-1, shape.d_head))
+    k, v = affine(normed, weight[:, of_queries:], bias[of_queries:]).unflatten(-1, (-1, shape.d_head)).chunk(2, dim=-2)
     return q, k, v
 
 

@@ -57,7 +57,7 @@ def block(
         attend: From queries, keys and values to ``z``: over whole prompts, or from changed rows to cached keys too.
         at: Sees every activation in turn; what it gives is gone on with.
         narrow: The rows that are needed after the attention, of the stream or of what is as wide.
-        narrows_queries: Whether queries are computed at these rows alone; else ``attend`` leaves them.
+        narrows_queries: Whether queries are computed at these rows alone; else ``attend`` narrows them.
     """
     normed = norm(weights, "ln1", layer, resid)
     querying = narrow(normed) if narrow is not None and narrows_queries else None
